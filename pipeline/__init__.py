@@ -1,0 +1,1 @@
+"""The library: what each stage does, without arguments, prints or work at import time."""

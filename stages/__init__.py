@@ -1,0 +1,1 @@
+"""One short script a stage: open the inputs, call the pipeline, publish the output."""
