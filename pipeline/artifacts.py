@@ -61,11 +61,11 @@ class Draft:
 
 
 @contextmanager
-def publish(directory: Path, inputs: dict[str, Artifact] | None = None) -> Iterator[Draft]:
+def publish(directory: Path, inputs: dict[str, Artifact], stamp: dict[str, Any]) -> Iterator[Draft]:
     """Yield a scratch directory that becomes `directory` by rename when the block ends well.
 
     A block that raises, or a process that dies, leaves an older artifact as it was; the scratch directory of a dead
-    process is removed by the next one. `inputs` are recorded by digest.
+    process is removed by the next one. What it was made from is recorded: `inputs` by digest, and the stage's `stamp`.
     """
     scratch = directory.with_name(f"{directory.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -77,7 +77,8 @@ def publish(directory: Path, inputs: dict[str, Artifact] | None = None) -> Itera
         _sync(scratch / name)
     manifest = {
         "facts": draft.facts,
-        "inputs": {name: artifact.digest for name, artifact in (inputs or {}).items()},
+        "stamp": stamp,
+        "inputs": {name: artifact.digest for name, artifact in inputs.items()},
         "files": {n: {"sha256": sha256_of(scratch / n), "bytes": (scratch / n).stat().st_size} for n in names},
     }
     write_json(scratch / MANIFEST, manifest)

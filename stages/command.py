@@ -6,11 +6,12 @@
 import json
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Artifact, open_artifact
+from pipeline.artifacts import Artifact, Draft, open_artifact, publish
 from pipeline.errors import UserError
 
 # The directory of an artifact -> the Make target that makes it.
@@ -32,6 +33,10 @@ class StageCall:
     inputs: dict[str, Artifact]  # by directory name: corpus, tokenizer, ...
     output: Path  # the directory to publish
     experiment: str  # name of the experiment: the directory under build/
+
+    def publish(self) -> AbstractContextManager[Draft]:
+        """The output in the making; see pipeline.artifacts.publish."""
+        return publish(self.output, self.inputs, self.stamp)
 
 
 def run_stage(stage: Callable[[StageCall], None]) -> None:

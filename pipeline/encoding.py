@@ -1,0 +1,77 @@
+"""Owns the encoded corpus: token ids of each split in one Arrow file, memory-mapped and read without copying."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from .tokenizer import Tokenizer
+
+Ids = NDArray[np.int32]
+BATCH_ROWS = 10_000  # rows handed to SentencePiece at once
+
+
+@dataclass(frozen=True)
+class Side:
+    """One language of a split: all ids in a row, and where each sentence begins (N+1 offsets)."""
+
+    ids: Ids
+    offsets: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+    def sentence(self, row: int) -> Ids:
+        """Ids of one sentence, closed by EOS: a view into the mapped file."""
+        return self.ids[self.offsets[row] : self.offsets[row + 1]]
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    source: Side
+    target: Side
+
+    def __len__(self) -> int:
+        return len(self.source.offsets) - 1
+
+
+def encode_split(parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: Path) -> dict[str, int]:
+    """Encode a split and write it to `output`; pairs with a side of more than `max_tokens` ids are left out.
+
+    Returns the counts of pairs, of left-out ones and of ids a side.
+    """
+    rows = datasets.Dataset.from_parquet(str(parquet), keep_in_memory=True)
+    sources: list[list[int]] = []
+    targets: list[list[int]] = []
+    for batch in rows.iter(BATCH_ROWS):
+        pairs = zip(tokenizer.encode_source(batch["source"]), tokenizer.encode_target(batch["target"]), strict=True)
+        for source, target in pairs:
+            if max(len(source), len(target)) <= max_tokens:
+                sources.append(source)
+                targets.append(target)
+    type_ = pa.large_list(pa.int32())
+    table = pa.table({"source": pa.array(sources, type_), "target": pa.array(targets, type_)})
+    with pa.OSFile(str(output), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)  # as one record batch: reading needs no copy
+    return {
+        "pairs": len(sources),
+        "too_long": len(rows) - len(sources),
+        "source_tokens": sum(map(len, sources)),
+        "target_tokens": sum(map(len, targets)),
+    }
+
+
+def open_split(path: Path) -> EncodedSplit:
+    """Map a split written by `encode_split`."""
+    table = datasets.Dataset.from_file(str(path)).data
+    return EncodedSplit(_side(table.column("source")), _side(table.column("target")))
+
+
+def _side(column: Any) -> Side:
+    lists = column.chunk(0)
+    return Side(lists.values.to_numpy(zero_copy_only=True), lists.offsets.to_numpy(zero_copy_only=True))

@@ -1,0 +1,26 @@
+"""corpus + tokenizer -> token ids of the training and validation splits. Test sets are decoded from text."""
+
+from pipeline.encoding import encode_split
+from pipeline.params import EncodeSettings
+from pipeline.tokenizer import Tokenizer
+from stages.command import StageCall, run_stage
+
+
+def encode(call: StageCall) -> None:
+    settings = EncodeSettings(**call.stamp["params"]["encode"])
+    corpus = call.inputs["corpus"]
+    tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)
+    with call.publish() as draft:
+        for split in ("train", "validation"):
+            counts = encode_split(
+                corpus.path(f"{split}.parquet"), tokenizer, settings.max_tokens, draft.directory / f"{split}.arrow"
+            )
+            draft.facts[split] = counts
+            print(
+                f"encode: {split}: {counts['pairs']:,} pairs, {counts['source_tokens']:,} source and "
+                f"{counts['target_tokens']:,} target tokens, {counts['too_long']:,} pairs left out as too long"
+            )
+
+
+if __name__ == "__main__":
+    run_stage(encode)
