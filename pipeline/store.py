@@ -1,0 +1,84 @@
+"""Owns where MLflow's data lie, how its store is opened, and for how long a server that does not answer is waited for.
+
+By default the store is a SQLite file beside the experiments' outputs; MLFLOW_TRACKING_URI names any other.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage
+
+from .errors import UserError
+
+
+def tracking_uri(build: Path) -> str:
+    """MLFLOW_TRACKING_URI, or else the SQLite store in `build`, the directory of all experiments' outputs."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{build.resolve() / 'mlflow.db'}"
+
+
+def is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may be shown."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def open_store(build: Path) -> MlflowClient:
+    """A client of the store, which is made first where it is missing. UserError within seconds if it cannot be used."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else the first run asks a server of MLflow's makers
+    uri = tracking_uri(build)
+    client = MlflowClient(tracking_uri=uri)
+    with _alone(uri, build), impatient():
+        try:
+            client.search_experiments(max_results=1)
+        except Exception as error:  # each kind of store has errors of its own: MLflow's, SQLAlchemy's, Alembic's, ...
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"MLflow's store {without_password(uri)} cannot be used: {reason}; "
+                "start its server, or correct or unset MLFLOW_TRACKING_URI"
+            ) from error
+    return client
+
+
+def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
+    """The id of MLflow's experiment `name`, which is made where it is missing."""
+    # A server decides where artifacts go; a bare database would put them into the working directory.
+    location = None if is_server(client.tracking_uri) else str(build.resolve() / "mlartifacts" / name)
+    with _alone(client.tracking_uri, build):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            return str(client.create_experiment(name, artifact_location=location))
+    if experiment.lifecycle_stage == LifecycleStage.DELETED:
+        raise UserError(
+            f"MLflow's experiment {name!r} was deleted; restore it with: "
+            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        )
+    return str(experiment.experiment_id)
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """One quick retry and short waits in this block, unless the user set them: MLflow's defaults wait for 246 s."""
+    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+    ours = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
+
+
+def _alone(uri: str, build: Path) -> AbstractContextManager[object]:
+    """A lock around the first contact: two processes that meet a fresh database at once break it for good."""
+    if is_server(uri):
+        return nullcontext()
+    build.mkdir(parents=True, exist_ok=True)
+    return FileLock(build / "mlflow.lock")
