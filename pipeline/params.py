@@ -1,16 +1,12 @@
-"""Owns the settings: their types, ranges and defaults, and how params.yaml and experiments/*.yaml are read.
+"""Owns the settings: their types, ranges and defaults. How they are read is params_file.py's.
 
-One model a section, one section a stage (train has `model` too). Nothing else reads YAML; library code is handed its
-own section.
+One model a section, one section a stage (train has `model` too); library code is handed its own section. Fields and
+their checks only: stamps hold the values, and leave this file out of a stage's code (see stamps.py).
 """
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from .errors import UserError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -20,43 +16,50 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A section of params.yaml: immutable, strictly typed, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class WheelsSettings(Section):
-    """Translation catalogues inside published Python wheels (see pipeline/sources/wheels.py)."""
+class AlignedText(Section):
+    """Two text files, line n of one being the translation of line n of the other."""
 
-    min_source_words: PositiveInt = 3
+    source: str
+    target: str
 
 
 class FilesSettings(Section):
-    """One's own corpus. Each value is a path, or a glob, or two paths `source_file | target_file` of aligned lines."""
+    """One's own corpus (see pipeline/sources/files.py)."""
 
-    train: str = ""
+    # split -> path or glob of Parquet, .jsonl, .csv or .tsv files, or two text files; ${VARIABLE}s are expanded.
+    # What is missing of validation and test is cut from train.
+    splits: dict[str, str | AlignedText] = {}
+    licence: str = "not stated"
 
 
 class HubSettings(Section):
-    """A dataset on the Hugging Face Hub."""
+    """A dataset on the Hugging Face Hub (see pipeline/sources/hub.py)."""
 
-    dataset: str = ""
+    dataset: str = ""  # owner/name
     config: str | None = None
-    revision: str = "main"
+    revision: str = "main"  # a commit, 40 hexadecimal digits; a branch is resolved and written to the manifest
+    licence: str = "not stated"
 
 
 class CleaningSettings(Section):
     """Thresholds of the cleaning rules (see pipeline/cleaning.py)."""
 
-    max_words: PositiveInt = 80
+    min_source_words: PositiveInt = 1
+    max_words: PositiveInt = 80  # on either side
+    max_length_ratio: Annotated[float, Field(gt=1)] = 4.0  # characters of the longer side to those of the shorter
+    max_copied_words: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of the target's words that stand in the source
 
 
 class DownloadSettings(Section):
     source: Literal["wheels", "files", "hub"]
     source_language: str
     target_language: str
-    seed: int = 1
-    validation_pairs: PositiveInt = 1000
-    test_pairs: PositiveInt = 1000
-    wheels: WheelsSettings = WheelsSettings()
+    seed: int = 1  # of the split
+    validation_pairs: PositiveInt = 1000  # where the source has no validation split of its own
+    test_pairs: PositiveInt = 1000  # where the source has no test split of its own
     files: FilesSettings = FilesSettings()
     hub: HubSettings = HubSettings()
     cleaning: CleaningSettings = CleaningSettings()
@@ -81,6 +84,7 @@ class ModelSettings(Section):
     encoder_layers: PositiveInt = 1
     decoder_layers: PositiveInt = 1
     dropout: Fraction = 0.3
+    word_dropout: Fraction = 0.0  # share of the tokens read, on both sides, that are replaced by <unk>
     tie_embeddings: Literal["none", "target", "all"] = "all"
     input_feeding: bool = False
 
@@ -92,7 +96,7 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0)] = 1
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     epochs: PositiveInt = 20
     batch_tokens: PositiveInt = 4000  # target tokens an update, over all processes and accumulation steps
@@ -102,18 +106,17 @@ class TrainSettings(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     gradient_clip: PositiveFloat = 1.0  # of the global norm
     label_smoothing: Fraction = 0.1
-    word_dropout: Fraction = 0.0  # share of input tokens replaced by <unk>
     ema_decay: Fraction = 0.0  # 0 keeps no moving average of the weights
     patience: PositiveInt = 5  # epochs without a better validation loss before training stops
     checkpoint_seconds: PositiveInt = 60
 
 
 class EvaluateSettings(Section):
-    beam_size: PositiveInt = 5
-    length_penalty: Annotated[float, Field(ge=0)] = 1.0
-    seed: int = 1
-    examples: PositiveInt = 5
-    heat_maps: PositiveInt = 4
+    beam_size: PositiveInt = 5  # hypotheses kept open; a greedy translation is scored beside the beam's
+    length_penalty: Annotated[float, Field(ge=0)] = 1.0  # log-probability / length ** this; 0 prefers short ones
+    seed: int = 1  # of the choice of examples and heat maps
+    examples: Annotated[int, Field(ge=0)] = 5  # source, reference, hypothesis, drawn at random from the test sets
+    heat_maps: Annotated[int, Field(ge=0)] = 4  # pictures of attention, of sentences drawn at random
 
 
 class RegisterSettings(Section):
@@ -127,4 +130,4 @@ class Params(Section):
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    register: RegisterSettings = RegisterSettings()
+    registration: RegisterSettings = Field(RegisterSettings(), alias="register")  # pydantic has a `register` of its own

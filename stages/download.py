@@ -1,0 +1,22 @@
+"""hub, files or wheels -> corpus."""
+
+from pipeline import corpus
+from pipeline.params import DownloadSettings
+from stages.command import StageCall, run_stage
+
+
+def download(call: StageCall) -> None:
+    """Fetch, clean and split; downloads are kept beside the experiments, for all of them."""
+    settings = DownloadSettings(**call.stamp["params"]["download"])
+    reading = corpus.read(settings, cache=call.output.parent.parent, report=lambda line: print(line, flush=True))
+    made = corpus.build(reading, settings)
+    with call.publish() as draft:
+        corpus.write(made, draft.directory)
+        draft.facts.update(made.facts)
+    kept = ", ".join(f"{name} {pairs}" for name, pairs in made.facts["splits"].items())
+    dropped = ", ".join(f"{rule} {count}" for rule, count in made.facts["dropped"].items() if count)
+    print(f"{settings.source_language} -> {settings.target_language}: {kept} pairs\ndropped: {dropped}")
+
+
+if __name__ == "__main__":
+    run_stage(download)
