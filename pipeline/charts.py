@@ -1,0 +1,41 @@
+"""Owns the chart of BLEU by source length. The scores are those of `metrics`; pictures of attention are in `heatmaps`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# The systems in the order of their bars: (key, name in the legend, colour that a colour-blind reader tells apart).
+SYSTEMS = (
+    ("beam", "model, beam search", "#0072B2"),
+    ("memory", "translation memory", "#E69F00"),
+    ("copy", "source copied", "#999999"),
+)
+BAR = 0.8 / len(SYSTEMS)  # of the distance between two groups
+
+
+def draw_bleu_by_length(path: Path, test_sets: Mapping[str, Sequence[Mapping[str, Any]]], tokeniser: str) -> None:
+    """Write a PNG with a panel for each test set: its rows are those of `Scorer.bleu_by_length`."""
+    with matplotlib.rc_context({"font.family": "DejaVu Sans", "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(8, 3.6 * len(test_sets)), dpi=120, layout="constrained")
+        panels = figure.subplots(len(test_sets), squeeze=False, sharey=True)[:, 0]
+        for axes, (name, rows) in zip(panels, test_sets.items(), strict=True):
+            _draw_panel(axes, rows)
+            axes.set_title(name, loc="left", parse_math=False)
+            axes.set_ylabel(f"BLEU ({tokeniser})")
+        panels[0].legend(frameon=False, ncols=len(SYSTEMS), loc="lower right", bbox_to_anchor=(1, 1))
+        panels[-1].set_xlabel("words of the source")
+        figure.savefig(path)
+
+
+def _draw_panel(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    for place, (system, name, colour) in enumerate(SYSTEMS):
+        left = [group + (place - (len(SYSTEMS) - 1) / 2) * BAR for group in range(len(rows))]
+        bars = axes.bar(left, [row["bleu"][system] for row in rows], BAR * 0.94, label=name, color=colour)
+        axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=1)
+    axes.set_xticks(range(len(rows)), [f"{row['words']}\n{row['sentences']:,} sentences" for row in rows])
+    axes.tick_params(axis="x", length=0)
+    axes.margins(y=0.1)

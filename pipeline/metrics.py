@@ -1,0 +1,82 @@
+"""Owns how hypotheses are scored: sacreBLEU's BLEU and chrF2 of detokenised text, and plain counts beside them.
+
+Decodes nothing and reads no file. sacreBLEU's signatures say which tokeniser and which version were used.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sacrebleu.metrics.base import Metric
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.significance import PairedTest, Result
+
+# For Japanese and Korean sacreBLEU recommends `ja-mecab` and `ko-mecab`, extras with a dictionary each. Characters need
+# neither; the signature says tok:char, and such a score must not be compared with one of words.
+TOKENISERS = {"zh": "zh", "ja": "char", "ko": "char"}
+DEFAULT_TOKENISER = "13a"
+
+# Source words, as separated by white space: first and last of each bucket.
+BUCKETS = ((1, 4), (5, 9), (10, 19), (20, 29), (30, None))
+
+
+def tokeniser_for(language: str) -> str:
+    """Name of sacreBLEU's tokeniser for a target language such as `de`, `zh-CN` or `zh_Hans`."""
+    return TOKENISERS.get(language.replace("_", "-").split("-")[0].lower(), DEFAULT_TOKENISER)
+
+
+class Scorer:
+    """Scores systems against the references of one test set."""
+
+    def __init__(self, sources: Sequence[str], references: Sequence[str], target_language: str) -> None:
+        self.sources = sources
+        self.references = references
+        self.tokeniser = tokeniser_for(target_language)
+        self._bleu = BLEU(tokenize=self.tokeniser, references=[references])
+        self._chrf = CHRF(references=[references])
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        return {"bleu": str(self._bleu.get_signature()), "chrf": str(self._chrf.get_signature())}
+
+    def score(self, hypotheses: Sequence[str]) -> dict[str, Any]:
+        """BLEU and chrF2 with 95 % intervals, the length ratio, and the share of empty and of copied hypotheses."""
+        bleu = self._bleu.corpus_score(hypotheses, None)
+        chrf = self._chrf.corpus_score(hypotheses, None)
+        copied = sum(h == s for h, s in zip(hypotheses, self.sources, strict=True))
+        return {
+            "bleu": round(bleu.score, 2),
+            "bleu_interval": _interval(self._bleu, hypotheses),
+            "chrf": round(chrf.score, 2),
+            "chrf_interval": _interval(self._chrf, hypotheses),
+            "length_ratio": round(bleu.ratio, 3),  # of tokens, hypotheses to references: what the brevity penalty sees
+            "empty": round(sum(not h for h in hypotheses) / len(hypotheses), 4),
+            "copied": round(copied / len(hypotheses), 4),
+        }
+
+    def bleu_by_length(self, systems: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+        """BLEU of each system on the sentences of each bucket of source length; a bucket without any is left out."""
+        lengths = [len(source.split()) for source in self.sources]
+        rows = []
+        for first, last in BUCKETS:
+            chosen = [i for i, n in enumerate(lengths) if first <= n and (last is None or n <= last)]
+            if not chosen:
+                continue
+            bleu = BLEU(tokenize=self.tokeniser, references=[[self.references[i] for i in chosen]])
+            scores = {name: bleu.corpus_score([h[i] for i in chosen], None).score for name, h in systems.items()}
+            rows.append(
+                {
+                    "words": f"{first}-{last}" if last else f"{first}+",
+                    "sentences": len(chosen),
+                    "bleu": {name: round(score, 2) for name, score in scores.items()},
+                }
+            )
+        return rows
+
+
+def _interval(metric: Metric, hypotheses: Sequence[str]) -> list[float]:
+    """95 % interval by sacreBLEU's bootstrap of 1,000 resamples, its mean and half width, under its fixed seed."""
+    _, columns = PairedTest([("system", hypotheses)], {"metric": metric}, references=None, test_type="bs")()
+    (result,) = (column[0] for name, column in columns.items() if name != "System")
+    assert isinstance(result, Result) and result.mean is not None and result.ci is not None
+    return [round(float(result.mean - result.ci), 2), round(float(result.mean + result.ci), 2)]

@@ -1,0 +1,87 @@
+"""corpus + model -> hypotheses, scores beside the baselines' and pictures, for every test set."""
+
+import random
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipeline.artifacts import write_json
+from pipeline.baselines import TranslationMemory
+from pipeline.charts import draw_bleu_by_length
+from pipeline.evaluation import Evaluation, evaluate_split, read_split
+from pipeline.heatmaps import draw_heat_map
+from pipeline.metrics import tokeniser_for
+from pipeline.params import EvaluateSettings
+from pipeline.translator import Translator
+from stages.command import StageCall, run_stage
+
+WRITTEN = ("beam", "greedy", "memory")  # copies of the source are in the source's file
+HEAT_MAP_TOKENS = range(5, 21)  # source pieces that make a picture neither dull nor crowded
+
+
+def evaluate(call: StageCall) -> None:
+    settings = EvaluateSettings(**call.stamp["params"]["evaluate"])
+    corpus, language = call.inputs["corpus"], call.inputs["corpus"].facts["target_language"]
+    test_sets = {n: pairs for n, pairs in corpus.facts["splits"].items() if n not in ("train", "validation")}
+    translator = Translator.load(call.inputs["model"].directory)
+    memory = TranslationMemory(*read_split(corpus.path("train.parquet")))
+    with (
+        call.publish() as draft,
+        tqdm(total=2 * sum(test_sets.values()), unit=" sentences", disable=None, desc="evaluate") as bar,
+    ):
+        evaluations = []
+        for name in test_sets:
+            path = corpus.path(f"{name}.parquet")
+            evaluations.append(evaluate_split(path, translator, memory, language, settings, bar.update))
+            _write_texts(draft.directory, evaluations[-1])
+            tqdm.write(_line(evaluations[-1]), file=sys.stderr)
+        scores = {"test_sets": {e.name: e.scores for e in evaluations}, "signatures": evaluations[0].signatures}
+        write_json(draft.directory / "metrics.json", scores)
+        _draw(draft.directory, evaluations, settings, tokeniser_for(language))
+        draft.facts |= scores | {
+            "examples": _examples(evaluations, settings),
+            "timing": {e.name: e.timing for e in evaluations},
+        }
+
+
+def _write_texts(directory: Path, evaluation: Evaluation) -> None:
+    texts = {"source": evaluation.sources, "reference": evaluation.references}
+    texts |= {name: evaluation.hypotheses[name] for name in WRITTEN}
+    for name, lines in texts.items():
+        text = "".join(f"{line}\n" for line in lines)
+        (directory / f"{evaluation.name}.{name}.txt").write_text(text, encoding="utf-8")
+
+
+def _line(evaluation: Evaluation) -> str:
+    systems = evaluation.scores["systems"]
+    bleu = ", ".join(f"{name} {scores['bleu']:.1f}" for name, scores in systems.items())
+    return f"evaluate: {evaluation.name}: {evaluation.scores['sentences']:,} sentences, BLEU: {bleu}"
+
+
+def _examples(evaluations: list[Evaluation], settings: EvaluateSettings) -> list[dict[str, str]]:
+    triples = [
+        {"test_set": e.name, "source": source, "reference": reference, "hypothesis": hypothesis}
+        for e in evaluations
+        for source, reference, hypothesis in zip(e.sources, e.references, e.hypotheses["beam"], strict=True)
+    ]
+    return random.Random(settings.seed).sample(triples, min(settings.examples, len(triples)))
+
+
+def _draw(directory: Path, evaluations: list[Evaluation], settings: EvaluateSettings, tokeniser: str) -> None:
+    draw_bleu_by_length(
+        directory / "bleu_by_length.png", {e.name: e.scores["by_length"] for e in evaluations}, tokeniser
+    )
+    candidates = [
+        (f"{e.name}.attention.{line}.png", f"{e.name}, line {line}", translation, translation.attention)
+        for e in evaluations
+        for line, translation in enumerate(e.translations, start=1)
+        if translation.attention is not None and len(translation.source_tokens) - 1 in HEAT_MAP_TOKENS
+    ]
+    chosen = random.Random(settings.seed).sample(candidates, min(settings.heat_maps, len(candidates)))
+    for name, title, translation, attention in chosen:
+        draw_heat_map(directory / name, attention, translation.source_tokens, translation.tokens, title)
+
+
+if __name__ == "__main__":
+    run_stage(evaluate)

@@ -1,0 +1,79 @@
+"""The translation memory finds the most similar training source, by cosine of character n-grams, and always the same."""
+
+import math
+import re
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import baselines
+from pipeline.baselines import TranslationMemory
+
+TEXT = st.text(alphabet="abcB ", min_size=2, max_size=12).filter(lambda text: len(text.split()) > 0)
+
+
+def brute_force(sources: list[str], query: str) -> list[float]:
+    """Cosine of the query with each source, from the definition of TF-IDF with smoothed document frequencies."""
+
+    def counts(text: str) -> Counter[str]:
+        text = re.sub(r"\s+", " ", text)
+        return Counter(text[i : i + n] for n in range(2, 6) for i in range(len(text) - n + 1))
+
+    documents = [counts(source) for source in sources]
+    frequency = Counter(gram for document in documents for gram in document)
+
+    def vector(document: Counter[str]) -> dict[str, float]:
+        weights = {
+            gram: count * (math.log((1 + len(sources)) / (1 + frequency[gram])) + 1)
+            for gram, count in document.items()
+            if gram in frequency
+        }
+        length = math.sqrt(sum(weight**2 for weight in weights.values())) or 1.0
+        return {gram: weight / length for gram, weight in weights.items()}
+
+    wanted = vector(counts(query))
+    return [sum(wanted.get(gram, 0.0) * weight for gram, weight in vector(d).items()) for d in documents]
+
+
+@given(st.lists(TEXT, min_size=1, max_size=12), st.lists(TEXT, min_size=1, max_size=4))
+def test_the_memory_agrees_with_brute_force(sources: list[str], queries: list[str]) -> None:
+    targets = [str(i) for i in range(len(sources))]
+    for query, target in zip(queries, TranslationMemory(sources, targets).translate(queries), strict=True):
+        similarities = brute_force(sources, query)
+        best = int(target)
+        assert similarities[best] >= max(similarities) - 2e-5
+        assert all(s < similarities[best] + 2e-5 for s in similarities)
+        assert sources.index(sources[best]) == best  # of equal sources, the first
+
+
+def test_a_sentence_seen_in_training_gets_its_own_target() -> None:
+    sources = ["Turn on the light", "Turn off the light", "Open the door"]
+    memory = TranslationMemory(sources, ["an", "aus", "auf"])
+    assert memory.translate(sources) == ["an", "aus", "auf"]
+
+
+def test_a_near_match_wins_over_a_sentence_with_common_words() -> None:
+    memory = TranslationMemory(["the of and the in the", "Delete the selected automations"], ["no", "yes"])
+    assert memory.translate(["Delete the selected automation"]) == ["yes"]
+
+
+def test_equally_similar_sources_give_the_first_in_the_training_data() -> None:
+    memory = TranslationMemory(["xyxy", "Open it", "Open it"], ["other", "first", "second"])
+    assert memory.translate(["Open it", "Open"]) == ["first", "first"]
+
+
+def test_a_sentence_like_nothing_gets_the_first_target() -> None:
+    assert TranslationMemory(["abc", "def"], ["first", "second"]).translate(["0123", ""]) == ["first", "first"]
+
+
+def test_the_size_of_the_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [f"sentence number {i} of {i * i}" for i in range(50)]
+    memory = TranslationMemory(sources, sources)
+    queries = [f"number {i} of" for i in range(30)]
+    whole = memory.translate(queries)
+    monkeypatch.setattr(baselines, "CELLS", 150)  # three queries at a time
+    assert memory.translate(queries) == whole
+    monkeypatch.setattr(baselines, "CELLS", 1)
+    assert memory.translate(queries) == whole

@@ -1,0 +1,246 @@
+"""The evaluate stage: a tiny model with random weights, a toy corpus with two test sets, real files."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipeline.artifacts import Artifact, open_artifact, publish, write_json
+from pipeline.evaluation import one_line
+from pipeline.model import Seq2Seq
+from pipeline.params import EvaluateSettings, ModelSettings, TokenizerSettings
+from pipeline.tokenizer import Tokenizer, train_model
+from pipeline.translator import Translator, save_weights
+from stages.command import StageCall
+from stages.evaluate import evaluate
+
+NUMBERS = "one two three four five six seven eight nine ten".split()
+ZAHLEN = "eins zwei drei vier fünf sechs sieben acht neun zehn".split()
+SETTINGS = EvaluateSettings(beam_size=3, examples=4, heat_maps=2)
+
+Spoil = Callable[[Seq2Seq, Tokenizer], None]
+
+
+def pairs(start: int, count: int, words: int) -> dict[str, list[str]]:
+    """Counting, forwards: toy English and German."""
+    places = [[(start + 7 * i + k * (i + 1)) % 10 for k in range(words)] for i in range(count)]
+    return {
+        "source": [" ".join(NUMBERS[p] for p in sentence) for sentence in places],
+        "target": [" ".join(ZAHLEN[p] for p in sentence) for sentence in places],
+    }
+
+
+def make_corpus(directory: Path, **changed: dict[str, list[str]]) -> Artifact:
+    splits = {
+        "train": pairs(0, 30, 4),
+        "validation": pairs(1, 5, 4),
+        "test": pairs(2, 12, 6),
+        "test_long": pairs(3, 5, 11),
+    } | changed
+    with publish(directory, {}, {}) as draft:
+        for name, columns in splits.items():
+            pq.write_table(pa.table(columns), draft.directory / f"{name}.parquet")
+        draft.facts["splits"] = {name: len(columns["source"]) for name, columns in splits.items()}
+        draft.facts["target_language"] = "de"
+    return open_artifact(directory, "download")
+
+
+def make_model(directory: Path, attention: str = "general", spoil: Spoil = lambda model, tokenizer: None) -> Artifact:
+    """A model as the train stage leaves it, but for the training; `spoil` may set its weights."""
+    with publish(directory, {}, {}) as draft:
+        lines = [f"{a} {b}" for a in NUMBERS for b in ZAHLEN]
+        (draft.directory / "joint.model").write_bytes(
+            train_model(lines, TokenizerSettings(type="bpe", vocabulary_size=320))
+        )
+        tokenizer = Tokenizer.load(draft.directory)
+        settings = ModelSettings(attention=attention, embedding_size=8, hidden_size=8)  # type: ignore[arg-type]
+        vocabulary = len(tokenizer.target)
+        torch.manual_seed(0)
+        model = Seq2Seq(settings, vocabulary, vocabulary)
+        spoil(model, tokenizer)
+        save_weights(draft.directory, model.state_dict(), settings, (vocabulary, vocabulary))
+    return open_artifact(directory, "train")
+
+
+def run(build: Path, corpus: Artifact, model: Artifact, settings: EvaluateSettings = SETTINGS) -> Artifact:
+    stamp = {"params": {"evaluate": settings.model_dump()}, "code": {}}
+    evaluate(StageCall(stamp, {"corpus": corpus, "model": model}, build / "evaluation", build.name))
+    return open_artifact(build / "evaluation", "evaluate")
+
+
+def lines_of(artifact: Artifact, name: str) -> list[str]:
+    return artifact.path(name).read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.fixture(scope="module")
+def corpus(build: Path) -> Artifact:
+    return make_corpus(build / "corpus")
+
+
+@pytest.fixture(scope="module")
+def model(build: Path) -> Artifact:
+    return make_model(build / "model")
+
+
+@pytest.fixture(scope="module")
+def evaluation(build: Path, corpus: Artifact, model: Artifact) -> Artifact:
+    return run(build, corpus, model)
+
+
+def test_every_test_set_is_scored_and_no_other_split(evaluation: Artifact) -> None:
+    facts = evaluation.facts
+    assert {name: scores["sentences"] for name, scores in facts["test_sets"].items()} == {"test": 12, "test_long": 5}
+    for scores in facts["test_sets"].values():
+        assert list(scores["systems"]) == ["beam", "greedy", "memory", "copy"]
+    assert [row["words"] for row in facts["test_sets"]["test_long"]["by_length"]] == ["10-19"]
+    assert list(facts["test_sets"]["test"]["by_length"][0]["bleu"]) == ["beam", "memory", "copy"]
+
+
+def test_the_files_hold_a_line_a_sentence_in_the_order_of_the_test_set(evaluation: Artifact, model: Artifact) -> None:
+    translator = Translator.load(model.directory)
+    for name, test_set in (("test", pairs(2, 12, 6)), ("test_long", pairs(3, 5, 11))):
+        sources = test_set["source"]
+        assert lines_of(evaluation, f"{name}.source.txt") == sources
+        assert lines_of(evaluation, f"{name}.reference.txt") == test_set["target"]
+        assert lines_of(evaluation, f"{name}.greedy.txt") == [
+            one_line(t.text) for t in translator.translate(sources, 1)
+        ]
+        assert lines_of(evaluation, f"{name}.beam.txt") == [one_line(t.text) for t in translator.translate(sources, 3)]
+        memory = lines_of(evaluation, f"{name}.memory.txt")
+        assert len(memory) == len(sources) and set(memory) <= set(pairs(0, 30, 4)["target"])
+
+
+def test_sacrebleus_own_command_finds_the_same_scores_in_the_files(evaluation: Artifact) -> None:
+    files = [str(evaluation.path(f"test.{name}.txt")) for name in ("reference", "memory")]
+    command = [sys.executable, "-m", "sacrebleu", files[0], "-i", files[1], "-m", "bleu", "chrf", "-w", "2", "-b"]
+    found = [float(score) for score in json.loads(subprocess.check_output(command))]
+    memory = evaluation.facts["test_sets"]["test"]["systems"]["memory"]
+    assert found == [memory["bleu"], memory["chrf"]] and found[1] > 10
+
+
+def test_metrics_json_holds_the_scores_and_signatures_of_the_facts_without_timing(evaluation: Artifact) -> None:
+    metrics = json.loads(evaluation.path("metrics.json").read_bytes())
+    assert metrics == {key: evaluation.facts[key] for key in ("test_sets", "signatures")}
+    assert evaluation.facts["timing"]["test"]["beam"]["sentences_per_second"] > 0
+
+
+def test_examples_are_triples_of_the_test_sets_and_a_seed_fixes_them(
+    evaluation: Artifact, corpus: Artifact, model: Artifact, tmp_path: Path
+) -> None:
+    examples = evaluation.facts["examples"]
+    assert len(examples) == 4
+    for example in examples:
+        texts = [lines_of(evaluation, f"{example['test_set']}.{kind}.txt") for kind in ("source", "reference", "beam")]
+        assert (example["source"], example["reference"], example["hypothesis"]) in zip(*texts, strict=True)
+    other = run(tmp_path, corpus, model, SETTINGS.model_copy(update={"seed": 2}))
+    assert other.facts["examples"] != examples
+
+
+def test_a_second_run_gives_the_same_files_and_facts_but_for_timing(
+    evaluation: Artifact, corpus: Artifact, model: Artifact, tmp_path: Path
+) -> None:
+    again = run(tmp_path, corpus, model)
+    assert again.files == evaluation.files
+    assert {k: v for k, v in again.facts.items() if k != "timing"} == {
+        k: v for k, v in evaluation.facts.items() if k != "timing"
+    }
+
+
+def test_hypotheses_do_not_depend_on_the_references(evaluation: Artifact, model: Artifact, tmp_path: Path) -> None:
+    test = pairs(2, 12, 6)
+    corpus = make_corpus(tmp_path / "corpus", test={"source": test["source"], "target": test["target"][::-1]})
+    blind = run(tmp_path, corpus, model)
+    assert blind.path("test.reference.txt").read_bytes() != evaluation.path("test.reference.txt").read_bytes()
+    for system in ("greedy", "beam", "memory"):
+        assert blind.files[f"test.{system}.txt"] == evaluation.files[f"test.{system}.txt"]
+
+
+def test_heat_maps_are_of_test_sentences_and_as_many_as_asked(evaluation: Artifact) -> None:
+    maps = [name for name in evaluation.files if ".attention." in name]
+    assert len(maps) == 2
+    for name in maps:
+        test_set, _, line, _ = name.split(".")
+        assert 1 <= int(line) <= evaluation.facts["test_sets"][test_set]["sentences"]
+    assert "bleu_by_length.png" in evaluation.files
+
+
+def test_a_model_without_attention_has_no_heat_maps(corpus: Artifact, tmp_path: Path) -> None:
+    found = run(tmp_path, corpus, make_model(tmp_path / "model", attention="none"))
+    assert [name for name in found.files if name.endswith(".png")] == ["bleu_by_length.png"]
+
+
+def test_no_examples_and_no_heat_maps_can_be_asked_for(corpus: Artifact, model: Artifact, tmp_path: Path) -> None:
+    found = run(tmp_path, corpus, model, EvaluateSettings(examples=0, heat_maps=0))
+    assert found.facts["examples"] == [] and not any(".attention." in name for name in found.files)
+
+
+def test_hypotheses_with_line_breaks_stay_on_one_line(corpus: Artifact, tmp_path: Path) -> None:
+    def say_line_breaks(model: Seq2Seq, tokenizer: Tokenizer) -> None:
+        with torch.no_grad():
+            model.output.bias[tokenizer.target.piece_to_id("<0x0A>")] = 50.0
+
+    broken = make_model(tmp_path / "model", spoil=say_line_breaks)
+    assert Translator.load(broken.directory).translate(["one two"])[0].text.startswith("\n\n")
+    found = run(tmp_path, corpus, broken)
+    for name in ("greedy", "beam"):
+        assert lines_of(found, f"test.{name}.txt") == [""] * 12
+        assert found.facts["test_sets"]["test"]["systems"][name]["empty"] == 1
+
+
+def test_a_corpus_with_odd_characters_keeps_a_line_a_sentence(model: Artifact, tmp_path: Path) -> None:
+    odd = {
+        "source": ["one\u2028two", "three\tfour", "five\r\nsix", "\u0085seven", "eight\x0bnine", "☃\u00a0€"],
+        "target": ["eins\u2029zwei", "drei\rvier", "fünf\tsechs", "sieben\n", "acht\x1cneun", "☃\u00a0€"],
+    }
+    found = run(tmp_path, make_corpus(tmp_path / "corpus", test=odd, train=odd), model)
+    assert lines_of(found, "test.source.txt")[:3] == ["one two", "three four", "five six"]
+    assert lines_of(found, "test.memory.txt") == lines_of(found, "test.reference.txt")
+    assert lines_of(found, "test.reference.txt")[-1] == "☃\u00a0€"  # a space that is no line break stays what it is
+    for kind in ("source", "reference", "memory", "greedy", "beam"):
+        assert len(lines_of(found, f"test.{kind}.txt")) == 6
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\rb", "a\r\nb", "a\tb", "a\u2028b", "a\u2029b", "a\x85b", "a\x0cb", "\na b\n"]
+)
+def test_a_text_with_breaks_becomes_one_line(text: str) -> None:
+    assert one_line(text) == "a b"
+
+
+def test_the_stage_runs_as_make_calls_it_and_prints_a_line_a_test_set(
+    corpus: Artifact, model: Artifact, evaluation: Artifact, tmp_path: Path
+) -> None:
+    write_json(tmp_path / "stamp.json", {"params": {"evaluate": SETTINGS.model_dump()}, "code": {}})
+    done = call_stage(tmp_path / "stamp.json", corpus, model, tmp_path / "evaluation")
+    assert done.returncode == 0 and done.stdout == ""
+    assert [line.split(":")[1].strip() for line in done.stderr.splitlines()] == ["test", "test_long"]
+    assert open_artifact(tmp_path / "evaluation", "evaluate").files == evaluation.files
+
+
+def test_a_damaged_model_is_refused_in_one_line(corpus: Artifact, tmp_path: Path) -> None:
+    damaged = make_model(tmp_path / "model")
+    damaged.path("weights.safetensors").write_bytes(b"")
+    write_json(tmp_path / "stamp.json", {"params": {"evaluate": SETTINGS.model_dump()}, "code": {}})
+    done = call_stage(tmp_path / "stamp.json", corpus, damaged, tmp_path / "evaluation")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "weights.safetensors differs from its sha256" in done.stderr
+    assert not (tmp_path / "evaluation").exists()
+
+
+def call_stage(stamp: Path, corpus: Artifact, model: Artifact, output: Path) -> Any:
+    manifests = [str(artifact.directory / "manifest.json") for artifact in (corpus, model)]
+    command = [sys.executable, "-m", "stages.evaluate", str(stamp), *manifests, str(output)]
+    root = Path(__file__).parent.parent
+    return subprocess.run(command, cwd=root, capture_output=True, text=True)

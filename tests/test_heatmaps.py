@@ -1,0 +1,72 @@
+"""A heat map is dark where the attention is, its cells are squares of one size and no label is cut off."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from pipeline.heatmaps import CELL, draw_heat_map
+
+CELL_PIXELS = CELL * 150
+
+
+def draw(path: Path, attention: np.ndarray, source: list[str], target: list[str]) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_heat_map(path, attention.astype(np.float32), source, target, "test, line 1")
+    return image.imread(path)[:, :, :3]
+
+
+def dark(pixels: np.ndarray) -> np.ndarray:
+    """Where the colour of full attention is."""
+    return np.abs(pixels - np.array([8, 48, 107]) / 255).max(axis=-1) < 0.01
+
+
+def runs(flags: np.ndarray) -> list[int]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
+    return [int(end - start) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def test_cells_are_squares_of_one_size(tmp_path: Path) -> None:
+    pixels = draw(tmp_path / "map.png", np.ones((4, 7)), ["▁a"] * 7, ["▁größer"] * 4)
+    rows, columns = np.nonzero(dark(pixels))
+    top, left = rows.min(), columns.min()
+    down = runs(dark(pixels)[:, left + int(CELL_PIXELS / 2)])
+    along = runs(dark(pixels)[top + int(2.5 * CELL_PIXELS)])
+    assert (len(down), len(along)) == (4, 7)
+    assert all(abs(length - CELL_PIXELS) <= 4 for length in down + along)  # but for the lines between cells
+
+
+def test_the_dark_cell_is_in_the_row_of_its_target_and_the_column_of_its_source(tmp_path: Path) -> None:
+    attention = np.zeros((3, 5))
+    attention[0, 0] = attention[1, 4] = attention[2, 3] = 1
+    pixels = draw(tmp_path / "map.png", attention, list("abcde"), list("xyz"))
+    found = dark(pixels)
+    rows, columns = np.nonzero(found)
+    top, left = rows.min(), columns.min()
+    for row in range(3):
+        for column in range(5):
+            middle = (top + int((row + 0.5) * CELL_PIXELS), left + int((column + 0.5) * CELL_PIXELS))
+            assert found[middle] == bool(attention[row, column])
+
+
+@pytest.mark.parametrize("piece", ["▁Donaudampfschifffahrtsgesellschaftskapitän", "▁Wohlgemerkt", "."])
+def test_the_border_of_the_picture_is_white_however_long_the_pieces_are(tmp_path: Path, piece: str) -> None:
+    pixels = draw(tmp_path / "map.png", np.ones((2, 3)), [piece] * 3, [piece] * 2)
+    for border in (pixels[:5], pixels[-5:], pixels[:, :5], pixels[:, -5:]):
+        assert (border == 1).all()
+
+
+@pytest.mark.parametrize("piece", ["$", r"$\frac{$", "${name}", "_^", "</s>", "<0xE2>", "œ", "\t"])
+def test_any_piece_is_drawn_as_text(tmp_path: Path, piece: str) -> None:
+    draw(tmp_path / "map.png", np.ones((1, 2)) / 2, [piece, piece], [piece])
+
+
+def test_letters_without_a_font_are_explained_in_the_picture_and_not_warned_about(tmp_path: Path) -> None:
+    unassigned = "\U000f0000"  # private use: no font here has it
+    plain = draw(tmp_path / "plain.png", np.ones((1, 9)) / 9, ["a"] * 9, ["a"])
+    boxes = draw(tmp_path / "boxes.png", np.ones((1, 9)) / 9, ["a"] * 9, [unassigned])
+    assert boxes.shape[0] > plain.shape[0] + 20  # one more line in the title
+    draw(tmp_path / "korean.png", np.ones((1, 2)) / 2, ["▁폴더", "</s>"], ["▁폴더"])

@@ -1,0 +1,100 @@
+"""Scores are sacreBLEU's, of the whole test set; buckets and shares count what they say."""
+
+import math
+
+import pytest
+import sacrebleu
+
+from pipeline.metrics import Scorer, tokeniser_for
+
+SOURCES = ["Two dogs run.", "A man reads a book.", "Nobody is here.", "The door stands open."]
+REFERENCES = ["Zwei Hunde rennen.", "Ein Mann liest ein Buch.", "Niemand ist hier.", "Die Tür steht offen."]
+HYPOTHESES = ["Zwei Hunde laufen.", "Ein Mann liest das Buch.", "", "The door stands open."]
+
+
+def test_bleu_is_the_one_computed_by_hand() -> None:
+    # Counts are pooled over both sentences, then combined. Matches out of n-grams, order by order:
+    # "the cat sat on the mat": the cat sat on mat 5/6, three pairs 3/5, two triples 2/4, "the cat sat on" 1/3
+    # "a dog": 2/2, 1/1
+    precisions = [7 / 8, 4 / 6, 2 / 4, 1 / 3]
+    brevity = math.exp(1 - 10 / 8)  # 8 tokens against 10
+    scorer = Scorer(["", ""], ["the cat sat on a mat", "a dog ran home"], "en")
+    score = scorer.score(["the cat sat on the mat", "a dog"])
+    assert score["bleu"] == round(100 * brevity * math.prod(precisions) ** (1 / 4), 2)
+    assert score["length_ratio"] == 0.8
+
+
+def test_scores_are_those_of_sacrebleu_called_directly() -> None:
+    score = Scorer(SOURCES, REFERENCES, "de").score(HYPOTHESES)
+    assert score["bleu"] == round(sacrebleu.corpus_bleu(HYPOTHESES, [REFERENCES]).score, 2)
+    assert score["chrf"] == round(sacrebleu.corpus_chrf(HYPOTHESES, [REFERENCES]).score, 2)
+
+
+def test_letter_case_counts() -> None:
+    scorer = Scorer(SOURCES, REFERENCES, "de")
+    assert scorer.score([r.lower() for r in REFERENCES])["bleu"] < 50
+    assert scorer.score(REFERENCES)["bleu"] == 100
+
+
+def test_signatures_name_case_tokeniser_and_version() -> None:
+    signatures = Scorer(SOURCES, REFERENCES, "de").signatures
+    version = sacrebleu.__version__
+    assert signatures["bleu"] == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{version}"
+    assert signatures["chrf"] == f"nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{version}"
+
+
+@pytest.mark.parametrize(
+    ("language", "tokeniser"),
+    [("de", "13a"), ("zh", "zh"), ("zh-CN", "zh"), ("zh_Hant", "zh"), ("ja", "char"), ("KO", "char"), ("fr-CA", "13a")],
+)
+def test_a_language_has_its_tokeniser(language: str, tokeniser: str) -> None:
+    assert tokeniser_for(language) == tokeniser
+    assert f"tok:{tokeniser}|" in Scorer(["x"], ["x"], language).signatures["bleu"]
+
+
+def test_korean_is_scored_by_character() -> None:
+    scorer = Scorer(["New folder"], ["새 폴더를 만듭니다"], "ko")
+    # One particle differs: no common word of four, but common runs of four characters.
+    assert scorer.score(["새 폴더가 만듭니다"])["bleu"] > 40
+
+
+def test_intervals_enclose_the_score_and_repeat() -> None:
+    scorer = Scorer(SOURCES * 20, REFERENCES * 20, "de")
+    score = scorer.score(HYPOTHESES * 20)
+    for name in ("bleu", "chrf"):
+        low, high = score[f"{name}_interval"]
+        assert low < score[name] < high
+    assert scorer.score(HYPOTHESES * 20) == score
+    assert scorer.score(REFERENCES * 20)["bleu_interval"] == [100, 100]
+
+
+def test_empty_and_copied_hypotheses_are_counted() -> None:
+    score = Scorer(SOURCES, REFERENCES, "de").score(HYPOTHESES)
+    assert (score["empty"], score["copied"]) == (0.25, 0.25)
+
+
+def test_a_system_that_says_nothing_scores_zero() -> None:
+    score = Scorer(SOURCES, REFERENCES, "de").score([""] * 4)
+    assert (score["bleu"], score["chrf"], score["length_ratio"], score["empty"]) == (0, 0, 0, 1)
+
+
+def test_too_few_hypotheses_are_refused() -> None:
+    with pytest.raises(ValueError):
+        Scorer(SOURCES, REFERENCES, "de").score(HYPOTHESES[:3])
+
+
+def test_buckets_hold_the_sentences_of_their_lengths_and_empty_ones_are_left_out() -> None:
+    lengths = [1, 4, 5, 9, 20, 29, 30, 80]
+    sources = [" ".join(["word"] * n) for n in lengths]
+    rows = Scorer(sources, sources, "en").bleu_by_length({"copy": sources})
+    assert [(row["words"], row["sentences"]) for row in rows] == [("1-4", 2), ("5-9", 2), ("20-29", 2), ("30+", 2)]
+
+
+def test_a_buckets_score_is_that_of_its_sentences_alone() -> None:
+    systems = {"model": HYPOTHESES, "copy": SOURCES}
+    rows = Scorer(SOURCES, REFERENCES, "de").bleu_by_length(systems)
+    assert [row["words"] for row in rows] == ["1-4", "5-9"]
+    for row, chosen in zip(rows, ([0, 2, 3], [1]), strict=True):
+        references = [[REFERENCES[i] for i in chosen]]
+        for name, lines in systems.items():
+            assert row["bleu"][name] == round(sacrebleu.corpus_bleu([lines[i] for i in chosen], references).score, 2)
