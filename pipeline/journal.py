@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+JOURNAL = "metrics.jsonl"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -48,7 +50,7 @@ class Journal:
             for entry in read_journal(path):
                 self._last_step.update(dict.fromkeys(entry.metrics, entry.step))
                 end = entry.end
-        self._file = open(path, "ab")
+        self._file = open(path, "ab")  # noqa: SIM115 (close() closes it)
         self._file.truncate(end)
 
     def log(self, metrics: dict[str, float], step: int) -> None:

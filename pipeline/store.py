@@ -3,12 +3,14 @@
 By default the store is a SQLite file beside the experiments' outputs; MLFLOW_TRACKING_URI names any other.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage
@@ -33,8 +35,10 @@ def without_password(uri: str) -> str:
 def open_store(build: Path) -> MlflowClient:
     """A client of the store, which is made first where it is missing. UserError within seconds if it cannot be used."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else the first run asks a server of MLflow's makers
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     uri = tracking_uri(build)
-    client = MlflowClient(tracking_uri=uri)
+    mlflow.set_tracking_uri(uri)  # parts of MLflow, its registry among them, ask for this one
+    client = MlflowClient()
     with _alone(uri, build), impatient():
         try:
             client.search_experiments(max_results=1)

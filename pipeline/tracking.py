@@ -30,10 +30,9 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT
 
 from .artifacts import Artifact, write_json
-from .journal import Journal, read_journal
+from .journal import JOURNAL, Journal, read_journal
 from .store import experiment_id, impatient, open_store
 
-JOURNAL = "metrics.jsonl"
 SEND_SECONDS = 2.0
 SAMPLE_SECONDS = 10.0  # between two samples of processor, memory, disk, network and GPU
 PATIENCE_SECONDS = 15.0  # for a server that hangs when training ends
@@ -51,7 +50,7 @@ class Run:
         self._client = client
         self._path = journal
         self._journal = Journal(journal)
-        self._sent = 0  # byte position in the journal; from the start each time, what MLflow has it does not store twice
+        self._sent = 0  # byte position in the journal; a run that goes on sends it anew, which adds nothing
         self._complained = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._feed, name="mlflow-feeder", daemon=True)
@@ -66,13 +65,11 @@ class Run:
         self._stop.set()
         self._thread.join(PATIENCE_SECONDS)
         self._journal.close()
-        if not self._thread.is_alive() and self._send():
-            self._client.set_terminated(self.run_id, status)
-        else:
+        if self._thread.is_alive() or not self._send(status):
             log.warning("MLflow does not answer: the end of %s is missing there; make register sends it", self._path)
 
     def _feed(self) -> None:
-        monitor = SystemMetricsMonitor(self.run_id, tracking_uri=self._client.tracking_uri)
+        monitor: Any = SystemMetricsMonitor(self.run_id)  # type: ignore[no-untyped-call]
         sampled = time.monotonic()
         while not self._stop.wait(SEND_SECONDS):
             if time.monotonic() - sampled >= SAMPLE_SECONDS:
@@ -80,21 +77,23 @@ class Run:
                 self._sample(monitor)
             self._send()
 
-    def _sample(self, monitor: SystemMetricsMonitor) -> None:
+    def _sample(self, monitor: Any) -> None:
         monitor.collect_metrics()
         metrics = {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
         for part in monitor.monitors:
             part.clear_metrics()
         self._journal.log(metrics, max(map(self._journal.next_step, metrics), default=0))
 
-    def _send(self) -> bool:
-        """Send what is new in the journal. A failure is said once; the next call tries again."""
+    def _send(self, status: str | None = None) -> bool:
+        """Send what is new in the journal, then the run's end. A failure is said once; the next call tries again."""
         try:
             for end in send_journal(self._client, self.run_id, self._path, self._sent):
                 self._sent = end
-        except Exception as error:  # of any kind: no trouble of a tracking server is worth a training
+            if status:
+                self._client.set_terminated(self.run_id, status)
+        except Exception as error:  # noqa: BLE001 (of any kind: no server's trouble is worth a training)
             if not self._complained:
-                log.warning("MLflow does not answer, training goes on and tries again (metrics: %s): %s", self._path, error)
+                log.warning("MLflow does not answer, training goes on and keeps metrics in %s: %s", self._path, error)
             self._complained = True
             return False
         return True
@@ -181,7 +180,7 @@ def git_commit() -> str | None:
     """The commit of this project's working tree, `-dirty` with changes; None where it is no git repository."""
     command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+        run = subprocess.run(command, check=False, cwd=Path(__file__).parent, capture_output=True, text=True)
     except FileNotFoundError:
         return None
     return run.stdout.strip() or None

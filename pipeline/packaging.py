@@ -1,0 +1,87 @@
+"""Owns the packaged translator: an MLflow model directory that holds its weights, its code and what it requires.
+
+No pickle is in it, no absolute path, and nothing of the project has to be installed where it is loaded.
+"""
+
+import ast
+import contextlib
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.models import Model
+
+from .artifacts import Artifact, sha256_of
+from .imports import imported_files, parse
+from .journal import JOURNAL
+
+HERE = Path(__file__).resolve().parent
+MODEL_CODE = "model_code.py"
+
+
+def code_files() -> list[Path]:
+    """The project's modules that translation needs: the translator and all that it imports."""
+    return imported_files(HERE / "translator.py")
+
+
+def package(directory: Path, model: Artifact, example: tuple[list[str], dict[str, Any]]) -> None:
+    """Write the package of `model` to `directory`/package; the rest of `directory` is used as scratch.
+
+    `example` is an input: sentences and the params that a request may set, with their defaults.
+    """
+    _copy([model.path(name) for name in model.files if name != JOURNAL], directory / "model")
+    _copy(code_files(), directory / "code")
+    shutil.copyfile(HERE / MODEL_CODE, directory / MODEL_CODE)
+    # MLflow records paths as they are given to it: from inside the directory they are names.
+    with contextlib.chdir(directory):
+        mlflow.pyfunc.save_model(
+            "package",
+            python_model=MODEL_CODE,
+            artifacts={"model": "model", "code": "code"},
+            pip_requirements=requirements([*code_files(), HERE / MODEL_CODE]),
+            input_example=example,
+        )
+    _forget_paths(directory / "package")
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """sha256 of every file under `directory`, by its path there."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): sha256_of(path) for path in files}
+
+
+def requirements(files: list[Path]) -> list[str]:
+    """The distributions that `files` import, pinned to the versions installed here."""
+    owners = metadata.packages_distributions()
+    modules = {module for file in files for module in _imported(file)}
+    names = {module if module in owners[module] else owners[module][0] for module in modules}
+    return sorted(f"{name}=={metadata.version(name).partition('+')[0]}" for name in names)  # torch's is 2.13.0+cpu
+
+
+def _imported(file: Path) -> set[str]:
+    """Top-level names of the absolute imports of a source file, the standard library's left out."""
+    modules: set[str] = set()
+    for node in ast.walk(parse(file)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            modules.add(node.module.partition(".")[0])
+    return modules - sys.stdlib_module_names
+
+
+def _copy(files: list[Path], directory: Path) -> None:
+    directory.mkdir()
+    for file in files:
+        shutil.copyfile(file, directory / file.name)
+
+
+def _forget_paths(package: Path) -> None:
+    """MLflow records where the model's code was; it only ever uses the file's name."""
+    model = Model.load(package)
+    model.flavors["python_function"]["model_code_path"] = MODEL_CODE
+    model.save(package / "MLmodel")
+    for cache in package.rglob("__pycache__"):  # left by the trial translation that MLflow makes
+        shutil.rmtree(cache)

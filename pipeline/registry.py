@@ -1,0 +1,196 @@
+"""Owns what becomes of a trained model in MLflow: its package, the trial of it, and its version in the registry.
+
+Every step looks for its own result first, by the digest of what is registered: killed at any point and run again, it
+goes on where it was and leaves one model and one version. Imports no torch.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import Run as StoredRun
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_MODEL_VERSIONS
+
+from .artifacts import MANIFEST, Artifact, sha256_of
+from .card import write_card
+from .errors import UserError
+from .journal import JOURNAL, read_journal
+from .packaging import HERE, MODEL_CODE, code_files, digests, package
+from .params import RegisterSettings
+from .tracking import send_journal
+
+FRESH_LOAD = "fresh_load.py"
+IDENTITY, FILES = ("registration", "sha256")  # tags: what was registered, and the digest of every file of the package
+LOGGED_NAME = "translator"  # of the model inside its run
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A finished training and what was made of it, on its way into the registry."""
+
+    client: MlflowClient
+    settings: RegisterSettings
+    corpus: Artifact
+    model: Artifact
+    evaluation: Artifact
+
+    @property
+    def model_name(self) -> str:
+        """The registered model's name, with the languages filled in."""
+        name = self.settings.model_name
+        for side in ("source_language", "target_language"):
+            name = name.replace(f"{{{side}}}", self.corpus.facts[side])
+        return name
+
+    @cached_property
+    def identity(self) -> str:
+        """Names what is registered: the same artifacts and code under the same name are the same version."""
+        parts = [self.model_name, self.corpus.digest, self.model.digest, self.evaluation.digest]
+        parts += [sha256_of(file) for file in (*code_files(), HERE / MODEL_CODE)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @cached_property
+    def run(self) -> StoredRun:
+        """The run of the training."""
+        run_id = self.model.facts["run_id"]
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            raise UserError(
+                f"{self.model.directory} was trained in MLflow's run {run_id}, which this store does not have ({error}); "
+                f"set MLFLOW_TRACKING_URI as it was, or remove {self.model.directory} and train again"
+            ) from error
+
+    def complete_run(self) -> None:
+        """Bring the run up to date: the rest of its metrics, the end that a dead server missed, and the evaluation."""
+        run_id = self.run.info.run_id
+        for _ in send_journal(self.client, run_id, self.model.path(JOURNAL)):
+            pass
+        if self.run.info.status != "FINISHED":
+            self.client.set_terminated(run_id, "FINISHED", end_time=self._end())
+        self.client.log_artifacts(run_id, str(self.evaluation.directory), "evaluation")
+        for artifact in (self.corpus, self.model, self.evaluation):
+            text = (artifact.directory / MANIFEST).read_text(encoding="utf-8")
+            self.client.log_text(run_id, text, f"manifests/{artifact.directory.name}.json")
+
+    def log_model(self) -> str:
+        """Upload the package as a model of the run, with its scores; returns the model's id."""
+        experiment, filter_string = (self.run.info.experiment_id, f"tags.{IDENTITY} = '{self.identity}'")
+        for logged in self.client.search_logged_models([experiment], filter_string):
+            if logged.status == LoggedModelStatus.READY:
+                return str(logged.model_id)
+            self.client.delete_logged_model(logged.model_id)  # its upload was interrupted
+        run_id, step = self.run.info.run_id, self.model.facts["steps"]
+        with tempfile.TemporaryDirectory() as scratch:
+            package(Path(scratch), self.model, self._example())
+            directory = Path(scratch) / "package"
+            tags = {IDENTITY: self.identity, FILES: json.dumps(digests(directory))}
+            logged = self.client.create_logged_model(experiment, LOGGED_NAME, run_id, tags=tags)
+            self.client.log_model_artifacts(logged.model_id, str(directory))
+        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
+        time = self._end()
+        scores = [Metric(key, value, time, step, model_id=logged.model_id) for key, value in self.scores().items()]
+        self.client.log_batch(run_id, metrics=scores)
+        self.client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        return str(logged.model_id)
+
+    def try_out(self, model_id: str) -> None:
+        """Load the model from the store in a fresh process, far from this project: it must translate as evaluated."""
+        examples = self.evaluation.facts["examples"]
+        request = {"sentences": [example["source"] for example in examples], "params": self._params()}
+        given = translate_afresh(f"models:/{model_id}", request, self.client.tracking_uri)
+        for example, translation in zip(examples, given, strict=True):
+            if translation.split() != example["hypothesis"].split():
+                raise UserError(
+                    f"the packaged model translates {example['source']!r} as {translation!r}, but it was evaluated with "
+                    f"{example['hypothesis']!r}; it was not registered; run make evaluate and make register again"
+                )
+
+    def version(self, model_id: str) -> ModelVersion:
+        """The version of the model in the registry, made if it is not there yet."""
+        made = self._find_version() or self._make_version(model_id)
+        link = json.dumps([{"name": made.name, "version": made.version}])
+        self.client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: link})  # shown on the model's page
+        return made
+
+    def scores(self) -> dict[str, float]:
+        """All scores of the evaluation: `test/beam/bleu`, one a test set, system and metric."""
+        return {
+            f"{test_set}/{system}/{metric}": float(value)
+            for test_set, results in self.evaluation.facts["test_sets"].items()
+            for system, scores in results["systems"].items()
+            for metric, value in scores.items()
+            if not isinstance(value, list)
+        }
+
+    def _find_version(self) -> ModelVersion | None:
+        filter_string = f"name = '{self.model_name}' and tags.{IDENTITY} = '{self.identity}'"
+        versions = self.client.search_model_versions(filter_string)
+        return versions[0] if versions else None
+
+    def _make_version(self, model_id: str) -> ModelVersion:
+        try:
+            self.client.create_registered_model(self.model_name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        commit = self.run.data.tags.get(MLFLOW_GIT_COMMIT)
+        test_set, results = next(iter(self.evaluation.facts["test_sets"].items()))
+        tags = {
+            IDENTITY: self.identity,
+            FILES: self.client.get_logged_model(model_id).tags[FILES],
+            "test_set": test_set,
+            "bleu": str(results["systems"]["beam"]["bleu"]),
+            "chrf": str(results["systems"]["beam"]["chrf"]),
+            "corpus": self.corpus.digest,
+            "model": self.model.digest,
+            "evaluation": self.evaluation.digest,
+            "commit": commit or "",
+        }
+        card = write_card(self.corpus, self.model, self.evaluation, commit)
+        run_id = self.run.info.run_id
+        return self.client.create_model_version(
+            self.model_name, f"models:/{model_id}", run_id, tags=tags, description=card
+        )
+
+    def _params(self) -> dict[str, Any]:
+        """What a request may set, and its defaults: as the model was evaluated."""
+        settings = self.evaluation.stamp["params"]["evaluate"]
+        return {"beam_size": settings["beam_size"], "length_penalty": settings["length_penalty"]}
+
+    def _example(self) -> tuple[list[str], dict[str, Any]]:
+        return [example["source"] for example in self.evaluation.facts["examples"][:2]], self._params()
+
+    def _end(self) -> int:
+        """When training measured last, in Unix milliseconds: a time that does not change if this is done again."""
+        return max(entry.time for entry in read_journal(self.model.path(JOURNAL)))
+
+
+def translate_afresh(model_uri: str, request: dict[str, Any], tracking_uri: str) -> list[str]:
+    """Translate in a new isolated process that runs in an empty directory and refuses pickles."""
+    with tempfile.TemporaryDirectory() as scratch:
+        asked, answered = (Path(scratch) / "request.json", Path(scratch) / "response.json")
+        asked.write_text(json.dumps(request), encoding="utf-8")
+        run = subprocess.run(
+            [sys.executable, "-I", str(HERE / FRESH_LOAD), model_uri, asked.name, answered.name],
+            cwd=scratch,
+            env=os.environ | {"MLFLOW_TRACKING_URI": tracking_uri, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode:
+            raise UserError(f"the packaged model does not load and translate in a fresh process:\n{run.stderr}")
+        translations: list[str] = json.loads(answered.read_bytes())
+        return translations

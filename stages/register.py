@@ -1,0 +1,34 @@
+"""corpus + model + evaluation -> a version in MLflow's registry, after a trial in a fresh process."""
+
+from urllib.parse import urlsplit
+
+from pipeline.params import RegisterSettings
+from pipeline.registry import Registration
+from pipeline.store import open_store, without_password
+from stages.command import StageCall, run_stage
+
+
+def register(call: StageCall) -> None:
+    settings = RegisterSettings(**call.stamp["params"]["register"])
+    corpus, model, evaluation = (call.inputs[name] for name in ("corpus", "model", "evaluation"))
+    client = open_store(call.output.parent.parent)
+    registration = Registration(client, settings, corpus, model, evaluation)
+    registration.complete_run()
+    model_id = registration.log_model()
+    registration.try_out(model_id)
+    version = registration.version(model_id)
+    with call.publish() as draft:
+        (draft.directory / "card.md").write_text(str(version.description), encoding="utf-8")
+        draft.facts |= {
+            "run_id": model.facts["run_id"],
+            "model_name": version.name,
+            "version": int(version.version),
+            "model_uri": f"models:/{version.name}/{version.version}",
+            "model_id": model_id,
+            "store": urlsplit(client.tracking_uri).scheme,  # sqlite, http, ...; where exactly is the machine's business
+        }
+    print(f"registered {version.name} version {version.version} in {without_password(client.tracking_uri)}")
+
+
+if __name__ == "__main__":
+    run_stage(register)
