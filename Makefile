@@ -1,0 +1,104 @@
+# Parallel corpus -> SentencePiece -> attention translator -> MLflow registry.   `make help` lists the targets.
+#   make EXP=name          experiments/name.yaml laid over params.yaml, outputs in build/name
+#   make train NPROC=2     two processes, through accelerate
+# For GNU Make 3.81 and newer; so no .ONESHELL, .SHELLFLAGS, !=, &: or $(file).
+
+DRY := $(findstring n,$(firstword -$(MAKEFLAGS)))$(findstring q,$(firstword -$(MAKEFLAGS)))
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+PYTHON ?= python3
+NPROC  ?= 1
+NAME   := $(or $(EXP),default)
+B      := build/$(NAME)
+S      := $(B)/stamps
+VENV   := .venv/.installed
+PY     := .venv/bin/python
+
+EXPERIMENTS := $(sort $(basename $(notdir $(wildcard experiments/*.yaml))))
+ifneq (,$(filter-out default $(EXPERIMENTS),$(NAME)))
+$(error no experiments/$(NAME).yaml; EXP may be: $(EXPERIMENTS))
+endif
+PARAMS := params.yaml $(if $(filter-out default,$(NAME)),experiments/$(NAME).yaml)
+
+# glibc gives large blocks back to the system after each step and faults them in again: kept, training is 1.5 times as fast.
+HEAP   := MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
+# Processes share the cores: with several, torchrun would set one thread each. Rounded up, so never 0.
+SHARE   = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$((($$(getconf _NPROCESSORS_ONLN) + $(NPROC) - 1) / $(NPROC)))}
+LAUNCH := -m accelerate.commands.launch --config_file accelerate.yaml --main_process_port 0 --num_processes $(NPROC)
+TRAIN   = $(HEAP) PIPELINE_NPROC=$(NPROC) $(if $(filter-out 1,$(NPROC)),$(SHARE)) $(PY) $(if $(filter-out 1,$(NPROC)),$(LAUNCH))
+# As it was typed: quotes, dollar signs and backticks reach the stage through the environment, not through a shell.
+ifneq (undefined,$(origin TEXT))
+override TEXT := $(value TEXT)
+export TEXT
+endif
+
+STAGES   := download tokenizer encode train evaluate register
+UNSTAMPED := help check test test-slow clean translate summary ui smoke
+.PHONY: all status $(STAGES) $(UNSTAMPED)
+
+all: $(B)/summary.txt                    ## the whole pipeline, and a summary of what came of it
+download: $(B)/corpus/manifest.json      ## fetch, clean and split the parallel corpus
+tokenizer: $(B)/tokenizer/manifest.json  ## train SentencePiece
+encode: $(B)/encoded/manifest.json       ## text to token ids
+train: $(B)/model/manifest.json          ## train the model; NPROC=2 for two processes
+evaluate: $(B)/evaluation/manifest.json  ## BLEU and chrF on the test sets, beside two baselines
+register: $(B)/registered/manifest.json  ## package the model, try it, make it a version in MLflow's registry
+
+# A stage publishes its directory in one rename, manifest.json inside it; that file is what Make compares in time.
+$(B)/corpus/manifest.json: $(S)/download.json | $(VENV)
+	$(PY) -m stages.download $^ $(@D)
+$(B)/tokenizer/manifest.json: $(S)/tokenizer.json $(B)/corpus/manifest.json | $(VENV)
+	$(PY) -m stages.tokenizer $^ $(@D)
+$(B)/encoded/manifest.json: $(S)/encode.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json | $(VENV)
+	$(PY) -m stages.encode $^ $(@D)
+$(B)/model/manifest.json: $(S)/train.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json $(B)/encoded/manifest.json | $(VENV)
+	$(TRAIN) -m stages.train $^ $(@D)
+$(B)/evaluation/manifest.json: $(S)/evaluate.json $(B)/corpus/manifest.json $(B)/model/manifest.json | $(VENV)
+	$(HEAP) $(PY) -m stages.evaluate $^ $(@D)
+$(B)/registered/manifest.json: $(S)/register.json $(B)/corpus/manifest.json $(B)/model/manifest.json $(B)/evaluation/manifest.json | $(VENV)
+	$(PY) -m stages.register $^ $(@D)
+$(B)/summary.txt: $(B)/evaluation/manifest.json $(B)/registered/manifest.json
+	@$(PY) -m stages.summary $^ $@
+
+# A stage's settings and code are in its stamp, which is rewritten only when they change. Make remakes an included file
+# before it plans, under -n and -q too, and then reads itself again: so the plan is true before and after an edit.
+# Without .venv a dry run shows its installation and all that follows, and installs nothing.
+STAMPED := $(filter-out $(UNSTAMPED),$(or $(MAKECMDGOALS),all))
+ifneq (,$(and $(STAMPED),$(or $(wildcard $(VENV)),$(if $(DRY),,install))))
+include $(S)/checked.mk
+endif
+CHECK = @$(PY) -m stages.stamp $(S) $(PARAMS)
+$(S)/checked.mk: $(PARAMS) $(wildcard pipeline/*.py pipeline/*/*.py stages/*.py) | $(VENV)
+	$(CHECK)
+$(S)/%.json: | $(S)/checked.mk
+	$(CHECK)
+
+$(VENV): requirements.lock
+	@$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('$(PYTHON) is Python %d.%d; this project needs 3.11 or newer: make PYTHON=/path/to/one' % sys.version_info[:2])"
+	@echo "installing requirements.lock into .venv" >&2
+	@$(PYTHON) -m venv --clear .venv && $(PY) -m pip install -q -r requirements.lock >&2 && touch $@
+
+translate: | $(VENV) ## TEXT="..." with this experiment's model; without TEXT, standard input line by line
+	@$(HEAP) $(PY) -m stages.translate $(B)/model
+summary: ## the summary again
+	@cat $(B)/summary.txt 2>/dev/null || { echo "error: nothing to sum up yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
+status: ## each stage: fresh, or stale and why
+	@$(PY) -m stages.status $(S)
+ui: | $(VENV) ## MLflow's pages on this machine's loopback
+	@$(PY) -m stages.ui
+smoke: build/smoke-corpus/train.tsv ## the whole pipeline on a toy language, in a minute
+	@$(MAKE) EXP=smoke all
+build/smoke-corpus/train.tsv: tests/toy_corpus.py | $(VENV)
+	$(PY) -m tests.toy_corpus $@
+check: | $(VENV) ## lint, format and types
+	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+test: | $(VENV) ## the fast tests
+	$(PY) -m pytest -q -m "not slow"
+test-slow: | $(VENV) ## the slow ones
+	$(PY) -m pytest -q -m slow
+clean: ## remove this experiment's outputs
+	rm -rf "$(B)"
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile

@@ -1,0 +1,61 @@
+"""Owns which of the project's files a file needs, found by reading its imports, so that nobody lists them by hand."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import UserError
+
+
+def imported_files(start: Path) -> list[Path]:
+    """`start` and every project file that it imports, however indirectly, and wherever in the code.
+
+    A file that is named in a text, `"model_code.py"`, counts as well: such code is run or copied by its path.
+    """
+    root = _root(start)
+    found: set[Path] = set()
+    waiting = [start]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += _needed(file, root)
+    return sorted(found)
+
+
+def parse(file: Path) -> ast.Module:
+    """The syntax tree of a file; UserError where it has none, as in the middle of an edit."""
+    try:
+        return ast.parse(file.read_bytes())
+    except SyntaxError as error:
+        raise UserError(f"{file}:{error.lineno}: {error.msg}") from None
+
+
+def _root(file: Path) -> Path:
+    """The directory that the file's topmost package is in."""
+    directory = file.parent
+    while (directory / "__init__.py").is_file():
+        directory = directory.parent
+    return directory
+
+
+def _needed(file: Path, root: Path) -> Iterator[Path]:
+    """The project's files among what `file` names, with the `__init__.py` of each package on the way."""
+    for node in ast.walk(parse(file)):
+        for module in _modules(node, file.relative_to(root)):
+            parts = module.split(".")
+            for length in range(1, len(parts) + 1):
+                path = root.joinpath(*parts[:length])
+                yield from (f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file())
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".py"):
+            yield from (f for f in [file.parent / node.value] if f.is_file())
+
+
+def _modules(node: ast.AST, file: Path) -> Iterator[str]:
+    """Dotted names; `from a import b` gives `a.b`, of which only `a` is a file where b is no module."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        package = file.parts[: -node.level] if node.level else ()
+        base = [*package, node.module] if node.module else package
+        yield from (".".join([*base, alias.name]) for alias in node.names)

@@ -1,0 +1,199 @@
+"""Owns how params.yaml, and an experiment laid over it, are read, and how a mistake in them is told.
+
+Nothing else reads YAML. Types, ranges and defaults are params.py's.
+"""
+
+import difflib
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from .errors import UserError
+from .params import Params
+
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "settings below it, indented",
+    "null": "null",
+}
+LIMITS = {
+    "exclusiveMinimum": "> {}",
+    "minimum": ">= {}",
+    "exclusiveMaximum": "< {}",
+    "maximum": "<= {}",
+    "minLength": "of at least {} characters",
+    "minItems": "of at least {} items",
+    "pattern": "that matches {}",
+}
+
+
+def read_params(paths: Sequence[Path]) -> Params:
+    """The settings of the first file with each further one laid over it, key by key.
+
+    Raises one UserError with a line for each mistake, naming the file that holds the value.
+    """
+    documents = {path: _read_mapping(path) for path in paths}
+    try:
+        return Params.model_validate(functools.reduce(_overlay, documents.values()))
+    except ValidationError as error:
+        schema = Params.model_json_schema()
+        lines = [_tell(mistake, schema, documents) for mistake in error.errors()]
+        raise UserError("\n".join(dict.fromkeys(lines))) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML, but a key that stands twice, where the last would win silently, or that is no text, is a problem."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__(text)
+        self.problems: list[tuple[int, str]] = []  # line, what is wrong
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                self.problems.append((line, f"the key {key.value!r} is not text; put it in quotes"))
+            elif key.value in lines:
+                self.problems.append((line, f"{key.value!r} stands on line {lines[key.value]} already; remove one"))
+            else:
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path} is missing")
+    try:
+        loader = _Loader(path.read_bytes())
+        content = loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise UserError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if loader.problems:
+        raise UserError("\n".join(f"{path}:{line}: {text}" for line, text in sorted(loader.problems)))
+    if not isinstance(content, dict | None):
+        raise UserError(f"{path}: got {_show(content)}, expected sections, as in `train:` with its settings indented")
+    return content or {}
+
+
+def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` wins; where both have a mapping, key by key."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _overlay(merged[key], value) if both else value
+    return merged
+
+
+def _tell(mistake: Any, schema: dict[str, Any], documents: dict[Path, dict[str, Any]]) -> str:
+    """One of pydantic's errors as `FILE: SETTING: what is wrong and what is expected`."""
+    here, place = schema, []
+    for key in mistake["loc"]:
+        below = _child(here, key, schema)
+        if below is not None:
+            here = below
+            place.append(key)
+    match mistake["type"]:
+        case "extra_forbidden":
+            place.append(mistake["loc"][-1])
+            known = [name for option in _options(here, schema) for name in option.get("properties", {})]
+            text = _unknown(str(place[-1]), known)
+        case "missing":
+            text = f"is missing, expected {_expected(here, schema)}"
+        case "value_error":
+            text = str(mistake["ctx"]["error"])
+        case _:
+            value = mistake["input"]
+            text = f"got {_show(value)}, expected {_expected(here, schema)}{_hint(value, here)}"
+    return f"{_holder(place, documents)}: {'.'.join(map(str, place))}: {text}"
+
+
+def _child(node: dict[str, Any], key: Any, schema: dict[str, Any]) -> dict[str, Any] | None:
+    """The JSON schema of a setting inside `node`; None where pydantic's place names something else, as a union's arm."""
+    for option in _options(node, schema):
+        if isinstance(key, int) and "items" in option:
+            return _resolve(option["items"], schema)
+        if key in option.get("properties", {}):
+            return _resolve(option["properties"][key], schema)
+        if isinstance(option.get("additionalProperties"), dict) and key != "[key]":
+            return _resolve(option["additionalProperties"], schema)
+    return None
+
+
+def _options(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The arms of a union; of anything else, itself."""
+    return [_resolve(option, schema) for option in node.get("anyOf", [node])]
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+
+def _expected(node: dict[str, Any], schema: dict[str, Any]) -> str:
+    """A setting's JSON schema in words: `a number >= 0 and < 1`."""
+    node = _resolve(node, schema)
+    if "anyOf" in node:
+        return " or ".join(_expected(option, schema) for option in _options(node, schema))
+    if "enum" in node:
+        return f"one of {', '.join(map(str, node['enum']))}"
+    if "const" in node:
+        return repr(node["const"])
+    limits = " and ".join(words.format(node[name]) for name, words in LIMITS.items() if name in node)
+    items = f" (each {_expected(node['items'], schema)})" if "items" in node else ""
+    return f"{KINDS[node['type']]} {limits}".strip() + items
+
+
+def _hint(value: Any, node: dict[str, Any]) -> str:
+    """How to write what was probably meant, where YAML took it for something else."""
+    kinds = {option.get("type") for option in node.get("anyOf", [node])}
+    if isinstance(value, str) and kinds & {"integer", "number"}:
+        number = re.fullmatch(r"([+-]?\d+)(\.\d*)?(?:e([+-]?)(\d+))?", value, re.IGNORECASE)
+        if number is None:
+            return ""
+        whole, fraction, sign, power = number.groups()
+        exponent = f"{fraction or '.0'}e{sign or '+'}{power}" if power else fraction or ""
+        return f" (write {whole}{exponent})"
+    if isinstance(value, bool) and "string" in kinds:
+        words = "yes, on and true" if value else "no, off and false"
+        return f" (YAML reads {words} as {value}: put it in quotes)"
+    return " (put it in quotes)" if "string" in kinds and not isinstance(value, str | list | dict | None) else ""
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"no such setting; {f'did you mean {close[0]}?' if close else 'known here: ' + ', '.join(known)}"
+
+
+def _holder(place: list[Any], documents: dict[Path, dict[str, Any]]) -> Path:
+    """The file that a value comes from: the last that has it. What is in none belongs where most of its place is."""
+    depths = {path: _depth(content, place) for path, content in documents.items()}
+    deepest = [path for path, depth in depths.items() if depth == max(depths.values())]
+    return deepest[-1] if max(depths.values()) == len(place) else deepest[0]
+
+
+def _depth(content: Any, place: list[Any]) -> int:
+    """How many keys of `place` can be followed into `content`."""
+    for depth, key in enumerate(place):
+        try:
+            content = content[key]
+        except (KeyError, IndexError, TypeError):
+            return depth
+    return len(place)
+
+
+def _show(value: Any) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,81 @@
+"""Owns what a stage's output depends on besides its inputs: its settings and its code, written as a stamp.
+
+`stamps/<stage>.json` is what Make compares in time with the stage's artifact, so it is rewritten only when its content
+changes: another section, a comment, a docstring, formatting or `touch` rerun nothing. A stage is handed its stamp and
+cannot read a setting that it did not declare in SECTIONS.
+"""
+
+import ast
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .artifacts import MANIFEST, write_json
+from .imports import imported_files, parse
+from .params import Params
+
+# Stage -> the sections of params.yaml that it may read.
+SECTIONS = {
+    "download": ["download"],
+    "tokenizer": ["tokenizer"],
+    "encode": ["encode"],
+    "train": ["model", "train"],
+    "evaluate": ["evaluate"],
+    "register": ["register"],
+}
+# Imported nearly everywhere, without a say in what a stage computes: values of settings stand in the stamp themselves.
+NEUTRAL = {"pipeline/errors.py", "pipeline/params.py", "stages/command.py"}
+
+
+def write_stamps(directory: Path, params: Params, artifacts: Mapping[str, Path], root: Path) -> None:
+    """Bring each stage's stamp in `directory` up to date. `artifacts` are the directories that the stages publish."""
+    directory.mkdir(parents=True, exist_ok=True)
+    settings = params.model_dump(mode="json", by_alias=True)
+    for stage, sections in SECTIONS.items():
+        stamp = {
+            "stage": stage,
+            "params": {section: settings[section] for section in sections},
+            "code": code_digests(root, f"stages/{stage}.py"),
+        }
+        path = directory / f"{stage}.json"
+        if read_json(path) != stamp:
+            write_json(path, stamp)
+            _take_back(path, stamp, artifacts[stage] / MANIFEST)
+
+
+def code_digests(root: Path, start: str) -> dict[str, str]:
+    """File -> digest of its syntax tree, for `start` and every project file that it imports."""
+    files = {file.relative_to(root).as_posix(): file for file in imported_files(root / start)}
+    return {name: _digest(file) for name, file in files.items() if name not in NEUTRAL}
+
+
+def read_json(path: Path) -> Any:
+    """The file's content; None where it is missing or damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _take_back(path: Path, stamp: dict[str, Any], manifest: Path) -> None:
+    """A change that was undone before it was used: make the stamp as old as the artifact that it is true of again."""
+    published = read_json(manifest)
+    if published is not None and published["stamp"] == stamp:
+        time = manifest.stat().st_mtime_ns
+        os.utime(path, ns=(time, time))
+
+
+def _digest(file: Path) -> str:
+    tree = _WithoutDocstrings().visit(parse(file))
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    """Docstrings, and other text that stands for itself, do nothing when the code runs."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else node

@@ -1,0 +1,28 @@
+"""Check the settings and bring the stamps up to date: STAMPS_DIRECTORY PARAMS_FILE...
+
+Its makefile, checked.mk, tells Make when that was done last. Make includes it: so the stamps are right before Make
+plans, even for `make -n`.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from pipeline.params_file import read_params
+from pipeline.stamps import write_stamps
+from stages.command import TARGETS, fail_clearly
+
+
+def stamp() -> None:
+    started = time.time_ns()  # what is edited from now on is checked again
+    directory, *files = (Path(argument) for argument in sys.argv[1:])
+    artifacts = {stage: directory.parent / name for name, stage in TARGETS.items()}
+    write_stamps(directory, read_params(files), artifacts, root=Path.cwd())
+    checked = directory / "checked.mk"
+    checked.touch()
+    os.utime(checked, ns=(started, started))
+
+
+if __name__ == "__main__":
+    fail_clearly(stamp)
