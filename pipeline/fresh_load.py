@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 
-def main(model_uri: str, request: str, response: str) -> None:
+def main(directory: str, request: str, response: str) -> None:
     import mlflow
 
     asked = json.loads(Path(request).read_bytes())
-    translations = mlflow.pyfunc.load_model(model_uri).predict(asked["sentences"], params=asked["params"])
+    translations = mlflow.pyfunc.load_model(directory).predict(asked["sentences"], params=asked["params"])
     assert "pipeline" not in sys.modules, "the packaged model imported the project instead of its own copy"
     Path(response).write_text(json.dumps(translations), encoding="utf-8")
 

@@ -5,7 +5,6 @@ each load imports them under a name of its own. Two versions in one process ther
 """
 
 import importlib
-import importlib.util
 import sys
 import uuid
 from pathlib import Path
@@ -18,8 +17,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 class PackagedTranslator(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
-        code = import_apart(Path(context.artifacts["code"]))
-        translator = importlib.import_module(f"{code.__name__}.translator")
+        translator = import_apart(Path(context.artifacts["code"]), "translator")
         self.translator = translator.Translator.load(Path(context.artifacts["model"]))
 
     def predict(
@@ -28,17 +26,16 @@ class PackagedTranslator(PythonModel):
         return [translation.text for translation in self.translator.translate(model_input, **(params or {}))]
 
 
-def import_apart(directory: Path) -> ModuleType:
-    """Import the package in `directory` under a name that no other import has or will have."""
-    name = f"packaged_translator_{uuid.uuid4().hex}"
-    spec = importlib.util.spec_from_file_location(
-        name, directory / "__init__.py", submodule_search_locations=[str(directory)]
-    )
-    assert spec and spec.loader
-    package = importlib.util.module_from_spec(spec)
-    sys.modules[name] = package
-    spec.loader.exec_module(package)
-    return package
+def import_apart(directory: Path, module: str) -> ModuleType:
+    """Import a module from `directory` as part of a package whose name no other import has or will have."""
+    package = ModuleType(f"packaged_translator_{uuid.uuid4().hex}")
+    package.__path__ = [str(directory)]
+    sys.modules[package.__name__] = package
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a store's files stay as they were registered
+    try:
+        return importlib.import_module(f"{package.__name__}.{module}")
+    finally:
+        sys.dont_write_bytecode = writes
 
 
 mlflow.models.set_model(PackagedTranslator())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
@@ -28,6 +29,7 @@ from .errors import UserError
 from .journal import JOURNAL, read_journal
 from .packaging import HERE, MODEL_CODE, code_files, digests, package
 from .params import RegisterSettings
+from .store import without_password
 from .tracking import send_journal
 
 FRESH_LOAD = "fresh_load.py"
@@ -68,8 +70,9 @@ class Registration:
             return self.client.get_run(run_id)
         except MlflowException as error:
             raise UserError(
-                f"{self.model.directory} was trained in MLflow's run {run_id}, which this store does not have ({error}); "
-                f"set MLFLOW_TRACKING_URI as it was, or remove {self.model.directory} and train again"
+                f"MLflow has no run {run_id}, in which {self.model.directory} was trained "
+                f"({without_password(str(error))}); "
+                f"set MLFLOW_TRACKING_URI as it was then, or remove {self.model.directory} and train again"
             ) from error
 
     def complete_run(self) -> None:
@@ -106,15 +109,22 @@ class Registration:
         return str(logged.model_id)
 
     def try_out(self, model_id: str) -> None:
-        """Load the model from the store in a fresh process, far from this project: it must translate as evaluated."""
+        """Fetch the package from the store and load it in a fresh process: it must translate as it was evaluated."""
         examples = self.evaluation.facts["examples"]
         request = {"sentences": [example["source"] for example in examples], "params": self._params()}
-        given = translate_afresh(f"models:/{model_id}", request, self.client.tracking_uri)
+        with tempfile.TemporaryDirectory() as scratch:
+            directory = Path(download_artifacts(f"models:/{model_id}", dst_path=scratch))
+            recorded = json.loads(self.client.get_logged_model(model_id).tags[FILES])
+            if changed := sorted(recorded.items() - digests(directory).items()):
+                raise UserError(
+                    f"models:/{model_id} is not as it was uploaded: {changed[0][0]} differs; delete that model"
+                )
+            given = translate_afresh(directory, request)
         for example, translation in zip(examples, given, strict=True):
             if translation.split() != example["hypothesis"].split():
                 raise UserError(
-                    f"the packaged model translates {example['source']!r} as {translation!r}, but it was evaluated with "
-                    f"{example['hypothesis']!r}; it was not registered; run make evaluate and make register again"
+                    f"the packaged model is not registered: it translates {example['source']!r} as {translation!r}, "
+                    f"but was evaluated with {example['hypothesis']!r}; remove {self.evaluation.directory} and retry"
                 )
 
     def version(self, model_id: str) -> ModelVersion:
@@ -177,20 +187,20 @@ class Registration:
         return max(entry.time for entry in read_journal(self.model.path(JOURNAL)))
 
 
-def translate_afresh(model_uri: str, request: dict[str, Any], tracking_uri: str) -> list[str]:
-    """Translate in a new isolated process that runs in an empty directory and refuses pickles."""
+def translate_afresh(directory: Path, request: dict[str, Any]) -> list[str]:
+    """Translate with the packaged model in a new isolated process, in an empty directory, with pickles refused."""
     with tempfile.TemporaryDirectory() as scratch:
-        asked, answered = (Path(scratch) / "request.json", Path(scratch) / "response.json")
+        asked, answered = Path(scratch) / "request.json", Path(scratch) / "response.json"
         asked.write_text(json.dumps(request), encoding="utf-8")
-        run = subprocess.run(
-            [sys.executable, "-I", str(HERE / FRESH_LOAD), model_uri, asked.name, answered.name],
+        process = subprocess.run(
+            [sys.executable, "-I", str(HERE / FRESH_LOAD), str(directory), asked.name, answered.name],
             cwd=scratch,
-            env=os.environ | {"MLFLOW_TRACKING_URI": tracking_uri, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+            env=os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
             capture_output=True,
             text=True,
             check=False,
         )
-        if run.returncode:
-            raise UserError(f"the packaged model does not load and translate in a fresh process:\n{run.stderr}")
+        if process.returncode:
+            raise UserError(f"the packaged model does not load and translate in a fresh process:\n{process.stderr}")
         translations: list[str] = json.loads(answered.read_bytes())
         return translations

@@ -27,15 +27,17 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def without_password(uri: str) -> str:
-    """The URI as it may be shown."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+def without_password(text: str) -> str:
+    """A URI, or a message with URIs in it, as it may be shown."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def open_store(build: Path) -> MlflowClient:
     """A client of the store, which is made first where it is missing. UserError within seconds if it cannot be used."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else the first run asks a server of MLflow's makers
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns at every retry
     uri = tracking_uri(build)
     mlflow.set_tracking_uri(uri)  # parts of MLflow, its registry among them, ask for this one
     client = MlflowClient()
@@ -45,8 +47,8 @@ def open_store(build: Path) -> MlflowClient:
         except Exception as error:  # each kind of store has errors of its own: MLflow's, SQLAlchemy's, Alembic's, ...
             reason = str(error).strip().partition("\n")[0]
             raise UserError(
-                f"MLflow's store {without_password(uri)} cannot be used: {reason}; "
-                "start its server, or correct or unset MLFLOW_TRACKING_URI"
+                without_password(f"MLflow's store {uri} cannot be used: {reason}; ")
+                + "start its server, or correct or unset MLFLOW_TRACKING_URI"
             ) from error
     return client
 

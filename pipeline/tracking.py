@@ -31,7 +31,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT
 
 from .artifacts import Artifact, write_json
 from .journal import JOURNAL, Journal, read_journal
-from .store import experiment_id, impatient, open_store
+from .store import experiment_id, impatient, open_store, without_password
 
 SEND_SECONDS = 2.0
 SAMPLE_SECONDS = 10.0  # between two samples of processor, memory, disk, network and GPU
@@ -91,9 +91,10 @@ class Run:
                 self._sent = end
             if status:
                 self._client.set_terminated(self.run_id, status)
-        except Exception as error:  # noqa: BLE001 (of any kind: no server's trouble is worth a training)
+        except Exception as error:  # of any kind: no trouble of a server's is worth a training
             if not self._complained:
-                log.warning("MLflow does not answer, training goes on and keeps metrics in %s: %s", self._path, error)
+                reason = without_password(str(error))
+                log.warning("MLflow does not answer, training goes on and keeps metrics in %s: %s", self._path, reason)
             self._complained = True
             return False
         return True

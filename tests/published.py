@@ -1,0 +1,87 @@
+"""Artifacts as the stages before register publish them, of a tiny untrained model: real files, made in a second."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from pipeline.artifacts import Artifact, open_artifact, publish
+from pipeline.model import Seq2Seq
+from pipeline.params import ModelSettings, TokenizerSettings, TrainSettings
+from pipeline.tokenizer import JOINT, train_model
+from pipeline.translator import Translator, save_weights
+
+VOCABULARY = 300
+SETTINGS = ModelSettings(embedding_size=8, hidden_size=8, tie_embeddings="all")
+SENTENCES = ["open the file", "close | the `window`", "<b>save</b> the *new* image"]
+
+
+def publish_corpus(directory: Path) -> Artifact:
+    draw = random.Random(1)
+    words = ["open", "close", "save", "delete", "the", "a", "new", "old", "file", "window", "image", "`x`", "<b>", "|"]
+    pairs = [" ".join(draw.choices(words, k=draw.randint(3, 8))) for _ in range(60)]
+    splits = {"train": pairs[:40], "validation": pairs[40:50], "test": pairs[50:]}
+    with publish(directory, {}, {"params": {}}) as draft:
+        for name, lines in splits.items():
+            table = pa.table({"source": lines, "target": [line.upper() for line in lines]})
+            pq.write_table(table, draft.directory / f"{name}.parquet")
+        draft.facts |= {
+            "source_language": "en",
+            "target_language": "de",
+            "splits": {name: len(lines) for name, lines in splits.items()},
+            "dropped": {},
+            "sources": [
+                {"name": f"catalogue-{n}", "version": "1.0", "licence": "MIT", "sha256": "0" * 64, "pairs": 30 - n}
+                for n in range(12)
+            ],
+        }
+    return open_artifact(directory, "download")
+
+
+def publish_model(directory: Path, corpus: Artifact, run_id: str, journal: str, seed: int = 1) -> Artifact:
+    torch.manual_seed(seed)
+    weights = Seq2Seq(SETTINGS, VOCABULARY, VOCABULARY).state_dict()
+    weights["output.bias"][: 4 + 256] = -10.0  # no bytes, which would all read alike
+    lines = pq.read_table(corpus.path("train.parquet"))["source"].to_pylist()
+    settings = TokenizerSettings(vocabulary_size=VOCABULARY)
+    stamp = {"params": {"model": SETTINGS.model_dump(), "train": TrainSettings().model_dump()}}
+    with publish(directory, {"corpus": corpus}, stamp) as draft:
+        save_weights(draft.directory, weights, SETTINGS, (VOCABULARY, VOCABULARY))
+        (draft.directory / JOINT).write_bytes(train_model(lines, settings))
+        (draft.directory / "metrics.jsonl").write_text(journal, encoding="utf-8")
+        draft.facts |= {
+            "run_id": run_id,
+            "parameters": sum(weight.numel() for weight in weights.values()),
+            "validation_loss": 3.25,
+            "best_epoch": 2,
+            "epochs": 3,
+            "steps": 30,
+            "tokens_per_second": 1234.5,
+            "seconds": 61.0,
+            "precision": "fp32",
+        }
+    return open_artifact(directory, "train")
+
+
+def publish_evaluation(directory: Path, corpus: Artifact, model: Artifact) -> Artifact:
+    decoding = {"beam_size": 2, "length_penalty": 1.0}
+    translations = Translator.load(model.directory).translate(SENTENCES, beam_size=2, length_penalty=1.0)
+    score: dict[str, Any] = {"bleu": 12.34, "bleu_interval": [11.0, 13.5], "chrf": 45.6, "chrf_interval": [44.0, 47.0]}
+    with publish(directory, {"corpus": corpus, "model": model}, {"params": {"evaluate": decoding}}) as draft:
+        (draft.directory / "metrics.json").write_text(json.dumps(score), encoding="utf-8")
+        (draft.directory / "test.beam.txt").write_text("".join(f"{t.text}\n" for t in translations), encoding="utf-8")
+        draft.facts |= {
+            "test_sets": {
+                "test": {"sentences": 10, "systems": dict.fromkeys(("beam", "greedy", "memory", "copy"), score)}
+            },
+            "signatures": {"bleu": "nrefs:1|case:mixed", "chrf": "nrefs:1|nc:6"},
+            "examples": [
+                {"test_set": "test", "source": source, "reference": source.upper(), "hypothesis": translation.text}
+                for source, translation in zip(SENTENCES, translations, strict=True)
+            ],
+        }
+    return open_artifact(directory, "evaluate")
