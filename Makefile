@@ -22,12 +22,18 @@ $(error no experiments/$(NAME).yaml; EXP may be: $(EXPERIMENTS))
 endif
 PARAMS := params.yaml $(if $(filter-out default,$(NAME)),experiments/$(NAME).yaml)
 
-# glibc gives large blocks back to the system after each step and faults them in again: kept, training is 1.5 times as fast.
-HEAP   := MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
-# Processes share the cores: with several, torchrun would set one thread each. Rounded up, so never 0.
-SHARE   = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$((($$(getconf _NPROCESSORS_ONLN) + $(NPROC) - 1) / $(NPROC)))}
-LAUNCH := -m accelerate.commands.launch --config_file accelerate.yaml --main_process_port 0 --num_processes $(NPROC)
-TRAIN   = $(HEAP) PIPELINE_NPROC=$(NPROC) $(if $(filter-out 1,$(NPROC)),$(SHARE)) $(PY) $(if $(filter-out 1,$(NPROC)),$(LAUNCH))
+# glibc gives large blocks back to the system after each step and faults them in again; kept, training on a processor is
+# 1.5 times as fast. It reads this when a process starts.
+export MALLOC_MMAP_THRESHOLD_ := 8589934592
+export MALLOC_TRIM_THRESHOLD_ := 17179869184
+export MALLOC_TOP_PAD_        := 268435456
+
+# Several processes share the cores (rounded up, so never 0); torchrun alone would give each one thread.
+SHARE   = $$((($$(getconf _NPROCESSORS_ONLN) + $(NPROC) - 1) / $(NPROC)))
+LAUNCH  = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(SHARE)} PIPELINE_NPROC=$(NPROC) $(PY) -m accelerate.commands.launch \
+          --config_file accelerate.yaml --main_process_port 0 --num_processes $(NPROC)
+TRAIN   = $(if $(filter-out 1,$(NPROC)),$(LAUNCH),$(PY))
+
 # As it was typed: quotes, dollar signs and backticks reach the stage through the environment, not through a shell.
 ifneq (undefined,$(origin TEXT))
 override TEXT := $(value TEXT)
@@ -56,7 +62,7 @@ $(B)/encoded/manifest.json: $(S)/encode.json $(B)/corpus/manifest.json $(B)/toke
 $(B)/model/manifest.json: $(S)/train.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json $(B)/encoded/manifest.json | $(VENV)
 	$(TRAIN) -m stages.train $^ $(@D)
 $(B)/evaluation/manifest.json: $(S)/evaluate.json $(B)/corpus/manifest.json $(B)/model/manifest.json | $(VENV)
-	$(HEAP) $(PY) -m stages.evaluate $^ $(@D)
+	$(PY) -m stages.evaluate $^ $(@D)
 $(B)/registered/manifest.json: $(S)/register.json $(B)/corpus/manifest.json $(B)/model/manifest.json $(B)/evaluation/manifest.json | $(VENV)
 	$(PY) -m stages.register $^ $(@D)
 $(B)/summary.txt: $(B)/evaluation/manifest.json $(B)/registered/manifest.json
@@ -81,7 +87,7 @@ $(VENV): requirements.lock
 	@$(PYTHON) -m venv --clear .venv && $(PY) -m pip install -q -r requirements.lock >&2 && touch $@
 
 translate: | $(VENV) ## TEXT="..." with this experiment's model; without TEXT, standard input line by line
-	@$(HEAP) $(PY) -m stages.translate $(B)/model
+	@$(PY) -m stages.translate $(B)/model
 summary: ## the summary again
 	@cat $(B)/summary.txt 2>/dev/null || { echo "error: nothing to sum up yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
 status: ## each stage: fresh, or stale and why

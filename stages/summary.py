@@ -1,0 +1,57 @@
+"""Write and print what came of an experiment: EVALUATION_MANIFEST REGISTERED_MANIFEST SUMMARY_FILE.
+
+Not a stage: it has no settings, and its file is there so that Make can tell that it was shown.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import Artifact, experiment_option, open_artifact
+from stages.command import TARGETS, fail_clearly
+
+SYSTEMS = {"beam": "this model, beam", "greedy": "this model, greedy", "memory": "translation memory", "copy": "source"}
+
+
+def summary() -> None:
+    evaluation, registered = (open_artifact(Path(a).parent, TARGETS[Path(a).parent.name]) for a in sys.argv[1:3])
+    path = Path(sys.argv[3])
+    text = "\n".join(describe(evaluation, registered, path.parent.name))
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(text + "\n", encoding="utf-8")
+    os.replace(scratch, path)
+    print(text)
+
+
+def describe(evaluation: Artifact, registered: Artifact, experiment: str) -> list[str]:
+    lines = [""]
+    for name, test_set in evaluation.facts["test_sets"].items():
+        lines += [*_scores(name, test_set), ""]
+    lines += [f"{signature}" for signature in evaluation.facts["signatures"].values()]
+    lines += ["", f"{len(evaluation.facts['examples'])} sentences of the test sets, drawn at random:"]
+    for example in evaluation.facts["examples"]:
+        lines += ["", *(f"  {side:10} {example[side]}" for side in ("source", "reference", "hypothesis"))]
+    option = experiment_option(experiment)
+    return [
+        *lines,
+        "",
+        f"{registered.facts['model_name']} version {registered.facts['version']} is in the registry. Next:",
+        "",
+        f'  make translate{option} TEXT="..."',
+        "  make ui                        curves, scores and models in MLflow",
+        f"  make status{option}",
+        "  make help",
+    ]
+
+
+def _scores(name: str, test_set: dict[str, Any]) -> list[str]:
+    lines = [f"{name} ({test_set['sentences']:,} sentences)", f"  {'':20} {'BLEU':>6} {'chrF':>6}"]
+    for system, title in SYSTEMS.items():
+        scores = test_set["systems"][system]
+        lines.append(f"  {title:20} {scores['bleu']:6.1f} {scores['chrf']:6.1f}")
+    return lines
+
+
+if __name__ == "__main__":
+    fail_clearly(summary)

@@ -1,0 +1,156 @@
+"""Settings: how files are laid over each other, and how every kind of mistake is told."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from pipeline import params as params_module
+from pipeline.errors import UserError
+from pipeline.params_file import read_params
+
+BASE = "download:\n  source: wheels\n  source_language: en\n  target_language: de\n"
+
+
+def write(directory: Path, name: str, text: str | bytes) -> Path:
+    path = directory / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def complaint(directory: Path, text: str | bytes, overlay: str | None = None) -> str:
+    """What is said of `text` as params.yaml, without the directory."""
+    paths = [write(directory, "params.yaml", text)]
+    if overlay is not None:
+        paths.append(write(directory, "over.yaml", overlay))
+    with pytest.raises(UserError) as caught:
+        read_params(paths)
+    return str(caught.value).replace(f"{directory}/", "")
+
+
+def test_an_overlay_changes_only_the_keys_that_it_names(tmp_path: Path) -> None:
+    base = write(tmp_path, "params.yaml", BASE + "train: {epochs: 7, seed: 3}\nmodel: {cell: gru}\n")
+    over = write(tmp_path, "over.yaml", "train:\n  seed: 4\ndownload:\n  hub: {dataset: a/b}\n")
+    params = read_params([base, over])
+    assert (params.train.epochs, params.train.seed, params.model.cell) == (7, 4, "gru")
+    assert (params.download.source, params.download.hub.dataset) == ("wheels", "a/b")
+
+
+@pytest.mark.parametrize("overlay", ["", "# nothing is different here\n"])
+def test_an_overlay_may_be_empty(tmp_path: Path, overlay: str) -> None:
+    paths = [write(tmp_path, "params.yaml", BASE), write(tmp_path, "over.yaml", overlay)]
+    assert read_params(paths) == read_params(paths[:1])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("learning_rate: 1e-3", "learning_rate: got '1e-3', expected a number > 0 (write 1.0e-3)"),
+        ("learning_rate: 1.5e3", "learning_rate: got '1.5e3', expected a number > 0 (write 1.5e+3)"),
+        ("learning_rate: 0", "learning_rate: got 0, expected a number > 0"),
+        ("learning_rate: .inf", "learning_rate: got inf, expected a number > 0"),
+        ("label_smoothing: 1", "label_smoothing: got 1, expected a number >= 0 and < 1"),
+        ("epochs: '20'", "epochs: got '20', expected a whole number > 0 (write 20)"),
+        ("epochs: 2.5", "epochs: got 2.5, expected a whole number > 0"),
+        ("epochs: many", "epochs: got 'many', expected a whole number > 0"),
+        ("epochs: yes", "epochs: got True, expected a whole number > 0"),
+        ("epochs:", "epochs: got nothing, expected a whole number > 0"),
+        ("epochs: [1, 2]", "epochs: got [1, 2], expected a whole number > 0"),
+        ("precision: fp16", "precision: got 'fp16', expected one of auto, bf16, fp32"),
+        ("learnin_rate: 1", "learnin_rate: no such setting; did you mean learning_rate?"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_is_expected(tmp_path: Path, text: str, expected: str) -> None:
+    assert complaint(tmp_path, f"{BASE}train:\n  {text}\n") == f"params.yaml: train.{expected}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no", "got False, expected text (YAML reads no, off and false as False: put it in quotes)"),
+        ("on", "got True, expected text (YAML reads yes, on and true as True: put it in quotes)"),
+        ("12", "got 12, expected text (put it in quotes)"),
+        ("2024-01-02", "got datetime.date(2024, 1, 2), expected text (put it in quotes)"),
+        ("[de]", "got ['de'], expected text"),
+    ],
+)
+def test_what_yaml_took_for_something_else_is_explained(tmp_path: Path, text: str, expected: str) -> None:
+    base = BASE.replace("target_language: de", f"target_language: {text}")
+    assert complaint(tmp_path, base) == f"params.yaml: download.target_language: {expected}"
+
+
+def test_an_unknown_setting_that_resembles_none_is_answered_with_all(tmp_path: Path) -> None:
+    told = complaint(tmp_path, f"{BASE}encode:\n  zzz: 1\n")
+    assert told == "params.yaml: encode.zzz: no such setting; known here: max_tokens"
+    assert "did you mean tokenizer?" in complaint(tmp_path, f"{BASE}tokeniser: {{}}\n")
+
+
+def test_all_mistakes_are_told_at_once_and_each_names_its_file(tmp_path: Path) -> None:
+    told = complaint(tmp_path, "download: {source: hub}\ntrain: {epochs: 0, seed: x}\n", "train: {seed: y}\nbogus: 1\n")
+    assert [line.partition(": got")[0].partition(": is")[0].partition(": no")[0] for line in told.splitlines()] == [
+        "params.yaml: download.source_language",
+        "params.yaml: download.target_language",
+        "over.yaml: train.seed",
+        "params.yaml: train.epochs",
+        "over.yaml: bogus",
+    ]
+
+
+def test_one_mistake_in_a_choice_of_kinds_is_told_in_one_line(tmp_path: Path) -> None:
+    told = complaint(tmp_path, BASE, "download: {files: {splits: {train: 5}}}")
+    assert told.startswith("over.yaml: download.files.splits.train: got 5, expected text or ")
+    assert "\n" not in told
+
+
+def test_the_check_across_fields_names_its_section(tmp_path: Path) -> None:
+    assert complaint(tmp_path, f"{BASE}model: {{hidden_size: 33}}\n").startswith(
+        "params.yaml: model: hidden_size: got 33"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train: {}\ntest: 1\ntrain: {}\n", "params.yaml:3: 'train' stands on line 1 already; remove one"),
+        ("train:\n  seed: 1\n  seed: 1\n", "params.yaml:3: 'seed' stands on line 2 already; remove one"),
+        ("no: 1\n", "params.yaml:1: the key 'no' is not text; put it in quotes"),
+        ("train:\n\tseed: 1\n", "params.yaml:2: not valid YAML: found character '\\t' that cannot start any token"),
+        ("a: {b: 1\n", "params.yaml:2: not valid YAML: expected ',' or '}', but got '<stream end>'"),
+        ("a: *b\n", "params.yaml:1: not valid YAML: found undefined alias 'b'"),
+        ("? [a]\n: 1\n", "params.yaml:1: not valid YAML: found unhashable key"),
+        ("a: !!python/name:os.system\n", "params.yaml:1: not valid YAML: could not determine a constructor"),
+        ("a: 1\n---\nb: 1\n", "params.yaml:2: not valid YAML: but found another document"),
+        ("- train\n", "params.yaml: got ['train'], expected sections, as in `train:` with its settings indented"),
+        ("train\n", "params.yaml: got 'train', expected sections, as in `train:` with its settings indented"),
+        (b"a: \xff\n", "params.yaml: not valid YAML: "),
+        (b"a: \x00\n", "params.yaml: not valid YAML: "),
+        ("", "params.yaml: download: is missing, expected settings below it, indented"),
+        (BASE + "train: 5\n", "params.yaml: train: got 5, expected settings below it, indented"),
+        (BASE + "train: &x {seed: *x}\n", "params.yaml: train.seed: got {'seed': {...}}, expected a whole number >= 0"),
+    ],
+)
+def test_a_file_that_is_no_settings_is_told_with_its_line(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    told = complaint(tmp_path, text)
+    assert told.startswith(expected)
+    assert "\n" not in told
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nope\.yaml is missing"):
+        read_params([write(tmp_path, "params.yaml", BASE), tmp_path / "nope.yaml"])
+
+
+def test_the_projects_own_files_are_valid() -> None:
+    root = Path(__file__).parent.parent
+    for overlay in (root / "experiments").glob("*.yaml"):
+        read_params([root / "params.yaml", overlay])
+
+
+def test_params_compute_nothing() -> None:
+    """Stamps hold values of settings and leave params.py out: code in it would escape them."""
+    tree = ast.parse(Path(params_module.__file__).read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda)]
+    assert all(
+        "validator" in ast.unparse(node.decorator_list[0]) for node in functions if isinstance(node, ast.FunctionDef)
+    )
+    assert not any(isinstance(node, ast.Lambda) for node in functions)

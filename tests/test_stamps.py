@@ -1,0 +1,247 @@
+"""Stamps: what makes a stage stale and what does not, and how its staleness is told."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.artifacts import publish
+from pipeline.errors import UserError
+from pipeline.freshness import stale_reasons
+from pipeline.imports import imported_files
+from pipeline.params import Params
+from pipeline.stamps import SECTIONS, code_digests, write_stamps
+from stages.command import TARGETS
+
+SETTINGS = {"download": {"source": "wheels", "source_language": "en", "target_language": "de"}}
+
+
+class Toy:
+    """A project of six one-line stages, of which train and evaluate share `pipeline/model.py`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.stamps = root / "build/default/stamps"
+        self.artifacts = {stage: root / "build/default" / name for name, stage in TARGETS.items()}
+        for package in ("pipeline", "pipeline/sources", "stages"):
+            self.write(f"{package}/__init__.py", "")
+        for stage in SECTIONS:
+            self.write(f"stages/{stage}.py", "x = 1\n")
+        self.write("stages/train.py", "from pipeline.model import Model\n")
+        self.write("stages/evaluate.py", "def f() -> None:\n    from pipeline import model\n")
+        self.write(
+            "pipeline/model.py", '"""A model."""\nfrom .layers import layer\nfrom .params import Params\nimport torch\n'
+        )
+        self.write("pipeline/layers.py", "def layer():\n    '''A layer.'''\n    return 1  # one\n")
+        self.write("pipeline/params.py", "a = 1\n")
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def stamp(self, settings: dict[str, Any] | None = None) -> None:
+        params = Params.model_validate(SETTINGS | (settings or {}))
+        write_stamps(self.stamps, params, self.artifacts, self.root)
+
+    def run(self, *stages: str) -> None:
+        """What Make does: publish the artifacts of stages, each newer than its stamp."""
+        for stage in stages or SECTIONS:
+            stamp = json.loads((self.stamps / f"{stage}.json").read_bytes())
+            with publish(self.artifacts[stage], {}, stamp):
+                pass
+
+    def times(self) -> dict[str, int]:
+        return {stage: (self.stamps / f"{stage}.json").stat().st_mtime_ns for stage in SECTIONS}
+
+    def rewritten(self, settings: dict[str, Any] | None = None) -> list[str]:
+        """The stages whose stamps a fresh check writes again."""
+        before = self.times()
+        self.stamp(settings)
+        after = self.times()
+        return [stage for stage in SECTIONS if before[stage] != after[stage]]
+
+    def stale(self) -> dict[str, list[str]]:
+        return {stage: reasons for stage, reasons in stale_reasons(self.stamps, self.artifacts).items() if reasons}
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Toy:
+    toy = Toy(tmp_path)
+    toy.stamp()
+    return toy
+
+
+def test_a_stamp_holds_the_sections_of_its_stage_and_no_other(toy: Toy) -> None:
+    stamp = json.loads((toy.stamps / "train.json").read_bytes())
+    assert list(stamp["params"]) == ["model", "train"]
+    assert stamp["params"]["train"]["epochs"] == Params.model_validate(SETTINGS).train.epochs
+
+
+def test_imports_are_followed_through_the_project_and_not_out_of_it(toy: Toy) -> None:
+    for stage in ("train", "evaluate"):
+        assert list(code_digests(toy.root, f"stages/{stage}.py")) == [
+            "pipeline/__init__.py",
+            "pipeline/layers.py",
+            "pipeline/model.py",
+            "stages/__init__.py",
+            f"stages/{stage}.py",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import pipeline.sources.hub", {"__init__.py", "sources/__init__.py", "sources/hub.py"}),
+        ("from pipeline.sources import hub", {"__init__.py", "sources/__init__.py", "sources/hub.py"}),
+        ("from pipeline.sources.hub import read as r, x", {"__init__.py", "sources/__init__.py", "sources/hub.py"}),
+        ("from pipeline import layers, other", {"__init__.py", "layers.py"}),
+        ("if x:\n    def f():\n        import pipeline.layers", {"__init__.py", "layers.py"}),
+        ("import torch, json\nfrom numpy import layers", set()),
+        ("path = 'layers.py'", set()),
+    ],
+)
+def test_every_form_of_import_is_understood(toy: Toy, text: str, expected: set[str]) -> None:
+    toy.write("pipeline/sources/hub.py", "from .. import *\n")
+    toy.write("stages/download.py", text)
+    found = {file.relative_to(toy.root).as_posix() for file in imported_files(toy.root / "stages/download.py")}
+    assert found - {"stages/download.py"} == {f"pipeline/{name}" for name in expected}
+
+
+def test_relative_imports_are_resolved_from_the_file_that_has_them(toy: Toy) -> None:
+    toy.write("pipeline/sources/hub.py", "from ..layers import layer\nfrom . import tables\nfrom .. import model\n")
+    toy.write("pipeline/sources/tables.py", "")
+    found = {file.name for file in imported_files(toy.root / "pipeline/sources/hub.py")}
+    assert found == {"__init__.py", "hub.py", "tables.py", "layers.py", "model.py", "params.py"}
+
+
+def test_a_file_that_is_named_beside_counts_as_imported(toy: Toy) -> None:
+    toy.write("pipeline/layers.py", "CODE = 'packed.py'\n")
+    toy.write("pipeline/packed.py", "x = 1\n")
+    assert toy.rewritten() == ["train", "evaluate"]
+    toy.write("pipeline/packed.py", "x = 2\n")
+    assert toy.rewritten() == ["train", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("pipeline/layers.py", "# why\ndef layer():\n    '''Another docstring.'''\n    return 1\n"),
+        ("pipeline/layers.py", "def layer():\n\n    return (1)\n"),
+        (
+            "pipeline/model.py",
+            "'''Changed.'''\nfrom .layers import (layer)\nfrom .params import Params\nimport torch\n",
+        ),
+        ("pipeline/params.py", "a = 2\n"),
+        ("pipeline/unrelated.py", "a = 2\n"),
+        ("stages/unrelated.py", "a = 2\n"),
+    ],
+)
+def test_what_does_not_change_the_code_rewrites_nothing(toy: Toy, file: str, text: str) -> None:
+    toy.write(file, text)
+    assert toy.rewritten() == []
+
+
+def test_changed_code_rewrites_the_stamps_of_the_stages_that_use_it(toy: Toy) -> None:
+    toy.write("pipeline/layers.py", "def layer():\n    return 2\n")
+    assert toy.rewritten() == ["train", "evaluate"]
+    toy.write("stages/encode.py", "x = 2\n")
+    assert toy.rewritten() == ["encode"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "stage"),
+    [
+        ({"train": {"learning_rate": 0.5}}, "train"),
+        ({"model": {"cell": "gru"}}, "train"),
+        ({"encode": {"max_tokens": 9}}, "encode"),
+        ({"evaluate": {"beam_size": 2}}, "evaluate"),
+        ({"register": {"model_name": "x"}}, "register"),
+    ],
+)
+def test_a_changed_setting_rewrites_the_stamp_of_its_stage(toy: Toy, settings: dict[str, Any], stage: str) -> None:
+    assert toy.rewritten(settings) == [stage]
+    assert toy.rewritten(settings) == []
+
+
+def test_a_change_that_is_taken_back_leaves_the_artifact_fresh(toy: Toy) -> None:
+    toy.run()
+    toy.stamp({"train": {"learning_rate": 0.5}})
+    assert list(toy.stale()) == ["train"]
+    toy.stamp()
+    assert toy.stale() == {}
+    toy.stamp({"train": {"learning_rate": 0.5}})
+    assert list(toy.stale()) == ["train"]
+
+
+def test_a_syntax_error_is_told_with_its_line(toy: Toy) -> None:
+    toy.write("pipeline/layers.py", "def layer():\n    return (\n")
+    with pytest.raises(UserError, match=r"pipeline/layers\.py:2: .*never closed"):
+        toy.stamp()
+
+
+def test_a_damaged_stamp_is_written_again(toy: Toy) -> None:
+    (toy.stamps / "train.json").write_text('{"stage": "tr', encoding="utf-8")
+    toy.stamp()
+    assert json.loads((toy.stamps / "train.json").read_bytes())["stage"] == "train"
+
+
+def test_status_tells_what_never_ran_and_what_was_interrupted(toy: Toy) -> None:
+    toy.run("download")
+    toy.artifacts["tokenizer"].with_name("tokenizer.tmp").mkdir()
+    assert toy.stale()["tokenizer"] == ["interrupted"]
+    assert toy.stale()["encode"] == ["never run"]
+    assert "download" not in toy.stale()
+
+
+def test_status_names_the_setting_with_its_old_and_new_value(toy: Toy) -> None:
+    toy.run()
+    toy.stamp({"train": {"learning_rate": 0.5, "seed": 9}, "download": SETTINGS["download"] | {"seed": 2}})
+    assert toy.stale() == {
+        "download": ["download.seed: 1 -> 2"],
+        "train": ["train.learning_rate: 0.001 -> 0.5", "train.seed: 1 -> 9"],
+    }
+
+
+def test_status_names_the_file_that_changed_came_or_went(toy: Toy) -> None:
+    toy.run()
+    toy.write("pipeline/model.py", "from .norm import layer\n")
+    toy.write("pipeline/norm.py", "")
+    toy.stamp()
+    assert toy.stale()["evaluate"] == [
+        "pipeline/layers.py no longer needed",
+        "pipeline/model.py changed",
+        "pipeline/norm.py is needed now",
+    ]
+
+
+def test_status_names_the_input_that_was_made_again(toy: Toy) -> None:
+    toy.run()
+    manifest = toy.artifacts["tokenizer"] / "manifest.json"
+    content = json.loads(manifest.read_bytes())
+    digest = "0" * 64
+    manifest.write_text(json.dumps(content | {"inputs": {"corpus": digest}}), encoding="utf-8")
+    assert toy.stale() == {}
+    later = manifest.stat().st_mtime_ns + 1
+    os.utime(toy.artifacts["download"] / "manifest.json", ns=(later, later))
+    assert toy.stale() == {"tokenizer": ["corpus was made again"]}
+
+
+def test_a_stage_after_a_stale_one_is_stale(toy: Toy) -> None:
+    toy.run()
+    manifest = toy.artifacts["evaluate"] / "manifest.json"
+    content = json.loads(manifest.read_bytes())
+    manifest.write_text(json.dumps(content | {"inputs": {"model": "0" * 64}}), encoding="utf-8")
+    toy.stamp({"train": {"seed": 9}})
+    assert toy.stale()["evaluate"] == ["after train"]
+
+
+def test_what_changes_while_a_stage_runs_is_newer_than_its_artifact(tmp_path: Path) -> None:
+    prerequisite = tmp_path / "stamp.json"
+    prerequisite.touch()
+    started = prerequisite.stat().st_mtime_ns
+    with publish(tmp_path / "model", {}, {}, started):
+        os.utime(prerequisite, ns=(started + 1, started + 1))
+    assert (tmp_path / "model/manifest.json").stat().st_mtime_ns < prerequisite.stat().st_mtime_ns
