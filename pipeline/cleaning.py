@@ -14,11 +14,11 @@ from .params import CleaningSettings
 
 
 class Pair(NamedTuple):
-    """A sentence, its translation, and where it comes from (a name in the source's list)."""
+    """A sentence, its translation, and where it comes from (a number in the source's list)."""
 
     source: str
     target: str
-    origin: str = ""
+    origin: int = 0
 
 
 # {name} {} {{name}} ${name}   %(name)s %s %d %1$s %1   $1   [[name]]: what a program fills in
@@ -60,8 +60,8 @@ def has_control_characters(pair: Pair) -> bool:
 
 
 def is_too_short(pair: Pair, words: int) -> bool:
-    """Fewer than `words` words in the source, placeholders not counted."""
-    return len(WORD.findall(PLACEHOLDER.sub(" ", pair.source))) < words
+    """Fewer than `words` words in the source, placeholders and numbers not counted."""
+    return sum(bool(WORD.search(word)) for word in PLACEHOLDER.sub(" ", pair.source).split()) < words
 
 
 def is_too_long(pair: Pair, words: int) -> bool:
@@ -69,8 +69,8 @@ def is_too_long(pair: Pair, words: int) -> bool:
 
 
 def has_odd_lengths(pair: Pair, ratio: float) -> bool:
-    """One side has more than `ratio` times the characters of the other."""
-    shorter, longer = sorted((len(pair.source), len(pair.target)))
+    """One side has more than `ratio` times the bytes of the other: in UTF-8 a syllable of Hangul takes three, as it should."""
+    shorter, longer = sorted((len(pair.source.encode()), len(pair.target.encode())))
     return longer > ratio * shorter
 
 
@@ -95,9 +95,9 @@ def is_untranslated(pair: Pair, share: float) -> bool:
 
 
 def is_in_other_script(text: str, language: str) -> bool:
-    """Less than half of the letters are of the script in which the language is written (Latin where not listed)."""
+    """Less than a third of the letters are of the script in which the language is written (Latin where not listed)."""
     names = [unicodedata.name(c, "") for c in PLACEHOLDER.sub(" ", text) if c.isalpha()]
-    return 2 * sum(name.startswith(SCRIPTS.get(language, ("LATIN",))) for name in names) < len(names)
+    return 3 * sum(name.startswith(SCRIPTS.get(language, ("LATIN",))) for name in names) < len(names)
 
 
 def clean(pairs: Iterable[Pair], languages: tuple[str, str], settings: CleaningSettings) -> tuple[list[Pair], Counter[str]]:

@@ -30,6 +30,10 @@ def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None])
         from .sources.wheels import read_wheels
 
         return read_wheels(languages, cache / "wheels", report)
+    if settings.source == "hub":
+        from .sources.hub import read_hub
+
+        return read_hub(settings.hub, languages, cache / "hub", report)
     from .sources.files import read_files
 
     return read_files(settings.files, languages)
@@ -47,11 +51,12 @@ def build(reading: Reading, settings: DownloadSettings) -> Corpus:
     train = without_duplicates(cleaned)
     dropped["duplicate"] = len(cleaned) - len(train)
     given = {name: [normalised(pair) for pair in pairs] for name, pairs in reading.splits.items()}
-    splits, leaks = without_leaks({**given, "train": train})
+    splits, leaks = without_leaks({**given, "train": train}, settings.cleaning.max_held_out_similarity)
     if missing := _missing_sizes(splits, settings):
         before = len(splits["train"])
-        splits, more = without_leaks({**splits, **cut(splits["train"], missing, settings.seed)})
-        leaks += more
+        splits = {**splits, **cut(splits["train"], missing, settings.seed)}
+        splits, more = without_leaks(splits, settings.cleaning.max_held_out_similarity)
+        leaks.update(more)
         leaks["other_reference"] = before - more.total() - len(splits["train"]) - sum(missing.values())
     if not splits["train"]:
         raise UserError(f"cleaning left no pair to train on; dropped: {dict(dropped + leaks)}")
@@ -61,7 +66,7 @@ def build(reading: Reading, settings: DownloadSettings) -> Corpus:
         "target_language": settings.target_language,
         "splits": {name: len(kept) for name, kept in splits.items()},
         "dropped": {**dropped, **leaks},
-        "sources": [{**origin, "pairs": pairs[name]} for name, origin in reading.origins.items()],
+        "sources": [{**origin, "pairs": pairs[number]} for number, origin in enumerate(reading.origins)],
     }
     return Corpus(splits, facts)
 

@@ -41,7 +41,6 @@ class HubSettings(Section):
     dataset: str = ""  # owner/name
     config: str | None = None
     revision: str = "main"  # a commit, 40 hexadecimal digits; a branch is resolved and written to the manifest
-    licence: str = "not stated"
 
 
 class CleaningSettings(Section):
@@ -49,8 +48,10 @@ class CleaningSettings(Section):
 
     min_source_words: PositiveInt = 1
     max_words: PositiveInt = 80  # on either side
-    max_length_ratio: Annotated[float, Field(gt=1)] = 4.0  # characters of the longer side to those of the shorter
+    max_length_ratio: Annotated[float, Field(gt=1)] = 4.0  # bytes of the longer side to those of the shorter
     max_copied_words: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of the target's words that stand in the source
+    # Of a training source to the held-out source most like it, in shared character 5-grams; 1 keeps all but equal ones.
+    max_held_out_similarity: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class DownloadSettings(Section):
@@ -120,7 +121,8 @@ class EvaluateSettings(Section):
 
 
 class RegisterSettings(Section):
-    model_name: str = "translator"
+    # in MLflow's registry; {source_language} and {target_language} are filled in
+    model_name: Annotated[str, Field(pattern=r"^[\w{}. -]+$")] = "translator-{source_language}-{target_language}"
 
 
 class Params(Section):

@@ -6,10 +6,11 @@ white space.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .cleaning import PLACEHOLDER, WORD, Pair
 from .errors import UserError
+from .similarity import highest_similarities
 
 LEAK_WORDS = 3  # a target of fewer words ("Settings") may stand on both sides: it is no sentence
 
@@ -44,17 +45,28 @@ def cut(pairs: list[Pair], sizes: dict[str, int], seed: int) -> dict[str, list[P
     return {"train": [pair for text in shuffled for pair in groups[text]], **held_out}
 
 
-def without_leaks(splits: dict[str, list[Pair]]) -> tuple[dict[str, list[Pair]], Counter[str]]:
-    """The splits without those training pairs of which a held-out split has the source or the target, and their number."""
+def without_leaks(splits: dict[str, list[Pair]], max_similarity: float) -> tuple[dict[str, list[Pair]], Counter[str]]:
+    """The splits without the training pairs that give a held-out sentence away, and how many there were of each kind.
+
+    These are the pairs of which a held-out split has the source (by its key), or the target, or, where `max_similarity` is
+    below 1, a source that is more alike than that.
+    """
     held_out = [pair for name, pairs in splits.items() if name != "train" for pair in pairs]
     sources = {key(pair.source) for pair in held_out}
     targets = {text for pair in held_out if len((text := key(pair.target)).split()) >= LEAK_WORDS}
-    train, dropped = [], Counter({"source_leak": 0, "target_leak": 0})
-    for pair in splits["train"]:
-        if key(pair.source) in sources:
-            dropped["source_leak"] += 1
-        elif key(pair.target) in targets:
-            dropped["target_leak"] += 1
-        else:
-            train.append(pair)
+    leaks: dict[str, Callable[[Pair], bool]] = {
+        "source_leak": lambda pair: key(pair.source) in sources,
+        "target_leak": lambda pair: key(pair.target) in targets,
+    }
+    train = splits["train"]
+    dropped: Counter[str] = Counter()
+    for name, is_leak in leaks.items():
+        kept = [pair for pair in train if not is_leak(pair)]
+        dropped[name] = len(train) - len(kept)
+        train = kept
+    if max_similarity < 1 and train and held_out:
+        similarities = highest_similarities([key(pair.source) for pair in train], sorted(sources))
+        kept = [pair for pair, value in zip(train, similarities, strict=True) if value <= max_similarity]
+        dropped["similar_leak"] = len(train) - len(kept)
+        train = kept
     return {**splits, "train": train}, dropped

