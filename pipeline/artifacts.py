@@ -43,6 +43,8 @@ class Artifact:
     directory: Path
     facts: dict[str, Any]  # what the stage recorded: counts, sources, licences, scores
     files: dict[str, dict[str, Any]]  # file name -> {"sha256": hex, "bytes": size}
+    stamp: dict[str, Any]  # settings and code digests that it was made with
+    inputs: dict[str, str]  # name -> digest of the artifacts that it was made from
     digest: str  # sha256 of the manifest: names the whole artifact
 
     def path(self, name: str) -> Path:
@@ -61,11 +63,14 @@ class Draft:
 
 
 @contextmanager
-def publish(directory: Path, inputs: dict[str, Artifact], stamp: dict[str, Any]) -> Iterator[Draft]:
+def publish(
+    directory: Path, inputs: dict[str, Artifact], stamp: dict[str, Any], started: int | None = None
+) -> Iterator[Draft]:
     """Yield a scratch directory that becomes `directory` by rename when the block ends well.
 
     A block that raises, or a process that dies, leaves an older artifact as it was; the scratch directory of a dead
     process is removed by the next one. What it was made from is recorded: `inputs` by digest, and the stage's `stamp`.
+    The manifest is dated `started` (ns), when those were read: what changes during a stage is newer than it to Make.
     """
     scratch = directory.with_name(f"{directory.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -82,6 +87,8 @@ def publish(directory: Path, inputs: dict[str, Artifact], stamp: dict[str, Any])
         "files": {n: {"sha256": sha256_of(scratch / n), "bytes": (scratch / n).stat().st_size} for n in names},
     }
     write_json(scratch / MANIFEST, manifest)
+    if started is not None:
+        os.utime(scratch / MANIFEST, ns=(started, started))
     _replace(scratch, directory)
 
 
@@ -104,7 +111,9 @@ def open_artifact(directory: Path, target: str) -> Artifact:
             raise UserError(f"{file} is missing; {_rebuild(directory, remedy)}")
         if file.stat().st_size != expected["bytes"] or sha256_of(file) != expected["sha256"]:
             raise UserError(f"{file} differs from its sha256 in {MANIFEST}; {_rebuild(directory, remedy)}")
-    return Artifact(directory, manifest["facts"], manifest["files"], sha256_of(path))
+    return Artifact(
+        directory, manifest["facts"], manifest["files"], manifest["stamp"], manifest["inputs"], sha256_of(path)
+    )
 
 
 def experiment_option(experiment: str) -> str:

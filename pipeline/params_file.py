@@ -122,7 +122,7 @@ def _tell(mistake: Any, schema: dict[str, Any], documents: dict[Path, dict[str, 
 
 
 def _child(node: dict[str, Any], key: Any, schema: dict[str, Any]) -> dict[str, Any] | None:
-    """The JSON schema of a setting inside `node`; None where pydantic's place names something else, as a union's arm."""
+    """The JSON schema of a setting inside `node`; None where `key` is pydantic's name of a union's arm."""
     for option in _options(node, schema):
         if isinstance(key, int) and "items" in option:
             return _resolve(option["items"], schema)

@@ -5,9 +5,10 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,15 @@ class StageCall:
     inputs: dict[str, Artifact]  # by directory name: corpus, tokenizer, ...
     output: Path  # the directory to publish
     experiment: str  # name of the experiment: the directory under build/
+    started: int = field(default_factory=time.time_ns)  # before any of the above was read
 
     def publish(self) -> AbstractContextManager[Draft]:
         """The output in the making; see pipeline.artifacts.publish."""
-        return publish(self.output, self.inputs, self.stamp)
+        return publish(self.output, self.inputs, self.stamp, self.started)
 
 
 def run_stage(stage: Callable[[StageCall], None]) -> None:
-    """Run `stage` on the process's arguments; a UserError becomes one line on stderr and status 2."""
+    """Run `stage` on the process's arguments; a UserError becomes a line on stderr and status 2."""
     fail_clearly(lambda: stage(_read_call(sys.argv[1:])))
 
 
@@ -49,7 +51,7 @@ def fail_clearly(work: Callable[[], None]) -> None:
     try:
         work()
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -57,6 +59,7 @@ def fail_clearly(work: Callable[[], None]) -> None:
 
 
 def _read_call(arguments: list[str]) -> StageCall:
+    started = time.time_ns()
     stamp, *manifests, output = (Path(a) for a in arguments)
     directories = [m.parent for m in manifests]
     return StageCall(
@@ -64,4 +67,5 @@ def _read_call(arguments: list[str]) -> StageCall:
         inputs={d.name: open_artifact(d, TARGETS[d.name]) for d in directories},
         output=output,
         experiment=output.parent.name,
+        started=started,
     )

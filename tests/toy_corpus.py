@@ -2,8 +2,8 @@
 
     python -m tests.toy_corpus build/smoke-corpus/train.tsv
 
-The source puts the verb second and marks number on it; the target puts the verb last, its adjectives after the noun, and
-marks number and gender on articles and adjectives: word by word nothing would come out right.
+The source puts the verb second and marks number on it; the target puts the verb last and its adjectives after the noun,
+and marks number and gender on articles and adjectives: word by word nothing would come out right.
 """
 
 import itertools
