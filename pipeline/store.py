@@ -40,17 +40,17 @@ def open_store(build: Path) -> MlflowClient:
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns at every retry
     uri = tracking_uri(build)
     mlflow.set_tracking_uri(uri)  # parts of MLflow, its registry among them, ask for this one
-    client = MlflowClient()
     with _alone(uri, build), impatient():
         try:
-            client.search_experiments(max_results=1)
+            client = MlflowClient()  # makes a database's tables
+            client.search_experiments(max_results=1)  # asks a server
         except Exception as error:  # each kind of store has errors of its own: MLflow's, SQLAlchemy's, Alembic's, ...
             reason = str(error).strip().partition("\n")[0]
             raise UserError(
                 without_password(f"MLflow's store {uri} cannot be used: {reason}; ")
                 + "start its server, or correct or unset MLFLOW_TRACKING_URI"
             ) from error
-    return client
+        return client
 
 
 def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
