@@ -1,7 +1,7 @@
-"""Owns what a clean pair is: the normalisation of text and the rules that drop a pair. Knows nothing of sources or splits.
+"""Owns what a clean pair is: the normalisation of text and the rules that drop a pair. Knows no sources, no splits.
 
-A rule is a small function that is true of a pair to be dropped; `RULES` is their order, and the first that is true is the
-one that counts. Rules that look at one pair only stand here; `duplicate` and `leak` need the whole corpus: see splitting.
+A rule is a small function that is true of a pair to be dropped; `clean` has their order, and the first that is true is
+the one that counts. Duplicates and leaks are not found by looking at one pair: see splitting.py.
 """
 
 import re
@@ -55,7 +55,7 @@ def is_empty(pair: Pair) -> bool:
 
 
 def has_control_characters(pair: Pair) -> bool:
-    """Control and private characters, half surrogates, and the mark that a decoder leaves for bytes it could not read."""
+    """Control and private characters, half surrogates, and what decoders leave for bytes they could not read."""
     return any(unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") or c == "\ufffd" for c in pair.source + pair.target)
 
 
@@ -69,7 +69,8 @@ def is_too_long(pair: Pair, words: int) -> bool:
 
 
 def has_odd_lengths(pair: Pair, ratio: float) -> bool:
-    """One side has more than `ratio` times the bytes of the other: in UTF-8 a syllable of Hangul takes three, as it should."""
+    """One side has more than `ratio` times the bytes of the other: UTF-8 gives a syllable of Hangul the room of three
+    letters, so that one ratio serves every script."""
     shorter, longer = sorted((len(pair.source.encode()), len(pair.target.encode())))
     return longer > ratio * shorter
 
@@ -100,7 +101,9 @@ def is_in_other_script(text: str, language: str) -> bool:
     return 3 * sum(name.startswith(SCRIPTS.get(language, ("LATIN",))) for name in names) < len(names)
 
 
-def clean(pairs: Iterable[Pair], languages: tuple[str, str], settings: CleaningSettings) -> tuple[list[Pair], Counter[str]]:
+def clean(
+    pairs: Iterable[Pair], languages: tuple[str, str], settings: CleaningSettings
+) -> tuple[list[Pair], Counter[str]]:
     """The normalised pairs that pass every rule, and how many each rule dropped."""
     rules: dict[str, Callable[[Pair], bool]] = {
         "empty": is_empty,
@@ -112,7 +115,9 @@ def clean(pairs: Iterable[Pair], languages: tuple[str, str], settings: CleaningS
         "identical": is_identical,
         "untranslated": lambda pair: is_untranslated(pair, settings.max_copied_words),
         "placeholders": has_other_placeholders,
-        "script": lambda pair: any(is_in_other_script(text, code) for text, code in zip(pair, languages, strict=False)),
+        "script": lambda pair: (
+            is_in_other_script(pair.source, languages[0]) or is_in_other_script(pair.target, languages[1])
+        ),
     }
     kept: list[Pair] = []
     dropped: Counter[str] = Counter(dict.fromkeys(rules, 0))

@@ -1,4 +1,4 @@
-"""Owns the path from raw pairs to the corpus on disk: read, clean, split, write. The parts are in sources, cleaning, splitting."""
+"""Owns the path from raw pairs to the corpus on disk: read, clean, split, write. Each of these has its module."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None])
 def build(reading: Reading, settings: DownloadSettings) -> Corpus:
     """Clean the training pairs, cut what is missing of validation and test from them, and take out the leaks.
 
-    Of held-out splits that the source brings only the white space is mended, so that scores compare with others on the same test set.
+    Held-out splits that the source brings are only normalised, so that scores compare with others on the same set.
     """
     if "train" not in reading.splits:
         raise UserError(f"the source has no split `train`; it has: {', '.join(reading.splits) or 'none'}")

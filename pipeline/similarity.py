@@ -1,7 +1,7 @@
-"""Owns how alike two sentences are, for finding near-duplicates across splits: the Jaccard index of their character 5-grams.
+"""Owns how alike two sentences are, to find near-duplicates across splits: Jaccard index of their character 5-grams.
 
-A usual measure for de-duplicating corpora (Lee et al. 2022, arXiv 2107.06499, section 4.2, take n-grams of tokens). A word
-changed or moved in a long sentence leaves most 5-grams in common; another sentence on the same matter shares few.
+A usual measure for de-duplicating corpora (Lee et al. 2022, arXiv 2107.06499, section 4.2, with n-grams of tokens). A
+word changed or moved in a long sentence leaves most 5-grams in common; another sentence on the same matter shares few.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Owns which pair stands in which split, so that no sentence of a test set was seen in training. Knows no sources, no rules.
+"""Owns which pair stands in which split, so that no sentence of a test set is seen in training. Knows no sources.
 
 Two sentences count as the same where their keys are equal, that is but for case, punctuation, digits, placeholders and
 white space.
@@ -48,8 +48,8 @@ def cut(pairs: list[Pair], sizes: dict[str, int], seed: int) -> dict[str, list[P
 def without_leaks(splits: dict[str, list[Pair]], max_similarity: float) -> tuple[dict[str, list[Pair]], Counter[str]]:
     """The splits without the training pairs that give a held-out sentence away, and how many there were of each kind.
 
-    These are the pairs of which a held-out split has the source (by its key), or the target, or, where `max_similarity` is
-    below 1, a source that is more alike than that.
+    These are the pairs of which a held-out split has the source (by its key), or the target, or, where
+    `max_similarity` is below 1, a source that is more alike than that.
     """
     held_out = [pair for name, pairs in splits.items() if name != "train" for pair in pairs]
     sources = {key(pair.source) for pair in held_out}

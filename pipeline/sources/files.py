@@ -16,14 +16,16 @@ VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def read_files(settings: FilesSettings, languages: tuple[str, str]) -> Reading:
-    """The pairs of every split named in the settings. The manifest names files without their folders, which say more of
-    the user's machine than of the data."""
+    """The pairs of every split named in the settings.
+
+    The manifest names files without their folders, which say more of the user's machine than of the data.
+    """
     reading = Reading()
     for split, value in settings.splits.items():
         setting = f"download.files.splits.{split}"
         if isinstance(value, AlignedText):
             sides = (_one_file(value.source, setting), _one_file(value.target, setting))
-            groups = {sides: read_aligned(*sides)}
+            groups: dict[tuple[Path, ...], list[tuple[str, str]]] = {sides: read_aligned(*sides)}
         else:
             groups = {(file,): read_pairs(file, languages) for file in _matching_files(value, setting)}
         reading.splits[split] = []
@@ -41,7 +43,7 @@ def _expanded(path: str, setting: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1]
         if name not in os.environ:
-            raise UserError(f"{setting}: {path}: the variable {name} is not set; run: export {name}=/path/to/the/folder")
+            raise UserError(f"{setting}: {path}: {name} is not set; run: export {name}=/path/to/the/folder")
         return os.environ[name]
 
     return VARIABLE.sub(value, path)

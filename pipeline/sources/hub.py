@@ -1,8 +1,8 @@
-"""Owns data sets of the Hugging Face Hub: pinned to a commit and checked byte for byte. How a file is read is in tables.py.
+"""Owns data sets of the Hugging Face Hub: pinned to a commit, checked byte for byte. How a file is read: tables.py.
 
 `load_dataset` by name does neither: with the Hub away it serves whatever revision was cached last, and it compares no
-checksum (huggingface/datasets#7928). So `datasets` only says which files make up the splits; they are downloaded by commit,
-compared with the Hub's digests, and read as local files. No token is sent: what is loaded here is public.
+checksum (huggingface/datasets#7928). So `datasets` only says which files make up the splits; they are downloaded by
+commit, compared with the Hub's digests, and read as local files. No token is sent: what is loaded here is public.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ def read_hub(settings: HubSettings, languages: tuple[str, str], cache: Path, rep
     """The pairs of every split of the data set, all of one commit."""
     api = HfApi(token=False)
     info = _attempt(settings, lambda: api.dataset_info(settings.dataset, revision=settings.revision))
-    commit, licence = str(info.sha), str((info.card_data or {}).get("license") or "not stated")
+    commit, licence = str(info.sha), str(getattr(info.card_data, "license", None) or "not stated")
     report(f"{settings.dataset} at commit {commit} ({licence})")
     reading = Reading()
     for split, paths in _attempt(settings, lambda: _files_of_splits(settings, commit)).items():
@@ -50,14 +50,15 @@ def read_hub(settings: HubSettings, languages: tuple[str, str], cache: Path, rep
 
 
 def _files_of_splits(settings: HubSettings, commit: str) -> dict[str, list[str]]:
-    """Split -> paths in the repository, as its card or its file names say. An empty cache leaves nothing stale to answer."""
+    """Split -> paths in the repository, as its card or file names say. In an empty cache nothing stale can answer."""
     with tempfile.TemporaryDirectory() as empty:
         try:
             builder = datasets.load_dataset_builder(
                 settings.dataset, settings.config, revision=commit, token=False, cache_dir=empty
             )
         except (ValueError, RuntimeError, datasets.exceptions.DatasetNotFoundError) as error:
-            raise UserError(f"download.hub: {settings.dataset}, config {settings.config}: {_first_line(error)}") from None
+            reason = _first_line(error)
+            raise UserError(f"download.hub: {settings.dataset}, config {settings.config}: {reason}") from None
     prefix = f"hf://datasets/{settings.dataset}@{commit}/"
     files: dict[str, list[str]] = builder.config.data_files
     return {str(split): [url.removeprefix(prefix) for url in urls] for split, urls in files.items()}
@@ -106,8 +107,8 @@ def _attempt(settings: HubSettings, request: Callable[[], Result]) -> Result:
         except (HfHubHTTPError, httpx2.TransportError, OSError) as error:
             if pause is None or (isinstance(error, HfHubHTTPError) and not _may_pass(error)):
                 raise UserError(
-                    f"{wanted}: the Hub could not be read, after {TRIES} tries: {_first_line(error)}; check the network and "
-                    "HF_ENDPOINT, then run the same command again"
+                    f"{wanted}: the Hub could not be read: {_first_line(error)}; check the network and HF_ENDPOINT, "
+                    "then run the same command again"
                 ) from None
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")

