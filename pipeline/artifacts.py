@@ -117,7 +117,7 @@ def open_artifact(directory: Path, target: str) -> Artifact:
 
 
 def experiment_option(experiment: str) -> str:
-    """` EXP=name` as typed after a Make target; empty for the default experiment, whose outputs are in build/default."""
+    """` EXP=name` as typed after a Make target; empty for the default experiment, in build/default."""
     return "" if experiment == "default" else f" EXP={experiment}"
 
 

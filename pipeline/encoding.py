@@ -1,6 +1,7 @@
 """Owns the encoded corpus: token ids of each split in one Arrow file, memory-mapped and read without copying."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Side:
     ids: Ids
     offsets: NDArray[np.int64]
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self.offsets)
 

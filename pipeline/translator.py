@@ -1,0 +1,109 @@
+"""Owns translation of text: a trained model with its tokenizer, from sentences to sentences.
+
+This module and what it imports are all that a packaged model carries.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_model, save_model
+
+from .model import Seq2Seq
+from .params import ModelSettings
+from .search import Hypothesis, search
+from .tokenizer import PAD, Tokenizer
+
+WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
+BATCH_CELLS = 8192  # source tokens x beam in a batch: bounds memory, does not change translations
+
+
+@dataclass(frozen=True)
+class Translation:
+    text: str  # detokenised
+    score: float  # log-probability / length ** length_penalty, natural logarithm
+    tokens: list[str]  # pieces of the translation, the end of sentence included
+    source_tokens: list[str]  # pieces of the source, the end of sentence included
+    attention: NDArray[np.float32] | None  # (tokens, source_tokens); None for a model without attention
+
+
+BLANK = Translation("", 0.0, [], [], None)
+
+
+@dataclass(frozen=True)
+class Translator:
+    """Translates sentences; each one's translation is independent of the others given with it."""
+
+    model: Seq2Seq
+    tokenizer: Tokenizer
+
+    @classmethod
+    def load(cls, directory: Path) -> "Translator":
+        """Load what `save` and the tokenizer stage wrote to a directory; runs on a GPU where there is one."""
+        description = json.loads((directory / DESCRIPTION).read_bytes())
+        model = Seq2Seq(
+            ModelSettings(**description["settings"]), description["source_vocabulary"], description["target_vocabulary"]
+        )
+        load_model(model, directory / WEIGHTS)
+        model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        return cls(model, Tokenizer.load(directory))
+
+    def translate(self, sentences: list[str], beam_size: int = 5, length_penalty: float = 1.0) -> list[Translation]:
+        """The best translation of each sentence, in order; a blank sentence gives a blank translation."""
+        sources = self.tokenizer.encode_source(sentences)
+        translations = [BLANK] * len(sentences)
+        filled = [i for i, source in enumerate(sources) if len(source) > 1]
+        for batch in _batches(filled, sources, BATCH_CELLS // beam_size):
+            for i, hypothesis in zip(
+                batch, self._search([sources[i] for i in batch], beam_size, length_penalty), strict=True
+            ):
+                translations[i] = self._translation(sources[i], hypothesis)
+        return translations
+
+    def _search(self, sources: list[list[int]], beam_size: int, length_penalty: float) -> list[Hypothesis]:
+        device = next(self.model.parameters()).device
+        lengths = [len(source) for source in sources]
+        padded = torch.tensor([s + [PAD] * (max(lengths) - len(s)) for s in sources], device=device)
+        limits = [2 * length + 10 for length in lengths]
+        hypotheses = search(self.model, padded, torch.tensor(lengths, device=device), beam_size, length_penalty, limits)
+        return [best for best, *_ in hypotheses]
+
+    def _translation(self, source: list[int], hypothesis: Hypothesis) -> Translation:
+        attention = None if self.model.squeeze else hypothesis.attention[:, : len(source)].cpu().numpy()
+        return Translation(
+            text=self.tokenizer.decode_target([hypothesis.ids])[0],
+            score=hypothesis.score,
+            tokens=[self.tokenizer.target.id_to_piece(i) for i in hypothesis.ids],
+            source_tokens=[self.tokenizer.source.id_to_piece(i) for i in source],
+            attention=attention,
+        )
+
+
+def save_weights(
+    directory: Path,
+    weights: dict[str, torch.Tensor],
+    settings: ModelSettings,
+    vocabularies: tuple[int, int],
+    **more: Any,
+) -> None:
+    """Write a model's weights and description, as `Translator.load` reads them; `more` goes into the description."""
+    model = Seq2Seq(settings, *vocabularies)
+    model.load_state_dict(weights)
+    save_model(model, str(directory / WEIGHTS))
+    source, target = vocabularies
+    description = {"settings": settings.model_dump(), "source_vocabulary": source, "target_vocabulary": target, **more}
+    (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _batches(rows: list[int], sources: list[list[int]], cells: int) -> Iterator[list[int]]:
+    """Cut rows, longest source first, into batches of at most `cells` source tokens, padding counted."""
+    rows = sorted(rows, key=lambda i: -len(sources[i]))
+    while rows:
+        size = max(1, cells // len(sources[rows[0]]))
+        yield rows[:size]
+        rows = rows[size:]
