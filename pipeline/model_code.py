@@ -29,7 +29,7 @@ class PackagedTranslator(PythonModel):
 def import_apart(directory: Path, module: str) -> ModuleType:
     """Import a module from `directory` as part of a package whose name no other import has or will have."""
     package = ModuleType(f"packaged_translator_{uuid.uuid4().hex}")
-    package.__path__ = [str(directory)]
+    package.__path__ = [str(directory.resolve())]  # Python remembers what is in a directory by this name
     sys.modules[package.__name__] = package
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a store's files stay as they were registered
     try:

@@ -15,7 +15,7 @@ from pipeline.params import ModelSettings, TokenizerSettings, TrainSettings
 from pipeline.tokenizer import JOINT, train_model
 from pipeline.translator import Translator, save_weights
 
-VOCABULARY = 300
+VOCABULARY = 290
 SETTINGS = ModelSettings(embedding_size=8, hidden_size=8, tie_embeddings="all")
 SENTENCES = ["open the file", "close | the `window`", "<b>save</b> the *new* image"]
 
@@ -44,7 +44,12 @@ def publish_corpus(directory: Path) -> Artifact:
 
 def publish_model(directory: Path, corpus: Artifact, run_id: str, journal: str, seed: int = 1) -> Artifact:
     torch.manual_seed(seed)
-    weights = Seq2Seq(SETTINGS, VOCABULARY, VOCABULARY).state_dict()
+    weights = {
+        name: torch.randn_like(weight)  # wilder than initial weights, so that translations differ
+        for name, weight in Seq2Seq(SETTINGS, VOCABULARY, VOCABULARY).state_dict().items()
+    }
+    weights["output.weight"] = weights["target_embedding.weight"]  # tied, as SETTINGS say
+    weights["source_embedding.weight"] = weights["target_embedding.weight"]
     weights["output.bias"][: 4 + 256] = -10.0  # no bytes, which would all read alike
     lines = pq.read_table(corpus.path("train.parquet"))["source"].to_pylist()
     settings = TokenizerSettings(vocabulary_size=VOCABULARY)
