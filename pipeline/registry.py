@@ -171,7 +171,7 @@ class Registration:
         card = write_card(self.corpus, self.model, self.evaluation, commit)
         run_id = self.run.info.run_id
         return self.client.create_model_version(
-            self.model_name, f"models:/{model_id}", run_id, tags=tags, description=card
+            self.model_name, f"models:/{model_id}", run_id, tags=tags, description=card, model_id=model_id
         )
 
     def _params(self) -> dict[str, Any]:

@@ -110,6 +110,7 @@ def open_run(
     a process that is killed leaves it RUNNING until it is opened again. UserError if MLflow cannot be reached.
     """
     client = open_store(build)
+    scratch.mkdir(parents=True, exist_ok=True)
     with impatient():
         experiment_key = experiment_id(client, experiment, build)
         attempt = _attempt(client, experiment_key, scratch, training)

@@ -28,6 +28,7 @@ from pipeline.tracking import open_run
 from pipeline.translator import Translator
 from stages.command import StageCall
 from stages.register import register
+from tests.mlflow_server import Server
 from tests.published import SENTENCES, publish_corpus, publish_evaluation, publish_model
 
 PROJECT = Path(__file__).parent.parent
@@ -63,7 +64,8 @@ def registered(trained: Path) -> Artifact:
     directory = trained / "default"
     (directory / "stamp.json").write_text(json.dumps(STAMP))
     manifests = [directory / name / "manifest.json" for name in ("corpus", "model", "evaluation")]
-    command = [sys.executable, "-m", "stages.register", directory / "stamp.json", *manifests, directory / "registered"]
+    paths = [directory / "stamp.json", *manifests, directory / "registered"]
+    command = [sys.executable, "-m", "stages.register", *map(str, paths)]
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{trained}/mlflow.db"}
     run = subprocess.run(command, cwd=PROJECT, env=environment, check=False, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -81,7 +83,7 @@ def version(registered: Artifact, trained: Path) -> ModelVersion:
 @pytest.fixture
 def package(registered: Artifact, trained: Path) -> Path:
     """The files of the version, where the store keeps them."""
-    return trained / "mlartifacts" / "default" / "models" / registered.facts["model_id"] / "artifacts"
+    return trained / "mlartifacts" / "default" / "models" / str(registered.facts["model_id"]) / "artifacts"
 
 
 @pytest.fixture
@@ -115,6 +117,7 @@ def test_the_run_has_metrics_scores_manifests_and_the_evaluation(registered: Art
         f"manifests/{name}.json" for name in ("corpus", "model", "evaluation")
     }
     assert "evaluation/test.beam.txt" in {f.path for f in client.list_artifacts(run.info.run_id, "evaluation")}
+    assert run.outputs
     assert [output.model_id for output in run.outputs.model_outputs] == [registered.facts["model_id"]]
 
 
@@ -211,7 +214,6 @@ def test_an_upload_that_was_interrupted_is_done_again(
     model_id = registration.log_model()
     logged = registration.client.search_logged_models([registration.run.info.experiment_id])
     assert [model.model_id for model in logged] == [model_id]
-    registration.try_out(model_id)
 
 
 def test_a_damaged_or_different_model_does_not_become_a_version(registration: Registration) -> None:
@@ -249,7 +251,30 @@ def test_another_evaluation_of_the_same_model_is_another_version(registration: R
         open_artifact(directory, "evaluate"),
     )
     versions = [each.version(each.log_model()) for each in (registration, again, registration)]
-    assert [(v.version, v.tags["bleu"]) for v in versions] == [(1, "12.34"), (2, "99.0"), (1, "12.34")]
+    assert [(int(v.version), v.tags["bleu"]) for v in versions] == [(1, "12.34"), (2, "99.0"), (1, "12.34")]
+
+
+@pytest.mark.slow
+def test_a_server_takes_all_of_it_and_keeps_no_path(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copyfile(trained / "empty.db", tmp_path / "mlflow.db")
+    server = Server(tmp_path)
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        build = tmp_path / "build"
+        train(build)
+        inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
+        register(StageCall(STAMP, inputs, build / "default" / "registered", "default"))
+        facts = open_artifact(build / "default" / "registered", "register").facts
+        assert facts["store"] == "http"
+        version = MlflowClient().get_model_version(facts["model_name"], str(facts["version"]))
+        assert str(version.description).startswith("Translates `en` to `de`")
+        files = [path for path in (tmp_path / "mlartifacts").rglob("*") if path.is_file()]
+        assert len(files) > 15
+        assert not [path for path in files if str(tmp_path).encode() in path.read_bytes()]
+    finally:
+        server.kill()
 
 
 def test_the_package_carries_the_translator_and_nothing_of_training() -> None:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from pipeline.errors import UserError
 from pipeline.journal import JOURNAL, Journal, read_journal
 from pipeline.store import experiment_id, open_store, without_password
 from pipeline.tracking import flatten, open_run
+from tests.mlflow_server import Server, unused_port
 from tests.published import publish_corpus
 
 SETTINGS = {"train": {"learning_rate": 1e-3, "tags": ["a", "ü"], "none": None}, "model": {"cell": "gru"}}
@@ -62,9 +62,7 @@ def build(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
-    directory = tmp_path / "default" / "training"
-    directory.mkdir(parents=True)
-    return directory
+    return tmp_path / "default" / "training"
 
 
 def stored(run_id: str) -> StoredRun:
@@ -84,6 +82,7 @@ def test_a_run_says_settings_data_and_commit_and_ends_finished(build: Path, scra
     assert found.info.status == "FINISHED"
     assert found.data.params == flatten(SETTINGS)
     assert found.data.tags["training"] == "first"
+    assert found.inputs
     data = {d.dataset.name: (d.dataset.digest, d.tags[0].value) for d in found.inputs.dataset_inputs}
     assert data["en-de train"] == (corpus.files["train.parquet"]["sha256"][:36], "training")
     assert [data[f"en-de {split}"][1] for split in ("validation", "test")] == ["validation", "test"]
@@ -230,7 +229,7 @@ def test_two_processes_may_meet_a_fresh_store_at_once(tmp_path: Path) -> None:
         "print(experiment_id(open_store(b), 'default', b))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    command = [sys.executable, "-c", script, tmp_path / "new build"]
+    command = [sys.executable, "-c", script, str(tmp_path / "new build")]
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     answers = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -240,40 +239,6 @@ def test_two_processes_may_meet_a_fresh_store_at_once(tmp_path: Path) -> None:
 def test_tracking_imports_no_torch() -> None:
     script = "import sys; import pipeline.tracking, pipeline.registry; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
-
-
-class Server:
-    """`mlflow server` on loopback over a SQLite store, to be killed and started again on the same port."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory, self.port = directory, unused_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--backend-store-uri", f"sqlite:///{self.directory}/mlflow.db", "--workers", "1"]
-        command += ["--artifacts-destination", str(self.directory / "mlartifacts")]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        environment.pop("MLFLOW_TRACKING_URI", None)
-        with open(self.directory / "server.log", "ab") as log:
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=5)
-            except OSError:
-                time.sleep(0.2)
-            else:
-                return
-        raise AssertionError((self.directory / "server.log").read_text())
-
-    def signal(self, number: signal.Signals) -> None:
-        os.killpg(self.process.pid, number)
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        self.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -340,12 +305,6 @@ def test_a_server_that_stays_away_neither_stops_training_nor_loses_its_journal(
         server.start()
     assert len(list(read_journal(scratch / JOURNAL))) == 50
     assert stored(run.run_id).info.status == "RUNNING"
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_settings_are_flattened_with_json_for_what_is_no_text() -> None:
