@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 
 from .cleaning import PLACEHOLDER, WORD, Pair
 from .errors import UserError
-from .similarity import highest_similarities
 
 LEAK_WORDS = 3  # a target of fewer words ("Settings") may stand on both sides: it is no sentence
 
@@ -22,7 +21,10 @@ def key(text: str) -> str:
 
 def without_duplicates(pairs: Iterable[Pair]) -> list[Pair]:
     """The pairs without those whose source and target both stood earlier."""
-    return list({(pair.source, pair.target): pair for pair in reversed(list(pairs))}.values())[::-1]
+    first: dict[tuple[str, str], Pair] = {}
+    for pair in pairs:
+        first.setdefault((pair.source, pair.target), pair)
+    return list(first.values())
 
 
 def cut(pairs: list[Pair], sizes: dict[str, int], seed: int) -> dict[str, list[Pair]]:
@@ -65,6 +67,8 @@ def without_leaks(splits: dict[str, list[Pair]], max_similarity: float) -> tuple
         dropped[name] = len(train) - len(kept)
         train = kept
     if max_similarity < 1 and train and held_out:
+        from .similarity import highest_similarities  # slow to import
+
         similarities = highest_similarities([key(pair.source) for pair in train], sorted(sources))
         kept = [pair for pair, value in zip(train, similarities, strict=True) if value <= max_similarity]
         dropped["similar_leak"] = len(train) - len(kept)

@@ -14,8 +14,8 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".parquet": ("parquet", {}),
     ".jsonl": ("json", {}),
     ".json": ("json", {}),
-    ".csv": ("csv", {"keep_default_na": False, "dtype": str}),
-    ".tsv": ("csv", {"keep_default_na": False, "dtype": str, "sep": "\t", "quoting": 3}),
+    ".csv": ("csv", {"keep_default_na": False}),
+    ".tsv": ("csv", {"keep_default_na": False, "sep": "\t", "quoting": 3}),
 }
 
 

@@ -1,0 +1,56 @@
+"""Runs the download stage as Make does, in a process of its own, on settings given as a dict."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Download:
+    """What the stage left behind."""
+
+    status: int
+    output: str
+    errors: str
+    directory: Path
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self.directory / "manifest.json").read_bytes())["facts"]
+        return facts
+
+    def pairs(self, split: str) -> list[tuple[str, str]]:
+        table = pq.read_table(self.directory / f"{split}.parquet")
+        return list(zip(table["source"].to_pylist(), table["target"].to_pylist(), strict=True))
+
+    def refused(self, *words: str) -> bool:
+        """Whether it ended as a user's mistake should: one line that says `words`, status 2, nothing written."""
+        assert self.status == 2, f"status {self.status}: {self.output}{self.errors}"
+        assert len(self.errors.splitlines()) == 1, self.errors
+        for word in words:
+            assert word in self.errors, f"{word!r} not in: {self.errors}"
+        left = [path.name for path in self.directory.parent.glob("corpus*")]
+        assert left == [], left
+        return True
+
+
+def download(folder: Path, environment: dict[str, str] | None = None, prelude: str = "", **settings: Any) -> Download:
+    """Run the stage in `folder`; `prelude` is Python that runs first in its process."""
+    section = {"source_language": "en", "target_language": "de", **settings}
+    stamp = folder / "build/test/stamps/download.json"
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(json.dumps({"stage": "download", "params": {"download": section}, "code": {}}), encoding="utf-8")
+    corpus = folder / "build/test/corpus"
+    start = f"{prelude}\nimport runpy; runpy.run_module('stages.download', run_name='__main__')"
+    command = [sys.executable, "-c", start, str(stamp), str(corpus)]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+    result = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    return Download(result.returncode, result.stdout, result.stderr, corpus)

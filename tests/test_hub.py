@@ -1,0 +1,138 @@
+"""A data set of the Hub, read in fresh processes from a Hub on the loopback address, with and without faults."""
+
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from downloading import Download, download
+from minihub import Fault, MiniHub, no_fault
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CARD = b"""---
+configs:
+- config_name: de-en
+  data_files:
+  - split: train
+    path: de-en/train-*
+  - split: validation
+    path: de-en/validation-*
+  - split: test
+    path: de-en/test-*
+---
+"""
+
+
+def rows(name: str, count: int) -> list[dict[str, str]]:
+    number = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    return [
+        {"en": f"the {name} dog saw {number[i]} cats", "de": f"der {name} Hund sah {number[i]} Katzen"}
+        for i in range(count)
+    ]
+
+
+def parquet(texts: list[dict[str, str]]) -> bytes:
+    table = pa.table({"translation": pa.array(texts, pa.struct([("de", pa.string()), ("en", pa.string())]))})
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    return file.getvalue()
+
+
+PARQUET = {
+    "README.md": CARD,
+    "de-en/train-00000-of-00002.parquet": parquet(rows("old", 10)),
+    "de-en/train-00001-of-00002.parquet": parquet(rows("young", 10)),
+    "de-en/validation-00000-of-00001.parquet": parquet(rows("small", 3)),
+    "de-en/test-00000-of-00001.parquet": parquet(rows("big", 4)),
+}
+JSON_LINES = {
+    f"{split}.jsonl": "".join(json.dumps(row) + "\n" for row in rows(name, 5)).encode()
+    for split, name in {"train": "old", "val": "small", "test": "big"}.items()
+}
+
+
+NO_PAUSES = "import time; time.sleep = lambda seconds: None"
+
+
+def read(
+    folder: Path, files: dict[str, bytes], fault: Fault = no_fault, large: bool = True, **hub: str
+) -> tuple[Download, MiniHub]:
+    with MiniHub("some/corpus", COMMIT, files, fault, large) as server:
+        environment = {"HF_ENDPOINT": server.url, "HF_HOME": str(folder / "home"), "HF_TOKEN": "hf_secret"}
+        settings = {"dataset": "some/corpus", **hub}
+        return download(folder, environment, NO_PAUSES, source="hub", hub=settings), server
+
+
+def fails_once(kind: str, part: str) -> Fault:
+    """The first request for a path that contains `part` has the fault."""
+    faults = [kind]
+
+    def fault(method: str, path: str) -> str | None:
+        return faults.pop() if faults and method == "GET" and part in path else None
+
+    return fault
+
+
+def test_splits_of_a_translation_column_are_read_at_the_pinned_commit(tmp_path: Path) -> None:
+    result, server = read(tmp_path, PARQUET, config="de-en", revision=COMMIT)
+    assert result.status == 0, result.errors
+    assert result.pairs("test") == [(row["en"], row["de"]) for row in rows("big", 4)]
+    assert result.facts["splits"] == {"train": 20, "validation": 3, "test": 4}
+    source = result.facts["sources"][0]
+    assert (source["revision"], source["licence"], source["pairs"]) == (COMMIT, "cc-by-4.0", 10)
+    files = [path for _, path in server.requests if "/resolve/" in path]
+    assert files
+    assert all(f"/resolve/{COMMIT}/" in path for path in files)
+    assert server.authorizations == []  # HF_TOKEN is for its owner's eyes, and these data are public
+
+
+def test_a_branch_is_resolved_and_recorded_and_one_column_a_language_is_read(tmp_path: Path) -> None:
+    result, _ = read(tmp_path, JSON_LINES, large=False, revision="main")
+    assert result.status == 0, result.errors
+    assert result.facts["splits"] == {"train": 5, "validation": 5, "test": 5}
+    assert {source["revision"] for source in result.facts["sources"]} == {COMMIT}
+
+
+@pytest.mark.parametrize(("kind", "large"), [("503", True), ("truncate", True), ("corrupt", True), ("corrupt", False)])
+def test_a_passing_fault_of_a_file_is_mended_by_another_try(tmp_path: Path, kind: str, large: bool) -> None:
+    path = "test.jsonl"
+    result, server = read(tmp_path, JSON_LINES, fails_once(kind, f"resolve/{COMMIT}/{path}"), large)
+    assert result.status == 0, result.errors
+    assert result.pairs("test") == [(row["en"], row["de"]) for row in rows("big", 5)]
+    assert sum(request == ("GET", f"/datasets/some/corpus/resolve/{COMMIT}/{path}") for request in server.requests) > 1
+
+
+def test_a_file_that_stays_corrupt_is_refused_and_not_kept(tmp_path: Path) -> None:
+    def fault(method: str, path: str) -> str | None:
+        return "corrupt" if path.endswith("test.jsonl") else None
+
+    assert read(tmp_path, JSON_LINES, fault)[0].refused("test.jsonl", "digest")
+    result, _ = read(tmp_path, JSON_LINES)
+    assert result.status == 0, result.errors
+
+
+@pytest.mark.parametrize(
+    ("hub", "words"),
+    [
+        ({"dataset": "some/other"}, ("some/other", "does not exist")),
+        ({"revision": "f" * 40}, ("no revision", "f" * 40)),
+        ({"config": "fr-en"}, ("fr-en", "de-en")),
+    ],
+    ids=["dataset", "revision", "config"],
+)
+def test_what_does_not_exist_is_named(tmp_path: Path, hub: dict[str, str], words: tuple[str, ...]) -> None:
+    assert read(tmp_path, PARQUET, **hub)[0].refused(*words)
+
+
+def test_a_hub_that_is_away_is_an_error_even_with_another_revision_in_the_cache(tmp_path: Path) -> None:
+    assert read(tmp_path, JSON_LINES, revision="main")[0].status == 0
+    for path in (tmp_path / "build/test/corpus").iterdir():
+        path.unlink()
+    (tmp_path / "build/test/corpus").rmdir()
+    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "home")}
+    result = download(
+        tmp_path, environment, NO_PAUSES, source="hub", hub={"dataset": "some/corpus", "revision": "e" * 40}
+    )
+    assert result.refused("Hub could not be read", "HF_ENDPOINT")

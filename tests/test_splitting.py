@@ -1,0 +1,95 @@
+"""No sentence, nor a variant of it, stands in training and in a held-out split."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.cleaning import Pair
+from pipeline.errors import UserError
+from pipeline.similarity import highest_similarities
+from pipeline.splitting import cut, key, without_duplicates, without_leaks
+
+WORDS = st.sampled_from(["dog", "Dog", "cat", "dog!", "{name}", "7"])
+PAIRS = st.lists(
+    st.builds(Pair, st.lists(WORDS, min_size=1, max_size=3).map(" ".join), st.text("ab", min_size=1, max_size=2)),
+    max_size=40,
+)
+
+
+@pytest.mark.parametrize(
+    "variant", ["the DOG sleeps", "The dog  sleeps!", "The dog, 3, sleeps…", "{x} the dog sleeps %s"]
+)
+def test_variants_of_a_sentence_have_one_key(variant: str) -> None:
+    assert key(variant) == key("The dog sleeps.")
+
+
+def test_other_sentences_have_other_keys() -> None:
+    assert len({key(text) for text in ["The dog sleeps.", "The dogs sleep.", "dog the sleeps", "7", "8", "..."]}) == 6
+
+
+@given(PAIRS, st.integers(0, 3))
+def test_a_cut_partitions_the_keys_and_takes_one_pair_of_each_held_out(pairs: list[Pair], seed: int) -> None:
+    keys = {key(pair.source) for pair in pairs}
+    sizes = {"validation": 1, "test": 2}
+    if len(keys) <= 3:
+        with pytest.raises(UserError, match=f"{len(keys)} different"):
+            cut(pairs, sizes, seed)
+        return
+    splits = cut(pairs, sizes, seed)
+    found = {name: [key(pair.source) for pair in kept] for name, kept in splits.items()}
+    assert [len(found[name]) for name in sizes] == [1, 2]
+    assert len({*found["validation"], *found["test"]}) == 3
+    assert keys == {*found["train"], *found["validation"], *found["test"]}
+    assert not {*found["train"]} & {*found["validation"], *found["test"]}
+    assert len(splits["train"]) == sum(key(pair.source) in found["train"] for pair in pairs)
+
+
+def test_a_cut_depends_on_the_seed_but_not_on_the_order() -> None:
+    pairs = [Pair(f"{chr(97 + i)} dog", "Hund") for i in range(26)]
+    shuffled = random.Random(1).sample(pairs, len(pairs))
+    assert cut(pairs, {"test": 5}, 1)["test"] == cut(shuffled, {"test": 5}, 1)["test"]
+    assert cut(pairs, {"test": 5}, 1)["test"] != cut(pairs, {"test": 5}, 2)["test"]
+
+
+def test_duplicates_leave_but_second_translations_stay() -> None:
+    pairs = [Pair("dog", "Hund", 0), Pair("dog", "Köter", 0), Pair("dog", "Hund", 1)]
+    assert without_duplicates(pairs) == pairs[:2]
+
+
+def test_leaks_leave_the_training_split_only() -> None:
+    splits = {
+        "train": [
+            Pair("The dog sleeps!", "Er ruht"),  # the test's source
+            Pair("A dog is asleep", "der Hund schläft."),  # the test's target
+            Pair("Some settings", "Einstellungen"),  # a target too short to be a sentence
+            Pair("A cat sleeps", "Eine Katze schläft"),
+        ],
+        "validation": [Pair("the dog sleeps", "Der Hund schläft")],
+        "test": [Pair("The dog sleeps.", "Der Hund schläft"), Pair("Settings here", "Einstellungen")],
+    }
+    left, dropped = without_leaks(splits, max_similarity=1.0)
+    assert left == {**splits, "train": splits["train"][2:]}
+    assert dropped == {"source_leak": 1, "target_leak": 1}
+
+
+def test_training_sources_too_similar_to_a_held_out_one_leave() -> None:
+    near, far = "could not open the old file of the server", "the server has an old file to open"
+    splits = {
+        "train": [Pair(near, "eins"), Pair(far, "zwei")],
+        "test": [Pair("could not open the old file of a server", "drei")],
+    }
+    left, dropped = without_leaks(splits, max_similarity=0.5)
+    assert left["train"] == [Pair(far, "zwei")]
+    assert dropped["similar_leak"] == 1
+
+
+@given(st.lists(st.text("abc ", min_size=6, max_size=12), min_size=1, max_size=8))
+def test_similarity_is_the_jaccard_index_of_character_5_grams(texts: list[str]) -> None:
+    texts = [" ".join(text.split()) or "abcabc" for text in texts]
+    texts = [text if len(text) > 4 else "abcabc" for text in texts]
+    grams = [{text[i : i + 5] for i in range(len(text) - 4)} for text in texts]
+    half = (len(texts) + 1) // 2
+    expected = [max(len(a & b) / len(a | b) for b in grams[:half]) for a in grams]
+    assert list(highest_similarities(texts, texts[:half])) == pytest.approx(expected, abs=1e-6)
