@@ -1,4 +1,4 @@
-"""Owns the chart of BLEU by source length. The scores are those of `metrics`; pictures of attention are in `heatmaps`."""
+"""Owns the chart of BLEU by source length. The scores come from `metrics`; pictures of attention are in `heatmaps`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,9 +26,11 @@ def draw_bleu_by_length(path: Path, test_sets: Mapping[str, Sequence[Mapping[str
             _draw_panel(axes, rows)
             axes.set_title(name, loc="left", parse_math=False)
             axes.set_ylabel(f"BLEU ({tokeniser})")
-        panels[0].legend(frameon=False, ncols=len(SYSTEMS), loc="lower right", bbox_to_anchor=(1, 1))
-        panels[-1].set_xlabel("words of the source")
-        figure.savefig(path)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(SYSTEMS), frameon=False
+        )
+        panels[-1].set_xlabel("words of the source, n sentences of this length")
+        figure.savefig(path, bbox_inches="tight", pad_inches=0.15)
 
 
 def _draw_panel(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -36,6 +38,6 @@ def _draw_panel(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         left = [group + (place - (len(SYSTEMS) - 1) / 2) * BAR for group in range(len(rows))]
         bars = axes.bar(left, [row["bleu"][system] for row in rows], BAR * 0.94, label=name, color=colour)
         axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=1)
-    axes.set_xticks(range(len(rows)), [f"{row['words']}\n{row['sentences']:,} sentences" for row in rows])
+    axes.set_xticks(range(len(rows)), [f"{row['words']}\nn = {row['sentences']:,}" for row in rows])
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.1)

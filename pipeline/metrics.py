@@ -78,5 +78,8 @@ def _interval(metric: Metric, hypotheses: Sequence[str]) -> list[float]:
     """95 % interval by sacreBLEU's bootstrap of 1,000 resamples, its mean and half width, under its fixed seed."""
     _, columns = PairedTest([("system", hypotheses)], {"metric": metric}, references=None, test_type="bs")()
     (result,) = (column[0] for name, column in columns.items() if name != "System")
-    assert isinstance(result, Result) and result.mean is not None and result.ci is not None
-    return [round(float(result.mean - result.ci), 2), round(float(result.mean + result.ci), 2)]
+    assert isinstance(result, Result)
+    assert result.mean is not None
+    assert result.ci is not None
+    low, high = float(result.mean - result.ci), float(result.mean + result.ci)
+    return [round(max(0.0, low), 2), round(high, 2)]  # a symmetric interval about a tiny score would begin below zero

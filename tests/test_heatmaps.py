@@ -16,12 +16,14 @@ def draw(path: Path, attention: np.ndarray, source: list[str], target: list[str]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draw_heat_map(path, attention.astype(np.float32), source, target, "test, line 1")
-    return image.imread(path)[:, :, :3]
+    pixels: np.ndarray = image.imread(path)[:, :, :3]
+    return pixels
 
 
 def dark(pixels: np.ndarray) -> np.ndarray:
     """Where the colour of full attention is."""
-    return np.abs(pixels - np.array([8, 48, 107]) / 255).max(axis=-1) < 0.01
+    flags: np.ndarray = np.abs(pixels - np.array([8, 48, 107]) / 255).max(axis=-1) < 0.01
+    return flags
 
 
 def runs(flags: np.ndarray) -> list[int]:

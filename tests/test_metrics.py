@@ -68,6 +68,11 @@ def test_intervals_enclose_the_score_and_repeat() -> None:
     assert scorer.score(REFERENCES * 20)["bleu_interval"] == [100, 100]
 
 
+def test_an_interval_never_begins_below_zero() -> None:
+    lucky = [REFERENCES[0]] + ["nichts davon"] * 39
+    assert Scorer(SOURCES * 10, REFERENCES * 10, "de").score(lucky)["bleu_interval"][0] == 0
+
+
 def test_empty_and_copied_hypotheses_are_counted() -> None:
     score = Scorer(SOURCES, REFERENCES, "de").score(HYPOTHESES)
     assert (score["empty"], score["copied"]) == (0.25, 0.25)
@@ -79,7 +84,7 @@ def test_a_system_that_says_nothing_scores_zero() -> None:
 
 
 def test_too_few_hypotheses_are_refused() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="argument"):
         Scorer(SOURCES, REFERENCES, "de").score(HYPOTHESES[:3])
 
 
