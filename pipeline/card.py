@@ -20,7 +20,7 @@ SOURCES = 6
 
 
 def write_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: str | None) -> str:
-    """What the model is, its scores beside the baselines', its data, its training and examples, most important first."""
+    """What the model is, its scores beside the baselines', its training, its data and examples: by importance."""
     sections = [
         _title(corpus, model, evaluation),
         _scores(evaluation),

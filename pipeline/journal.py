@@ -1,4 +1,4 @@
-"""Owns metrics.jsonl, the journal of a training: one JSON object a line, {"time": unix ms, "step": n, "metrics": {...}}.
+"""Owns metrics.jsonl, the journal of a training: {"time": unix ms, "step": n, "metrics": {...}}, one a line.
 
 The journal is the record of a training; what MLflow shows is a copy that is made from it. Knows nothing of MLflow.
 """

@@ -83,5 +83,3 @@ def _forget_paths(package: Path) -> None:
     model = Model.load(package)
     model.flavors["python_function"]["model_code_path"] = MODEL_CODE
     model.save(package / "MLmodel")
-    for cache in package.rglob("__pycache__"):  # left by the trial translation that MLflow makes
-        shutil.rmtree(cache)
