@@ -1,7 +1,7 @@
-"""A Hub on the loopback address, for tests: it serves the few requests of `huggingface_hub` that reading a data set needs.
+"""A Hub on the loopback address, for tests: it serves the few requests that reading a data set takes.
 
-A fault is asked for by a function of (method, path) that names it: "503", "truncate" (half the bytes, then the connection
-is closed), "corrupt" (the right number of wrong bytes) or nothing.
+A fault is asked for by a function of (method, path) that names it: "503", "truncate" (half the bytes, then the
+connection is closed), "corrupt" (the right number of wrong bytes) or nothing.
 """
 
 import hashlib
@@ -117,10 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
             about = {"id": hub.dataset, "_id": "0", "sha": hub.commit, "private": False, "gated": False}
             self._answer_json(200, {**about, "tags": [], "siblings": siblings, "cardData": card})
         elif action == "tree":
-            entries = hub.tree("/".join(rest))
-            self._answer_json(
-                *((200, entries) if entries else (404, {})), **({} if entries else {"X_Error_Code": "EntryNotFound"})
-            )
+            if entries := hub.tree("/".join(rest)):
+                self._answer_json(200, entries)
+            else:
+                self._answer_json(404, {}, X_Error_Code="EntryNotFound")
         elif action == "paths-info":
             paths = parse_qs(body).get("paths") or json.loads(body)["paths"]
             self._answer_json(200, [hub.entry(path) for path in paths if path in hub.files])
@@ -143,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "corrupt":
             content = bytes(byte ^ 255 for byte in content)
         if fault == "truncate" and self.command == "GET":
-            self._answer(200, content[: size // 2], size, **headers)
+            self._answer(200, content[: size // 2], **headers, Content_Length=str(size))
             self.close_connection = True
         elif asked := self.headers.get("Range"):
             first, _, last = asked.removeprefix("bytes=").partition("-")
@@ -152,13 +152,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(200, content, **headers)
 
-    def _answer_json(self, status: int, content: object, **headers: str) -> None:
+    def _answer_json(self, status: int, content: object, /, **headers: str) -> None:
         self._answer(status, json.dumps(content).encode(), Content_Type="application/json", **headers)
 
-    def _answer(self, status: int, body: bytes, length: int | None = None, **headers: str) -> None:
+    def _answer(self, status: int, body: bytes, /, **headers: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        for name, value in headers.items():
+        for name, value in {"Content_Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command != "HEAD":

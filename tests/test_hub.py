@@ -57,11 +57,15 @@ NO_PAUSES = "import time; time.sleep = lambda seconds: None"
 
 
 def read(
-    folder: Path, files: dict[str, bytes], fault: Fault = no_fault, large: bool = True, **hub: str
+    folder: Path,
+    files: dict[str, bytes],
+    fault: Fault = no_fault,
+    large: bool = True,
+    hub: dict[str, str] | None = None,
 ) -> tuple[Download, MiniHub]:
     with MiniHub("some/corpus", COMMIT, files, fault, large) as server:
         environment = {"HF_ENDPOINT": server.url, "HF_HOME": str(folder / "home"), "HF_TOKEN": "hf_secret"}
-        settings = {"dataset": "some/corpus", **hub}
+        settings = {"dataset": "some/corpus", **(hub or {})}
         return download(folder, environment, NO_PAUSES, source="hub", hub=settings), server
 
 
@@ -76,7 +80,7 @@ def fails_once(kind: str, part: str) -> Fault:
 
 
 def test_splits_of_a_translation_column_are_read_at_the_pinned_commit(tmp_path: Path) -> None:
-    result, server = read(tmp_path, PARQUET, config="de-en", revision=COMMIT)
+    result, server = read(tmp_path, PARQUET, hub={"config": "de-en", "revision": COMMIT})
     assert result.status == 0, result.errors
     assert result.pairs("test") == [(row["en"], row["de"]) for row in rows("big", 4)]
     assert result.facts["splits"] == {"train": 20, "validation": 3, "test": 4}
@@ -89,7 +93,7 @@ def test_splits_of_a_translation_column_are_read_at_the_pinned_commit(tmp_path: 
 
 
 def test_a_branch_is_resolved_and_recorded_and_one_column_a_language_is_read(tmp_path: Path) -> None:
-    result, _ = read(tmp_path, JSON_LINES, large=False, revision="main")
+    result, _ = read(tmp_path, JSON_LINES, large=False, hub={"revision": "main"})
     assert result.status == 0, result.errors
     assert result.facts["splits"] == {"train": 5, "validation": 5, "test": 5}
     assert {source["revision"] for source in result.facts["sources"]} == {COMMIT}
@@ -123,11 +127,11 @@ def test_a_file_that_stays_corrupt_is_refused_and_not_kept(tmp_path: Path) -> No
     ids=["dataset", "revision", "config"],
 )
 def test_what_does_not_exist_is_named(tmp_path: Path, hub: dict[str, str], words: tuple[str, ...]) -> None:
-    assert read(tmp_path, PARQUET, **hub)[0].refused(*words)
+    assert read(tmp_path, PARQUET, hub=hub)[0].refused(*words)
 
 
 def test_a_hub_that_is_away_is_an_error_even_with_another_revision_in_the_cache(tmp_path: Path) -> None:
-    assert read(tmp_path, JSON_LINES, revision="main")[0].status == 0
+    assert read(tmp_path, JSON_LINES)[0].status == 0
     for path in (tmp_path / "build/test/corpus").iterdir():
         path.unlink()
     (tmp_path / "build/test/corpus").rmdir()

@@ -1,0 +1,78 @@
+"""From raw pairs to the corpus: one path for every source."""
+
+import json
+from pathlib import Path
+
+import pytest
+from downloading import ROOT, download
+
+from pipeline.cleaning import Pair
+from pipeline.corpus import build
+from pipeline.errors import UserError
+from pipeline.params import DownloadSettings
+from pipeline.params_file import read_params
+from pipeline.sources import Reading
+from pipeline.splitting import key
+
+
+def settings(**changes: object) -> DownloadSettings:
+    defaults = {"source": "files", "source_language": "en", "target_language": "de"}
+    return DownloadSettings.model_validate({**defaults, "validation_pairs": 5, "test_pairs": 5, **changes})
+
+
+def reading(count: int) -> Reading:
+    """Distinct pairs of two origins, every third with a variant of its sentence and a translation of its own."""
+    names = [f"{a}{b}" for a in "bdfgk" for b in ("ano", "elu", "imi", "oru", "uta", "aki")][:count]
+    pairs = [Pair(f"the {name} dog", f"der {name} Hund", i % 2) for i, name in enumerate(names)]
+    variants = [Pair(f"The {name} dog!", f"Der {name} Köter", 1) for name in names[::3]]
+    return Reading({"train": [*pairs, *variants]}, [{"name": "one"}, {"name": "two"}])
+
+
+def test_every_pair_that_came_in_is_in_a_split_or_counted() -> None:
+    given = reading(30)
+    given.splits["train"] += [given.splits["train"][0], Pair("", ""), Pair("same", "same")]
+    corpus = build(given, settings())
+    kept = corpus.facts["splits"]
+    assert sum(kept.values()) + sum(corpus.facts["dropped"].values()) == len(given.splits["train"])
+    assert (kept["validation"], kept["test"]) == (5, 5)
+    assert corpus.facts["dropped"]["duplicate"] == 1
+    assert [source["name"] for source in corpus.facts["sources"]] == ["one", "two"]
+    assert sum(source["pairs"] for source in corpus.facts["sources"]) == sum(kept.values())
+
+
+def test_no_variant_of_a_sentence_stands_in_two_splits() -> None:
+    corpus = build(reading(30), settings())
+    keys = {name: {key(pair.source) for pair in pairs} for name, pairs in corpus.splits.items()}
+    assert not keys["train"] & keys["test"]
+    assert not keys["train"] & keys["validation"]
+    assert not keys["validation"] & keys["test"]
+    assert {len(keys["validation"]), len(keys["test"])} == {5}  # one reference a source
+
+
+def test_the_same_settings_give_the_same_corpus_and_another_seed_another() -> None:
+    assert build(reading(30), settings()) == build(reading(30), settings())
+    assert build(reading(30), settings()).splits["test"] != build(reading(30), settings(seed=2)).splits["test"]
+
+
+def test_a_corpus_of_which_cleaning_leaves_nothing_says_what_was_dropped() -> None:
+    given = Reading({name: [Pair("same", "same")] for name in ("train", "validation", "test")}, [{"name": "one"}])
+    with pytest.raises(UserError, match="'identical': 1"):
+        build(given, settings())
+
+
+def test_a_failed_run_leaves_an_older_corpus_as_it_was(tmp_path: Path) -> None:
+    lines = "".join(json.dumps({"en": f"the {n} dog", "de": f"der {n} Hund"}) + "\n" for n in ("old", "big", "shy"))
+    (tmp_path / "train.jsonl").write_text(lines, encoding="utf-8")
+    files = {"splits": {"train": "train.jsonl"}}
+    first = download(tmp_path, source="files", files=files, validation_pairs=1, test_pairs=1)
+    assert first.status == 0, first.errors
+    before = {path.name: path.read_bytes() for path in first.directory.iterdir()}
+    assert download(tmp_path, source="files", files=files, validation_pairs=9).status == 2
+    assert {path.name: path.read_bytes() for path in first.directory.iterdir()} == before
+
+
+@pytest.mark.parametrize("experiment", [None, "multi30k-files"])
+def test_the_settings_files_of_this_project_are_valid(experiment: str | None) -> None:
+    overlays = [ROOT / f"experiments/{experiment}.yaml"] if experiment else []
+    params = read_params([ROOT / "params.yaml", *overlays])
+    assert params.download.source == ("files" if experiment else "wheels")
