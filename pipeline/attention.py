@@ -31,8 +31,8 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Context (B, T, H) and weights (B, T, S); `mask` (B, S) is True at real tokens, the others weigh nothing."""
-        scores = self.score(query, keys).float().masked_fill(~mask[:, None, :], float("-inf"))
-        weights = scores.softmax(dim=-1)
+        scores = self.score(query, keys).to(torch.promote_types(query.dtype, torch.float32))  # bf16 is too coarse here
+        weights = scores.masked_fill(~mask[:, None, :], float("-inf")).softmax(dim=-1)
         return weights.to(values.dtype) @ values, weights
 
 

@@ -1,7 +1,8 @@
 """Owns the loss: cross-entropy with label smoothing of a linear layer, without ever holding all its logits.
 
 torch.nn.functional.linear_cross_entropy has the same idea, but not with label smoothing, and in bf16 it returns the
-sum rounded to 8 bits (torch 2.13). Here softmax and sums are in float32, and the matrix products in the dtype given.
+sum rounded to 8 bits (torch 2.13). Here softmax and sums are in the weight's dtype, and the matrix products in the
+features'.
 
 Shapes: N tokens, E features, V vocabulary.
 """
@@ -20,12 +21,12 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, label_smoothing: float
     ) -> Tensor:
         vocabulary, cast = len(weight), weight.to(features.dtype)
-        total = torch.zeros((), device=features.device)
+        total = torch.zeros((), dtype=weight.dtype, device=features.device)
         gradients = (torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias))
         for begin in range(0, len(features), CHUNK):
             rows = slice(begin, begin + CHUNK)
             wanted = target[rows, None]
-            logits = (features[rows] @ cast.t()).float() + bias
+            logits = (features[rows] @ cast.t()).to(weight.dtype) + bias
             log_z = logits.logsumexp(dim=1, keepdim=True)
             total += (
                 log_z
@@ -58,7 +59,7 @@ def _accumulate(
 def smoothed_cross_entropy(
     features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy in nats of `softmax(weight · features + bias)`, summed over all tokens; a float32 scalar.
+    """Cross-entropy in nats of `softmax(weight · features + bias)`, summed over all tokens; a scalar of the weight's dtype.
 
     features (N, E), weight (V, E), bias (V,), target (N,) ids. The wanted distribution is (1 - label_smoothing) on the
     target plus label_smoothing spread evenly over V (Szegedy et al. 2015, arXiv 1512.00567, section 7).

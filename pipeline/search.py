@@ -44,7 +44,8 @@ def search(
     """Translate ids (B, S); the best `beam_size` hypotheses of each sentence, best first.
 
     `limits` (B) is the most tokens, EOS counted, that each may have. A sentence is finished when `beam_size` hypotheses
-    have ended in EOS, or at its limit, where those still open are cut and count as they are.
+    have ended in EOS and no open one scores better than the best of them, or at its limit, where those still open are
+    cut and count as they are.
     Length normalisation: Wu et al. 2016 (arXiv 1609.08144, section 7) in the plain form |ids| ** length_penalty.
     """
     memory = model.encode(source, lengths)
@@ -60,7 +61,7 @@ def search(
         parents = _extend(beams, log_p, weights[:, -1])
         state = state.select(parents)
         _collect(beams, finished, length_penalty, limits)
-        beams, memory, state = _shrink(beams, memory, state, _still_open(beams, finished))
+        beams, memory, state = _shrink(beams, memory, state, _still_open(beams, finished, length_penalty))
         tokens = beams.ids[:, :, -1].reshape(-1, 1)
     return [sorted(hypotheses, key=lambda h: -h.score)[:beam_size] for hypotheses in finished]
 
@@ -113,11 +114,15 @@ def _collect(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: fl
     beams.scores = beams.scores.masked_fill(done, float("-inf"))
 
 
-def _still_open(beams: _Beams, finished: list[list[Hypothesis]]) -> list[int]:
+def _still_open(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: float) -> list[int]:
     """Places in `beams` of the sentences whose search goes on."""
     beam_size = beams.scores.shape[1]
-    has_open = beams.scores.isfinite().any(dim=1).tolist()
-    return [n for n, s in enumerate(beams.sentences) if has_open[n] and len(finished[s]) < beam_size]
+    best = (beams.scores.max(dim=1).values / beams.ids.shape[2] ** length_penalty).tolist()
+
+    def goes_on(n: int, ended: list[Hypothesis]) -> bool:
+        return best[n] > float("-inf") and (len(ended) < beam_size or best[n] > max(h.score for h in ended))
+
+    return [n for n, sentence in enumerate(beams.sentences) if goes_on(n, finished[sentence])]
 
 
 def _shrink(beams: _Beams, memory: Memory, state: State, keep: list[int]) -> tuple[_Beams, Memory, State]:

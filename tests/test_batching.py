@@ -1,0 +1,101 @@
+"""The batch plan: every pair once, within its budgets, and the same for any number of processes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.batching import collate, padding_share, plan_epoch, plan_in_order
+from pipeline.encoding import EncodedSplit, Side
+from pipeline.errors import UserError
+from pipeline.tokenizer import PAD
+
+LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=8, max_size=80)
+
+
+def split_of(lengths: list[tuple[int, int]]) -> EncodedSplit:
+    """Pairs with these lengths; the ids count up, so that each token is known by its id."""
+
+    def side(sizes: list[int]) -> Side:
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        return Side(np.arange(4, 4 + offsets[-1], dtype=np.int32), offsets)
+
+    return EncodedSplit(side([s for s, _ in lengths]), side([t for _, t in lengths]))
+
+
+@given(LENGTHS, st.integers(1, 4), st.integers(0, 3), st.integers(0, 3))
+def test_an_epoch_holds_every_pair_once_in_whole_steps(
+    lengths: list[tuple[int, int]], per_step: int, seed: int, epoch: int
+) -> None:
+    data = split_of(lengths)
+    steps = plan_epoch(data, 60 * per_step, 60, seed, epoch)
+    rows = np.concatenate([rows for step in steps for rows in step.micro_batches])
+    assert sorted(rows) == list(range(len(data)))
+    for step in steps:
+        assert len(step.micro_batches) == per_step
+        assert step.target_tokens == sum(data.target.lengths[rows].sum() for rows in step.micro_batches)
+        for rows in step.micro_batches:
+            assert len(rows) == 1 or len(rows) * data.target.lengths[rows].max() <= 60
+
+
+@given(LENGTHS, st.integers(1, 5))
+def test_processes_share_out_a_step_without_loss_or_double(lengths: list[tuple[int, int]], processes: int) -> None:
+    for step in plan_epoch(split_of(lengths), 240, 60, 1, 0):
+        shares = [step.share(rank, processes) for rank in range(processes)]
+        places = sorted(place for share in shares for place, _ in share)
+        assert places == list(range(len(step.micro_batches)))
+        for share in shares:
+            for place, rows in share:
+                assert rows is step.micro_batches[place]
+
+
+@given(LENGTHS)
+def test_validation_reads_every_pair_once(lengths: list[tuple[int, int]]) -> None:
+    data = split_of(lengths)
+    assert sorted(np.concatenate(plan_in_order(data, 60))) == list(range(len(data)))
+
+
+@given(LENGTHS)
+def test_a_batch_holds_each_pairs_ids_and_padding_after_them(lengths: list[tuple[int, int]]) -> None:
+    data = split_of(lengths)
+    rows = np.arange(len(data))[::-2]
+    batch = collate(data, rows)
+    for i, row in enumerate(rows):
+        for side, ids in ((data.source, batch.source), (data.target, batch.target)):
+            length = int(side.lengths[row])
+            assert ids[i, :length].tolist() == side.sentence(row).tolist()
+            assert (ids[i, length:] == PAD).all()
+        assert batch.lengths[i] == data.source.lengths[row]
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    random = np.random.default_rng(0)
+    data = split_of([(int(n), int(n)) for n in random.integers(3, 9, 300)])
+
+    def plan(seed: int, epoch: int) -> list[list[int]]:
+        return [rows.tolist() for step in plan_epoch(data, 100, 100, seed, epoch) for rows in step.micro_batches]
+
+    assert plan(1, 0) == plan(1, 0)
+    assert plan(1, 0) != plan(1, 1)
+    assert plan(1, 0) != plan(2, 0)
+
+
+def test_every_epoch_has_the_same_number_of_steps() -> None:
+    """The learning rate's schedule counts on it."""
+    random = np.random.default_rng(0)
+    data = split_of([(int(s), int(t)) for s, t in random.integers(2, 30, (500, 2))])
+    assert len({len(plan_epoch(data, 400, 200, 1, epoch)) for epoch in range(10)}) == 1
+
+
+def test_length_bucketing_leaves_little_padding() -> None:
+    random = np.random.default_rng(0)
+    sources = random.integers(3, 25, 20_000)
+    data = split_of(
+        [(int(s), int(max(1, s + d))) for s, d in zip(sources, random.integers(-3, 4, 20_000), strict=True)]
+    )
+    assert padding_share(data, plan_epoch(data, 2000, 2000, 1, 0)) < 0.05
+
+
+def test_too_few_pairs_for_a_step_are_refused() -> None:
+    with pytest.raises(UserError, match="3 pairs, too few for the 8 micro-batches"):
+        plan_epoch(split_of([(3, 3)] * 3), 800, 100, 1, 0)

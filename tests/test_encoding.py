@@ -1,0 +1,61 @@
+"""The encoded corpus: what comes back from the mapped file is what the tokenizer said, without a copy."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import encoding
+from pipeline.encoding import encode_split, open_split
+from pipeline.params import TokenizerSettings
+from pipeline.tokenizer import JOINT, Tokenizer, train_model
+from tests.toy_corpus import sentence_pairs
+
+PAIRS = [(f"one two {'three ' * n}", f"eins zwei {'drei ' * (n + 1)}") for n in range(8)]
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Tokenizer:
+    lines = [side for pair in sentence_pairs(300) for side in pair]
+    (tmp_path / JOINT).write_bytes(train_model(lines, TokenizerSettings(vocabulary_size=400)))
+    return Tokenizer.load(tmp_path)
+
+
+def _write(path: Path, pairs: list[tuple[str, str]]) -> Path:
+    pq.write_table(pa.table({"source": [s for s, _ in pairs], "target": [t for _, t in pairs]}), path)
+    return path
+
+
+def test_ids_come_back_in_order_and_across_batches(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "BATCH_ROWS", 3)
+    counts = encode_split(_write(tmp_path / "train.parquet", PAIRS), tokenizer, 100, tmp_path / "train.arrow")
+    split = open_split(tmp_path / "train.arrow")
+    sources = tokenizer.encode_source([s for s, _ in PAIRS])
+    targets = tokenizer.encode_target([t for _, t in PAIRS])
+    assert [split.source.sentence(i).tolist() for i in range(len(split))] == sources
+    assert [split.target.sentence(i).tolist() for i in range(len(split))] == targets
+    assert split.target.lengths.tolist() == [len(t) for t in targets]
+    assert counts == {
+        "pairs": 8,
+        "too_long": 0,
+        "source_tokens": sum(map(len, sources)),
+        "target_tokens": sum(map(len, targets)),
+    }
+
+
+def test_pairs_with_too_long_a_side_are_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    longest = max(len(t) for t in tokenizer.encode_target([t for _, t in PAIRS]))
+    counts = encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, longest - 1, tmp_path / "a.arrow")
+    assert (counts["pairs"], counts["too_long"]) == (7, 1)
+    assert len(open_split(tmp_path / "a.arrow")) == 7
+
+
+def test_reading_maps_the_file_and_copies_nothing(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, 100, tmp_path / "a.arrow")
+    split = open_split(tmp_path / "a.arrow")
+    assert not split.source.ids.flags.owndata
+    assert not split.source.ids.flags.writeable
+    assert not split.source.sentence(2).flags.owndata

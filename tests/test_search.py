@@ -1,0 +1,124 @@
+"""Beam search against brute force, greedy search against the argmax, and independence of the batch."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.model import Seq2Seq
+from pipeline.params import ModelSettings
+from pipeline.search import Hypothesis, search
+from pipeline.tokenizer import BOS, EOS, PAD, UNK
+
+WORDS = (4, 5, 6)
+V = 7
+LIMIT = 4
+
+
+def build(**kind: object) -> Seq2Seq:
+    torch.manual_seed(3)
+    sizes = {"embedding_size": 8, "hidden_size": 8, "dropout": 0.0}
+    model = Seq2Seq(ModelSettings.model_validate(sizes | kind), V, V).double().eval()
+    with torch.no_grad():  # far from uniform, so that good and bad differ
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    return model
+
+
+def probability(model: Seq2Seq, source: torch.Tensor, ids: list[int]) -> float:
+    """log p(ids | source), one sentence and one token at a time."""
+    memory = model.encode(source, torch.tensor([source.shape[1]]))
+    state, total = model.decoder.initial_state(memory), 0.0
+    for previous, wanted in zip([BOS, *ids], ids, strict=False):
+        logits, _, state = model.decode(torch.tensor([[previous]]), memory, state)
+        total += float(logits[0, -1].log_softmax(-1)[wanted].detach())
+    return total
+
+
+def brute_force(model: Seq2Seq, source: torch.Tensor, length_penalty: float) -> list[tuple[float, list[int]]]:
+    """Every translation of at most LIMIT tokens with its score, best first."""
+    ended = [[*words, EOS] for n in range(LIMIT) for words in itertools.product(WORDS, repeat=n)]
+    cut = [list(words) for words in itertools.product(WORDS, repeat=LIMIT)]
+    scored = [(probability(model, source, ids) / len(ids) ** length_penalty, ids) for ids in ended + cut]
+    return sorted(scored, reverse=True)
+
+
+def translate(model: Seq2Seq, sources: list[list[int]], beam_size: int, penalty: float = 1.0) -> list[list[Hypothesis]]:
+    lengths = torch.tensor([len(s) for s in sources])
+    padded = torch.tensor([s + [PAD] * (int(lengths.max()) - len(s)) for s in sources])
+    return search(model, padded, lengths, beam_size, penalty, [LIMIT] * len(sources))
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize(
+    "kind", [{"cell": "lstm"}, {"cell": "gru", "decoder_layers": 2, "input_feeding": True}], ids=str
+)
+def test_a_wide_enough_beam_finds_what_brute_force_finds(kind: dict[str, object], length_penalty: float) -> None:
+    model = build(**kind)
+    expected = brute_force(model, torch.tensor([[4, 6, 5, EOS]]), length_penalty)
+    (found,) = translate(model, [[4, 6, 5, EOS]], beam_size=200, penalty=length_penalty)
+    assert [h.ids for h in found] == [ids for _, ids in expected]
+    for hypothesis, (score, _) in zip(found, expected, strict=True):
+        assert hypothesis.score == pytest.approx(score, abs=1e-5)
+
+
+def test_a_beam_of_one_takes_the_likeliest_token_at_each_step() -> None:
+    model = build()
+    source = torch.tensor([[5, 4, 4, EOS]])
+    memory = model.encode(source, torch.tensor([4]))
+    state, ids, previous = model.decoder.initial_state(memory), [], BOS
+    while len(ids) < LIMIT and previous != EOS:
+        logits, _, state = model.decode(torch.tensor([[previous]]), memory, state)
+        logits[0, -1, [PAD, UNK, BOS]] = float("-inf")
+        previous = int(logits[0, -1].argmax())
+        ids.append(previous)
+    (found,) = translate(model, [source[0].tolist()], beam_size=1)
+    assert [h.ids for h in found] == [ids]
+
+
+def test_a_wider_beam_of_this_model_finds_better_translations_than_a_greedy_one() -> None:
+    """Guards against a beam that follows the wrong parents: its scores would not be the model's."""
+    model = build()
+    sources = [[*words, EOS] for words in itertools.product(WORDS, repeat=3)]
+    for source, (best, *_) in zip(sources, translate(model, sources, beam_size=4), strict=True):
+        assert best.log_probability == pytest.approx(probability(model, torch.tensor([source]), best.ids), abs=1e-5)
+    beam, greedy = (sum(h[0].score for h in translate(model, sources, size, penalty=0.0)) for size in (4, 1))
+    assert beam > greedy + 1e-3
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=9), min_size=2, max_size=8),
+    st.integers(1, 3),
+    st.sampled_from(["general", "additive", "none"]),
+)
+def test_a_sentences_translation_does_not_depend_on_its_batch(
+    sentences: list[list[int]], beam_size: int, attention: str
+) -> None:
+    model = build(attention=attention)
+    sources = [[*words, EOS] for words in sentences]
+    together = translate(model, sources, beam_size)
+    for source, found in zip(sources, together, strict=True):
+        (alone,) = translate(model, [source], beam_size)
+        assert [h.ids for h in found] == [h.ids for h in alone]
+        for mine, theirs in zip(found, alone, strict=True):
+            assert mine.score == pytest.approx(theirs.score, abs=1e-6)
+
+
+def test_attention_has_a_row_for_each_token_and_none_for_padding() -> None:
+    found = translate(build(), [[4, EOS], [4, 5, 6, 5, EOS]], beam_size=3)
+    for hypothesis in found[0]:
+        assert hypothesis.attention.shape == (len(hypothesis.ids), 5)
+        assert (hypothesis.attention[:, 2:] == 0).all()
+        torch.testing.assert_close(hypothesis.attention.sum(1), torch.ones(len(hypothesis.ids)), check_dtype=False)
+
+
+def test_each_sentence_keeps_to_its_own_limit() -> None:
+    model = build()
+    source = torch.tensor([[4, 5, EOS], [6, 6, EOS]])
+    found = search(model, source, torch.tensor([3, 3]), 3, 1.0, [1, 3])
+    assert max(len(h.ids) for h in found[0]) == 1
+    assert 1 < max(len(h.ids) for h in found[1]) <= 3
+    assert all(len(hypotheses) == 3 for hypotheses in found)
