@@ -18,8 +18,8 @@ def stale_reasons(stamps: Path, artifacts: Mapping[str, Path]) -> dict[str, list
     for stage, directory in artifacts.items():
         manifest = read_json(directory / MANIFEST)
         if manifest is None:
-            interrupted = directory.with_name(f"{directory.name}.tmp").exists()
-            reasons[stage] = ["interrupted" if interrupted else "never run"]
+            scratch = list(directory.parent.glob(f"{directory.name}.*"))
+            reasons[stage] = ["interrupted" if scratch else "never run"]
             continue
         made = (directory / MANIFEST).stat().st_mtime_ns
         reasons[stage] = list(_changed_stamp(stamps / f"{stage}.json", manifest["stamp"], made))

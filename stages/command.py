@@ -1,6 +1,6 @@
 """Owns what all stages share on the command line: STAMP INPUT... OUTPUT, and how an error is shown.
 
-    python -m stages.encode build/default/stamps/encode.json build/default/corpus/manifest.json ... build/default/encoded
+python -m stages.encode build/default/stamps/encode.json build/default/corpus/manifest.json ... build/default/encoded
 """
 
 import json

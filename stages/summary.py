@@ -11,7 +11,12 @@ from typing import Any
 from pipeline.artifacts import Artifact, experiment_option, open_artifact
 from stages.command import TARGETS, fail_clearly
 
-SYSTEMS = {"beam": "this model, beam", "greedy": "this model, greedy", "memory": "translation memory", "copy": "source"}
+SYSTEMS = {
+    "beam": "this model, beam",
+    "greedy": "this model, greedy",
+    "memory": "translation memory",
+    "copy": "source copied",
+}
 
 
 def summary() -> None:
@@ -28,7 +33,7 @@ def describe(evaluation: Artifact, registered: Artifact, experiment: str) -> lis
     lines = [""]
     for name, test_set in evaluation.facts["test_sets"].items():
         lines += [*_scores(name, test_set), ""]
-    lines += [f"{signature}" for signature in evaluation.facts["signatures"].values()]
+    lines += [f"{metric}: {signature}" for metric, signature in evaluation.facts["signatures"].items()]
     lines += ["", f"{len(evaluation.facts['examples'])} sentences of the test sets, drawn at random:"]
     for example in evaluation.facts["examples"]:
         lines += ["", *(f"  {side:10} {example[side]}" for side in ("source", "reference", "hypothesis"))]

@@ -1,0 +1,40 @@
+"""Slow libraries are imported by the stages that need them and by no other."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Seconds each, warm: 0.9, 0.9, 0.5, 1.4, 0.8 and 1.1.
+HEAVY = ("accelerate", "datasets", "matplotlib", "mlflow", "sklearn", "torch")
+NEEDED = {
+    "download": {"datasets"},
+    "tokenizer": {"datasets"},
+    "encode": {"datasets"},
+    "train": {"accelerate", "datasets", "mlflow", "torch"},
+    "evaluate": {"matplotlib", "sklearn", "torch"},
+    "register": {"mlflow"},
+    "translate": {"torch"},
+    "ui": {"mlflow"},
+    "stamp": set(),
+    "status": set(),
+    "summary": set(),
+}
+
+
+@pytest.mark.parametrize("stage", NEEDED)
+def test_a_stage_imports_the_heavy_libraries_that_it_needs_and_no_other(stage: str) -> None:
+    code = f"import sys, stages.{stage}; print(*(m for m in {HEAVY} if m in sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert set(run.stdout.split()) == NEEDED[stage]
+
+
+def test_every_script_in_stages_is_checked() -> None:
+    scripts = {
+        path.stem
+        for path in (Path(__file__).parent.parent / "stages").glob("*.py")
+        if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
+    }
+    assert scripts == set(NEEDED)

@@ -1,0 +1,228 @@
+"""What Make promises: the plan is the truth, nothing runs twice, nothing half-made is taken for whole."""
+
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.stamps import SECTIONS
+from tests.conftest import Finished, Kill, Project, kill_in, stages_in
+
+NOTHING = "make: Nothing to be done for 'all'.\n"
+
+
+def test_the_whole_pipeline_ends_with_a_summary(finished: Finished) -> None:
+    log = finished.log
+    assert len(re.findall(r"^  source .*\n  reference .*\n  hypothesis ", log, re.MULTILINE)) == 5
+    assert re.search(r"^  this model, beam +\d+\.\d +\d+\.\d$", log, re.MULTILINE)
+    assert re.search(r"^  translation memory +\d+\.\d +\d+\.\d$", log, re.MULTILINE)
+    assert re.search(r"^bleu: nrefs:1\|.*\|version:", log, re.MULTILINE)
+    assert "smoke version 1 is in the registry" in log
+    assert "make translate EXP=smoke TEXT=" in log
+    assert finished.make("summary").stdout in log
+
+
+def test_a_second_make_does_nothing_and_does_it_fast(finished: Finished) -> None:
+    started = time.monotonic()
+    again = finished.make()
+    assert time.monotonic() - started < 0.2
+    assert (again.returncode, again.stdout) == (0, NOTHING)
+    assert finished.make("-q").returncode == 0
+    assert finished.told_stale() == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "stale"),
+    [
+        ("experiments/smoke.yaml", "learning_rate: 1.0e-2", "learning_rate: 2.0e-2", "train evaluate register"),
+        ("experiments/smoke.yaml", "hidden_size: 64", "hidden_size: 32", "train evaluate register"),
+        (
+            "experiments/smoke.yaml",
+            "vocabulary_size: 400",
+            "vocabulary_size: 390",
+            "tokenizer encode train evaluate register",
+        ),
+        ("experiments/smoke.yaml", "model:\n", "encode:\n  max_tokens: 99\nmodel:\n", "encode train evaluate register"),
+        ("stages/evaluate.py", "def ", "NEW = 1\n\n\ndef ", "evaluate register"),
+        ("stages/train.py", "\nfrom ", "\n# why\nfrom ", ""),
+        ("pipeline/model.py", '"""', '"""Once more: ', ""),
+        ("pipeline/params.py", "= 1.0e-3", "= 1.1e-3", ""),
+    ],
+)
+def test_an_edit_reruns_what_depends_on_it(
+    finished: Finished, tmp_path: Path, file: str, old: str, new: str, stale: str
+) -> None:
+    project = finished.copy_to(tmp_path)
+    project.edit(file, old, new)
+    assert project.planned() == stale.split()
+    assert project.make("-q").returncode == (1 if stale else 0)
+    assert project.told_stale() == stale.split()
+    assert project.planned() == stale.split()
+
+
+def test_a_setting_that_is_tried_and_taken_back_reruns_nothing(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    project.edit("experiments/smoke.yaml", "epochs: ", "epochs: 1")
+    assert project.planned() == ["train", "evaluate", "register"]
+    project.edit("experiments/smoke.yaml", "epochs: 1", "epochs: ")
+    assert project.make().stdout == NOTHING
+
+
+def test_touch_reruns_nothing(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    project.age()
+    for path in [*project.root.glob("*.*"), *project.root.glob("pipeline/**/*.py"), *project.root.glob("stages/*.py")]:
+        if path.name != "requirements.lock":
+            path.touch()
+    assert project.make().stdout == NOTHING
+
+
+def test_a_removed_artifact_is_made_again_with_what_follows(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    os.rename(project.build / "encoded", project.build / "gone")
+    assert project.planned() == project.told_stale() == ["encode", "train", "evaluate", "register"]
+    assert project.planned("tokenizer") == []
+
+
+def test_status_says_why(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    project.edit("experiments/smoke.yaml", "learning_rate: 1.0e-2", "learning_rate: 2.0e-2")
+    lines = project.make("status").stdout
+    assert re.search(r"^  train +stale: train\.learning_rate: 0\.01 -> 0\.02$", lines, re.MULTILINE)
+    assert re.search(r"^  evaluate +stale: after train$", lines, re.MULTILINE)
+
+
+def test_a_fresh_clone_plans_everything_and_a_dry_run_makes_nothing(project: Project) -> None:
+    assert project.planned() == list(SECTIONS)
+    assert project.make("-q").returncode == 1
+    (project.root / ".venv/.installed").unlink()
+    before = sorted(project.root.rglob("*"))
+    dry = project.make("-n").stdout
+    assert dry.index("-m venv") < dry.index("-m stages.download")
+    assert stages_in(dry) == list(SECTIONS)
+    assert sorted(project.root.rglob("*")) == before
+
+
+def test_an_unknown_experiment_is_told_with_those_that_exist(project: Project) -> None:
+    run = project.make(EXP="lstn")
+    assert run.returncode == 2
+    assert re.search(r"no experiments/lstn\.yaml; EXP may be: .*smoke", run.stderr)
+    assert not (project.root / "build/lstn").exists()
+
+
+def test_wrong_settings_are_told_before_anything_runs(project: Project) -> None:
+    project.edit("experiments/smoke.yaml", "learning_rate: 1.0e-2", "learning_rate: 1e-2\n  epochz: 3\n  seed: -1")
+    run = project.make()
+    assert run.returncode == 2
+    assert [line for line in run.stderr.splitlines() if line.startswith("error: ")] == [
+        "error: experiments/smoke.yaml: train.seed: got -1, expected a whole number >= 0",
+        "error: experiments/smoke.yaml: train.learning_rate: got '1e-2', expected a number > 0 (write 1.0e-2)",
+        "error: experiments/smoke.yaml: train.epochz: no such setting; did you mean epochs?",
+    ]
+    assert "Traceback" not in run.stderr
+    assert not any(self_made.is_file() for self_made in project.build.rglob("*"))
+    project.edit("experiments/smoke.yaml", "learning_rate: 1e-2\n  epochz: 3\n  seed: -1", "learning_rate: 1.0e-2")
+    assert project.planned() == list(SECTIONS)
+
+
+def test_clean_removes_this_experiments_outputs_only(project: Project) -> None:
+    for name in ("build/smoke/model", "build/default/model"):
+        (project.root / name).mkdir(parents=True)
+    assert project.make("clean").returncode == 0
+    assert sorted(path.name for path in (project.root / "build").iterdir()) == ["default", "smoke-corpus"]
+
+
+def test_help_has_a_line_for_every_target(project: Project) -> None:
+    makefile = (project.root / "Makefile").read_text(encoding="utf-8")
+    stages = re.search(r"^STAGES +:= (.*)$", makefile, re.MULTILINE)
+    others = re.search(r"^UNSTAMPED +:= (.*)$", makefile, re.MULTILINE)
+    assert stages
+    assert others
+    told = re.findall(r"^  (\S+) +\S", project.make("help").stdout, re.MULTILINE)
+    assert sorted(told) == sorted(["all", "status", *stages[1].split(), *others[1].split()])
+
+
+def test_translate_without_a_model_says_what_to_run(project: Project) -> None:
+    run = project.make("translate", "TEXT=Tha felp.")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "error: build/smoke/model/manifest.json is missing; run: make train EXP=smoke" in run.stderr
+
+
+def test_translate_prints_a_line_for_a_line_and_nothing_else(finished: Finished) -> None:
+    sentences = ["Tha felp walpes tha lond.", "", "Tha tisk bindes tha plum noly.", "   "]
+    lines = finished.make("translate", stdin="\n".join(sentences)).stdout.split("\n")
+    assert [bool(line) for line in lines] == [True, False, True, False, False]
+    assert finished.make("translate", f"TEXT={sentences[0]}").stdout == lines[0] + "\n"
+
+
+def test_the_text_reaches_translate_as_it_was_typed(finished: Finished) -> None:
+    """Were any of it read by Make or a shell, the translation would differ from that of standard input."""
+    text = """It's "$HOME" `echo x` $(shell echo y) $$ ${PATH} \\n # % * 100 € ; tha felp"""
+    typed = finished.make("translate", f"TEXT={text}")
+    assert typed.returncode == 0
+    assert typed.stdout == finished.make("translate", stdin=text + "\n").stdout
+    (finished.root / "show.mk").write_text('include Makefile\nshow: ; @printf "%s" "$$TEXT"\n', encoding="utf-8")
+    assert finished.make("-f", "show.mk", "show", f"TEXT={text}").stdout == text
+
+
+def test_input_that_is_not_text_is_told(finished: Finished) -> None:
+    run = subprocess.run(
+        ["make", "translate"], cwd=finished.root, env=finished.environment(), input=b"a\n\xff\n", capture_output=True
+    )
+    assert run.returncode == 2
+    assert b"error: standard input is not UTF-8" in run.stderr
+    assert b"Traceback" not in run.stderr
+
+
+def test_killed_in_every_stage_make_goes_on_and_repeats_nothing(finished: Finished) -> None:
+    check_kills(finished.kills)
+    last = finished.kills[-1].whole
+    assert stages_in(finished.log) == [stage for stage in SECTIONS if stage not in last]
+    assert {stage: finished.manifest(stage).stat().st_mtime_ns for stage in last} == last
+    assert not list(finished.build.glob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_killed_while_it_writes_a_stage_leaves_no_part_of_it(project: Project) -> None:
+    check_kills([kill_in(project, stage, until_it_writes=True) for stage in SECTIONS])
+    assert project.make().returncode == 0
+    assert project.make().stdout == NOTHING
+
+
+def check_kills(kills: list[Kill]) -> None:
+    """Each make began where the one before was killed, ran no finished stage again and planned what was missing."""
+    before: dict[str, int] = {}
+    for kill in kills:
+        ran = stages_in(kill.log)
+        assert ran == [stage for stage in SECTIONS if stage not in before][: len(ran)]
+        assert before.items() <= kill.whole.items()
+        assert set(ran[:-1]) <= kill.whole.keys()
+        assert kill.planned == [stage for stage in SECTIONS if stage not in kill.whole]
+        before = kill.whole
+
+
+@pytest.mark.slow
+def test_a_changed_learning_rate_trains_evaluates_and_registers_again(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    project.edit("experiments/smoke.yaml", "learning_rate: 1.0e-2", "learning_rate: 2.0e-2")
+    run = project.make()
+    assert run.returncode == 0, run.stderr
+    assert stages_in(run.stdout) == ["train", "evaluate", "register"]
+    assert project.make().stdout == NOTHING
+    assert project.told_stale() == []
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    os.rename(project.build / "model", project.build / "of_one")
+    run = project.make("train", "NPROC=2")
+    assert run.returncode == 0, run.stderr
+    one, two = (json.loads((project.build / name / "manifest.json").read_bytes()) for name in ("of_one", "model"))
+    assert one["stamp"] == two["stamp"]
+    assert two["facts"]["validation_loss"] == pytest.approx(one["facts"]["validation_loss"], abs=5e-4)
+    assert project.planned("train") == []
