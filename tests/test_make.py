@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.stamps import SECTIONS
-from tests.conftest import Finished, Kill, Project, kill_in, stages_in
+from tests.project import Finished, Kill, Project, kill_in, stages_in
 
 NOTHING = "make: Nothing to be done for 'all'.\n"
 

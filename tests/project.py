@@ -1,0 +1,172 @@
+"""Copies of this project in which Make is run for real: the pipeline's own stages on the toy language."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.artifacts import open_artifact
+from pipeline.stamps import SECTIONS
+from stages.command import TARGETS
+from tests.toy_corpus import sentence_pairs, write_tsv
+
+ROOT = Path(__file__).parent.parent
+FILES = [
+    "Makefile",
+    "accelerate.yaml",
+    "params.yaml",
+    "requirements.lock",
+    "experiments",
+    "pipeline",
+    "stages",
+    "tests",
+]
+DIRECTORIES = {stage: directory for directory, stage in TARGETS.items()}
+# What would reach into the copy: from `make test` itself, or from whoever runs it.
+FOREIGN = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "EXP", "NPROC", "PYTHON", "TEXT", "MLFLOW_TRACKING_URI", "PYTHONPATH")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project with the smoke experiment's corpus. Its path has a space."""
+
+    root: Path
+
+    @property
+    def build(self) -> Path:
+        return self.root / "build/smoke"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        return kept | {"EXP": "smoke", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"} | more
+
+    def make(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        """`make ARGUMENTS` for the smoke experiment."""
+        return subprocess.run(
+            ["make", *arguments],
+            cwd=self.root,
+            env=self.environment(**environment),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=600,
+        )
+
+    def planned(self, target: str = "all") -> list[str]:
+        """The stages that `make -n` says it would run."""
+        return stages_in(self.make("-n", target).stdout)
+
+    def told_stale(self) -> list[str]:
+        """The stages that `make status` does not call fresh."""
+        lines = self.make("status").stdout.splitlines()[1:]
+        assert [line.split()[0] for line in lines] == list(SECTIONS)
+        return [line.split()[0] for line in lines if line.split()[1] != "fresh"]
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Change a file, at a later time than anything was done before, on file systems with whole seconds too."""
+        self.age()
+        text = (self.root / name).read_text(encoding="utf-8")
+        assert old in text, f"{name} has no {old!r}"
+        (self.root / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def age(self) -> None:
+        """Make every file two seconds older, which changes nothing to Make."""
+        for path in self.root.rglob("*"):
+            if path.is_file() and not path.is_symlink() and ".venv" not in path.parts:
+                earlier = path.stat().st_mtime_ns - 2 * 10**9
+                os.utime(path, ns=(earlier, earlier))
+
+    def manifest(self, stage: str) -> Path:
+        return self.build / DIRECTORIES[stage] / "manifest.json"
+
+    def copy_to(self, directory: Path) -> "Project":
+        return Project(Path(shutil.copytree(self.root, directory / "a copy", symlinks=True)))
+
+
+def stages_in(output: str) -> list[str]:
+    """The stages whose command lines Make has shown."""
+    return [stage for stage in re.findall(r"-m stages\.(\w+)", output) if stage in SECTIONS]
+
+
+def new_project(directory: Path) -> Project:
+    root = directory / "a project"
+    root.mkdir()
+    for name in FILES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, root / name)
+    # An environment of its own to Make and Python, made of the parts of the one that the tests run in.
+    (root / ".venv").mkdir()
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        (root / ".venv" / part).symlink_to(Path(sys.prefix) / part)
+    project = Project(root)
+    project.age()
+    (root / ".venv/.installed").touch()
+    write_tsv(root / "build/smoke-corpus/train.tsv", sentence_pairs(2400))
+    return project
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A `make` that was killed in the middle of a stage, and what it left."""
+
+    stage: str
+    log: str
+    whole: dict[str, int]  # stage -> time of its artifact's manifest, for those that exist
+    planned: list[str]
+
+
+@dataclass(frozen=True)
+class Finished(Project):
+    """A project in which `make -j2` was killed in every stage and then ran to its end. Change a copy_to of it."""
+
+    kills: list[Kill]
+    log: str  # of the last make
+
+
+def finish(project: Project) -> Finished:
+    kills = [kill_in(project, stage) for stage in SECTIONS]
+    run = project.make("-j2")
+    assert run.returncode == 0, run.stdout + run.stderr
+    return Finished(project.root, kills, run.stdout)
+
+
+def kill_in(project: Project, stage: str, until_it_writes: bool = False) -> Kill:
+    """Kill `make -j2`, with all that it started, a while after `stage` began, or when it begins to write its output."""
+    log = project.root / "killed.log"
+    scratch = project.build / f"{DIRECTORIES[stage]}.tmp"
+    began: float | None = None
+    with open(log, "wb") as file:
+        process = subprocess.Popen(
+            ["make", "-j2"],
+            cwd=project.root,
+            env=project.environment(),
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    while process.poll() is None:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        began = began or (time.monotonic() if f"-m stages.{stage} " in text else None)
+        if began and (scratch.exists() if until_it_writes else is_in_the_middle(stage, text, time.monotonic() - began)):
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    process.wait()
+    whole = {s: project.manifest(s).stat().st_mtime_ns for s in SECTIONS if project.manifest(s).exists()}
+    for made in whole:
+        open_artifact(project.build / DIRECTORIES[made], made)  # checks the sha256 of every file
+    return Kill(stage, log.read_text(encoding="utf-8", errors="replace"), whole, project.planned())
+
+
+def is_in_the_middle(stage: str, log: str, seconds: float) -> bool:
+    """Training has an epoch behind it; the others have most of their imports behind them."""
+    return "epoch 1" in log if stage == "train" else seconds > 1.5
