@@ -3,6 +3,7 @@
 Who starts them is Accelerate's launcher (see the Makefile); what they do is the trainer's.
 """
 
+import atexit
 from datetime import timedelta
 
 import torch
@@ -18,9 +19,12 @@ def join_processes(precision: str, expected: int) -> Accelerator:
     if precision == "auto":
         precision = "bf16" if has_bf16() else "fp32"
     accelerator = Accelerator(
+        # Said by the launcher's configuration, it would hold for machines with GPUs too; unsaid, each process is alone.
+        cpu=expected > 1 and not torch.cuda.is_available(),
         mixed_precision="bf16" if precision == "bf16" else "no",
         kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)],
     )
+    atexit.register(accelerator.end_training)  # gloo's threads abort a process that ends without it
     if accelerator.num_processes != expected:
         raise UserError(
             f"{accelerator.num_processes} processes were started, {expected} expected; run: make train NPROC={expected}"

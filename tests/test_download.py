@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from downloading import ROOT, download
 
 from pipeline.cleaning import Pair
 from pipeline.corpus import build
@@ -13,6 +12,7 @@ from pipeline.params import DownloadSettings
 from pipeline.params_file import read_params
 from pipeline.sources import Reading
 from pipeline.splitting import key
+from tests.downloading import ROOT, download
 
 
 def settings(**changes: object) -> DownloadSettings:

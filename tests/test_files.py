@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from downloading import Download, download
+
+from tests.downloading import Download, download
 
 TRAIN = [
     ("the old dog sleeps", "der alte Hund schläft"),

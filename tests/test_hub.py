@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from downloading import Download, download
-from minihub import Fault, MiniHub, no_fault
+
+from tests.downloading import Download, download
+from tests.minihub import Fault, MiniHub, no_fault
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CARD = b"""---

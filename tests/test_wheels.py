@@ -7,10 +7,10 @@ from pathlib import Path
 
 import polib
 import pytest
-from downloading import Download, download
 
 from pipeline.sources.packages import PACKAGES
 from pipeline.sources.wheels import plain
+from tests.downloading import Download, download
 
 CODE = "raise SystemExit('a wheel of the corpus was executed')\n"
 WHEEL = "speaker-1.0-py3-none-win_amd64.whl"  # no system that the tests run on, and a Python that is newer
