@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .splits import read_split
 from .tokenizer import Tokenizer
 
 Ids = NDArray[np.int32]
-BATCH_ROWS = 10_000  # rows handed to SentencePiece at once
 
 
 @dataclass(frozen=True)
@@ -46,22 +46,17 @@ def encode_split(parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: P
 
     Returns the counts of pairs, of left-out ones and of ids a side.
     """
-    rows = datasets.Dataset.from_parquet(str(parquet), keep_in_memory=True)
-    sources: list[list[int]] = []
-    targets: list[list[int]] = []
-    for batch in rows.iter(BATCH_ROWS):
-        pairs = zip(tokenizer.encode_source(batch["source"]), tokenizer.encode_target(batch["target"]), strict=True)
-        for source, target in pairs:
-            if max(len(source), len(target)) <= max_tokens:
-                sources.append(source)
-                targets.append(target)
+    texts = read_split(parquet)
+    pairs = zip(tokenizer.encode_source(texts[0]), tokenizer.encode_target(texts[1]), strict=True)
+    kept = [(source, target) for source, target in pairs if max(len(source), len(target)) <= max_tokens]
+    sources, targets = [source for source, _ in kept], [target for _, target in kept]
     type_ = pa.large_list(pa.int32())
     table = pa.table({"source": pa.array(sources, type_), "target": pa.array(targets, type_)})
     with pa.OSFile(str(output), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table)  # as one record batch: reading needs no copy
     return {
-        "pairs": len(sources),
-        "too_long": len(rows) - len(sources),
+        "pairs": len(kept),
+        "too_long": len(texts[0]) - len(kept),
         "source_tokens": sum(map(len, sources)),
         "target_tokens": sum(map(len, targets)),
     }

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow.parquet as pq
-
 from .baselines import TranslationMemory
 from .metrics import Scorer
 from .params import EvaluateSettings
+from .splits import one_line, read_split
 from .translator import Translation, Translator
 
 Result = TypeVar("Result")
@@ -33,18 +32,6 @@ class Evaluation:
     scores: dict[str, Any]  # reproducible
     signatures: dict[str, str]
     timing: dict[str, Any]  # differs from run to run
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks of any kind, so that files keep one sentence a line in every reader."""
-    return " ".join(text.replace("\t", " ").splitlines()).strip()
-
-
-def read_split(path: Path) -> tuple[list[str], list[str]]:
-    """Sources and targets of a split, each one line."""
-    table = pq.read_table(path, columns=["source", "target"])
-    sources, targets = ([one_line(text) for text in table[side].to_pylist()] for side in ("source", "target"))
-    return sources, targets
 
 
 def evaluate_split(

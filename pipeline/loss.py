@@ -59,7 +59,7 @@ def _accumulate(
 def smoothed_cross_entropy(
     features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy in nats of `softmax(weight · features + bias)`, summed over all tokens; a scalar of the weight's dtype.
+    """Cross-entropy in nats of `softmax(weight · features + bias)`, summed over all tokens, in the weight's dtype.
 
     features (N, E), weight (V, E), bias (V,), target (N,) ids. The wanted distribution is (1 - label_smoothing) on the
     target plus label_smoothing spread evenly over V (Szegedy et al. 2015, arXiv 1512.00567, section 7).

@@ -9,10 +9,11 @@ from tqdm import tqdm
 from pipeline.artifacts import write_json
 from pipeline.baselines import TranslationMemory
 from pipeline.charts import draw_bleu_by_length
-from pipeline.evaluation import Evaluation, evaluate_split, read_split
+from pipeline.evaluation import Evaluation, evaluate_split
 from pipeline.heatmaps import draw_heat_map
 from pipeline.metrics import tokeniser_for
 from pipeline.params import EvaluateSettings
+from pipeline.splits import read_split
 from pipeline.translator import Translator
 from stages.command import StageCall, run_stage
 

@@ -1,8 +1,7 @@
 """corpus -> SentencePiece model(s)."""
 
-import datasets
-
 from pipeline.params import TokenizerSettings
+from pipeline.splits import read_split
 from pipeline.tokenizer import JOINT, SOURCE, TARGET, count_skipped, train_model
 from stages.command import StageCall, run_stage
 
@@ -10,12 +9,12 @@ from stages.command import StageCall, run_stage
 def tokenizer(call: StageCall) -> None:
     """Train on the training split only: held-out text teaches nothing, not even its letters."""
     settings = TokenizerSettings(**call.stamp["params"]["tokenizer"])
-    train = datasets.Dataset.from_parquet(str(call.inputs["corpus"].path("train.parquet")), keep_in_memory=True)
-    sides = {"source": list(train["source"]), "target": list(train["target"])}
+    sources, targets = read_split(call.inputs["corpus"].path("train.parquet"))
+    sides = {"source": sources, "target": targets}
     if settings.joint:
-        texts = {JOINT: sides["source"] + sides["target"]}
+        texts = {JOINT: sources + targets}
     else:
-        texts = {SOURCE: sides["source"], TARGET: sides["target"]}
+        texts = {SOURCE: sources, TARGET: targets}
     with call.publish() as draft:
         for name, lines in texts.items():
             (draft.directory / name).write_bytes(train_model(lines, settings))

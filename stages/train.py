@@ -12,11 +12,11 @@ import torch
 
 from pipeline.checkpoint import Checkpoints
 from pipeline.encoding import open_split
-from pipeline.evaluation import read_split
 from pipeline.journal import JOURNAL
 from pipeline.model import Seq2Seq
 from pipeline.params import ModelSettings, TrainSettings
 from pipeline.processes import join_processes
+from pipeline.splits import read_split
 from pipeline.tokenizer import Tokenizer, model_files
 from pipeline.tracking import Run, open_run
 from pipeline.trainer import Log, Trainer

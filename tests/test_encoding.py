@@ -6,7 +6,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import encoding
 from pipeline.encoding import encode_split, open_split
 from pipeline.params import TokenizerSettings
 from pipeline.tokenizer import JOINT, Tokenizer, train_model
@@ -27,10 +26,7 @@ def _write(path: Path, pairs: list[tuple[str, str]]) -> Path:
     return path
 
 
-def test_ids_come_back_in_order_and_across_batches(
-    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(encoding, "BATCH_ROWS", 3)
+def test_ids_come_back_in_order(tmp_path: Path, tokenizer: Tokenizer) -> None:
     counts = encode_split(_write(tmp_path / "train.parquet", PAIRS), tokenizer, 100, tmp_path / "train.arrow")
     split = open_split(tmp_path / "train.arrow")
     sources = tokenizer.encode_source([s for s, _ in PAIRS])

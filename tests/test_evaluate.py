@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from pipeline.artifacts import Artifact, open_artifact, publish, write_json
-from pipeline.evaluation import one_line
 from pipeline.model import Seq2Seq
 from pipeline.params import EvaluateSettings, ModelSettings, TokenizerSettings
+from pipeline.splits import one_line
 from pipeline.tokenizer import Tokenizer, train_model
 from pipeline.translator import Translator, save_weights
 from stages.command import StageCall

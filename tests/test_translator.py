@@ -1,0 +1,92 @@
+"""Translation of text: what a sentence becomes is its own affair, and a saved model comes back the same."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import translator as module
+from pipeline.model import Seq2Seq
+from pipeline.params import ModelSettings, TokenizerSettings
+from pipeline.tokenizer import JOINT, Tokenizer, train_model
+from pipeline.translator import DESCRIPTION, Translator, save_weights
+from tests.toy_corpus import sentence_pairs
+
+PAIRS = sentence_pairs(300)
+SENTENCES = [source for source, _ in PAIRS]
+
+
+def build(directory: Path, **kind: object) -> Translator:
+    """A small untrained translator, saved and loaded."""
+    torch.manual_seed(0)
+    (directory / JOINT).write_bytes(
+        train_model([side for pair in PAIRS for side in pair], TokenizerSettings(vocabulary_size=400))
+    )
+    size = Tokenizer.load(directory).target.vocab_size()
+    model_settings = ModelSettings.model_validate({"embedding_size": 16, "hidden_size": 16} | kind)
+    weights = Seq2Seq(model_settings, size, size).state_dict()
+    save_weights(directory, {k: 2 * w for k, w in weights.items()}, model_settings, (size, size), source_language="qaa")
+    return Translator.load(directory)
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
+    return build(tmp_path_factory.mktemp("model"))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=12), st.integers(1, 3))
+def test_the_other_sentences_change_no_translation(
+    translator: Translator, sentences: list[str], beam_size: int
+) -> None:
+    together = translator.translate(sentences, beam_size)
+    for sentence, found in zip(sentences, together, strict=True):
+        (alone,) = translator.translate([sentence], beam_size)
+        assert (found.text, found.tokens) == (alone.text, alone.tokens)
+        assert found.score == pytest.approx(alone.score, abs=1e-5)
+        assert found.attention is not None
+        assert alone.attention is not None
+        np.testing.assert_allclose(found.attention, alone.attention, atol=1e-5)
+
+
+def test_neither_does_the_size_of_the_batches(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [t.text for t in translator.translate(SENTENCES[:60], 2)]
+    monkeypatch.setattr(module, "BATCH_CELLS", 150)
+    assert [t.text for t in translator.translate(SENTENCES[:60], 2)] == expected
+
+
+@pytest.mark.parametrize("tie", ["all", "target", "none"])
+def test_a_saved_model_comes_back_the_same(tmp_path: Path, tie: str) -> None:
+    translator = build(tmp_path, tie_embeddings=tie)
+    again = Translator.load(tmp_path)
+    assert [t.text for t in again.translate(SENTENCES[:5])] == [t.text for t in translator.translate(SENTENCES[:5])]
+    assert json.loads((tmp_path / DESCRIPTION).read_text())["source_language"] == "qaa"
+
+
+def test_blank_sentences_stay_blank_in_their_places(translator: Translator) -> None:
+    texts = [t.text for t in translator.translate(["", SENTENCES[0], "  ", "\n"])]
+    assert texts == ["", translator.translate([SENTENCES[0]])[0].text, "", ""]
+    assert translator.translate([]) == []
+
+
+@pytest.mark.parametrize("text", ["🙂" * 5, "한국어 문장", "\x00\x1b[31m", "a" * 3000, "word " * 400], ids=len)
+def test_any_text_is_translated_to_some_text(translator: Translator, text: str) -> None:
+    (translation,) = translator.translate([text], beam_size=2)
+    assert isinstance(translation.text, str)
+
+
+def test_attention_has_a_row_a_token_and_a_column_a_source_token(translator: Translator) -> None:
+    for translation in translator.translate(SENTENCES[:6], beam_size=3):
+        assert translation.attention is not None
+        assert translation.attention.shape == (len(translation.tokens), len(translation.source_tokens))
+        np.testing.assert_allclose(translation.attention.sum(1), 1, atol=1e-5)
+
+
+def test_a_model_without_attention_shows_none(tmp_path: Path) -> None:
+    (translation,) = build(tmp_path, attention="none").translate(SENTENCES[:1])
+    assert translation.attention is None
+    assert translation.tokens
