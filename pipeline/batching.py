@@ -43,13 +43,23 @@ class Batch:
         return Batch(*(t.to(device, non_blocking=True) for t in (self.source, self.lengths, self.target)))
 
 
-def plan_epoch(data: EncodedSplit, batch_tokens: int, micro_batch_tokens: int, seed: int, epoch: int) -> list[Step]:
+def micro_batches_per_step(batch_tokens: int, micro_batch_tokens: int, processes: int) -> int:
+    """How many micro-batches a step has; UserError if that leaves a process without any."""
+    count = max(1, batch_tokens // micro_batch_tokens)
+    if processes > count:
+        raise UserError(
+            f"{processes} processes cannot share the {count} micro-batches of a step; "
+            f"set train.micro_batch_tokens to at most {batch_tokens // processes} (train.batch_tokens / NPROC)"
+        )
+    return count
+
+
+def plan_epoch(data: EncodedSplit, per_step: int, micro_batch_tokens: int, seed: int, epoch: int) -> list[Step]:
     """Cut an epoch's shuffled, length-sorted pairs into steps; every pair occurs exactly once.
 
     A micro-batch has at most `micro_batch_tokens` target tokens with its padding (or one pair that is longer), a step
-    `batch_tokens // micro_batch_tokens` micro-batches.
+    `per_step` micro-batches.
     """
-    per_step = max(1, batch_tokens // micro_batch_tokens)
     if len(data) < per_step:
         raise UserError(
             f"the training split has {len(data)} pairs, too few for the {per_step} micro-batches of one step; "

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from .batching import Rows, Step, collate, padding_share, plan_epoch, plan_in_order
+from .batching import Rows, Step, collate, micro_batches_per_step, padding_share, plan_epoch, plan_in_order
 from .checkpoint import Checkpoints
 from .encoding import EncodedSplit
 from .errors import UserError
@@ -195,7 +195,8 @@ class Trainer:
 
     def _plan(self, epoch: int) -> list[Step]:
         s = self.settings
-        return plan_epoch(self.train, s.batch_tokens, s.micro_batch_tokens, s.seed, epoch)
+        per_step = micro_batches_per_step(s.batch_tokens, s.micro_batch_tokens, self.accelerator.num_processes)
+        return plan_epoch(self.train, per_step, s.micro_batch_tokens, s.seed, epoch)
 
     def _out_of_patience(self) -> bool:
         return self.position.epoch - self.position.best_epoch >= self.settings.patience

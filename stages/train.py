@@ -66,8 +66,9 @@ def _reported(call: StageCall, scratch: Path, trainer: Trainer) -> Iterator[tupl
     inputs = {name: artifact.digest for name, artifact in call.inputs.items()}
     training = hashlib.sha256(json.dumps([call.stamp, inputs], sort_keys=True).encode()).hexdigest()
     progress = Progress(trainer.position.step, trainer.total_steps)
+    settings = {k: v for made in call.inputs.values() for k, v in made.stamp["params"].items()} | call.stamp["params"]
     build = call.output.parent.parent
-    with open_run(build, call.experiment, scratch, training, call.stamp["params"], call.inputs["corpus"]) as run:
+    with open_run(build, call.experiment, scratch, training, settings, call.inputs["corpus"]) as run:
 
         def log(metrics: dict[str, float], step: int) -> None:
             run.log(metrics, step)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.batching import collate, padding_share, plan_epoch, plan_in_order
+from pipeline.batching import collate, micro_batches_per_step, padding_share, plan_epoch, plan_in_order
 from pipeline.encoding import EncodedSplit, Side
 from pipeline.errors import UserError
 from pipeline.tokenizer import PAD
@@ -28,7 +28,7 @@ def test_an_epoch_holds_every_pair_once_in_whole_steps(
     lengths: list[tuple[int, int]], per_step: int, seed: int, epoch: int
 ) -> None:
     data = split_of(lengths)
-    steps = plan_epoch(data, 60 * per_step, 60, seed, epoch)
+    steps = plan_epoch(data, per_step, 60, seed, epoch)
     rows = np.concatenate([rows for step in steps for rows in step.micro_batches])
     assert sorted(rows) == list(range(len(data)))
     for step in steps:
@@ -40,7 +40,7 @@ def test_an_epoch_holds_every_pair_once_in_whole_steps(
 
 @given(LENGTHS, st.integers(1, 5))
 def test_processes_share_out_a_step_without_loss_or_double(lengths: list[tuple[int, int]], processes: int) -> None:
-    for step in plan_epoch(split_of(lengths), 240, 60, 1, 0):
+    for step in plan_epoch(split_of(lengths), 4, 60, 1, 0):
         shares = [step.share(rank, processes) for rank in range(processes)]
         places = sorted(place for share in shares for place, _ in share)
         assert places == list(range(len(step.micro_batches)))
@@ -73,7 +73,7 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     data = split_of([(int(n), int(n)) for n in random.integers(3, 9, 300)])
 
     def plan(seed: int, epoch: int) -> list[list[int]]:
-        return [rows.tolist() for step in plan_epoch(data, 100, 100, seed, epoch) for rows in step.micro_batches]
+        return [rows.tolist() for step in plan_epoch(data, 1, 100, seed, epoch) for rows in step.micro_batches]
 
     assert plan(1, 0) == plan(1, 0)
     assert plan(1, 0) != plan(1, 1)
@@ -84,7 +84,7 @@ def test_every_epoch_has_the_same_number_of_steps() -> None:
     """The learning rate's schedule counts on it."""
     random = np.random.default_rng(0)
     data = split_of([(int(s), int(t)) for s, t in random.integers(2, 30, (500, 2))])
-    assert len({len(plan_epoch(data, 400, 200, 1, epoch)) for epoch in range(10)}) == 1
+    assert len({len(plan_epoch(data, 2, 200, 1, epoch)) for epoch in range(10)}) == 1
 
 
 def test_length_bucketing_leaves_little_padding() -> None:
@@ -93,9 +93,15 @@ def test_length_bucketing_leaves_little_padding() -> None:
     data = split_of(
         [(int(s), int(max(1, s + d))) for s, d in zip(sources, random.integers(-3, 4, 20_000), strict=True)]
     )
-    assert padding_share(data, plan_epoch(data, 2000, 2000, 1, 0)) < 0.05
+    assert padding_share(data, plan_epoch(data, 1, 2000, 1, 0)) < 0.05
 
 
 def test_too_few_pairs_for_a_step_are_refused() -> None:
     with pytest.raises(UserError, match="3 pairs, too few for the 8 micro-batches"):
-        plan_epoch(split_of([(3, 3)] * 3), 800, 100, 1, 0)
+        plan_epoch(split_of([(3, 3)] * 3), 8, 100, 1, 0)
+
+
+def test_more_processes_than_micro_batches_are_refused_with_the_setting_that_helps() -> None:
+    assert micro_batches_per_step(2000, 1000, 2) == 2
+    with pytest.raises(UserError, match="3 processes cannot share the 2 .* micro_batch_tokens to at most 666"):
+        micro_batches_per_step(2000, 1000, 3)
