@@ -103,5 +103,5 @@ def test_too_few_pairs_for_a_step_are_refused() -> None:
 
 def test_more_processes_than_micro_batches_are_refused_with_the_setting_that_helps() -> None:
     assert micro_batches_per_step(2000, 1000, 2) == 2
-    with pytest.raises(UserError, match="3 processes cannot share the 2 .* micro_batch_tokens to at most 666"):
+    with pytest.raises(UserError, match="3 processes cannot share the 2 .*micro_batch_tokens to at most 666"):
         micro_batches_per_step(2000, 1000, 3)
