@@ -26,6 +26,15 @@ FILES = [
     "stages",
     "tests",
 ]
+# What is there, in build/smoke, in the middle of each stage.
+MIDDLE = {
+    "download": "corpus.tmp",
+    "tokenizer": "tokenizer.tmp",
+    "encode": "encoded.tmp",
+    "train": "training/checkpoints/*/manifest.json",
+    "evaluate": "evaluation.tmp/*.beam.txt",
+    "register": "../mlartifacts/**/MLmodel",
+}
 DIRECTORIES = {stage: directory for directory, stage in TARGETS.items()}
 # What would reach into the copy: from `make test` itself, or from whoever runs it.
 FOREIGN = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "EXP", "NPROC", "PYTHON", "TEXT", "MLFLOW_TRACKING_URI", "PYTHONPATH")
@@ -139,11 +148,9 @@ def finish(project: Project) -> Finished:
     return Finished(project.root, kills, run.stdout)
 
 
-def kill_in(project: Project, stage: str, until_it_writes: bool = False) -> Kill:
-    """Kill `make -j2`, with all that it started, a while after `stage` began, or when it begins to write its output."""
+def kill_in(project: Project, stage: str, sign: str | None = None) -> Kill:
+    """Kill `make -j2`, with all that it started, as soon as a file shows that `stage` is in its middle."""
     log = project.root / "killed.log"
-    scratch = project.build / f"{DIRECTORIES[stage]}.tmp"
-    began: float | None = None
     with open(log, "wb") as file:
         process = subprocess.Popen(
             ["make", "-j2"],
@@ -154,19 +161,12 @@ def kill_in(project: Project, stage: str, until_it_writes: bool = False) -> Kill
             start_new_session=True,
         )
     while process.poll() is None:
-        text = log.read_text(encoding="utf-8", errors="replace")
-        began = began or (time.monotonic() if f"-m stages.{stage} " in text else None)
-        if began and (scratch.exists() if until_it_writes else is_in_the_middle(stage, text, time.monotonic() - began)):
+        if any(project.build.glob(sign or MIDDLE[stage])) or project.manifest(stage).exists():
             os.killpg(process.pid, signal.SIGKILL)
             break
-        time.sleep(0.005)
-    process.wait()
+        time.sleep(0.001)
+    assert process.wait() == -signal.SIGKILL, f"make ended before it was killed in {stage}"
     whole = {s: project.manifest(s).stat().st_mtime_ns for s in SECTIONS if project.manifest(s).exists()}
     for made in whole:
         open_artifact(project.build / DIRECTORIES[made], made)  # checks the sha256 of every file
-    return Kill(stage, log.read_text(encoding="utf-8", errors="replace"), whole, project.planned())
-
-
-def is_in_the_middle(stage: str, log: str, seconds: float) -> bool:
-    """Training has an epoch behind it; the others have most of their imports behind them."""
-    return "epoch 1" in log if stage == "train" else seconds > 1.5
+    return Kill(stage, log.read_text(encoding="utf-8"), whole, project.planned())

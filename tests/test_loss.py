@@ -10,11 +10,12 @@ from pipeline.loss import smoothed_cross_entropy
 N, E, V = 37, 6, 11
 
 
-def _leaves(dtype: torch.dtype) -> tuple[list[torch.Tensor], torch.Tensor]:
+def _leaves(dtype: torch.dtype) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     shapes = [(N, E), (V, E), (V,)]
     leaves = [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
-    return [leaf.requires_grad_() for leaf in leaves], torch.randint(0, V, (N,), generator=generator)
+    features, weight, bias = (leaf.requires_grad_() for leaf in leaves)
+    return (features, weight, bias), torch.randint(0, V, (N,), generator=generator)
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])

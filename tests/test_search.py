@@ -68,7 +68,8 @@ def test_a_beam_of_one_takes_the_likeliest_token_at_each_step() -> None:
     model = build()
     source = torch.tensor([[5, 4, 4, EOS]])
     memory = model.encode(source, torch.tensor([4]))
-    state, ids, previous = model.decoder.initial_state(memory), [], BOS
+    state, previous = model.decoder.initial_state(memory), BOS
+    ids: list[int] = []
     while len(ids) < LIMIT and previous != EOS:
         logits, _, state = model.decode(torch.tensor([[previous]]), memory, state)
         logits[0, -1, [PAD, UNK, BOS]] = float("-inf")

@@ -80,9 +80,7 @@ class Run:
 
 def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float) -> None:
     for name, tensor in one.items():
-        torch.testing.assert_close(
-            tensor, other[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(tensor, other[name], rtol=tolerance, atol=tolerance, msg=f"{name} differs")
 
 
 GOLDEN_LOSS = 3.09569
