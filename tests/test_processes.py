@@ -1,0 +1,18 @@
+"""How training's processes are set up: as many as were asked for, in a precision that the machine has."""
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.processes import has_bf16, join_processes
+
+
+def test_another_number_of_processes_than_expected_is_refused() -> None:
+    with pytest.raises(UserError, match="1 processes were started, 2 expected; run: make train NPROC=2"):
+        join_processes("fp32", expected=2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "mixed"), [("fp32", "no"), ("bf16", "bf16"), ("auto", "bf16" if has_bf16() else "no")]
+)
+def test_the_precision_is_the_one_asked_for_or_the_machines(asked: str, mixed: str) -> None:
+    assert join_processes(asked, expected=1).mixed_precision == mixed
