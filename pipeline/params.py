@@ -85,7 +85,7 @@ class ModelSettings(Section):
     encoder_layers: PositiveInt = 1
     decoder_layers: PositiveInt = 1
     dropout: Fraction = 0.3
-    word_dropout: Fraction = 0.0  # share of the tokens read, on both sides, that are replaced by <unk>
+    word_dropout: Fraction = 0.1  # share of the tokens read, on both sides, that are replaced by <unk>
     tie_embeddings: Literal["none", "target", "all"] = "all"
     input_feeding: bool = False
 
@@ -99,16 +99,16 @@ class ModelSettings(Section):
 class TrainSettings(Section):
     seed: Annotated[int, Field(ge=0)] = 1
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    epochs: PositiveInt = 20
-    batch_tokens: PositiveInt = 4000  # target tokens an update, over all processes and accumulation steps
-    micro_batch_tokens: PositiveInt = 2000  # target tokens in memory at once, in each process
-    learning_rate: PositiveFloat = 1.0e-3
+    epochs: PositiveInt = 10  # the learning rate falls to 0 at the end of the last
+    batch_tokens: PositiveInt = 2000  # target tokens an update, over all processes and accumulation steps
+    micro_batch_tokens: PositiveInt = 1000  # target tokens in memory at once, in each process
+    learning_rate: PositiveFloat = 1.5e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     gradient_clip: PositiveFloat = 1.0  # of the global norm
     label_smoothing: Fraction = 0.1
-    ema_decay: Fraction = 0.0  # 0 keeps no moving average of the weights
-    patience: PositiveInt = 5  # epochs without a better validation loss before training stops
+    ema_decay: Fraction = 0.999  # of the moving average of the weights that is the model; 0 keeps none
+    patience: PositiveInt = 5  # epochs without a better BLEU on the validation split before training stops
     checkpoint_seconds: PositiveInt = 60
 
 
@@ -133,3 +133,12 @@ class Params(Section):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     registration: RegisterSettings = Field(RegisterSettings(), alias="register")  # pydantic has a `register` of its own
+
+    @model_validator(mode="after")
+    def _one_vocabulary(self) -> Self:
+        if self.model.tie_embeddings == "all" and not self.tokenizer.joint:
+            raise ValueError(
+                "model.tie_embeddings: got 'all', which shares one matrix between the languages, expected target or none "
+                "with one tokenizer a side (tokenizer.joint: false)"
+            )
+        return self

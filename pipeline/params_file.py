@@ -118,7 +118,8 @@ def _tell(mistake: Any, schema: dict[str, Any], documents: dict[Path, dict[str, 
         case _:
             value = mistake["input"]
             text = f"got {_show(value)}, expected {_expected(here, schema)}{_hint(value, here)}"
-    return f"{_holder(place, documents)}: {'.'.join(map(str, place))}: {text}"
+    name = ".".join(map(str, place))  # of a check across sections there is none; its text names the setting
+    return ": ".join(filter(None, [str(_holder(place, documents)), name, text]))
 
 
 def _child(node: dict[str, Any], key: Any, schema: dict[str, Any]) -> dict[str, Any] | None:

@@ -173,7 +173,7 @@ class Trainer:
     def _validation_loss(self, model: nn.Module) -> float:
         """Cross-entropy in nats a target token, teacher-forced, over the validation split."""
         plan = plan_in_order(self.validation, self.settings.micro_batch_tokens)
-        total = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
+        total = torch.zeros((), device=self.accelerator.device)
         for rows in plan[self.accelerator.process_index :: self.accelerator.num_processes]:
             batch = collate(self.validation, rows).to(self.accelerator.device)
             total += model(batch.source, batch.lengths, batch.target)

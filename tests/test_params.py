@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import params as params_module
 from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.params_file import read_params
 
 BASE = "download:\n  source: wheels\n  source_language: en\n  target_language: de\n"
@@ -144,6 +145,18 @@ def test_the_projects_own_files_are_valid() -> None:
     root = Path(__file__).parent.parent
     for overlay in (root / "experiments").glob("*.yaml"):
         read_params([root / "params.yaml", overlay])
+
+
+def test_what_params_yaml_says_are_the_defaults() -> None:
+    """Whoever reads either file reads the truth about both. A corpus has no default."""
+    project = read_params([Path(__file__).parent.parent / "params.yaml"])
+    assert project == Params(download=project.download)
+
+
+def test_tied_embeddings_need_a_joint_tokenizer(tmp_path: Path) -> None:
+    told = complaint(tmp_path, BASE + "tokenizer: {joint: false}\nmodel: {tie_embeddings: all}\n")
+    assert told.startswith("params.yaml: model.tie_embeddings: got 'all', which shares")
+    read_params([write(tmp_path, "params.yaml", BASE + "tokenizer: {joint: false}\nmodel: {tie_embeddings: target}\n")])
 
 
 def test_params_compute_nothing() -> None:
