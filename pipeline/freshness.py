@@ -18,7 +18,7 @@ def stale_reasons(stamps: Path, artifacts: Mapping[str, Path]) -> dict[str, list
     for stage, directory in artifacts.items():
         manifest = read_json(directory / MANIFEST)
         if manifest is None:
-            scratch = list(directory.parent.glob(f"{directory.name}.*"))
+            scratch = list(directory.parent.glob(f"{directory.name}.*"))  # model.tmp, model.training
             reasons[stage] = ["interrupted" if scratch else "never run"]
             continue
         made = (directory / MANIFEST).stat().st_mtime_ns

@@ -138,7 +138,7 @@ class Params(Section):
     def _one_vocabulary(self) -> Self:
         if self.model.tie_embeddings == "all" and not self.tokenizer.joint:
             raise ValueError(
-                "model.tie_embeddings: got 'all', which shares one matrix between the languages, expected target or none "
-                "with one tokenizer a side (tokenizer.joint: false)"
+                "model.tie_embeddings: got 'all', which shares one matrix between the languages, "
+                "expected target or none with one tokenizer a side (tokenizer.joint: false)"
             )
         return self

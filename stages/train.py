@@ -33,7 +33,7 @@ def train(call: StageCall) -> None:
     corpus, encoded = call.inputs["corpus"], call.inputs["encoded"]
     tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)
     vocabularies = (tokenizer.source.vocab_size(), tokenizer.target.vocab_size())
-    scratch = call.output.with_name("training")  # what survives an interruption: checkpoints, journal, run
+    scratch = call.output.with_name("model.training")  # what survives an interruption: checkpoints, journal, run
     target_language = corpus.facts["target_language"]
     validation = Validation(*read_split(corpus.path("validation.parquet")), target_language, tokenizer, accelerator)
     torch.manual_seed(settings.seed)

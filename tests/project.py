@@ -31,7 +31,7 @@ MIDDLE = {
     "download": "corpus.tmp",
     "tokenizer": "tokenizer.tmp",
     "encode": "encoded.tmp",
-    "train": "training/checkpoints/*/manifest.json",
+    "train": "model.training/checkpoints/*/manifest.json",
     "evaluate": "evaluation.tmp/*.beam.txt",
     "register": "../mlartifacts/**/MLmodel",
 }
@@ -131,6 +131,7 @@ class Kill:
     log: str
     whole: dict[str, int]  # stage -> time of its artifact's manifest, for those that exist
     planned: list[str]
+    status: str
 
 
 @dataclass(frozen=True)
@@ -169,4 +170,4 @@ def kill_in(project: Project, stage: str, sign: str | None = None) -> Kill:
     whole = {s: project.manifest(s).stat().st_mtime_ns for s in SECTIONS if project.manifest(s).exists()}
     for made in whole:
         open_artifact(project.build / DIRECTORIES[made], made)  # checks the sha256 of every file
-    return Kill(stage, log.read_text(encoding="utf-8"), whole, project.planned())
+    return Kill(stage, log.read_text(encoding="utf-8"), whole, project.planned(), project.make("status").stdout)
