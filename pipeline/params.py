@@ -99,7 +99,7 @@ class ModelSettings(Section):
 class TrainSettings(Section):
     seed: Annotated[int, Field(ge=0)] = 1
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    epochs: PositiveInt = 10  # the learning rate falls to 0 at the end of the last
+    epochs: PositiveInt = 8  # the learning rate falls to 0 at the end of the last
     batch_tokens: PositiveInt = 2000  # target tokens an update, over all processes and accumulation steps
     micro_batch_tokens: PositiveInt = 1000  # target tokens in memory at once, in each process
     learning_rate: PositiveFloat = 1.5e-3
