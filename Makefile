@@ -28,6 +28,9 @@ export MALLOC_MMAP_THRESHOLD_ := 8589934592
 export MALLOC_TRIM_THRESHOLD_ := 17179869184
 export MALLOC_TOP_PAD_        := 268435456
 
+# MLflow would tell its makers of every first run.
+export MLFLOW_DISABLE_TELEMETRY := true
+
 # Several processes share the cores (rounded up, so never 0); torchrun alone would give each one thread.
 SHARE   = $$((($$(getconf _NPROCESSORS_ONLN) + $(NPROC) - 1) / $(NPROC)))
 LAUNCH  = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(SHARE)} PIPELINE_NPROC=$(NPROC) $(PY) -m accelerate.commands.launch \
