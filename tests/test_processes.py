@@ -1,9 +1,20 @@
 """How training's processes are set up: as many as were asked for, in a precision that the machine has."""
 
+from collections.abc import Iterator
+
 import pytest
+from accelerate.state import AcceleratorState
 
 from pipeline.errors import UserError
 from pipeline.processes import has_bf16, join_processes
+
+
+@pytest.fixture(autouse=True)
+def a_process_of_its_own() -> Iterator[None]:
+    """Accelerate keeps a process's first setting for good: forget it before and after."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_another_number_of_processes_than_expected_is_refused() -> None:

@@ -200,7 +200,7 @@ def test_status_names_the_setting_with_its_old_and_new_value(toy: Toy) -> None:
     toy.stamp({"train": {"learning_rate": 0.5, "seed": 9}, "download": SETTINGS["download"] | {"seed": 2}})
     assert toy.stale() == {
         "download": ["download.seed: 1 -> 2"],
-        "train": ["train.learning_rate: 0.001 -> 0.5", "train.seed: 1 -> 9"],
+        "train": ["train.learning_rate: 0.0015 -> 0.5", "train.seed: 1 -> 9"],
     }
 
 
