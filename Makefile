@@ -1,6 +1,7 @@
 # Parallel corpus -> SentencePiece -> attention translator -> MLflow registry.   `make help` lists the targets.
 #   make EXP=name          experiments/name.yaml laid over params.yaml, outputs in build/name
 #   make train NPROC=2     two processes, through accelerate
+#   make train NPROC=8 NODES=4 NODE_RANK=1 MASTER=host:port     the second of four machines with eight each
 # For GNU Make 3.81 and newer; so no .ONESHELL, .SHELLFLAGS, !=, &: or $(file).
 
 DRY := $(findstring n,$(firstword -$(MAKEFLAGS)))$(findstring q,$(firstword -$(MAKEFLAGS)))
@@ -10,6 +11,12 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 PYTHON ?= python3
 NPROC  ?= 1
+# Of several machines, which share this directory: how many, which one this is (0 makes the stages before, the others
+# join it in training), host:port of machine 0. RESTARTS: how often training starts again when a process dies.
+NODES     ?= 1
+NODE_RANK ?= 0
+MASTER    ?=
+RESTARTS  ?= 3
 NAME   := $(or $(EXP),default)
 B      := build/$(NAME)
 S      := $(B)/stamps
@@ -19,6 +26,11 @@ PY     := .venv/bin/python
 EXPERIMENTS := $(sort $(basename $(notdir $(wildcard experiments/*.yaml))))
 ifneq (,$(filter-out default $(EXPERIMENTS),$(NAME)))
 $(error no experiments/$(NAME).yaml; EXP may be: $(EXPERIMENTS))
+endif
+ifneq (0,$(NODE_RANK))
+ifneq (train,$(MAKECMDGOALS))
+$(error machine NODE_RANK=$(NODE_RANK) joins machine 0 in training, nothing else; run: make train)
+endif
 endif
 PARAMS := params.yaml $(if $(filter-out default,$(NAME)),experiments/$(NAME).yaml)
 
@@ -30,12 +42,13 @@ export MALLOC_TOP_PAD_        := 268435456
 
 # MLflow would tell its makers of every first run.
 export MLFLOW_DISABLE_TELEMETRY := true
+# Text is UTF-8 everywhere, whatever the locale.
+export PYTHONUTF8 := 1
 
-# Several processes share the cores (rounded up, so never 0); torchrun alone would give each one thread.
-SHARE   = $$((($$(getconf _NPROCESSORS_ONLN) + $(NPROC) - 1) / $(NPROC)))
-LAUNCH  = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(SHARE)} PIPELINE_NPROC=$(NPROC) $(PY) -m accelerate.commands.launch \
-          --config_file accelerate.yaml --main_process_port 0 --num_processes $(NPROC)
-TRAIN   = $(if $(filter-out 1,$(NPROC)),$(LAUNCH),$(PY))
+# One process needs no launcher. Several machines run training together; the other stages are one machine's.
+ONE_NODE = $(PY) -m $(if $(filter-out 1,$(NPROC)),stages.launch --processes $(NPROC) --restarts $(RESTARTS)) 
+LAUNCH   = $(if $(filter-out 1,$(NODES)),$(PY) -m stages.launch --processes $(NPROC) --restarts $(RESTARTS) \
+           --machines $(NODES) --machine $(NODE_RANK) --master "$(MASTER)",$(ONE_NODE))
 
 # As it was typed: quotes, dollar signs and backticks reach the stage through the environment, not through a shell.
 ifneq (undefined,$(origin TEXT))
@@ -44,8 +57,10 @@ export TEXT
 endif
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow clean translate summary ui smoke
+UNSTAMPED := help check test test-slow clean translate summary sync ui smoke
 .PHONY: all status $(STAGES) $(UNSTAMPED)
+# Interrupted right after a stage has published, Make would otherwise take its manifest away.
+.PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
 
 all: $(B)/summary.txt                    ## the whole pipeline, and a summary of what came of it
 download: $(B)/corpus/manifest.json      ## fetch, clean and split the parallel corpus
@@ -62,10 +77,16 @@ $(B)/tokenizer/manifest.json: $(S)/tokenizer.json $(B)/corpus/manifest.json | $(
 	$(PY) -m stages.tokenizer $^ $(@D)
 $(B)/encoded/manifest.json: $(S)/encode.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json | $(VENV)
 	$(PY) -m stages.encode $^ $(@D)
+ifeq (0,$(NODE_RANK))
 $(B)/model/manifest.json: $(S)/train.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json $(B)/encoded/manifest.json | $(VENV)
-	$(TRAIN) -m stages.train $^ $(@D)
+	$(LAUNCH) stages.train $^ $(@D)
+else
+.PHONY: $(B)/model/manifest.json
+$(B)/model/manifest.json: | $(VENV)
+	$(LAUNCH) stages.train $(S)/train.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json $(B)/encoded/manifest.json $(@D)
+endif
 $(B)/evaluation/manifest.json: $(S)/evaluate.json $(B)/corpus/manifest.json $(B)/model/manifest.json | $(VENV)
-	$(PY) -m stages.evaluate $^ $(@D)
+	$(ONE_NODE) stages.evaluate $^ $(@D)
 $(B)/registered/manifest.json: $(S)/register.json $(B)/corpus/manifest.json $(B)/model/manifest.json $(B)/evaluation/manifest.json | $(VENV)
 	$(PY) -m stages.register $^ $(@D)
 $(B)/summary.txt: $(B)/evaluation/manifest.json $(B)/registered/manifest.json
@@ -90,11 +111,13 @@ $(VENV): requirements.lock
 	@$(PYTHON) -m venv --clear .venv && $(PY) -m pip install -q -r requirements.lock >&2 && touch $@
 
 translate: | $(VENV) ## TEXT="..." with this experiment's model; without TEXT, standard input line by line
-	@$(PY) -m stages.translate $(B)/model
+	@$(ONE_NODE) stages.translate $(B)/model
 summary: ## the summary again
 	@cat $(B)/summary.txt 2>/dev/null || { echo "error: nothing to sum up yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
 status: ## each stage: fresh, or stale and why
 	@$(PY) -m stages.status $(S)
+sync: | $(VENV) ## send MLflow what it missed of every training's metrics and ends
+	@$(PY) -m stages.sync
 ui: | $(VENV) ## MLflow's pages on this machine's loopback
 	@$(PY) -m stages.ui
 smoke: build/smoke-corpus/train.tsv ## the whole pipeline on a toy language, in a minute

@@ -27,7 +27,7 @@ def sha256_of(path: Path) -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write readable JSON through a rename, so that `path` is either the old or the new content, never a part."""
-    scratch = path.with_name(path.name + ".tmp")
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # two processes may write the same file
     with open(scratch, "w", encoding="utf-8") as file:
         json.dump(content, file, ensure_ascii=False, indent=2, allow_nan=False)
         file.write("\n")
@@ -74,9 +74,20 @@ def publish(
     """
     scratch = directory.with_name(f"{directory.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    draft = Draft(scratch)
-    yield draft
+    try:
+        scratch.mkdir(parents=True)
+        draft = Draft(scratch)
+        yield draft
+        _finish(draft, inputs, stamp, started)
+        _replace(scratch, directory)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)  # on a full disk, what failed must not stay and fill it
+        raise
+
+
+def _finish(draft: Draft, inputs: dict[str, Artifact], stamp: dict[str, Any], started: int | None) -> None:
+    """Write the manifest of what is in the draft, with all of it on the disk before."""
+    scratch = draft.directory
     names = sorted(str(p.relative_to(scratch)) for p in scratch.rglob("*") if p.is_file())
     for name in names:
         _sync(scratch / name)
@@ -89,7 +100,6 @@ def publish(
     write_json(scratch / MANIFEST, manifest)
     if started is not None:
         os.utime(scratch / MANIFEST, ns=(started, started))
-    _replace(scratch, directory)
 
 
 def open_artifact(directory: Path, target: str) -> Artifact:

@@ -87,6 +87,16 @@ def padding_share(data: EncodedSplit, steps: list[Step]) -> float:
     return 1 - int(lengths.sum()) / cells
 
 
+def imbalance(data: EncodedSplit, steps: list[Step], processes: int) -> float:
+    """By how much the slowest process of a step has more target tokens than their mean; the mean over the steps."""
+    lengths = data.target.lengths
+    excess = []
+    for step in steps:
+        loads = [sum(int(lengths[rows].sum()) for _, rows in step.share(rank, processes)) for rank in range(processes)]
+        excess.append(max(loads) * processes / sum(loads) - 1)
+    return float(np.mean(excess))
+
+
 def collate(data: EncodedSplit, rows: Rows) -> Batch:
     """Pad some pairs to one batch."""
     lengths = torch.from_numpy(data.source.lengths[rows])

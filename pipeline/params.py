@@ -4,7 +4,7 @@ One model a section, one section a stage (train has `model` too); library code i
 their checks only: stamps hold the values, and leave this file out of a stage's code (see stamps.py).
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -97,6 +97,9 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
+    # How training is run, with no say in what comes of it: a change makes nothing stale (see stamps.py).
+    CONDUCT: ClassVar = ("checkpoint_seconds", "max_minutes")
+
     seed: Annotated[int, Field(ge=0)] = 1
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     epochs: PositiveInt = 8  # the learning rate falls to 0 at the end of the last
@@ -109,7 +112,11 @@ class TrainSettings(Section):
     label_smoothing: Fraction = 0.1
     ema_decay: Fraction = 0.999  # of the moving average of the weights that is the model; 0 keeps none
     patience: PositiveInt = 5  # epochs without a better BLEU on the validation split before training stops
+    max_skipped_steps: Annotated[int, Field(ge=0)] = 0  # with a loss or gradient that is not finite
     checkpoint_seconds: PositiveInt = 60
+    max_minutes: PositiveFloat | None = (
+        None  # on the clock; then a checkpoint is saved and training ends, to go on later
+    )
 
 
 class EvaluateSettings(Section):

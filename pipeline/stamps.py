@@ -15,7 +15,7 @@ from typing import Any
 
 from .artifacts import MANIFEST, write_json
 from .imports import imported_files, parse
-from .params import Params
+from .params import Params, TrainSettings
 
 # Stage -> the sections of params.yaml that it may read.
 SECTIONS = {
@@ -28,12 +28,17 @@ SECTIONS = {
 }
 # Imported nearly everywhere, without a say in what a stage computes: values of settings stand in the stamp themselves.
 NEUTRAL = {"pipeline/errors.py", "pipeline/params.py", "stages/command.py"}
+# Beside the stamps: settings of how training is run, which have no say in what comes of it.
+CONDUCT = "conduct.json"
 
 
 def write_stamps(directory: Path, params: Params, artifacts: Mapping[str, Path], root: Path) -> None:
     """Bring each stage's stamp in `directory` up to date. `artifacts` are the directories that the stages publish."""
     directory.mkdir(parents=True, exist_ok=True)
     settings = params.model_dump(mode="json", by_alias=True)
+    conduct = {name: settings["train"].pop(name) for name in TrainSettings.CONDUCT}
+    if read_json(directory / CONDUCT) != conduct:
+        write_json(directory / CONDUCT, conduct)
     for stage, sections in SECTIONS.items():
         stamp = {
             "stage": stage,

@@ -1,19 +1,23 @@
-"""Owns what all stages share on the command line: STAMP INPUT... OUTPUT, and how an error is shown.
+"""Owns what all stages share on the command line: STAMP INPUT... OUTPUT, the lock, and how an end is told.
 
 python -m stages.encode build/default/stamps/encode.json build/default/corpus/manifest.json ... build/default/encoded
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Artifact, Draft, open_artifact, publish
-from pipeline.errors import UserError
+from pipeline.artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifact, publish
+from pipeline.errors import Paused, UserError
+from pipeline.lock import hold
+from pipeline.stamps import CONDUCT, read_json
+from stages.outcome import FAILED, INTERRUPTED, PAUSED, Outcome
 
 # The directory of an artifact -> the Make target that makes it.
 TARGETS = {
@@ -35,6 +39,7 @@ class StageCall:
     output: Path  # the directory to publish
     experiment: str  # name of the experiment: the directory under build/
     started: int = field(default_factory=time.time_ns)  # before any of the above was read
+    conduct: dict[str, Any] = field(default_factory=dict)  # settings that have no say in what comes of it
 
     def publish(self) -> AbstractContextManager[Draft]:
         """The output in the making; see pipeline.artifacts.publish."""
@@ -42,30 +47,68 @@ class StageCall:
 
 
 def run_stage(stage: Callable[[StageCall], None]) -> None:
-    """Run `stage` on the process's arguments; a UserError becomes a line on stderr and status 2."""
-    fail_clearly(lambda: stage(_read_call(sys.argv[1:])))
+    """Run `stage` on the process's arguments, alone in its experiment."""
+    fail_clearly(lambda: _run(stage, *map(Path, sys.argv[1:])))
 
 
 def fail_clearly(work: Callable[[], None]) -> None:
-    """Call `work`; a UserError or an unusable file becomes one line on stderr and status 2, without a traceback."""
+    """Call `work`; an error that the user can mend becomes one line on stderr and status 2, without a traceback."""
     try:
         work()
     except (UserError, OSError) as error:
-        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)
+        message = "\n".join(f"error: {line}" for line in str(error).splitlines())
+        Outcome(FAILED, message).end()
+    except Paused as pause:
+        Outcome(PAUSED, str(pause)).end()
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        Outcome(INTERRUPTED, "interrupted").end()
 
 
-def _read_call(arguments: list[str]) -> StageCall:
-    started = time.time_ns()
-    stamp, *manifests, output = (Path(a) for a in arguments)
-    directories = [m.parent for m in manifests]
-    return StageCall(
-        stamp=json.loads(stamp.read_bytes()),
-        inputs={d.name: open_artifact(d, TARGETS[d.name]) for d in directories},
-        output=output,
-        experiment=output.parent.name,
-        started=started,
-    )
+def expected_processes() -> int:
+    """How many processes were asked for: by `make NPROC=2` (stages/launch.py), or by whoever starts them by hand."""
+    return int(os.environ.get("PIPELINE_NPROC") or os.environ.get("WORLD_SIZE") or 1)
+
+
+def _run(stage: Callable[[StageCall], None], stamp: Path, *rest: Path) -> None:
+    *manifests, output = rest
+    is_first = os.environ.get("RANK", "0") == "0"  # of several processes one holds the lock for all
+    with hold(output.parent, TARGETS[output.name]) if is_first else nullcontext():
+        call = _read_call(stamp, manifests, output)
+        if is_first and _is_fresh(call):
+            print(f"{output} was made by another make in the meantime")
+        else:
+            stage(call)
+
+
+def _read_call(stamp: Path, manifests: list[Path], output: Path) -> StageCall:
+    # Should the clock have gone back, not before what it was made from: that would be stale for ever to Make.
+    written = (path.stat().st_mtime_ns for path in (stamp, *manifests) if path.exists())
+    started = max(time.time_ns(), *written)
+    directories = [manifest.parent for manifest in manifests]
+    inputs = {directory.name: open_artifact(directory, TARGETS[directory.name]) for directory in directories}
+    _check_they_fit(inputs)
+    conduct = read_json(stamp.with_name(CONDUCT)) or {}
+    return StageCall(json.loads(stamp.read_bytes()), inputs, output, output.parent.name, started, conduct)
+
+
+def _check_they_fit(inputs: dict[str, Artifact]) -> None:
+    """Each artifact was made from the others as they are: none was put in from elsewhere."""
+    for name, artifact in inputs.items():
+        for source, digest in artifact.inputs.items():
+            if source in inputs and inputs[source].digest != digest:
+                raise UserError(
+                    f"{artifact.directory} was made from another {source} than {inputs[source].directory}; "
+                    f"remove {artifact.directory} and run: make {TARGETS[name]}"
+                    f"{experiment_option(artifact.directory.parent.name)}"
+                )
+
+
+def _is_fresh(call: StageCall) -> bool:
+    """Whether Make would call the output fresh now: if so, it was made while this process waited for the lock."""
+    made = read_json(call.output / MANIFEST)
+    if made is None or made["stamp"] != call.stamp:
+        return False
+    if made["inputs"] != {name: artifact.digest for name, artifact in call.inputs.items()}:
+        return False
+    newest = max((a.directory / MANIFEST).stat().st_mtime_ns for a in call.inputs.values()) if call.inputs else 0
+    return (call.output / MANIFEST).stat().st_mtime_ns >= newest

@@ -2,16 +2,18 @@
 
 import hashlib
 import json
-import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from pipeline.batching import imbalance, padding_share
 from pipeline.checkpoint import Checkpoints
 from pipeline.encoding import open_split
+from pipeline.interruption import Interruption
 from pipeline.journal import JOURNAL
 from pipeline.model import Seq2Seq
 from pipeline.params import ModelSettings, TrainSettings
@@ -22,14 +24,15 @@ from pipeline.tracking import Run, open_run
 from pipeline.trainer import Log, Trainer
 from pipeline.translator import save_weights
 from pipeline.validation import Validation
-from stages.command import StageCall, run_stage
+from stages.command import StageCall, expected_processes, run_stage
 from stages.progress import Progress
 
 
 def train(call: StageCall) -> None:
     model_settings = ModelSettings(**call.stamp["params"]["model"])
-    settings = TrainSettings(**call.stamp["params"]["train"])
-    accelerator = join_processes(settings.precision, int(os.environ.get("PIPELINE_NPROC", "1")))
+    settings = TrainSettings(**call.stamp["params"]["train"], **call.conduct)
+    interruption = Interruption(settings.max_minutes)
+    accelerator = join_processes(settings.precision, expected_processes())
     corpus, encoded = call.inputs["corpus"], call.inputs["encoded"]
     tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)
     vocabularies = (tokenizer.source.vocab_size(), tokenizer.target.vocab_size())
@@ -43,12 +46,15 @@ def train(call: StageCall) -> None:
         open_split(encoded.path("train.arrow")),
         open_split(encoded.path("validation.arrow")),
         accelerator,
-        Checkpoints(scratch / "checkpoints", call.inputs, call.stamp),
+        Checkpoints(scratch / "checkpoints", call.inputs, call.stamp, scratch / JOURNAL),
         validation.bleu,
+        interruption,
     )
     if not accelerator.is_main_process:
         trainer.fit(lambda metrics, step: None)
         return
+    plan = _plan_facts(trainer)
+    print(_describe(trainer, plan), file=sys.stderr)
     with _reported(call, scratch, trainer) as (run, log):
         trainer.fit(log)
     with call.publish() as draft:
@@ -56,8 +62,29 @@ def train(call: StageCall) -> None:
         save_weights(draft.directory, trainer.best_weights, model_settings, vocabularies, **languages)
         for path in [*model_files(call.inputs["tokenizer"].directory), scratch / JOURNAL]:
             shutil.copy(path, draft.directory)
-        draft.facts.update(trainer.summary() | {"run_id": run.run_id})
+        draft.facts.update(trainer.summary() | plan | {"run_id": run.run_id})
     shutil.rmtree(scratch)
+
+
+def _plan_facts(trainer: Trainer) -> dict[str, float]:
+    steps = trainer.plan(0)
+    return {
+        "padding": round(padding_share(trainer.train, steps), 4),
+        "imbalance": round(imbalance(trainer.train, steps, trainer.accelerator.num_processes), 4),
+    }
+
+
+def _describe(trainer: Trainer, plan: dict[str, float]) -> str:
+    """How training is about to run, and from where it goes on."""
+    processes, position = trainer.accelerator.num_processes, trainer.position
+    text = f"train: {trainer.steps_per_epoch:,} steps an epoch, {plan['padding']:.1%} padding"
+    if processes > 1:
+        text += f", {processes} processes, the slowest with {plan['imbalance']:.1%} more tokens than the mean"
+    if position.step:
+        text += f"\ntrain: going on after step {position.step:,} (epoch {position.epoch + 1})"
+    if position.processes not in (0, processes):
+        text += f", which {position.processes} {'process' if position.processes == 1 else 'processes'} had reached"
+    return text
 
 
 @contextmanager

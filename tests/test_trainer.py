@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from pipeline.checkpoint import Checkpoints
 from pipeline.encoding import EncodedSplit, Side
 from pipeline.errors import UserError
+from pipeline.interruption import Interruption
 from pipeline.model import Seq2Seq
 from pipeline.params import ModelSettings, TrainSettings
 from pipeline.tokenizer import EOS
@@ -62,8 +63,9 @@ class Run:
             toy_split(300, 1),
             toy_split(40, 2),
             Accelerator(cpu=True),
-            Checkpoints(self.directory / "checkpoints", {}, {"settings": self.settings}),
+            Checkpoints(self.directory / "checkpoints", {}, {"settings": self.settings}, self.directory / "journal"),
             lambda model: 0.0,
+            Interruption(None),
         )
 
     def log(self, metrics: dict[str, float], step: int) -> None:
@@ -132,7 +134,7 @@ def test_an_interrupted_training_ends_bit_identical(tmp_path: Path, stop_at: int
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, {}, {"a": 1})
+    checkpoints = Checkpoints(tmp_path, {}, {"a": 1}, tmp_path / "journal")
     for step in (1, 2, 3):
         checkpoints.save(step, {"step": step})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000000002", "000000003"]
@@ -146,9 +148,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> Non
 
 
 def test_a_checkpoint_of_other_settings_is_not_used(tmp_path: Path) -> None:
-    Checkpoints(tmp_path, {}, {"learning_rate": 1}).save(1, {"step": 1})
-    assert Checkpoints(tmp_path, {}, {"learning_rate": 2}).latest() is None
-    assert Checkpoints(tmp_path, {}, {"learning_rate": 1}).latest() == {"step": 1}
+    Checkpoints(tmp_path, {}, {"learning_rate": 1}, tmp_path / "journal").save(1, {"step": 1})
+    assert Checkpoints(tmp_path, {}, {"learning_rate": 2}, tmp_path / "journal").latest() is None
+    assert Checkpoints(tmp_path, {}, {"learning_rate": 1}, tmp_path / "journal").latest() == {"step": 1}
 
 
 def test_training_learns_and_keeps_the_best_weights(tmp_path: Path) -> None:
@@ -174,8 +176,10 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(tmp_path: Path) -
     with torch.no_grad():
         trainer.model.output.bias[5] = float("nan")
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-    with pytest.raises(UserError, match=r"not finite at step 1 \(epoch 1\).*train.learning_rate"):
+    rows = sorted(row for rows in trainer.plan(0)[0].micro_batches for row in rows)
+    with pytest.raises(UserError, match=r"loss of step 1 \(epoch 1\) is not finite.*train.learning_rate") as caught:
         trainer.fit(lambda metrics, step: None)
+    assert f"of the pairs {', '.join(map(str, rows))} of encoded/train.arrow" in str(caught.value)
     for name, tensor in trainer.model.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0, equal_nan=True)
 

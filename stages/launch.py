@@ -1,0 +1,105 @@
+"""Start a stage in several processes, through Accelerate's launcher, and tell once how it ended.
+
+python -m stages.launch --processes 8 --machines 4 --machine 0 --master host:29500 --restarts 3 stages.train ARGUMENT...
+
+The launcher (torch.distributed's elastic agent) starts all processes again, up to `--restarts` times, when one of them
+dies; they go on from the last checkpoint. Several machines meet at `--master`, wait there for each other, and meet
+there again when one was lost and has come back.
+"""
+
+import argparse
+import logging
+import os
+
+import tempfile
+from pathlib import Path
+
+from accelerate.commands.launch import launch_command, launch_command_parser
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import RendezvousError
+
+from pipeline.errors import UserError
+from stages.command import fail_clearly
+from stages.outcome import VARIABLE, Outcome, left_outcome
+
+MEETING_SECONDS = 900  # for which a machine waits for the others, at the start and after one was lost
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="stages.launch", description=__doc__)
+    parser.add_argument("--processes", type=int, required=True, help="on each machine")
+    parser.add_argument("--machines", type=int, default=1)
+    parser.add_argument("--machine", type=int, default=0, help="number of this one")
+    parser.add_argument("--master", default="", help="host:port of machine 0")
+    parser.add_argument("--restarts", type=int, default=3)
+    parser.add_argument("stage", help="a module")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    call = parser.parse_args()
+    fail_clearly(lambda: _launch(call))
+
+
+def _launch(call: argparse.Namespace) -> None:
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
+    arguments = launch_command_parser().parse_args(_options(call))
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ |= _environment(call, Path(scratch) / "outcome")
+        try:
+            launch_command(arguments)
+        except (ChildFailedError, SignalException, RendezvousError) as error:
+            outcome = left_outcome() or _outcome(error)
+        else:
+            return
+        finally:
+            del os.environ[VARIABLE]  # from here on this process speaks
+    outcome.end()
+
+
+def _environment(call: argparse.Namespace, outcome: Path) -> dict[str, str]:
+    """What the processes find in theirs."""
+    cores = os.cpu_count() or 1
+    return {
+        VARIABLE: str(outcome),
+        "PIPELINE_NPROC": str(call.processes * call.machines),
+        # Several processes share the cores (rounded up, so never 0); torchrun alone would give each one thread.
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(-(-cores // call.processes))),
+        "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",  # and pass on; USR1 would kill the launcher
+        # Each meeting makes a store of its own: counts of restarts differ between machines, one of which came back.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
+
+
+def _options(call: argparse.Namespace) -> list[str]:
+    options = ["--config_file", "accelerate.yaml", "--num_processes", str(call.processes * call.machines)]
+    options += ["--max_restarts", str(call.restarts)]
+    if call.machines == 1:
+        options += ["--main_process_port", "0"]
+    else:
+        host, port = _endpoint(call.master)
+        options += ["--num_machines", str(call.machines), "--machine_rank", str(call.machine)]
+        options += ["--main_process_ip", host, "--main_process_port", port, "--rdzv_backend", "c10d"]
+        meeting = {"is_host": call.machine == 0, "join_timeout": MEETING_SECONDS, "read_timeout": MEETING_SECONDS}
+        options += ["--rdzv_conf", ",".join(f"{name}={value}" for name, value in meeting.items())]
+    return [*options, "-m", "stages.worker", call.stage, *call.arguments]
+
+
+def _endpoint(master: str) -> tuple[str, str]:
+    host, _, port = master.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"MASTER: got {master!r}, expected host:port of machine 0, e.g. MASTER=10.0.0.1:29500")
+    return host, port
+
+
+def _outcome(error: Exception) -> Outcome:
+    """An end of which no process could tell the reason."""
+    if isinstance(error, SignalException):
+        return Outcome(128 + error.sigval, f"stopped by {error.sigval.name}")
+    if isinstance(error, ChildFailedError):
+        rank, failure = error.get_first_failure()
+        how = f"was killed by {failure.signal_name()}" if failure.exitcode < 0 else f"left with {failure.exitcode}"
+        return Outcome(2, f"error: process {rank} {how}, and so again after every restart; its output is above")
+    return Outcome(2, f"error: the machines did not meet, or lost each other: {error}; start all of them again")
+
+
+if __name__ == "__main__":
+    main()
