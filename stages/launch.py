@@ -16,12 +16,12 @@ from pathlib import Path
 
 from accelerate.commands.launch import launch_command, launch_command_parser
 from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousError
 
 from pipeline.errors import UserError
 from stages.command import fail_clearly
-from stages.outcome import VARIABLE, Outcome, left_outcome
+from stages.outcome import FAILED, VARIABLE, Outcome, left_outcome
 
 MEETING_SECONDS = 900  # for which a machine waits for the others, at the start and after one was lost
 
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _launch(call: argparse.Namespace) -> None:
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
+    logging.disable(logging.ERROR)  # the agent tells every end of a process at length; it is told below, once
     arguments = launch_command_parser().parse_args(_options(call))
     with tempfile.TemporaryDirectory() as scratch:
         os.environ |= _environment(call, Path(scratch) / "outcome")
@@ -64,8 +64,8 @@ def _environment(call: argparse.Namespace, outcome: Path) -> dict[str, str]:
         # Several processes share the cores (rounded up, so never 0); torchrun alone would give each one thread.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(-(-cores // call.processes))),
         "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",  # and pass on; USR1 would kill the launcher
-        # Each meeting makes a store of its own: counts of restarts differ between machines, one of which came back.
-        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        # A shared store tells attempts apart by the number of restarts, which on a machine that came back is another's.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1" if call.machines > 1 else "0",
     }
 
 
@@ -96,9 +96,15 @@ def _outcome(error: Exception) -> Outcome:
         return Outcome(128 + error.sigval, f"stopped by {error.sigval.name}")
     if isinstance(error, ChildFailedError):
         rank, failure = error.get_first_failure()
-        how = f"was killed by {failure.signal_name()}" if failure.exitcode < 0 else f"left with {failure.exitcode}"
-        return Outcome(2, f"error: process {rank} {how}, and so again after every restart; its output is above")
-    return Outcome(2, f"error: the machines did not meet, or lost each other: {error}; start all of them again")
+        if failure.exitcode < 0:
+            return Outcome(FAILED, f"error: process {rank} was killed by {failure.signal_name()}; no restarts are left")
+        return Outcome(1, _traceback(failure) + f"\nerror: process {rank} failed")
+    return Outcome(FAILED, f"error: the machines did not meet, or lost each other: {error}; start all of them again")
+
+
+def _traceback(failure: ProcessFailure) -> str:
+    recorded = failure.error_file_data.get("message", failure.message)
+    return str(recorded["extraInfo"]["py_callstack"] if isinstance(recorded, dict) else recorded).rstrip()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -80,6 +81,8 @@ def _describe(trainer: Trainer, plan: dict[str, float]) -> str:
     text = f"train: {trainer.steps_per_epoch:,} steps an epoch, {plan['padding']:.1%} padding"
     if processes > 1:
         text += f", {processes} processes, the slowest with {plan['imbalance']:.1%} more tokens than the mean"
+    if restarts := int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
+        text += f"\ntrain: a process died; all were started again ({restarts})"
     if position.step:
         text += f"\ntrain: going on after step {position.step:,} (epoch {position.epoch + 1})"
     if position.processes not in (0, processes):

@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 
 from stages.outcome import FAILED, left_outcome
 
@@ -22,10 +21,12 @@ def main() -> None:
     sys.argv = sys.argv[1:]
     try:
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-    except Exception:
-        # When one process ends, the others fail in the exchange that it is missing from: that is not worth a word.
-        if not left_outcome():
-            traceback.print_exc()
+    except Exception as error:
+        # For the launcher, which shows the first of those that ended the last attempt: when one process dies, the
+        # others fail in the exchange that it is missing from.
+        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+        get_error_handler().record_exception(error)
         sys.exit(1)
 
 

@@ -16,6 +16,8 @@ NEEDED = {
     "evaluate": {"matplotlib", "sklearn", "torch"},
     "register": {"mlflow"},
     "translate": {"torch"},
+    "launch": {"accelerate", "torch"},
+    "worker": set(),
     "ui": {"mlflow"},
     "stamp": set(),
     "status": set(),
