@@ -4,6 +4,7 @@ python -m stages.encode build/default/stamps/encode.json build/default/corpus/ma
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +40,11 @@ class StageCall:
     def publish(self) -> AbstractContextManager[Draft]:
         """The output in the making; see pipeline.artifacts.publish."""
         return publish(self.output, self.inputs, self.stamp, self.started)
+
+
+def expected_processes() -> int:
+    """How many processes Make has started this stage in: NPROC."""
+    return int(os.environ.get("PIPELINE_NPROC", "1"))
 
 
 def run_stage(stage: Callable[[StageCall], None]) -> None:
