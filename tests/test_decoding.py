@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import translator as module
@@ -81,12 +81,11 @@ def test_several_processes_each_get_what_one_gets(
             assert min(found[name]["told"]) >= 0
 
 
-@settings(deadline=None, max_examples=20)
-@given(st.lists(st.sampled_from(sentences(40)), max_size=25), st.integers(1, 5))
-def test_the_shares_are_parts_of_one_whole(model: Artifact, given: list[str], processes: int) -> None:
-    translator = Translator.load(model.directory, torch.device("cpu"))
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(["", " ", *WORDS]), max_size=20), st.integers(1, 5))
+def test_the_shares_are_parts_of_one_whole(translator: Translator, given: list[str], processes: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BATCH_CELLS", 200)  # some ten batches
+        patch.setattr(module, "BATCH_CELLS", 20)  # batches of a few words
         whole = translator.translate(given, 2, 1.0)
         shares = [
             list(chain.from_iterable(translator.translate_share(given, 2, 1.0, rank, processes)))
@@ -102,6 +101,7 @@ def test_a_sentence_that_is_missing_or_comes_twice_is_noticed(rows: list[int]) -
         in_order([(row, BLANK) for row in rows], 3)
 
 
+@pytest.mark.slow
 def test_translate_in_several_processes_prints_what_one_prints(model: Artifact) -> None:
     text = "\n".join(sentences(150)).encode()
     alone = start(1, "stages.translate", model.directory, stdin=text)
@@ -109,6 +109,15 @@ def test_translate_in_several_processes_prints_what_one_prints(model: Artifact) 
     assert start(2, "stages.translate", model.directory, stdin=text) == alone
 
 
+def test_one_process_translates_without_accelerate(model: Artifact) -> None:
+    """Its import alone takes as long as a sentence."""
+    code = "import sys; from stages.translate import translate; translate(); sys.exit('accelerate' in sys.modules)"
+    command = [sys.executable, "-c", code, str(model.directory)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"TEXT": "open the file"}, capture_output=True)
+    assert (done.returncode, done.stdout.count(b"\n")) == (0, 1), done.stderr.decode()
+
+
+@pytest.mark.slow
 def test_evaluate_in_several_processes_publishes_what_one_publishes(
     corpus: Artifact, model: Artifact, tmp_path: Path
 ) -> None:
