@@ -32,7 +32,7 @@ def sentences(count: int) -> list[str]:
     return ["  "[: i % 3] if i % 9 == 4 else " ".join(draw.choices(WORDS, k=draw.randint(1, 40))) for i in range(count)]
 
 
-CASES = {"many": sentences(150), "fewer than processes": ["open the file"], "blank": ["", " "], "none": []}
+CASES = {"many": sentences(120), "fewer than processes": ["open the file"], "blank": ["", " "], "none": []}
 
 
 def start(processes: int, module: str, *arguments: object, stdin: bytes = b"") -> bytes:
