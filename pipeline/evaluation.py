@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from accelerate import Accelerator
+
 from .baselines import TranslationMemory
+from .decoding import translate_all
 from .metrics import Scorer
 from .params import EvaluateSettings
 from .splits import one_line, read_split
@@ -17,7 +20,17 @@ from .translator import Translation, Translator
 
 Result = TypeVar("Result")
 
-CHUNK = 250  # sentences between two reports of progress
+
+@dataclass(frozen=True)
+class Decoding:
+    """A test set and the model's translations of it; every text of the test set is one line."""
+
+    name: str
+    sources: list[str]
+    references: list[str]
+    beam: list[Translation]
+    greedy: list[Translation]
+    seconds: dict[str, float]  # beam, greedy: until the last process was done
 
 
 @dataclass(frozen=True)
@@ -34,26 +47,34 @@ class Evaluation:
     timing: dict[str, Any]  # differs from run to run
 
 
-def evaluate_split(
+def decode_split(
     path: Path,
     translator: Translator,
-    memory: TranslationMemory,
-    target_language: str,
     settings: EvaluateSettings,
+    accelerator: Accelerator,
     advance: Callable[[int], object],
-) -> Evaluation:
-    """Decode a test set greedily and with the beam, and score both beside the baselines.
+) -> Decoding:
+    """Translate a test set greedily and with the beam; all processes together, all get the whole.
 
     `advance` is told how many sentences were decoded, twice the test set's in all.
     """
     sources, references = read_split(path)
-    penalty = settings.length_penalty
-    greedy, greedy_seconds = _timed(lambda: _decode(translator, sources, 1, penalty, advance))
-    beam, beam_seconds = _timed(lambda: _decode(translator, sources, settings.beam_size, penalty, advance))
+
+    def decode(beam_size: int) -> list[Translation]:
+        return translate_all(translator, sources, accelerator, beam_size, settings.length_penalty, advance)
+
+    greedy, greedy_seconds = _timed(lambda: decode(1))
+    beam, beam_seconds = _timed(lambda: decode(settings.beam_size))
+    return Decoding(path.stem, sources, references, beam, greedy, {"beam": beam_seconds, "greedy": greedy_seconds})
+
+
+def evaluate_split(decoding: Decoding, memory: TranslationMemory, target_language: str) -> Evaluation:
+    """Score what was decoded beside the baselines."""
+    sources, references = decoding.sources, decoding.references
     remembered, memory_seconds = _timed(lambda: memory.translate(sources))
     hypotheses = {
-        "beam": [one_line(translation.text) for translation in beam],
-        "greedy": [one_line(translation.text) for translation in greedy],
+        "beam": [one_line(translation.text) for translation in decoding.beam],
+        "greedy": [one_line(translation.text) for translation in decoding.greedy],
         "memory": remembered,
         "copy": sources,
     }
@@ -63,29 +84,15 @@ def evaluate_split(
         "systems": {name: scorer.score(lines) for name, lines in hypotheses.items()},
         "by_length": scorer.bleu_by_length({name: hypotheses[name] for name in ("beam", "memory", "copy")}),
     }
-    seconds = {"beam": beam_seconds, "greedy": greedy_seconds, "memory": memory_seconds}
     timing = {
         name: {"seconds": round(elapsed, 3), "sentences_per_second": round(len(sources) / elapsed, 1)}
-        for name, elapsed in seconds.items()
+        for name, elapsed in (decoding.seconds | {"memory": memory_seconds}).items()
     }
-    return Evaluation(path.stem, sources, references, hypotheses, beam, scores, scorer.signatures, timing)
+    signatures = scorer.signatures
+    return Evaluation(decoding.name, sources, references, hypotheses, decoding.beam, scores, signatures, timing)
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
     """What `work` returns, and the seconds that it took."""
     start = time.perf_counter()
     return work(), time.perf_counter() - start
-
-
-def _decode(
-    translator: Translator, sources: list[str], beam_size: int, length_penalty: float, advance: Callable[[int], object]
-) -> list[Translation]:
-    """Translations in the order of `sources`; chunks hold sentences of like length, which make full batches."""
-    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-    translations: dict[int, Translation] = {}
-    for start in range(0, len(order), CHUNK):
-        chunk = order[start : start + CHUNK]
-        decoded = translator.translate([sources[i] for i in chunk], beam_size, length_penalty)
-        translations.update(zip(chunk, decoded, strict=True))
-        advance(len(chunk))
-    return [translations[i] for i in range(len(sources))]

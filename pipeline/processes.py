@@ -1,6 +1,6 @@
-"""Owns how training's processes are set up: how many, on what device, in which precision.
+"""Owns how a stage's processes are set up: how many, on what device, in which precision.
 
-Who starts them is Accelerate's launcher (see the Makefile); what they do is the trainer's.
+Who starts them is Accelerate's launcher (see the Makefile); what they do is the trainer's and decoding's.
 """
 
 import atexit
@@ -28,7 +28,8 @@ def join_processes(precision: str, expected: int) -> Accelerator:
     atexit.register(accelerator.end_training)  # gloo's threads abort a process that ends without it
     if accelerator.num_processes != expected:
         raise UserError(
-            f"{accelerator.num_processes} processes were started, {expected} expected; run: make train NPROC={expected}"
+            f"{accelerator.num_processes} processes were started, {expected} expected; start them with make, "
+            f"NPROC={expected}"
         )
     return accelerator
 

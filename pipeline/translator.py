@@ -4,8 +4,9 @@ This module and what it imports are all that a packaged model carries.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_model, save_model
 
+from .errors import UserError
 from .model import Seq2Seq
 from .params import ModelSettings
 from .search import Hypothesis, search
@@ -21,6 +23,7 @@ from .tokenizer import PAD, Tokenizer
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 BATCH_CELLS = 8192  # source tokens x beam in a batch: bounds memory, does not change translations
+BEAM_SIZE, LENGTH_PENALTY = 5, 1.0  # where no others are asked for
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Translation:
     attention: NDArray[np.float32] | None  # (tokens, source_tokens); None for a model without attention
 
 
+Numbered = tuple[int, Translation]  # with the place of its sentence among those given
 BLANK = Translation("", 0.0, [], [], None)
 
 
@@ -43,27 +47,37 @@ class Translator:
     tokenizer: Tokenizer
 
     @classmethod
-    def load(cls, directory: Path) -> "Translator":
-        """Load what `save` and the tokenizer stage wrote to a directory; runs on a GPU where there is one."""
+    def load(cls, directory: Path, device: torch.device | None = None) -> "Translator":
+        """Load what `save_weights` and the tokenizer stage wrote; runs on `device`, or on a GPU where there is one."""
         description = json.loads((directory / DESCRIPTION).read_bytes())
         model = Seq2Seq(
             ModelSettings(**description["settings"]), description["source_vocabulary"], description["target_vocabulary"]
         )
         load_model(model, directory / WEIGHTS)
-        model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
         return cls(model, Tokenizer.load(directory))
 
-    def translate(self, sentences: list[str], beam_size: int = 5, length_penalty: float = 1.0) -> list[Translation]:
+    def translate(
+        self, sentences: list[str], beam_size: int = BEAM_SIZE, length_penalty: float = LENGTH_PENALTY
+    ) -> list[Translation]:
         """The best translation of each sentence, in order; a blank sentence gives a blank translation."""
+        share = self.translate_share(sentences, beam_size, length_penalty)
+        return in_order(chain.from_iterable(share), len(sentences))
+
+    def translate_share(
+        self, sentences: list[str], beam_size: int, length_penalty: float, rank: int = 0, processes: int = 1
+    ) -> Iterator[list[Numbered]]:
+        """Batch by batch, one process's part of the translations of `sentences`, which all processes are given.
+
+        Every W-th batch of the one cut of all sentences: kernels round differently for batches of other shapes, so only
+        equal batches give equal bits on any number of processes.
+        """
         sources = self.tokenizer.encode_source(sentences)
-        translations = [BLANK] * len(sentences)
-        filled = [i for i, source in enumerate(sources) if len(source) > 1]
-        for batch in _batches(filled, sources, BATCH_CELLS // beam_size):
-            for i, hypothesis in zip(
-                batch, self._search([sources[i] for i in batch], beam_size, length_penalty), strict=True
-            ):
-                translations[i] = self._translation(sources[i], hypothesis)
-        return translations
+        if rank == 0:
+            yield [(i, BLANK) for i, source in enumerate(sources) if len(source) == 1]
+        for rows in islice(_batches(sources, BATCH_CELLS // beam_size), rank, None, processes):
+            hypotheses = self._search([sources[i] for i in rows], beam_size, length_penalty)
+            yield [(i, self._translation(sources[i], best)) for i, best in zip(rows, hypotheses, strict=True)]
 
     def _search(self, sources: list[list[int]], beam_size: int, length_penalty: float) -> list[Hypothesis]:
         device = next(self.model.parameters()).device
@@ -74,7 +88,8 @@ class Translator:
         return [best for best, *_ in hypotheses]
 
     def _translation(self, source: list[int], hypothesis: Hypothesis) -> Translation:
-        attention = None if self.model.squeeze else hypothesis.attention[:, : len(source)].cpu().numpy()
+        # A copy: the hypothesis has a view into the attention of its whole batch, which would stay in memory with it.
+        attention = None if self.model.squeeze else hypothesis.attention[:, : len(source)].cpu().numpy().copy()
         return Translation(
             text=self.tokenizer.decode_target([hypothesis.ids])[0],
             score=hypothesis.score,
@@ -100,9 +115,20 @@ def save_weights(
     (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def _batches(rows: list[int], sources: list[list[int]], cells: int) -> Iterator[list[int]]:
-    """Cut rows, longest source first, into batches of at most `cells` source tokens, padding counted."""
-    rows = sorted(rows, key=lambda i: -len(sources[i]))
+def in_order(translations: Iterable[Numbered], count: int) -> list[Translation]:
+    """The translations of `count` sentences in the sentences' order; UserError unless each has come exactly once."""
+    found = sorted(translations, key=lambda numbered: numbered[0])
+    if [i for i, _ in found] != list(range(count)):
+        raise UserError(
+            f"{count} sentences became {len(found)} translations of {len({i for i, _ in found})} sentences; "
+            "give every process the same files"
+        )
+    return [translation for _, translation in found]
+
+
+def _batches(sources: list[list[int]], cells: int) -> Iterator[list[int]]:
+    """Cut the sources that are not blank, longest first, into batches of at most `cells` tokens, padding counted."""
+    rows = sorted((i for i, source in enumerate(sources) if len(source) > 1), key=lambda i: -len(sources[i]))
     while rows:
         size = max(1, cells // len(sources[rows[0]]))
         yield rows[:size]

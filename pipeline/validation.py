@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from sacrebleu.metrics.bleu import BLEU
 
+from .decoding import translate_all
 from .metrics import tokeniser_for
 from .model import Seq2Seq
 from .tokenizer import Tokenizer
@@ -23,12 +23,9 @@ class Validation:
     accelerator: Accelerator
 
     def bleu(self, model: Seq2Seq) -> float:
-        """Corpus BLEU, 0 to 100, the same in every process; each translates every W-th sentence."""
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        rows = range(rank, len(self.sources), processes)
-        translations = Translator(model, self.tokenizer).translate([self.sources[i] for i in rows], beam_size=1)
-        mine = [(row, translation.text) for row, translation in zip(rows, translations, strict=True)]
-        hypotheses = [text for _, text in sorted(gather_object(mine))]
+        """Corpus BLEU, 0 to 100, the same in every process and on any number of them."""
+        translations = translate_all(Translator(model, self.tokenizer), self.sources, self.accelerator, beam_size=1)
+        hypotheses = [translation.text for translation in translations]
         return float(
             BLEU(tokenize=tokeniser_for(self.target_language)).corpus_score(hypotheses, [self.references]).score
         )

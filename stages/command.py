@@ -71,10 +71,10 @@ def expected_processes() -> int:
 
 def _run(stage: Callable[[StageCall], None], stamp: Path, *rest: Path) -> None:
     *manifests, output = rest
-    is_first = os.environ.get("RANK", "0") == "0"  # of several processes one holds the lock for all
-    with hold(output.parent, TARGETS[output.name]) if is_first else nullcontext():
+    rank = os.environ.get("RANK")  # of several processes one holds the lock for all
+    with hold(output.parent, TARGETS[output.name]) if rank in (None, "0") else nullcontext():
         call = _read_call(stamp, manifests, output)
-        if is_first and _is_fresh(call):
+        if rank is None and _is_fresh(call):
             print(f"{output} was made by another make in the meantime")
         else:
             stage(call)

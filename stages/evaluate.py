@@ -1,7 +1,8 @@
-"""corpus + model -> hypotheses, scores beside the baselines' and pictures, for every test set."""
+"""corpus + model -> hypotheses, scores beside the baselines' and pictures, for every test set. One process of NPROC."""
 
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -9,13 +10,14 @@ from tqdm import tqdm
 from pipeline.artifacts import write_json
 from pipeline.baselines import TranslationMemory
 from pipeline.charts import draw_bleu_by_length
-from pipeline.evaluation import Evaluation, evaluate_split
+from pipeline.evaluation import Decoding, Evaluation, decode_split, evaluate_split
 from pipeline.heatmaps import draw_heat_map
 from pipeline.metrics import tokeniser_for
 from pipeline.params import EvaluateSettings
+from pipeline.processes import join_processes
 from pipeline.splits import read_split
 from pipeline.translator import Translator
-from stages.command import StageCall, run_stage
+from stages.command import StageCall, expected_processes, run_stage
 
 WRITTEN = ("beam", "greedy", "memory")  # copies of the source are in the source's file
 HEAT_MAP_TOKENS = range(5, 21)  # source pieces that make a picture neither dull nor crowded
@@ -23,20 +25,27 @@ HEAT_MAP_TOKENS = range(5, 21)  # source pieces that make a picture neither dull
 
 def evaluate(call: StageCall) -> None:
     settings = EvaluateSettings(**call.stamp["params"]["evaluate"])
+    accelerator = join_processes("fp32", expected_processes())
     corpus, language = call.inputs["corpus"], call.inputs["corpus"].facts["target_language"]
     test_sets = {n: pairs for n, pairs in corpus.facts["splits"].items() if n not in ("train", "validation")}
-    translator = Translator.load(call.inputs["model"].directory)
-    memory = TranslationMemory(*read_split(corpus.path("train.parquet")))
-    with (
-        call.publish() as draft,
-        tqdm(total=2 * sum(test_sets.values()), unit=" sentences", disable=None, desc="evaluate") as bar,
-    ):
+    translator = Translator.load(call.inputs["model"].directory, accelerator.device)
+
+    def decode(advance: Callable[[int], object]) -> list[Decoding]:
+        paths = [corpus.path(f"{name}.parquet") for name in test_sets]
+        return [decode_split(path, translator, settings, accelerator, advance) for path in paths]
+
+    if not accelerator.is_main_process:
+        decode(lambda count: None)
+        return
+    with call.publish() as draft:
+        with tqdm(total=2 * sum(test_sets.values()), unit=" sentences", disable=None, desc="evaluate") as bar:
+            decodings = decode(bar.update)
+        memory = TranslationMemory(*read_split(corpus.path("train.parquet")))
         evaluations = []
-        for name in test_sets:
-            path = corpus.path(f"{name}.parquet")
-            evaluations.append(evaluate_split(path, translator, memory, language, settings, bar.update))
+        for decoding in decodings:
+            evaluations.append(evaluate_split(decoding, memory, language))
             _write_texts(draft.directory, evaluations[-1])
-            tqdm.write(_line(evaluations[-1]), file=sys.stderr)
+            print(_line(evaluations[-1]), file=sys.stderr)
         scores = {"test_sets": {e.name: e.scores for e in evaluations}, "signatures": evaluations[0].signatures}
         write_json(draft.directory / "metrics.json", scores)
         _draw(draft.directory, evaluations, settings, tokeniser_for(language))

@@ -10,7 +10,6 @@ there again when one was lost and has come back.
 import argparse
 import logging
 import os
-
 import tempfile
 from pathlib import Path
 

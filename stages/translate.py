@@ -1,4 +1,7 @@
-"""Translate $TEXT, or standard input, with a published model: MODEL_DIRECTORY. One line in, one line out, no other."""
+"""Translate $TEXT, or standard input, with a published model: MODEL_DIRECTORY. One line in, one line out, no other.
+
+One process of NPROC: the main one reads and writes.
+"""
 
 import os
 import sys
@@ -8,19 +11,22 @@ from pathlib import Path
 
 from pipeline.artifacts import open_artifact
 from pipeline.errors import UserError
-from pipeline.translator import Translator
-from stages.command import TARGETS, fail_clearly
+from pipeline.translator import Translation, Translator
+from stages.command import TARGETS, expected_processes, fail_clearly
 
-LINES = 256  # read before the first is written, so that sentences of like length can share a batch
+# Read before the first is written, and decoded together: some 40 batches of a beam of 5, five each for 8 processes.
+# The same for every number of processes, because other blocks make other batches, whose scores round differently.
+LINES = 4096
 
 
 def translate() -> None:
     directory = Path(sys.argv[1])
     open_artifact(directory, TARGETS[directory.name])
-    translator = Translator.load(directory)
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    for lines in read_lines():
-        for translation in translator.translate(lines):
+    processes = expected_processes()
+    blocks = _alone(directory) if processes == 1 else _together(directory, processes)
+    for translations in blocks:
+        for translation in translations:
             print(translation.text)
         sys.stdout.flush()
 
@@ -37,6 +43,23 @@ def read_lines() -> Iterator[list[str]]:
             yield lines
     except UnicodeDecodeError as error:
         raise UserError(f"standard input is not UTF-8: {error}") from None
+
+
+def _alone(directory: Path) -> Iterator[list[Translation]]:
+    return map(Translator.load(directory).translate, read_lines())
+
+
+def _together(directory: Path, processes: int) -> Iterator[list[Translation]]:
+    """Block by block in the main process; the others translate along and have nothing to say."""
+    from pipeline.decoding import hand_out, translate_all  # these import accelerate, which one process does not need
+    from pipeline.processes import join_processes
+
+    accelerator = join_processes("fp32", processes)
+    translator = Translator.load(directory, accelerator.device)
+    for lines in hand_out(read_lines(), accelerator):
+        translations = translate_all(translator, lines, accelerator)
+        if accelerator.is_main_process:
+            yield translations
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ NEEDED = {
     "tokenizer": set(),
     "encode": {"datasets"},
     "train": {"accelerate", "datasets", "mlflow", "torch"},
-    "evaluate": {"matplotlib", "sklearn", "torch"},
+    "evaluate": {"accelerate", "matplotlib", "sklearn", "torch"},
     "register": {"mlflow"},
     "translate": {"torch"},
     "launch": {"accelerate", "torch"},

@@ -1,4 +1,4 @@
-"""How training's processes are set up: as many as were asked for, in a precision that the machine has."""
+"""How a stage's processes are set up: as many as were asked for, in a precision that the machine has."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def a_process_of_its_own() -> Iterator[None]:
 
 
 def test_another_number_of_processes_than_expected_is_refused() -> None:
-    with pytest.raises(UserError, match="1 processes were started, 2 expected; run: make train NPROC=2"):
+    with pytest.raises(UserError, match="1 processes were started, 2 expected; start them with make, NPROC=2"):
         join_processes("fp32", expected=2)
 
 

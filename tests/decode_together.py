@@ -1,0 +1,36 @@
+"""One of several processes that decode together, and what it made of each case.
+
+accelerate launch ... -m tests.decode_together MODEL_DIRECTORY CASES.json OUTPUT_DIRECTORY
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from pipeline.decoding import translate_all
+from pipeline.processes import join_processes
+from pipeline.translator import Translation, Translator
+from stages.command import expected_processes
+
+BEAM_SIZE, LENGTH_PENALTY = 3, 0.7
+
+
+def bits(translation: Translation) -> list[object]:
+    """All of a translation, its floats to the last bit, as JSON has it."""
+    attention = [] if translation.attention is None else [w.hex() for w in translation.attention.ravel().tolist()]
+    return [translation.text, translation.score.hex(), translation.tokens, translation.source_tokens, attention]
+
+
+def main(model: Path, cases: Path, output: Path) -> None:
+    accelerator = join_processes("fp32", expected_processes())
+    translator = Translator.load(model, accelerator.device)
+    found = {}
+    for name, sentences in json.loads(cases.read_bytes()).items():
+        told: list[int] = []
+        translations = translate_all(translator, sentences, accelerator, BEAM_SIZE, LENGTH_PENALTY, told.append)
+        found[name] = {"translations": [bits(translation) for translation in translations], "told": told}
+    (output / f"{accelerator.process_index}.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*(Path(argument) for argument in sys.argv[1:]))

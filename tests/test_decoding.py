@@ -1,0 +1,131 @@
+"""Decoding in several processes: real ones, started as Make starts them, give what one gives, to the bit."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline import translator as module
+from pipeline.artifacts import Artifact, open_artifact, write_json
+from pipeline.errors import UserError
+from pipeline.params import EvaluateSettings
+from pipeline.translator import BLANK, Translator, in_order
+from tests.decode_together import BEAM_SIZE, LENGTH_PENALTY, bits
+from tests.published import publish_corpus, publish_model
+
+ROOT = Path(__file__).parent.parent
+WORDS = ["open", "close", "save", "delete", "the", "a", "new", "old", "file", "window", "image", "`x`", "<b>", "|"]
+
+
+def sentences(count: int) -> list[str]:
+    """Of 1 to 40 words, every ninth blank."""
+    draw = random.Random(1)
+    return ["  "[: i % 3] if i % 9 == 4 else " ".join(draw.choices(WORDS, k=draw.randint(1, 40))) for i in range(count)]
+
+
+CASES = {"many": sentences(120), "fewer than processes": ["open the file"], "blank": ["", " "], "none": []}
+
+
+def start(processes: int, module: str, *arguments: object, stdin: bytes = b"") -> bytes:
+    """Run a module in so many processes, as Make does, on the processor; what it writes to standard output."""
+    launcher = ["-m", "accelerate.commands.launch", "--config_file", "accelerate.yaml", "--main_process_port", "0"]
+    launcher += ["--num_processes", str(processes)]
+    environment = {"OMP_NUM_THREADS": "1", "PIPELINE_NPROC": str(processes), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, *(launcher if processes > 1 else []), "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, input=stdin, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return publish_corpus(tmp_path_factory.mktemp("build") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def model(corpus: Artifact) -> Artifact:
+    return publish_model(corpus.directory.with_name("model"), corpus, "none", "")
+
+
+@pytest.fixture
+def translator(model: Artifact) -> Iterator[Translator]:
+    """On one thread of the processor, like each of several processes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield Translator.load(model.directory, torch.device("cpu"))
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_several_processes_each_get_what_one_gets(
+    translator: Translator, model: Artifact, tmp_path: Path, processes: int
+) -> None:
+    write_json(tmp_path / "cases.json", CASES)
+    start(processes, "tests.decode_together", model.directory, tmp_path / "cases.json", tmp_path)
+    alone = {name: translator.translate(case, BEAM_SIZE, LENGTH_PENALTY) for name, case in CASES.items()}
+    expected = {name: [bits(translation) for translation in translations] for name, translations in alone.items()}
+    for rank in range(processes):
+        found = json.loads((tmp_path / f"{rank}.json").read_bytes())
+        assert {name: case["translations"] for name, case in found.items()} == expected
+        for name, case in CASES.items():
+            assert sum(found[name]["told"]) == len(case)
+            assert min(found[name]["told"]) >= 0
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(["", " ", *WORDS]), max_size=20), st.integers(1, 5))
+def test_the_shares_are_parts_of_one_whole(translator: Translator, given: list[str], processes: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BATCH_CELLS", 20)  # batches of a few words
+        whole = translator.translate(given, 2, 1.0)
+        shares = [
+            list(chain.from_iterable(translator.translate_share(given, 2, 1.0, rank, processes)))
+            for rank in range(processes)
+        ]
+    assert sorted(i for share in shares for i, _ in share) == list(range(len(given)))
+    assert [bits(t) for t in in_order(chain(*shares), len(given))] == [bits(t) for t in whole]
+
+
+@pytest.mark.parametrize("rows", [[0, 2], [0, 1, 1, 2], [0, 1, 1], [0, 1, 2, 3], []], ids=str)
+def test_a_sentence_that_is_missing_or_comes_twice_is_noticed(rows: list[int]) -> None:
+    with pytest.raises(UserError, match=f"^3 sentences became {len(rows)} translations of {len(set(rows))} sentences"):
+        in_order([(row, BLANK) for row in rows], 3)
+
+
+@pytest.mark.slow
+def test_translate_in_several_processes_prints_what_one_prints(model: Artifact) -> None:
+    text = "\n".join(sentences(150)).encode()
+    alone = start(1, "stages.translate", model.directory, stdin=text)
+    assert alone.count(b"\n") == 150
+    assert start(2, "stages.translate", model.directory, stdin=text) == alone
+
+
+def test_one_process_translates_without_accelerate(model: Artifact) -> None:
+    """Its import alone takes as long as a sentence."""
+    code = "import sys; from stages.translate import translate; translate(); sys.exit('accelerate' in sys.modules)"
+    command = [sys.executable, "-c", code, str(model.directory)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"TEXT": "open the file"}, capture_output=True)
+    assert (done.returncode, done.stdout.count(b"\n")) == (0, 1), done.stderr.decode()
+
+
+@pytest.mark.slow
+def test_evaluate_in_several_processes_publishes_what_one_publishes(
+    corpus: Artifact, model: Artifact, tmp_path: Path
+) -> None:
+    stamp = {"params": {"evaluate": EvaluateSettings(beam_size=3).model_dump()}, "code": {}}
+    write_json(tmp_path / "stamp.json", stamp)
+    manifests = [artifact.directory / "manifest.json" for artifact in (corpus, model)]
+    for processes in (1, 2):
+        start(processes, "stages.evaluate", tmp_path / "stamp.json", *manifests, tmp_path / str(processes))
+    alone, together = (open_artifact(tmp_path / name, "evaluate") for name in "12")
+    assert together.files == alone.files
+    assert together.facts | {"timing": alone.facts["timing"]} == alone.facts
