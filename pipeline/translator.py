@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model, save_file
 
 from .errors import UserError
 from .model import Seq2Seq
@@ -109,7 +109,7 @@ def save_weights(
     """Write a model's weights and description, as `Translator.load` reads them; `more` goes into the description."""
     model = Seq2Seq(settings, *vocabularies)
     model.load_state_dict(weights)
-    save_model(model, str(directory / WEIGHTS))
+    save_file(_without_aliases(model.state_dict()), directory / WEIGHTS)
     source, target = vocabularies
     description = {"settings": settings.model_dump(), "source_vocabulary": source, "target_vocabulary": target, **more}
     (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -124,6 +124,14 @@ def in_order(translations: Iterable[Numbered], count: int) -> list[Translation]:
             "give every process the same files"
         )
     return [translation for _, translation in found]
+
+
+def _without_aliases(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each tensor once, under the first of its names. safetensors' own `save_model` notes the others in random order."""
+    first: dict[int, str] = {}
+    for name in sorted(weights):
+        first.setdefault(weights[name].data_ptr(), name)
+    return {name: weights[name] for name in first.values()}
 
 
 def _batches(sources: list[list[int]], cells: int) -> Iterator[list[int]]:

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_model
 
 from pipeline import translator as module
 from pipeline.model import Seq2Seq
@@ -90,3 +92,23 @@ def test_a_model_without_attention_shows_none(tmp_path: Path) -> None:
     (translation,) = build(tmp_path, attention="none").translate(SENTENCES[:1])
     assert translation.attention is None
     assert translation.tokens
+
+
+@pytest.mark.parametrize("tying", ["none", "target", "all"])
+def test_the_same_weights_are_the_same_bytes_in_every_process(
+    tmp_path: Path, tying: Literal["none", "target", "all"]
+) -> None:
+    """Tied weights have several names, whose order must not come from a hash."""
+    small = ModelSettings(embedding_size=8, hidden_size=8, tie_embeddings=tying)
+    torch.manual_seed(1)
+    weights = Seq2Seq(small, 20, 20).state_dict()
+    written = set()
+    for n in range(8):
+        (tmp_path / str(n)).mkdir()
+        save_weights(tmp_path / str(n), weights, small, (20, 20))
+        written.add((tmp_path / str(n) / "weights.safetensors").read_bytes())
+    assert len(written) == 1
+    loaded = Seq2Seq(small, 20, 20)
+    load_model(loaded, tmp_path / "0" / "weights.safetensors")
+    for name, tensor in loaded.state_dict().items():
+        torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0)
