@@ -127,7 +127,7 @@ def in_order(translations: Iterable[Numbered], count: int) -> list[Translation]:
 
 
 def _without_aliases(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each tensor once, under the first of its names. safetensors' own `save_model` notes the others in random order."""
+    """Each tensor once, under the first of its names; safetensors' `save_model` notes the others in random order."""
     first: dict[int, str] = {}
     for name in sorted(weights):
         first.setdefault(weights[name].data_ptr(), name)

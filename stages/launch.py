@@ -63,7 +63,7 @@ def _environment(call: argparse.Namespace, outcome: Path) -> dict[str, str]:
         # Several processes share the cores (rounded up, so never 0); torchrun alone would give each one thread.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(-(-cores // call.processes))),
         "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",  # and pass on; USR1 would kill the launcher
-        # torch 2.13 does not tell attempts apart in the store of its static rendezvous: after a restart, processes would
+        # torch 2.13 does not tell attempts apart in its static rendezvous: after a restart, processes would
         # look for those that died. So the c10d one, on one machine too, and a fresh store for every attempt.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     } | ({"PET_STANDALONE": "1"} if call.machines == 1 else {})
