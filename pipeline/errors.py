@@ -1,4 +1,4 @@
-"""Owns the one exception that a user is meant to read."""
+"""Owns the exceptions that a user is meant to read."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     Stages print it without a traceback and leave with status 2.
     """
+
+
+class Paused(Exception):
+    """A training that ended early because it was asked to, with all that going on needs on disk. Status 75."""

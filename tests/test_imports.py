@@ -16,6 +16,7 @@ NEEDED = {
     "evaluate": {"matplotlib", "sklearn", "torch"},
     "register": {"mlflow"},
     "translate": {"torch"},
+    "sync": {"mlflow"},
     "ui": {"mlflow"},
     "stamp": set(),
     "status": set(),
