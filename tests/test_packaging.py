@@ -11,7 +11,9 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import packaging
 from pipeline.artifacts import open_artifact
+from pipeline.journal import JOURNAL
 from pipeline.packaging import code_files
+from pipeline.record import RECORD
 from pipeline.registry import translate_afresh
 from pipeline.translator import Translator
 from tests.published import SENTENCES, publish_training
@@ -69,7 +71,8 @@ def test_two_versions_in_one_process_each_run_their_own_code(package: Path, tmp_
     assert second.predict(SENTENCES) == [text + "!" for text in first.predict(SENTENCES)]
 
 
-def test_the_package_carries_the_translator_and_nothing_of_training() -> None:
+def test_the_package_carries_the_translator_and_nothing_of_training(package: Path) -> None:
+    assert not {JOURNAL, RECORD} & {path.name for path in package.rglob("*")}
     names = {file.name for file in code_files()}
     assert {"__init__.py", "translator.py", "model.py", "search.py", "tokenizer.py", "params.py"} <= names
     assert not names & {"trainer.py", "tracking.py", "registry.py", "corpus.py", "params_file.py"}

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.artifacts import Artifact
 from pipeline.record import read_record
+from pipeline.replica import replicate
 from pipeline.tracking import open_run
 from tests.mlflow_server import Server
 from tests.stores import history, journalled, store, stored
@@ -99,6 +100,27 @@ def test_a_server_that_is_killed_and_hangs_on_the_way(training: Training, server
         train(1)
 
     training.go(trouble)
+    training.check()
+
+
+def test_a_server_that_hangs_at_the_end(
+    training: Training, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pipeline.tracking.PATIENCE_SECONDS", 2.0)
+    server.start()
+
+    def trouble(train: Callable[[float], None]) -> None:
+        train(2)
+        server.signal(signal.SIGSTOP)
+        train(1)
+
+    start = time.monotonic()
+    training.go(trouble)
+    assert time.monotonic() - start < 6
+    assert caplog.messages[-1].endswith("make sync sends the rest")
+    assert read_record(training.scratch).status == "FINISHED"
+    server.signal(signal.SIGCONT)
+    replicate(store(), training.build, training.scratch)
     training.check()
 
 
