@@ -44,9 +44,24 @@ def open_store(build: Path) -> MlflowClient:
     mlflow.set_tracking_uri(uri)  # parts of MLflow, its registry among them, ask for this one
     # Each kind of store has errors of its own when it is opened: MLflow's, SQLAlchemy's, Alembic's, ...
     with alone(build), impatient(), explain_failure(uri, Exception):
-        client = MlflowClient()  # makes a database's tables
+        _make_database(uri)
+        client = MlflowClient()
         client.search_experiments(max_results=1)  # asks a server
     return client
+
+
+def _make_database(uri: str) -> None:
+    """Make a SQLite database where there is none, whole or not at all.
+
+    Its tables take seconds, in several transactions: a process that is killed on the way would break it for good.
+    """
+    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    if uri.startswith("sqlite:///") and not path.exists():
+        scratch = path.with_name(f"{path.name}.new")
+        for leftover in (scratch, scratch.with_name(f"{scratch.name}-journal")):
+            leftover.unlink(missing_ok=True)
+        MlflowClient(f"sqlite:///{scratch}").search_experiments(max_results=1)
+        os.rename(scratch, path)
 
 
 @contextmanager

@@ -61,3 +61,19 @@ def test_two_processes_may_meet_a_fresh_store_at_once(tmp_path: Path) -> None:
     answers = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert answers == ["1\n", "1\n"]
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_it_makes_the_store_breaks_nothing(tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from pipeline.store import *; open_store(Path(sys.argv[1]))"
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    for seconds in (0.1, 0.3, 0.6):  # in which a broken one was made before
+        with subprocess.Popen(command, env=environment) as process:
+            while process.poll() is None and not list(tmp_path.glob("mlflow.db*")):
+                time.sleep(0.005)
+            time.sleep(seconds)
+            process.kill()
+        subprocess.run(command, env=environment, check=True)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.lock"]
+        (tmp_path / "mlflow.db").unlink()
