@@ -24,15 +24,22 @@ class Entry:
 
 
 def read_journal(path: Path, start: int = 0) -> Iterator[Entry]:
-    """Entries from byte position `start` on. A last line without its end, of a killed writer, is left out."""
+    """Entries from byte position `start` on, up to the first that is not whole.
+
+    A killed writer leaves half a line, a power cut zeros; what is after them was measured after the last checkpoint.
+    """
     end = start
     with open(path, "rb") as file:
         file.seek(start)
         for line in file:
+            end += len(line)
+            try:
+                entry = Entry(**json.loads(line), end=end)
+            except (ValueError, TypeError):
+                return
             if not line.endswith(b"\n"):
                 return
-            end += len(line)
-            yield Entry(**json.loads(line), end=end)
+            yield entry
 
 
 class Journal:
@@ -43,26 +50,28 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.Lock()
         self._last_step: dict[str, int] = {}
-        end = 0
-        if path.exists():
-            for entry in read_journal(path):
-                self._last_step.update(dict.fromkeys(entry.metrics, entry.step))
-                end = entry.end
-        self._file = open(path, "ab")  # noqa: SIM115 (close() closes it)
-        self._file.truncate(end)
+        self._end = 0
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (close() closes it)
+        for entry in read_journal(path):
+            self._last_step.update(dict.fromkeys(entry.metrics, entry.step))
+            self._end = entry.end
+        self._file.truncate(self._end)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Append the metrics that are new at this step, as one line that a killed process cannot lose."""
+        """Append the metrics that are new at this step, as one line that a killed process cannot lose.
+
+        OSError if the disk is full: the journal is then as it was before.
+        """
         with self._lock:
             new = {key: float(value) for key, value in metrics.items() if step > self._last_step.get(key, -1)}
             if not new:
                 return
-            self._last_step.update(dict.fromkeys(new, step))
             line = json.dumps({"time": time.time_ns() // 1_000_000, "step": step, "metrics": new})
-            self._file.write(line.encode() + b"\n")
-            self._file.flush()
+            self._append(line.encode() + b"\n")
+            self._last_step.update(dict.fromkeys(new, step))
 
     def next_step(self, metric: str) -> int:
         """The first step at which `metric` has no value yet."""
@@ -70,3 +79,14 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+
+    def _append(self, line: bytes) -> None:
+        """Write a line whole or not at all."""
+        left = memoryview(line)
+        try:
+            while left:  # a disk takes what there is room for, and fails at the next byte
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self._file.truncate(self._end)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        self._end += len(line)

@@ -17,6 +17,7 @@ from mlflow.models import Model
 from .artifacts import Artifact, sha256_of
 from .imports import imported_files, parse
 from .journal import JOURNAL
+from .record import RECORD
 
 HERE = Path(__file__).resolve().parent
 MODEL_CODE = "model_code.py"
@@ -32,7 +33,7 @@ def package(directory: Path, model: Artifact, example: tuple[list[str], dict[str
 
     `example` is an input: sentences and the params that a request may set, with their defaults.
     """
-    _copy([model.path(name) for name in model.files if name != JOURNAL], directory / "model")
+    _copy([model.path(name) for name in model.files if name not in (JOURNAL, RECORD)], directory / "model")
     _copy(code_files(), directory / "code")
     shutil.copyfile(HERE / MODEL_CODE, directory / MODEL_CODE)
     # MLflow records paths as they are given to it: from inside the directory they are names.

@@ -29,8 +29,9 @@ from .errors import UserError
 from .journal import JOURNAL, read_journal
 from .packaging import HERE, MODEL_CODE, code_files, digests, package
 from .params import RegisterSettings
-from .store import without_password
-from .tracking import send_journal
+from .record import RECORD
+from .replica import replicate
+from .store import explain_failure
 
 FRESH_LOAD = "fresh_load.py"
 IDENTITY, FILES = ("registration", "sha256")  # tags: what was registered, and the digest of every file of the package
@@ -64,24 +65,14 @@ class Registration:
 
     @cached_property
     def run(self) -> StoredRun:
-        """The run of the training."""
-        run_id = self.model.facts["run_id"]
-        try:
-            return self.client.get_run(run_id)
-        except MlflowException as error:
-            raise UserError(
-                f"MLflow has no run {run_id}, in which {self.model.directory} was trained "
-                f"({without_password(str(error))}); "
-                f"set MLFLOW_TRACKING_URI as it was then, or remove {self.model.directory} and train again"
-            ) from error
+        """The run of the training, brought up to date: MLflow may have missed a part of it, or all."""
+        directory = self.model.path(RECORD).parent
+        with explain_failure(self.client.tracking_uri):
+            return self.client.get_run(replicate(self.client, directory.parents[1], directory))
 
     def complete_run(self) -> None:
-        """Bring the run up to date: the rest of its metrics, the end that a dead server missed, and the evaluation."""
+        """Put the evaluation into the run, and the manifests of all that led to it."""
         run_id = self.run.info.run_id
-        for _ in send_journal(self.client, run_id, self.model.path(JOURNAL)):
-            pass
-        if self.run.info.status != "FINISHED":
-            self.client.set_terminated(run_id, "FINISHED", end_time=self._end())
         self.client.log_artifacts(run_id, str(self.evaluation.directory), "evaluation")
         for artifact in (self.corpus, self.model, self.evaluation):
             text = (artifact.directory / MANIFEST).read_text(encoding="utf-8")

@@ -7,13 +7,14 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage
+from mlflow.exceptions import MlflowException
 
 from .errors import UserError
 
@@ -36,28 +37,53 @@ def open_store(build: Path) -> MlflowClient:
     """A client of the store, which is made first where it is missing. UserError within seconds if it cannot be used."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else the first run asks a server of MLflow's makers
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # with its password, at each run's end
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns at every retry
     uri = tracking_uri(build)
     mlflow.set_tracking_uri(uri)  # parts of MLflow, its registry among them, ask for this one
-    with _alone(uri, build), impatient():
-        try:
-            client = MlflowClient()  # makes a database's tables
-            client.search_experiments(max_results=1)  # asks a server
-        except Exception as error:  # each kind of store has errors of its own: MLflow's, SQLAlchemy's, Alembic's, ...
-            reason = str(error).strip().partition("\n")[0]
-            raise UserError(
-                without_password(f"MLflow's store {uri} cannot be used: {reason}; ")
-                + "start its server, or correct or unset MLFLOW_TRACKING_URI"
-            ) from error
-        return client
+    # Each kind of store has errors of its own when it is opened: MLflow's, SQLAlchemy's, Alembic's, ...
+    with alone(build), impatient(), explain_failure(uri, Exception):
+        _make_database(uri)
+        client = MlflowClient()
+        client.search_experiments(max_results=1)  # asks a server
+    return client
+
+
+def _make_database(uri: str) -> None:
+    """Make a SQLite database where there is none, whole or not at all.
+
+    Its tables take seconds, in several transactions: a process that is killed on the way would break it for good.
+    """
+    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    if uri.startswith("sqlite:///") and not path.exists():
+        scratch = path.with_name(f"{path.name}.new")
+        for leftover in (scratch, scratch.with_name(f"{scratch.name}-journal")):
+            leftover.unlink(missing_ok=True)
+        MlflowClient(f"sqlite:///{scratch}").search_experiments(max_results=1)
+        os.rename(scratch, path)
+
+
+@contextmanager
+def explain_failure(uri: str, errors: type[Exception] = MlflowException) -> Iterator[None]:
+    """UserError in place of what MLflow raises in this block when it cannot reach its store or is refused by it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except errors as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            without_password(f"MLflow's store {uri} cannot be used: {reason}; ")
+            + "start its server, or correct or unset MLFLOW_TRACKING_URI"
+        ) from error
 
 
 def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
     """The id of MLflow's experiment `name`, which is made where it is missing."""
     # A server decides where artifacts go; a bare database would put them into the working directory.
     location = None if is_server(client.tracking_uri) else str(build.resolve() / "mlartifacts" / name)
-    with _alone(client.tracking_uri, build):
+    with alone(build):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             return str(client.create_experiment(name, artifact_location=location))
@@ -71,7 +97,11 @@ def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """One quick retry and short waits in this block, unless the user set them: MLflow's defaults wait for 246 s."""
+    """One quick retry and short waits in this block, unless the user set them: MLflow's defaults wait for 246 s.
+
+    MLflow reads them from the environment, which threads share: the block must last as long as the threads in it, and
+    what they open inside it changes nothing.
+    """
     wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
     ours = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(ours)
@@ -82,9 +112,10 @@ def impatient() -> Iterator[None]:
             del os.environ[name]
 
 
-def _alone(uri: str, build: Path) -> AbstractContextManager[object]:
-    """A lock around the first contact: two processes that meet a fresh database at once break it for good."""
-    if is_server(uri):
-        return nullcontext()
+def alone(build: Path) -> AbstractContextManager[object]:
+    """A lock around what is made where it is missing: two processes that both miss it would make it twice.
+
+    And two that meet a fresh database at once break it for good.
+    """
     build.mkdir(parents=True, exist_ok=True)
     return FileLock(build / "mlflow.lock")

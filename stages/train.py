@@ -19,6 +19,7 @@ from pipeline.journal import JOURNAL
 from pipeline.model import Seq2Seq
 from pipeline.params import ModelSettings, TrainSettings
 from pipeline.processes import join_processes
+from pipeline.record import RECORD, TRAINING
 from pipeline.splits import read_split
 from pipeline.tokenizer import Tokenizer, model_files
 from pipeline.tracking import Run, open_run
@@ -37,7 +38,7 @@ def train(call: StageCall) -> None:
     corpus, encoded = call.inputs["corpus"], call.inputs["encoded"]
     tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)
     vocabularies = (tokenizer.source.vocab_size(), tokenizer.target.vocab_size())
-    scratch = call.output.with_name("model.training")  # what survives an interruption: checkpoints, journal, run
+    scratch = call.output.with_name(TRAINING)  # what survives an interruption: checkpoints, journal, run
     target_language = corpus.facts["target_language"]
     validation = Validation(*read_split(corpus.path("validation.parquet")), target_language, tokenizer, accelerator)
     torch.manual_seed(settings.seed)
@@ -61,9 +62,9 @@ def train(call: StageCall) -> None:
     with call.publish() as draft:
         languages = {"source_language": corpus.facts["source_language"], "target_language": target_language}
         save_weights(draft.directory, trainer.best_weights, model_settings, vocabularies, **languages)
-        for path in [*model_files(call.inputs["tokenizer"].directory), scratch / JOURNAL]:
+        for path in [*model_files(call.inputs["tokenizer"].directory), scratch / JOURNAL, scratch / RECORD]:
             shutil.copy(path, draft.directory)
-        draft.facts.update(trainer.summary() | plan | {"run_id": run.run_id})
+        draft.facts.update(trainer.summary() | plan | {"attempt": run.attempt})
     shutil.rmtree(scratch)
 
 

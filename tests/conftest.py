@@ -1,10 +1,19 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share. Slow libraries are imported by the fixtures that need them."""
 
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.project import Finished, Project, finish, new_project
+
+if TYPE_CHECKING:
+    from pipeline.artifacts import Artifact
+    from tests.mlflow_server import Server
 
 
 @pytest.fixture
@@ -16,3 +25,44 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return finish(new_project(tmp_path_factory.mktemp("finished")))
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with its tables and nothing in it; making one takes seconds, copying it does not."""
+    from pipeline.store import open_store
+
+    directory = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{directory}/mlflow.db")
+        open_store(directory)
+    return directory / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    from tests.published import publish_corpus
+
+    return publish_corpus(tmp_path_factory.mktemp("default") / "corpus")
+
+
+@pytest.fixture
+def build(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A build directory with a store of its own, in which the experiment `default` has a directory."""
+    (tmp_path / "build/default").mkdir(parents=True)
+    shutil.copyfile(empty_store, tmp_path / "build/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/build/mlflow.db")
+    return tmp_path / "build"
+
+
+@pytest.fixture
+def server(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that has not been started yet; MLFLOW_TRACKING_URI names it."""
+    from tests.mlflow_server import Server
+
+    (tmp_path / "server").mkdir()
+    shutil.copyfile(empty_store, tmp_path / "server/mlflow.db")
+    server = Server(tmp_path / "server")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    yield server
+    server.kill()

@@ -11,12 +11,12 @@ from pathlib import Path
 
 
 class Server:
-    """`mlflow server` on loopback over a SQLite store, to be killed and started again on the same port."""
+    """`mlflow server` on loopback over a SQLite store, to be started, killed and started again on the same port."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.port = directory, unused_port()
         self.uri = f"http://127.0.0.1:{self.port}"
-        self.start()
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
@@ -37,11 +37,15 @@ class Server:
         raise AssertionError((self.directory / "server.log").read_text())
 
     def signal(self, number: signal.Signals) -> None:
+        assert self.process
         os.killpg(self.process.pid, number)
 
     def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        self.process.wait()
+        """Kill it if it runs."""
+        if self.process:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
 
 
 def unused_port() -> int:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pyarrow.parquet as pq
 import torch
 
 from pipeline.artifacts import Artifact, open_artifact, publish
+from pipeline.journal import JOURNAL
 from pipeline.model import Seq2Seq
 from pipeline.params import ModelSettings, TokenizerSettings, TrainSettings
+from pipeline.record import RECORD, TRAINING, read_record
 from pipeline.tokenizer import JOINT, train_model
+from pipeline.tracking import open_run
 from pipeline.translator import Translator, save_weights
 
 VOCABULARY = 290
@@ -42,8 +46,19 @@ def publish_corpus(directory: Path) -> Artifact:
     return open_artifact(directory, "download")
 
 
-def publish_model(directory: Path, corpus: Artifact, run_id: str, journal: str, seed: int = 1) -> Artifact:
-    torch.manual_seed(seed)
+def publish_training(build: Path) -> None:
+    """All that register needs in `build`/default, and the run in the store that the environment names."""
+    home = build / "default"
+    corpus = publish_corpus(home / "corpus")
+    with open_run(build, "default", home / TRAINING, training="first", settings={"seed": 1}, corpus=corpus) as run:
+        for step in range(30):
+            run.log({"train/loss": 1.0 / (step + 1)}, step)
+    publish_evaluation(home / "evaluation", corpus, publish_model(home / "model", corpus, home / TRAINING))
+
+
+def publish_model(directory: Path, corpus: Artifact, training: Path) -> Artifact:
+    """A model with random weights and the record that lies in `training`."""
+    torch.manual_seed(1)
     weights = {
         name: torch.randn_like(weight)  # wilder than initial weights, so that translations differ
         for name, weight in Seq2Seq(SETTINGS, VOCABULARY, VOCABULARY).state_dict().items()
@@ -57,9 +72,10 @@ def publish_model(directory: Path, corpus: Artifact, run_id: str, journal: str, 
     with publish(directory, {"corpus": corpus}, stamp) as draft:
         save_weights(draft.directory, weights, SETTINGS, (VOCABULARY, VOCABULARY))
         (draft.directory / JOINT).write_bytes(train_model(lines, settings))
-        (draft.directory / "metrics.jsonl").write_text(journal, encoding="utf-8")
+        for name in (RECORD, JOURNAL):
+            shutil.copy(training / name, draft.directory)
         draft.facts |= {
-            "run_id": run_id,
+            "attempt": read_record(training).attempt,
             "parameters": sum(weight.numel() for weight in weights.values()),
             "validation_loss": 3.25,
             "best_epoch": 2,

@@ -18,6 +18,7 @@ NEEDED = {
     "translate": {"torch"},
     "launch": {"accelerate", "torch"},
     "worker": set(),
+    "sync": {"mlflow"},
     "ui": {"mlflow"},
     "stamp": set(),
     "status": set(),

@@ -2,12 +2,14 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline import params as params_module
 from pipeline.errors import UserError
-from pipeline.params import Params
+from pipeline.params import Params, RegisterSettings
 from pipeline.params_file import read_params
 
 BASE = "download:\n  source: wheels\n  source_language: en\n  target_language: de\n"
@@ -167,3 +169,9 @@ def test_params_compute_nothing() -> None:
         "validator" in ast.unparse(node.decorator_list[0]) for node in functions if isinstance(node, ast.FunctionDef)
     )
     assert not any(isinstance(node, ast.Lambda) for node in functions)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a:b", "it's", 3])
+def test_a_name_that_the_registry_cannot_take_is_refused(name: Any) -> None:
+    with pytest.raises(ValidationError):
+        RegisterSettings(model_name=name)

@@ -2,11 +2,11 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,17 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from pydantic import ValidationError
 
 from pipeline.artifacts import Artifact, open_artifact
-from pipeline.card import LONGEST, code_span, write_card
 from pipeline.errors import UserError
-from pipeline.journal import JOURNAL
-from pipeline.packaging import code_files, digests
+from pipeline.packaging import digests
 from pipeline.params import RegisterSettings
-from pipeline.registry import FILES, Registration, translate_afresh
-from pipeline.store import experiment_id, open_store
-from pipeline.tracking import open_run
-from pipeline.translator import Translator
+from pipeline.registry import FILES, Registration
+from pipeline.store import impatient, open_store
 from stages.command import StageCall
 from stages.register import register
-from tests.mlflow_server import Server
-from tests.published import SENTENCES, publish_corpus, publish_evaluation, publish_model
+from tests.mlflow_server import Server, unused_port
+from tests.published import SENTENCES, publish_training
 
 PROJECT = Path(__file__).parent.parent
 STAMP: dict[str, Any] = {"stage": "register", "params": {"register": {}}, "code": {}}
@@ -38,25 +32,14 @@ REQUEST: dict[str, Any] = {"sentences": SENTENCES, "params": {"beam_size": 2, "l
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A build directory as training and evaluation leave it, its name in need of quotes; tests work on copies."""
     build = tmp_path_factory.mktemp("my build")
+    shutil.copyfile(empty_store, build / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{build}/mlflow.db")
-        open_store(build)
-        shutil.copyfile(build / "mlflow.db", build / "empty.db")  # made once: its tables take seconds
-        train(build)
+        publish_training(build)
     return build
-
-
-def train(build: Path) -> None:
-    experiment = build / "default"
-    corpus = publish_corpus(experiment / "corpus")
-    with open_run(build, "default", experiment, training="first", settings={"seed": 1}, corpus=corpus) as run:
-        for step in range(30):
-            run.log({"train/loss": 1.0 / (step + 1)}, step)
-    model = publish_model(experiment / "model", corpus, run.run_id, (experiment / JOURNAL).read_text())
-    publish_evaluation(experiment / "evaluation", corpus, model)
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +71,12 @@ def package(registered: Artifact, trained: Path) -> Path:
 
 
 @pytest.fixture
-def registration(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registration:
-    """Ready to be registered in a store of its own, which has the run and nothing else."""
-    build = tmp_path / "build"
+def registration(trained: Path, build: Path) -> Registration:
+    """Ready to be registered in a store of its own, which has never heard of the training."""
+    shutil.rmtree(build / "default")
     shutil.copytree(trained / "default", build / "default", ignore=shutil.ignore_patterns("registered"))
-    shutil.copyfile(trained / "empty.db", build / "mlflow.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{build}/mlflow.db")
-    client = open_store(build)
-    run_id = client.create_run(experiment_id(client, "default", build)).info.run_id
     inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
-    inputs["model"].facts["run_id"] = run_id
-    return Registration(client, RegisterSettings(), **inputs)
+    return Registration(open_store(build), RegisterSettings(), **inputs)
 
 
 def test_facts_name_the_version_and_hold_no_path(registered: Artifact, trained: Path) -> None:
@@ -144,40 +122,6 @@ def test_no_file_is_a_pickle_or_tells_where_it_was_made(registered: Artifact, tr
     assert not [p for p in files if p.suffix in {".pkl", ".pickle", ".pt", ".pth", ".bin", ".pyc"}]
     for place in (PROJECT, trained, Path.home(), sys.prefix, tempfile.gettempdir()):
         assert not [path for path in files if str(place).encode() in path.read_bytes()]
-
-
-def test_requirements_are_what_translation_imports_in_exact_versions(package: Path) -> None:
-    lines = (package / "requirements.txt").read_text().split()
-    assert all(re.fullmatch(r"[\w-]+==[\d.]+", line) for line in lines)
-    assert {line.partition("==")[0] for line in lines} == {
-        "mlflow", "numpy", "pydantic", "safetensors", "sentencepiece", "torch",
-    }  # fmt: skip
-
-
-def test_it_translates_as_the_local_translator_does(package: Path, trained: Path, tmp_path: Path) -> None:
-    moved = shutil.copytree(package, tmp_path / "elsewhere")
-    local = [t.text for t in Translator.load(trained / "default" / "model").translate(SENTENCES, 2, 1.0)]
-    assert translate_afresh(moved, REQUEST) == local
-
-
-def test_a_request_sets_the_beam_and_sends_only_text(package: Path, trained: Path) -> None:
-    model = mlflow.pyfunc.load_model(str(package))
-    translator = Translator.load(trained / "default" / "model")
-    assert model.predict(SENTENCES, params={"beam_size": 7}) == [t.text for t in translator.translate(SENTENCES, 7)]
-    assert model.predict(SENTENCES) == [t.text for t in translator.translate(SENTENCES, 2)]
-    assert model.predict([]) == []
-    with pytest.raises(MlflowException):
-        model.predict([1, 2])
-    assert not list(package.rglob("__pycache__/[!m]*"))  # MLflow itself caches model_code.py
-
-
-def test_two_versions_in_one_process_each_run_their_own_code(package: Path, tmp_path: Path) -> None:
-    other = shutil.copytree(package, tmp_path / "other")
-    with open(other / "artifacts" / "code" / "tokenizer.py", "a") as code:
-        code.write("decode = Tokenizer.decode_target\n")
-        code.write("Tokenizer.decode_target = lambda *given: [text + '!' for text in decode(*given)]\n")
-    first, second = (mlflow.pyfunc.load_model(str(path)) for path in (package, other))
-    assert second.predict(SENTENCES) == [text + "!" for text in first.predict(SENTENCES)]
 
 
 @pytest.mark.parametrize("step", ["complete_run", "log_model", "try_out", "version"])
@@ -232,10 +176,17 @@ def test_a_damaged_or_different_model_does_not_become_a_version(registration: Re
     assert not registration.client.search_model_versions("name = 'translator-en-de'")
 
 
-def test_a_run_of_another_store_is_named(registration: Registration) -> None:
-    registration.model.facts["run_id"] = "0" * 32
-    with pytest.raises(UserError, match=r"MLflow has no run 0{32}.*MLFLOW_TRACKING_URI"):
-        registration.complete_run()
+def test_a_run_that_was_deleted_is_named_with_what_to_do(registration: Registration) -> None:
+    run_id = registration.run.info.run_id
+    registration.client.delete_run(run_id)
+    with pytest.raises(UserError, match=f"mlflow runs restore --run-id {run_id}"):
+        replace(registration).complete_run()
+
+
+def test_a_server_that_is_away_is_named(registration: Registration) -> None:
+    away = replace(registration, client=MlflowClient(f"http://me:secret@127.0.0.1:{unused_port()}"))
+    with impatient(), pytest.raises(UserError, match=r"http://127\.0\.0\.1.* cannot be used"):
+        away.complete_run()
 
 
 def test_another_evaluation_of_the_same_model_is_another_version(registration: Registration) -> None:
@@ -256,64 +207,16 @@ def test_another_evaluation_of_the_same_model_is_another_version(registration: R
 
 
 @pytest.mark.slow
-def test_a_server_takes_all_of_it_and_keeps_no_path(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copyfile(trained / "empty.db", tmp_path / "mlflow.db")
-    server = Server(tmp_path)
-    try:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-        build = tmp_path / "build"
-        train(build)
-        inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
-        register(StageCall(STAMP, inputs, build / "default" / "registered", "default"))
-        facts = open_artifact(build / "default" / "registered", "register").facts
-        assert facts["store"] == "http"
-        version = MlflowClient().get_model_version(facts["model_name"], str(facts["version"]))
-        assert str(version.description).startswith("Translates `en` to `de`")
-        files = [path for path in (tmp_path / "mlartifacts").rglob("*") if path.is_file()]
-        assert len(files) > 15
-        assert not [path for path in files if str(tmp_path).encode() in path.read_bytes()]
-    finally:
-        server.kill()
-
-
-def test_the_package_carries_the_translator_and_nothing_of_training() -> None:
-    names = {file.name for file in code_files()}
-    assert {"__init__.py", "translator.py", "model.py", "search.py", "tokenizer.py", "params.py"} <= names
-    assert not names & {"trainer.py", "tracking.py", "registry.py", "corpus.py", "params_file.py"}
-
-
-def test_foreign_text_cannot_leave_its_code_span() -> None:
-    assert code_span("a | <b>`x`</b>\n# *y*") == "``a | <b>`x`</b> # *y*``"
-    assert code_span("`x`") == "`` `x` ``"
-    assert code_span("```") == "```` ``` ````"
-    assert code_span("a\x00\u2028b") == "`a b`"
-    assert code_span("x" * 200, longest=10) == "`" + "x" * 9 + "…`"
-    assert code_span("") == "`  `"
-
-
-def test_a_card_stays_short_and_loses_the_least_important_first(trained: Path) -> None:
-    corpus, model, evaluation = (open_artifact(trained / "default" / n, n) for n in ("corpus", "model", "evaluation"))
-    card = write_card(corpus, model, evaluation, "abc-dirty")
-    for part in (
-        "12.3 [11.0, 13.5]",
-        "nrefs:1|case:mixed",
-        "catalogue-5",
-        "and 6 smaller",
-        "abc-dirty",
-        "OPEN THE FILE",
-    ):
-        assert part in card
-    test_sets = evaluation.facts["test_sets"]
-    test_sets |= {f"test_{n}": test_sets["test"] for n in range(9)}
-    long = write_card(corpus, model, evaluation, None)
-    assert len(long) <= LONGEST
-    assert "test_8" in long
-    assert "OPEN THE FILE" not in long
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "a:b", "it's", 3])
-def test_a_name_that_the_registry_cannot_take_is_refused(name: Any) -> None:
-    with pytest.raises(ValidationError):
-        RegisterSettings(model_name=name)
+def test_a_server_takes_all_of_it_and_keeps_no_path(server: Server, tmp_path: Path) -> None:
+    server.start()
+    build = tmp_path / "build"
+    publish_training(build)
+    inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
+    register(StageCall(STAMP, inputs, build / "default" / "registered", "default"))
+    facts = open_artifact(build / "default" / "registered", "register").facts
+    assert facts["store"] == "http"
+    version = MlflowClient().get_model_version(facts["model_name"], str(facts["version"]))
+    assert str(version.description).startswith("Translates `en` to `de`")
+    files = [path for path in (server.directory / "mlartifacts").rglob("*") if path.is_file()]
+    assert len(files) > 15
+    assert not [path for path in files if str(tmp_path).encode() in path.read_bytes()]

@@ -1,0 +1,59 @@
+"""Tell MLflow what it missed of every training under build/: settings, metrics, ends. May be done at any time."""
+
+import shutil
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from pipeline.errors import UserError
+from pipeline.journal import JOURNAL, read_journal
+from pipeline.lock import holder
+from pipeline.record import MODEL, RECORD, TRAINING, UNSENT, killed, read_record, unsent
+from pipeline.replica import replicate
+from pipeline.store import explain_failure, impatient, open_store
+from stages.command import fail_clearly
+
+BUILD = Path("build")
+
+
+def sync() -> None:
+    homes = {home: places for home in sorted(BUILD.glob("*")) if (places := records(home))}
+    if not homes:
+        print(f"no training has left a record in {BUILD}")
+        return
+    client = open_store(BUILD)
+    failures = []
+    with impatient(), explain_failure(client.tracking_uri):
+        for home, places in homes.items():
+            worker = holder(home)
+            for place in places:
+                if worker and place.name != MODEL:
+                    print(f"{place}: left to {worker}")
+                    continue
+                try:
+                    print(f"{place}: {send(client, place)}")
+                except UserError as error:
+                    failures.append(f"{place}: {error}")
+    if failures:
+        raise UserError("\n".join(failures))
+
+
+def records(home: Path) -> list[Path]:
+    """Where an experiment has records."""
+    return [*unsent(home), *(home / name for name in (TRAINING, MODEL) if (home / name / RECORD).exists())]
+
+
+def send(client: MlflowClient, place: Path) -> str:
+    """Send the record of a training at which no process works; returns what MLflow now has."""
+    record = killed(place)
+    if record != read_record(place):
+        record.write(place)
+    run_id = replicate(client, BUILD, place)
+    metrics = sum(len(entry.metrics) for entry in read_journal(place / JOURNAL))
+    if place.parent.name == UNSENT:
+        shutil.rmtree(place)
+    return f"run {run_id}, {metrics:,} metrics, {record.status}"
+
+
+if __name__ == "__main__":
+    fail_clearly(sync)

@@ -1,0 +1,79 @@
+"""How MLflow's store is opened, and what is said when it cannot be."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.store import experiment_id, open_store, without_password
+from tests.mlflow_server import unused_port
+
+
+def test_an_unreachable_server_fails_at_once_and_shows_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{unused_port()}")
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"cannot be used.*MLFLOW_TRACKING_URI") as caught:
+        open_store(tmp_path)
+    assert time.monotonic() - start < 10
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////dev/null/mlflow.db", "ftp://somewhere", "./mlruns"])
+def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match="cannot be used"):
+        open_store(tmp_path)
+
+
+def test_a_deleted_experiment_is_named_with_what_to_do(build: Path) -> None:
+    client = open_store(build)
+    client.delete_experiment(experiment_id(client, "default", build))
+    with pytest.raises(UserError, match="mlflow experiments restore --experiment-id 1"):
+        experiment_id(client, "default", build)
+
+
+def test_artifacts_of_a_bare_database_stay_in_the_build_directory(build: Path) -> None:
+    client = open_store(build)
+    location = client.get_experiment(experiment_id(client, "default", build)).artifact_location
+    assert location == str(build / "mlartifacts" / "default")
+
+
+def test_passwords_are_not_shown() -> None:
+    assert without_password("postgresql://me:secret@host:5432/db") == "postgresql://host:5432/db"
+    assert without_password("sqlite:////tmp/a@b/mlflow.db") == "sqlite:////tmp/a@b/mlflow.db"
+
+
+def test_two_processes_may_meet_a_fresh_store_at_once(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from pipeline.store import *; b = Path(sys.argv[1]); "
+        "print(experiment_id(open_store(b), 'default', b))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    command = [sys.executable, "-c", script, str(tmp_path / "new build")]
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert answers == ["1\n", "1\n"]
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_it_makes_the_store_breaks_nothing(tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from pipeline.store import *; open_store(Path(sys.argv[1]))"
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    for seconds in (0.1, 0.3, 0.6):  # in which a broken one was made before
+        with subprocess.Popen(command, env=environment) as process:
+            while process.poll() is None and not list(tmp_path.glob("mlflow.db*")):
+                time.sleep(0.005)
+            time.sleep(seconds)
+            process.kill()
+        subprocess.run(command, env=environment, check=True)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.lock"]
+        (tmp_path / "mlflow.db").unlink()
