@@ -46,7 +46,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONUTF8 := 1
 
 # One process needs no launcher. Several machines run training together; the other stages are one machine's.
-ONE_NODE = $(PY) -m $(if $(filter-out 1,$(NPROC)),stages.launch --processes $(NPROC) --restarts $(RESTARTS)) 
+ONE_NODE = $(PY) -m$(if $(filter-out 1,$(NPROC)), stages.launch --processes $(NPROC) --restarts $(RESTARTS))
 LAUNCH   = $(if $(filter-out 1,$(NODES)),$(PY) -m stages.launch --processes $(NPROC) --restarts $(RESTARTS) \
            --machines $(NODES) --machine $(NODE_RANK) --master "$(MASTER)",$(ONE_NODE))
 
@@ -57,7 +57,7 @@ export TEXT
 endif
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow clean translate summary sync ui smoke
+UNSTAMPED := help check test test-slow test-faults clean translate summary sync ui smoke
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
 .PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
@@ -129,8 +129,10 @@ check: | $(VENV) ## lint, format and types
 test: | $(VENV) ## the fast tests
 	$(PY) -m pytest -q -m "not slow"
 test-slow: | $(VENV) ## the slow ones
-	$(PY) -m pytest -q -m slow
+	$(PY) -m pytest -q -m slow --ignore tests/test_faults.py
+test-faults: | $(VENV) ## interrupt the pipeline 200 times; under an hour
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -s -m slow tests/test_faults.py
 clean: ## remove this experiment's outputs
 	rm -rf "$(B)"
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' Makefile

@@ -17,13 +17,14 @@ PATIENCE = 10.0  # seconds: a process that was killed a moment ago may still be 
 
 
 @contextmanager
-def hold(experiment: Path, purpose: str) -> Iterator[None]:
+def hold(experiment: Path, purpose: str) -> Iterator[bool]:
     """Hold the lock of `build/<experiment>` in this block; UserError, naming its holder, if another process does.
 
-    The kernel frees the lock of a process that dies, however it dies.
+    Yields whether another process had to be waited for. The kernel frees the lock of one that dies, however it dies.
     """
     experiment.mkdir(parents=True, exist_ok=True)
     lock = FileLock(experiment / "lock")
+    is_taken = holder(experiment) is not None
     try:
         lock.acquire(timeout=PATIENCE)
     except Timeout:
@@ -36,7 +37,7 @@ def hold(experiment: Path, purpose: str) -> Iterator[None]:
             experiment / "lock.json",
             {"purpose": purpose, "process": os.getpid(), "machine": socket.gethostname(), "since": since},
         )
-        yield
+        yield is_taken
     finally:
         lock.release()
 

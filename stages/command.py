@@ -72,9 +72,9 @@ def expected_processes() -> int:
 def _run(stage: Callable[[StageCall], None], stamp: Path, *rest: Path) -> None:
     *manifests, output = rest
     rank = os.environ.get("RANK")  # of several processes one holds the lock for all
-    with hold(output.parent, TARGETS[output.name]) if rank in (None, "0") else nullcontext():
+    with hold(output.parent, TARGETS[output.name]) if rank in (None, "0") else nullcontext() as has_waited:
         call = _read_call(stamp, manifests, output)
-        if rank is None and _is_fresh(call):
+        if rank is None and has_waited and _is_fresh(call):
             print(f"{output} was made by another make in the meantime")
         else:
             stage(call)

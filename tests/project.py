@@ -100,7 +100,7 @@ class Project:
 
 def stages_in(output: str) -> list[str]:
     """The stages whose command lines Make has shown."""
-    return [stage for stage in re.findall(r"-m stages\.(\w+)", output) if stage in SECTIONS]
+    return [stage for stage in re.findall(r" stages\.(\w+)", output) if stage in SECTIONS]
 
 
 def new_project(directory: Path) -> Project:

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from pipeline import translator as module
 from pipeline.artifacts import Artifact, open_artifact, write_json
 from pipeline.errors import UserError
+from pipeline.journal import JOURNAL
 from pipeline.params import EvaluateSettings
+from pipeline.record import TRAINING, begin
 from pipeline.translator import BLANK, Translator, in_order
 from tests.decode_together import BEAM_SIZE, LENGTH_PENALTY, bits
 from tests.published import publish_corpus, publish_model
@@ -53,7 +55,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 @pytest.fixture(scope="module")
 def model(corpus: Artifact) -> Artifact:
-    return publish_model(corpus.directory.with_name("model"), corpus, "none", "")
+    home = corpus.directory.parent
+    begin(home / TRAINING, home, "first", {}, corpus)
+    (home / TRAINING / JOURNAL).touch()
+    return publish_model(home / "model", corpus, home / TRAINING)
 
 
 @pytest.fixture

@@ -1,0 +1,39 @@
+"""No interruption, wherever and however it comes, changes what comes out: files, metrics, runs, models, versions.
+
+`make test-faults` runs it: at least 200 interruptions, each followed by a `make`. The short form, one undisturbed
+training beside one that was killed on the way, is in tests/test_make.py.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import outcome, run_interrupted, small_project
+
+CHAINS = 33  # of 7 interruptions each, of which some come too late
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one_process", "two_processes"])
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any]]:
+    """The number of processes, and what comes out undisturbed."""
+    project = small_project(tmp_path_factory.mktemp("undisturbed"))
+    run = project.make(f"NPROC={request.param}")
+    assert run.returncode == 0, run.stdout + run.stderr
+    return request.param, outcome(project)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(CHAINS))
+def test_interrupted_anywhere_it_ends_as_undisturbed(
+    undisturbed: tuple[int, dict[str, Any]], seed: int, tmp_path: Path
+) -> None:
+    processes, expected = undisturbed
+    if (seed % 3 == 2) != (processes == 2):
+        pytest.skip("each seed is of one number of processes: a third of them of two")
+    project = small_project(tmp_path)
+    hits = run_interrupted(project, seed, processes)
+    print(f"\nseed {seed}, {processes} processes, {len(hits)} interruptions: {'; '.join(hits)}")
+    actual = outcome(project)
+    for part, content in expected.items():
+        assert actual[part] == content, f"{part} after {hits}"
