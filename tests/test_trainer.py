@@ -1,6 +1,7 @@
 """Training: the same losses ten steps on, on any split into micro-batches, and after any interruption."""
 
 import json
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from pipeline.batching import Batch
 from pipeline.checkpoint import Checkpoints
 from pipeline.encoding import EncodedSplit, Side
-from pipeline.errors import UserError
-from pipeline.interruption import Interruption
+from pipeline.errors import Paused, UserError
+from pipeline.interruption import SIGNALS, Interruption
 from pipeline.model import Seq2Seq
+from pipeline.out_of_memory import explain_out_of_memory
 from pipeline.params import ModelSettings, TrainSettings
 from pipeline.tokenizer import EOS
 from pipeline.trainer import Trainer, schedule
@@ -41,6 +44,17 @@ def toy_split(pairs: int, seed: int) -> EncodedSplit:
 
 class Interrupted(Exception):
     pass
+
+
+class StopAt(Interruption):
+    """Asks a trainer to stop after a step."""
+
+    def __init__(self, trainer: Trainer, step: int) -> None:
+        self.trainer, self.step = trainer, step
+
+    @property
+    def reason(self) -> str | None:
+        return "a test" if self.trainer.position.step + 1 >= self.step else None
 
 
 @dataclass
@@ -133,24 +147,77 @@ def test_an_interrupted_training_ends_bit_identical(tmp_path: Path, stop_at: int
     assert resumed.metrics[-1] == undisturbed.metrics[-1]
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, {}, {"a": 1}, tmp_path / "journal")
-    for step in (1, 2, 3):
-        checkpoints.save(step, {"step": step})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000002", "000000003"]
-    state = tmp_path / "000000003" / "state.pt"
-    data = bytearray(state.read_bytes())
-    data[len(data) // 2] ^= 1
-    state.write_bytes(data)
-    assert checkpoints.latest() == {"step": 2}
-    state.unlink()
-    assert checkpoints.latest() == {"step": 2}
+@pytest.mark.parametrize("stop_at", [1, 10, 13])
+def test_asked_to_stop_it_saves_and_goes_on_bit_identical(tmp_path: Path, stop_at: int) -> None:
+    undisturbed = Run(tmp_path / "undisturbed")
+    expected = undisturbed.fit()
+    paused = Run(tmp_path / "paused")
+    trainer = paused.trainer()
+    trainer.interruption = StopAt(trainer, stop_at)
+    with pytest.raises(Paused, match=rf"stopped by a test after step {stop_at} of"):
+        trainer.fit(paused.log)
+    resumed = Run(tmp_path / "paused")
+    assert resumed.trainer().position.step == stop_at
+    assert_same_weights(expected.best_weights, resumed.fit().best_weights, 0)
+    assert resumed.metrics[-1] == undisturbed.metrics[-1]
 
 
-def test_a_checkpoint_of_other_settings_is_not_used(tmp_path: Path) -> None:
-    Checkpoints(tmp_path, {}, {"learning_rate": 1}, tmp_path / "journal").save(1, {"step": 1})
-    assert Checkpoints(tmp_path, {}, {"learning_rate": 2}, tmp_path / "journal").latest() is None
-    assert Checkpoints(tmp_path, {}, {"learning_rate": 1}, tmp_path / "journal").latest() == {"step": 1}
+def test_the_clock_asks_to_stop() -> None:
+    assert Interruption(None).reason is None
+    assert Interruption(60.0).reason is None
+    assert Interruption(1e-9).reason == "train.max_minutes (1e-09)"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_asks_to_stop_and_a_second_ctrl_c_stops(number: signal.Signals) -> None:
+    before = {n: signal.getsignal(n) for n in SIGNALS}
+    try:
+        interruption = Interruption(None)
+        signal.raise_signal(number)
+        assert interruption.reason == number.name
+        if number == signal.SIGINT:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+        else:
+            signal.raise_signal(number)
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+
+def test_steps_that_are_not_finite_are_left_out_up_to_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = Run(tmp_path, {"max_skipped_steps": 2, "epochs": 1}).trainer()
+    usual, seen = trainer._loss, []
+
+    def poisoned(batch: Batch, place: int) -> torch.Tensor:
+        step = trainer.position.step
+        if place == 0:
+            seen.append({name: tensor.clone() for name, tensor in trainer.model.state_dict().items()})
+        return usual(batch, place) * (float("inf") if step in (3, 5, 7) and place == 1 else 1.0)
+
+    monkeypatch.setattr(trainer, "_loss", poisoned)
+    rows = sorted(trainer.plan(0)[3].micro_batches[1])
+    with pytest.raises(UserError, match=r"loss of step 8 .*or let train.max_skipped_steps \(now 2\)"):
+        trainer.fit(lambda metrics, step: None)
+    assert f"of the pairs {', '.join(map(str, rows))} of encoded/train.arrow" in caplog.messages[0]
+    assert_same_weights(seen[3], seen[4], 0)  # step 4 changed nothing
+    assert_same_weights(seen[5], seen[6], 0)
+    assert any((seen[4][name] != seen[5][name]).any() for name in seen[4])
+    assert all(tensor.isfinite().all() for tensor in trainer.model.state_dict().values())
+
+
+def test_a_batch_that_does_not_fit_is_described(tmp_path: Path) -> None:
+    """A real shortage: 4 TB, which no machine of these tests has."""
+    batch = Batch(torch.zeros(3, 7), torch.zeros(3), torch.zeros(3, 11))
+    with (
+        pytest.raises(UserError, match=r"micro-batch of 3 pairs, 7 source and 11 target .*lower train.micro_batch_tok"),
+        explain_out_of_memory(batch, 1000),
+    ):
+        torch.empty(10**12, dtype=torch.float32).fill_(1)
+    with pytest.raises(RuntimeError, match="else"), explain_out_of_memory(batch, 1000):
+        raise RuntimeError("something else")
 
 
 def test_training_learns_and_keeps_the_best_weights(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""One stage at a time works on an experiment, and a second one says who it waits for."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.lock import hold, holder
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from pipeline.lock import hold
+with hold(Path(sys.argv[1]), "train"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> subprocess.Popen[str]:
+    """Another process that holds the lock of tmp_path."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDING, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_the_second_is_told_who_holds_it(
+    tmp_path: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.lock.PATIENCE", 0.2)
+    with pytest.raises(UserError, match=rf"is in use by train, process {other.pid} on .*, since"), hold(tmp_path, "x"):
+        raise AssertionError("two hold the lock")
+    assert str(other.pid) in (holder(tmp_path) or "")
+    other.kill()
+    other.wait()
+
+
+def test_a_killed_holder_is_waited_for_and_gone(tmp_path: Path, other: subprocess.Popen[str]) -> None:
+    os.kill(other.pid, signal.SIGKILL)
+    with hold(tmp_path, "encode") as has_waited:
+        assert has_waited in (True, False)
+        assert str(os.getpid()) in (tmp_path / "lock.json").read_text(encoding="utf-8")
+    other.wait()
+    assert holder(tmp_path) is None
+
+
+def test_it_is_free_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), hold(tmp_path, "train"):
+        raise KeyError
+    with hold(tmp_path, "train") as has_waited:
+        assert not has_waited
