@@ -57,7 +57,7 @@ export TEXT
 endif
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-faults clean translate summary sync ui smoke
+UNSTAMPED := help check test test-slow test-faults bench-tracking clean translate summary sync ui smoke
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
 .PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
@@ -132,7 +132,9 @@ test-slow: | $(VENV) ## the slow ones
 	$(PY) -m pytest -q -m slow --ignore tests/test_faults.py
 test-faults: | $(VENV) ## interrupt the pipeline 200 times; under an hour
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -s -m slow tests/test_faults.py
+bench-tracking: | $(VENV) ## the price of a tracking server in trouble; five minutes
+	$(PY) -m benchmarks.tracking
 clean: ## remove this experiment's outputs
 	rm -rf "$(B)"
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile

@@ -1,0 +1,123 @@
+"""What every stage does before its own work: open its inputs, notice what does not fit, and date its output."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifacts import open_artifact, publish
+from pipeline.errors import UserError
+from stages.command import _check_they_fit, _read_call
+from tests.project import DIRECTORIES, Finished, Project
+
+
+@pytest.mark.parametrize(
+    ("stage", "file", "harm"),
+    [
+        ("encode", "corpus/train.parquet", "flip"),
+        ("train", "encoded/train.arrow", "cut"),
+        ("train", "tokenizer/joint.model", "flip"),
+        ("evaluate", "model/weights.safetensors", "flip"),
+        ("register", "evaluation/metrics.json", "remove"),
+        ("translate", "model/weights.safetensors", "cut"),
+    ],
+)
+def test_a_damaged_file_is_noticed_with_what_rebuilds_it(
+    finished: Finished, tmp_path: Path, stage: str, file: str, harm: str
+) -> None:
+    project = finished.copy_to(tmp_path)
+    path = project.build / file
+    data = path.read_bytes()
+    middle = len(data) // 2
+    if harm == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(data[:middle] + (bytes([data[middle] ^ 1]) + data[middle + 1 :] if harm == "flip" else b""))
+    if stage != "translate":
+        shutil.rmtree(project.build / DIRECTORIES[stage])
+    run = project.make(stage, "TEXT=x")
+    assert run.returncode == 2
+    directory = f"build/smoke/{file.partition('/')[0]}"
+    assert re.search(rf"error: build/smoke/{file} .*; remove {directory} and run: make \w+ EXP=smoke", run.stderr)
+    assert "Traceback" not in run.stderr
+
+
+def test_an_artifact_from_elsewhere_is_noticed(tmp_path: Path) -> None:
+    """Whole in itself, but made from another corpus."""
+    home, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    for directory, text in ((home, "a"), (elsewhere, "b")):
+        with publish(directory / "corpus", {}, {}) as draft:
+            (draft.directory / "text").write_text(text, encoding="utf-8")
+        with publish(directory / "encoded", {"corpus": open_artifact(directory / "corpus", "download")}, {}):
+            pass
+    shutil.rmtree(home / "encoded")
+    shutil.copytree(elsewhere / "encoded", home / "encoded")
+    inputs = {name: open_artifact(home / name, "x") for name in ("corpus", "encoded")}
+    with pytest.raises(UserError, match=r"here/encoded was made from another corpus .*run: make encode EXP=here"):
+        _check_they_fit(inputs)
+    _check_they_fit({name: open_artifact(elsewhere / name, "x") for name in ("corpus", "encoded")})
+
+
+def test_when_the_clock_has_gone_back_an_output_is_not_older_than_its_inputs(tmp_path: Path) -> None:
+    stamp = tmp_path / "stamps/encode.json"
+    stamp.parent.mkdir()
+    stamp.write_text("{}", encoding="utf-8")
+    with publish(tmp_path / "corpus", {}, {}):
+        pass
+    manifest = tmp_path / "corpus/manifest.json"
+    later = time.time_ns() + 3600 * 10**9
+    os.utime(manifest, ns=(later, later))
+    call = _read_call(stamp, [manifest], tmp_path / "encoded")
+    with call.publish():
+        pass
+    assert (tmp_path / "encoded/manifest.json").stat().st_mtime_ns >= manifest.stat().st_mtime_ns
+
+
+def test_two_makes_at_once_make_everything_once(project: Project) -> None:
+    command = ["make", "tokenizer"]
+    makes = [
+        subprocess.Popen(command, cwd=project.root, env=project.environment(), stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [make.communicate(timeout=120)[0] for make in makes]
+    assert [make.returncode for make in makes] == [0, 0]
+    open_artifact(project.build / "corpus", "download")
+    open_artifact(project.build / "tokenizer", "tokenizer")
+    assert len(re.findall(r"^qaa -> qab:", "".join(said), re.MULTILINE)) == 1, said
+
+
+def test_text_is_utf8_in_a_locale_that_is_not(finished: Finished) -> None:
+    texts = ["Tha felp — ü 한국어 walpes tha lond.", "Tha tisk bindes."]
+    utf8 = finished.make("translate", stdin="\n".join(texts) + "\n")
+    latin = finished.make(
+        "translate", stdin="\n".join(texts) + "\n", LC_ALL="en_US.ISO-8859-1", PYTHONCOERCECLOCALE="0"
+    )
+    assert utf8.returncode == latin.returncode == 0
+    assert latin.stdout == utf8.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a user of no rights to change to")
+def test_a_directory_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; os.setuid(65534); from pathlib import Path; from stages.command import fail_clearly; "
+        "from pipeline.lock import hold; "
+        "fail_clearly(lambda: hold(Path(sys.argv[1]) / 'build/default', 'train').__enter__())"
+    )
+    tmp_path.chmod(0o555)
+    run = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: [Errno 13] Permission denied: ")
+
+
+def test_how_training_is_run_makes_nothing_stale(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    project.edit("experiments/smoke.yaml", "train:\n", "train:\n  max_minutes: 5.0\n  checkpoint_seconds: 9\n")
+    assert project.planned() == []
+    conduct = json.loads((project.build / "stamps/conduct.json").read_bytes())
+    assert conduct == {"checkpoint_seconds": 9, "max_minutes": 5.0}

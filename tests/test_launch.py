@@ -1,0 +1,181 @@
+"""Training in several processes, on several machines: the same model, whatever becomes of a process."""
+
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.faults import small_project
+from tests.mlflow_server import unused_port
+from tests.project import Finished, Project
+
+FIFTY_STEPS = {  # of 1,000 target tokens, in four micro-batches; fp32, so that rounding is fp32's
+    "batch_tokens: 1000": "batch_tokens: 1000\n  precision: fp32",
+    "micro_batch_tokens: 500": "micro_batch_tokens: 250",
+}
+
+
+def replaced(project: Project, changes: dict[str, str]) -> Project:
+    for old, new in changes.items():
+        project.edit("experiments/smoke.yaml", old, new)
+    return project
+
+
+def weights(project: Project, name: str = "model") -> dict[str, torch.Tensor]:
+    return load_file(project.build / name / "weights.safetensors")
+
+
+def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
+    """`make train` in the background; its output goes to a file named by the arguments."""
+    with open(project.root / f"{'.'.join(arguments).replace('/', '_')}.log", "wb") as log:
+        return subprocess.Popen(
+            ["make", "train", *arguments], cwd=project.root, env=project.environment(), stdout=log, stderr=log
+        )
+
+
+def wait_for_checkpoint(project: Project) -> None:
+    deadline = time.monotonic() + 120
+    while not any(project.build.glob("model.training/checkpoints/*/manifest.json")):
+        assert time.monotonic() < deadline, "no checkpoint was saved"
+        time.sleep(0.05)
+
+
+def kill_one(make: subprocess.Popen[bytes], module: str) -> None:
+    """Kill the last of the processes that `make` started and that run a module."""
+    found = [p for p in psutil.Process(make.pid).children(recursive=True) if module in p.cmdline()]
+    found[-1].kill()
+
+
+def test_an_error_of_all_processes_is_told_once_and_ends_them(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    shutil.rmtree(project.build / "model")
+    run = project.make("train", "NPROC=3")
+    assert run.returncode == 2
+    told = [line for line in run.stderr.splitlines() if not line.startswith("make")]
+    assert told == [
+        "error: 3 processes cannot share the 2 micro-batches of a step; "
+        "set train.micro_batch_tokens to at most 333 (train.batch_tokens / NPROC)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "NODES=2", "MASTER=here"], r"error: MASTER: got 'here', expected host:port"),
+        (["NODES=2", "NODE_RANK=1", "MASTER=127.0.0.1:1"], r"NODE_RANK=1 joins machine 0 in training, nothing else"),
+        (["train", "NPROC=two"], r"argument --processes: invalid int value: 'two'"),
+    ],
+)
+def test_a_wrong_number_of_processes_or_machines_is_told(
+    finished: Finished, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    project = finished.copy_to(tmp_path)
+    shutil.rmtree(project.build / "model")
+    run = project.make(*arguments)
+    assert run.returncode == 2
+    assert re.search(told, run.stderr)
+    assert "Traceback" not in run.stderr
+    assert not (project.build / "model").exists()
+
+
+@pytest.mark.slow
+def test_processes_times_accumulation_changes_rounding_alone(finished: Finished, tmp_path: Path) -> None:
+    """One process with 4 micro-batches a step, 2 with 2, 4 with 1: the sum of four gradients in another order.
+
+    A difference in the last of 24 bits grows with each step through Adam's division by small numbers; after 50 steps it
+    is allowed to be 1e-4 of the largest weight.
+    """
+    project = replaced(finished.copy_to(tmp_path), FIFTY_STEPS | {"epochs: 3": "epochs: 1"})
+    scores = {}
+    for processes in (1, 2, 4):
+        shutil.rmtree(project.build / "model")
+        run = project.make("evaluate", f"NPROC={processes}")
+        assert run.returncode == 0, run.stderr
+        shutil.copytree(project.build / "model", project.build / f"of{processes}")
+        scores[processes] = (project.build / "evaluation/metrics.json").read_bytes()
+    one = weights(project, "of1")
+    largest = max(float(tensor.abs().max()) for tensor in one.values())
+    for processes in (2, 4):
+        other = weights(project, f"of{processes}")
+        differences = [float((one[name] - other[name]).abs().max()) for name in one]
+        print(f"{processes} processes: largest difference {max(differences):.1e} of {largest:.2f}")
+        assert max(differences) < 1e-4 * largest
+    assert scores[1] == scores[2] == scores[4]
+
+
+@pytest.mark.slow
+def test_it_goes_on_with_another_number_of_processes(finished: Finished, tmp_path: Path) -> None:
+    project = replaced(finished.copy_to(tmp_path), {"batch_tokens: 1000": "batch_tokens: 1000\n  precision: fp32"})
+    shutil.rmtree(project.build / "model")
+    assert project.make("train").returncode == 0
+    shutil.move(project.build / "model", project.build / "undisturbed")
+    project.edit("experiments/smoke.yaml", "train:\n", "train:\n  max_minutes: 0.04\n")
+    told = []
+    for processes in (2, 1):
+        run = project.make("train", f"NPROC={processes}")
+        assert run.returncode == 2, "it ended before it was stopped"
+        assert re.search(r"^train: stopped by train.max_minutes .* a checkpoint is saved", run.stderr, re.MULTILINE)
+        told.append(run.stderr)
+    project.edit("experiments/smoke.yaml", "  max_minutes: 0.04\n", "")
+    last = project.make("train", "NPROC=2")
+    assert last.returncode == 0, last.stderr
+    assert re.search(r"going on after step \d+ \(epoch \d\), which 2 processes had reached", told[1])
+    assert re.search(r"going on after step \d+ \(epoch \d\), which 1 process had reached", last.stderr)
+    one, other = weights(project, "undisturbed"), weights(project)
+    largest = max(float(tensor.abs().max()) for tensor in one.values())
+    assert max(float((one[name] - other[name]).abs().max()) for name in one) < 2e-4 * largest
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A small project, trained by two processes, undisturbed."""
+    project = small_project(tmp_path_factory.mktemp("two"))
+    run = project.make("train", "NPROC=2")
+    assert run.returncode == 0, run.stderr
+    return project
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_replaced_and_the_model_is_the_same(two_processes: Project, tmp_path: Path) -> None:
+    project = two_processes.copy_to(tmp_path)
+    shutil.move(project.build / "model", project.build / "undisturbed")
+    make = start(project, "NPROC=2")
+    wait_for_checkpoint(project)
+    kill_one(make, "stages.worker")
+    assert make.wait(timeout=120) == 0
+    log = (project.root / "NPROC=2.log").read_text(encoding="utf-8")
+    assert re.search(r"^train: a process died; all were started again \(1\)$", log, re.MULTILINE)
+    assert "Traceback" not in log
+    assert (project.build / "model/weights.safetensors").read_bytes() == (
+        project.build / "undisturbed/weights.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [None, 0, 1])
+def test_two_machines_give_what_two_processes_of_one_give(
+    two_processes: Project, tmp_path: Path, lost: int | None
+) -> None:
+    """Two launches that meet over loopback; one of them is killed and started again, as a scheduler would."""
+    project = two_processes.copy_to(tmp_path)
+    shutil.move(project.build / "model", project.build / "undisturbed")
+    common = ["NPROC=1", "NODES=2", f"MASTER=127.0.0.1:{unused_port()}"]
+    makes = [start(project, *common, f"NODE_RANK={machine}") for machine in (0, 1)]
+    if lost is not None:
+        wait_for_checkpoint(project)
+        kill_one(makes[lost], "stages.launch")
+        makes[lost].wait(timeout=60)
+        if lost == 0:  # where they meet: the other one ends, too, and both are started again
+            makes[1].wait(timeout=120)
+            makes[1] = start(project, *common, "NODE_RANK=1")
+        makes[lost] = start(project, *common, f"NODE_RANK={lost}")
+    assert [make.wait(timeout=180) for make in makes] == [0, 0]
+    assert (project.build / "model/weights.safetensors").read_bytes() == (
+        project.build / "undisturbed/weights.safetensors"
+    ).read_bytes()
