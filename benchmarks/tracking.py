@@ -1,7 +1,7 @@
 """What a tracking server in trouble costs a training: speed beside that with a healthy one, and what of it arrives.
 
-make bench-tracking: one real training of four minutes on the toy language, beside a real `mlflow server` that is stopped
-for a minute (SIGSTOP) and killed twice (SIGKILL). The speed is compared within that one training, window by window.
+make bench-tracking: one real training of four minutes on the toy language, beside a real `mlflow server` that is
+stopped for a minute (SIGSTOP) and killed twice (SIGKILL). Speeds are compared within that training, window by window.
 """
 
 import signal
