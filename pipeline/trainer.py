@@ -274,10 +274,11 @@ class Trainer:
             self.checkpoints.save(self.position.step, state)
 
     def _pause(self) -> None:
-        self.accelerator.wait_for_everyone()  # a process that leaves before the main one has saved would bring it down
+        # The exchange is also what the others wait in: one that left before the main one has saved would bring it down.
+        reason = next(reason for reason in gather_object([self.interruption.reason]) if reason)
         raise Paused(
-            f"train: stopped by {self.interruption.reason or 'another process'} after step {self.position.step:,} of "
-            f"{self.total_steps:,}; a checkpoint is saved, and the next make train goes on from there"
+            f"train: stopped by {reason} after step {self.position.step:,} of {self.total_steps:,}; "
+            "a checkpoint is saved, and the next make train goes on from there"
         )
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> None:

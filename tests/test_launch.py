@@ -89,7 +89,7 @@ def test_processes_times_accumulation_changes_rounding_alone(finished: Finished,
     """One process with 4 micro-batches a step, 2 with 2, 4 with 1: the sum of four gradients in another order.
 
     A difference in the last of 24 bits grows with each step through Adam's division by small numbers; after 50 steps it
-    is allowed to be 1e-4 of the largest weight.
+    is allowed to be 1e-5 of the largest weight (seen: 4e-7).
     """
     project = replaced(finished.copy_to(tmp_path), FIFTY_STEPS | {"epochs: 3": "epochs: 1"})
     scores = {}
@@ -105,7 +105,7 @@ def test_processes_times_accumulation_changes_rounding_alone(finished: Finished,
         other = weights(project, f"of{processes}")
         differences = [float((one[name] - other[name]).abs().max()) for name in one]
         print(f"{processes} processes: largest difference {max(differences):.1e} of {largest:.2f}")
-        assert max(differences) < 1e-4 * largest
+        assert max(differences) < 1e-5 * largest
     assert scores[1] == scores[2] == scores[4]
 
 
