@@ -107,6 +107,7 @@ $(S)/%.json: | $(S)/checked.mk
 
 $(VENV): requirements.lock
 	@$(PYTHON) -c "import sys; (3, 11) <= sys.version_info < (3, 15) or sys.exit('error: $(PYTHON) is Python %d.%d, this needs 3.11 to 3.14; name one: make PYTHON=/path/to/it' % sys.version_info[:2])"
+	@test ! -L .venv || { echo "error: .venv is a link; installing would empty what it leads to: remove it" >&2; exit 2; }
 	@echo "installing requirements.lock into .venv" >&2
 	@$(PYTHON) -m venv --clear .venv && $(PY) -m pip install -q -r requirements.lock >&2 && touch $@
 

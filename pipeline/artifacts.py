@@ -91,6 +91,8 @@ def _finish(draft: Draft, inputs: dict[str, Artifact], stamp: dict[str, Any], st
     names = sorted(str(p.relative_to(scratch)) for p in scratch.rglob("*") if p.is_file())
     for name in names:
         _sync(scratch / name)
+    for folder in [scratch, *(p for p in scratch.rglob("*") if p.is_dir())]:
+        _sync(folder)  # the names, too
     manifest = {
         "facts": draft.facts,
         "stamp": stamp,

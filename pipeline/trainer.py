@@ -1,4 +1,4 @@
-"""Owns the training loop: updates, schedule, validation, early stopping, and where training stands.
+"""Owns the training loop: updates, validation, early stopping, checkpoints.
 
 Knows nothing of MLflow, files or terminals: it reports through a `Log`, and saves through Checkpoints.
 """
@@ -26,36 +26,14 @@ from .interruption import Interruption
 from .model import Seq2Seq
 from .out_of_memory import explain_out_of_memory
 from .params import TrainSettings
+from .position import Position
+from .schedule import moving_average, schedule
 
 Log = Callable[[dict[str, float], int], None]  # metrics, step
-Weights = tuple[Tensor, ...] | list[Tensor]
 Score = Callable[[Seq2Seq], float]  # BLEU of the validation split, by free decoding
 REPORT_EVERY = 10  # steps between two reports of the training loss
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Position:
-    """Where training stands; with the weights and the optimiser's state, all that going on needs.
-
-    Random states are not part of it: each micro-batch seeds its own (see `Trainer._seed`).
-    """
-
-    epoch: int = 0
-    index: int = 0  # of the next step in the epoch's plan
-    step: int = 0  # updates made
-    best_epoch: int = 0  # counted from 1
-    best_loss: float = math.inf
-    best_bleu: float = -1.0
-    tokens: int = 0  # target tokens learned from
-    skipped: int = 0  # steps left out, since their loss or gradient was not finite
-    seconds: float = 0.0  # of training, over all interruptions
-    processes: int = 0  # that the checkpoint was made with; any other number may go on from it
-
-    def is_best(self, bleu: float, loss: float) -> bool:
-        """Better translations first; the loss decides between equals, as in the first epochs, when all are 0."""
-        return (bleu, -loss) > (self.best_bleu, -self.best_loss)
 
 
 @dataclass
@@ -72,7 +50,7 @@ class Trainer:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.averaged = AveragedModel(self.model, multi_avg_fn=_moving_average(self.settings.ema_decay))
+        self.averaged = AveragedModel(self.model, multi_avg_fn=moving_average(self.settings.ema_decay))
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )
@@ -295,23 +273,6 @@ class Trainer:
             optimizer.load_state_dict(state["optimizer"])
             self.position = Position(**state["position"])
             self.best_weights = state["best_weights"]
-
-
-def schedule(step: int, warmup: int, total: int) -> float:
-    """Factor of the learning rate: linear warm-up, then half a cosine to 0 (arXiv 1608.03983, section 3)."""
-    if step <= warmup:
-        return step / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-def _moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], None]:
-    """Exponential moving average of the weights; the decay grows with the steps, so that the start is forgotten."""
-
-    @torch.no_grad()
-    def update(averaged: Weights, current: Weights, steps: Tensor | int) -> None:
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
-
-    return update
 
 
 def _seed(*numbers: int) -> int:

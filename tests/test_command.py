@@ -21,9 +21,9 @@ from tests.project import DIRECTORIES, Finished, Project
     ("stage", "file", "harm"),
     [
         ("encode", "corpus/train.parquet", "flip"),
-        ("train", "encoded/train.arrow", "cut"),
-        ("train", "tokenizer/joint.model", "flip"),
-        ("evaluate", "model/weights.safetensors", "flip"),
+        pytest.param("train", "encoded/train.arrow", "cut", marks=pytest.mark.slow),
+        pytest.param("train", "tokenizer/joint.model", "flip", marks=pytest.mark.slow),
+        pytest.param("evaluate", "model/weights.safetensors", "flip", marks=pytest.mark.slow),
         ("register", "evaluation/metrics.json", "remove"),
         ("translate", "model/weights.safetensors", "cut"),
     ],

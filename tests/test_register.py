@@ -124,7 +124,10 @@ def test_no_file_is_a_pickle_or_tells_where_it_was_made(registered: Artifact, tr
         assert not [path for path in files if str(place).encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize("step", ["complete_run", "log_model", "try_out", "version"])
+@pytest.mark.parametrize(
+    "step",
+    ["complete_run", "version", *(pytest.param(step, marks=pytest.mark.slow) for step in ("log_model", "try_out"))],
+)
 def test_killed_after_any_step_and_run_again_it_leaves_one_model_and_one_version(
     registration: Registration, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -19,8 +19,9 @@ from pipeline.interruption import SIGNALS, Interruption
 from pipeline.model import Seq2Seq
 from pipeline.out_of_memory import explain_out_of_memory
 from pipeline.params import ModelSettings, TrainSettings
+from pipeline.schedule import schedule
 from pipeline.tokenizer import EOS
-from pipeline.trainer import Trainer, schedule
+from pipeline.trainer import Trainer
 
 V = 24
 SETTINGS: dict[str, Any] = {
