@@ -64,6 +64,22 @@ def test_an_error_of_all_processes_is_told_once_and_ends_them(finished: Finished
     ]
 
 
+@pytest.mark.slow
+def test_an_error_of_one_process_ends_all_within_seconds_and_is_told_once(finished: Finished, tmp_path: Path) -> None:
+    """The main process cannot save its checkpoint, while the other one waits for it."""
+    project = finished.copy_to(tmp_path)
+    shutil.rmtree(project.build / "model")
+    (project.build / "model.training").mkdir()
+    (project.build / "model.training/checkpoints").write_text("in the way", encoding="utf-8")
+    begun = time.monotonic()
+    run = project.make("train", "NPROC=2")
+    assert time.monotonic() - begun < 60
+    assert run.returncode == 2
+    assert run.stderr.count("error: ") == 1
+    assert re.search(r"^error: .*model.training/checkpoints", run.stderr, re.MULTILINE)
+    assert "Traceback" not in run.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
