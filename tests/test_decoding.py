@@ -39,10 +39,9 @@ CASES = {"many": sentences(120), "fewer than processes": ["open the file"], "bla
 
 def start(processes: int, module: str, *arguments: object, stdin: bytes = b"") -> bytes:
     """Run a module in so many processes, as Make does, on the processor; what it writes to standard output."""
-    launcher = ["-m", "accelerate.commands.launch", "--config_file", "accelerate.yaml", "--main_process_port", "0"]
-    launcher += ["--num_processes", str(processes)]
-    environment = {"OMP_NUM_THREADS": "1", "PIPELINE_NPROC": str(processes), "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", module, *map(str, arguments)]
+    launcher = ["stages.launch", "--processes", str(processes)] if processes > 1 else []
+    environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", *launcher, module, *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, input=stdin, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
@@ -130,7 +129,9 @@ def test_evaluate_in_several_processes_publishes_what_one_publishes(
     write_json(tmp_path / "stamp.json", stamp)
     manifests = [artifact.directory / "manifest.json" for artifact in (corpus, model)]
     for processes in (1, 2):
-        start(processes, "stages.evaluate", tmp_path / "stamp.json", *manifests, tmp_path / str(processes))
-    alone, together = (open_artifact(tmp_path / name, "evaluate") for name in "12")
+        start(
+            processes, "stages.evaluate", tmp_path / "stamp.json", *manifests, tmp_path / str(processes) / "evaluation"
+        )
+    alone, together = (open_artifact(tmp_path / name / "evaluation", "evaluate") for name in "12")
     assert together.files == alone.files
     assert together.facts | {"timing": alone.facts["timing"]} == alone.facts
