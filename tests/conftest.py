@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from tests.project import Finished, Project, finish, new_project
 if TYPE_CHECKING:
     from pipeline.artifacts import Artifact
     from tests.mlflow_server import Server
+
+# Started in a script's background, this process ignores SIGINT, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

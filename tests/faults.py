@@ -67,8 +67,6 @@ def small_project(directory: Path) -> Project:
 
 def interrupt(project: Project, interruption: Interruption, processes: int) -> tuple[bool, str]:
     """Run `make` and interrupt it; returns whether that ended it, and what it said. It may be through before."""
-    # Started in a script's background, this process ignores SIGINT, and what it starts would too.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     log = project.root / "interrupted.log"
     with open(log, "wb") as file:
         make = subprocess.Popen(
