@@ -109,6 +109,7 @@ def test_a_passing_fault_of_a_file_is_mended_by_another_try(tmp_path: Path, kind
     assert sum(request == ("GET", f"/datasets/some/corpus/resolve/{COMMIT}/{path}") for request in server.requests) > 1
 
 
+@pytest.mark.slow
 def test_a_file_that_stays_corrupt_is_refused_and_not_kept(tmp_path: Path) -> None:
     def fault(method: str, path: str) -> str | None:
         return "corrupt" if path.endswith("test.jsonl") else None

@@ -52,6 +52,7 @@ def kill_one(make: subprocess.Popen[bytes], module: str) -> None:
     found[-1].kill()
 
 
+@pytest.mark.slow
 def test_an_error_of_all_processes_is_told_once_and_ends_them(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     shutil.rmtree(project.build / "model")

@@ -126,7 +126,7 @@ def test_no_file_is_a_pickle_or_tells_where_it_was_made(registered: Artifact, tr
 
 @pytest.mark.parametrize(
     "step",
-    ["complete_run", "version", *(pytest.param(step, marks=pytest.mark.slow) for step in ("log_model", "try_out"))],
+    ["log_model", *(pytest.param(step, marks=pytest.mark.slow) for step in ("complete_run", "try_out", "version"))],
 )
 def test_killed_after_any_step_and_run_again_it_leaves_one_model_and_one_version(
     registration: Registration, monkeypatch: pytest.MonkeyPatch, step: str

@@ -44,6 +44,7 @@ def test_system_metrics_are_sampled(build: Path, corpus: Artifact, monkeypatch: 
     assert steps == list(range(len(steps)))
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_training_by_name_and_mlflow_is_told(build: Path, corpus: Artifact) -> None:
     """On a real small disk, for which the process gets a mount name space of its own."""
     scratch = build / "default/model.training"

@@ -50,6 +50,7 @@ def test_passwords_are_not_shown() -> None:
     assert without_password("sqlite:////tmp/a@b/mlflow.db") == "sqlite:////tmp/a@b/mlflow.db"
 
 
+@pytest.mark.slow
 def test_two_processes_may_meet_a_fresh_store_at_once(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from pipeline.store import *; b = Path(sys.argv[1]); "
