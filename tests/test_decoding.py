@@ -69,7 +69,8 @@ def translator(model: Artifact) -> Iterator[Translator]:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
 def test_several_processes_each_get_what_one_gets(
     translator: Translator, model: Artifact, tmp_path: Path, processes: int
 ) -> None:
