@@ -46,9 +46,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONUTF8 := 1
 
 # One process needs no launcher. Several machines run training together; the other stages are one machine's.
-ONE_NODE = $(PY) -m$(if $(filter-out 1,$(NPROC)), stages.launch --processes $(NPROC) --restarts $(RESTARTS))
-LAUNCH   = $(if $(filter-out 1,$(NODES)),$(PY) -m stages.launch --processes $(NPROC) --restarts $(RESTARTS) \
-           --machines $(NODES) --machine $(NODE_RANK) --master "$(MASTER)",$(ONE_NODE))
+SEVERAL  = stages.launch --processes $(NPROC) --restarts $(RESTARTS)
+ONE_NODE = $(PY) -m$(if $(filter-out 1,$(NPROC)), $(SEVERAL))
+LAUNCH   = $(if $(filter-out 1,$(NODES)),$(PY) -m $(SEVERAL) --machines $(NODES) --machine $(NODE_RANK) \
+           --master "$(MASTER)",$(ONE_NODE))
 
 # As it was typed: quotes, dollar signs and backticks reach the stage through the environment, not through a shell.
 ifneq (undefined,$(origin TEXT))
@@ -111,6 +112,8 @@ $(VENV): requirements.lock
 	@echo "installing requirements.lock into .venv" >&2
 	@$(PYTHON) -m venv --clear .venv && $(PY) -m pip install -q -r requirements.lock >&2 && touch $@
 
+# What was read from standard input is gone, what was written stands: nothing to start again from.
+translate: RESTARTS := 0
 translate: | $(VENV) ## TEXT="..." with this experiment's model; without TEXT, standard input line by line
 	@$(ONE_NODE) stages.translate $(B)/model
 summary: ## the summary again

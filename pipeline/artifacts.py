@@ -36,6 +36,14 @@ def write_json(path: Path, content: Any) -> None:
     os.replace(scratch, path)
 
 
+def read_json(path: Path) -> Any:
+    """The file's content; None where it is missing or damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A published directory, checked against its manifest."""

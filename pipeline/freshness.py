@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .artifacts import MANIFEST, sha256_of
-from .stamps import read_json
+from .artifacts import MANIFEST, read_json, sha256_of
 
 
 def stale_reasons(stamps: Path, artifacts: Mapping[str, Path]) -> dict[str, list[str]]:

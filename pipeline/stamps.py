@@ -7,13 +7,12 @@ cannot read a setting that it did not declare in SECTIONS.
 
 import ast
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .artifacts import MANIFEST, write_json
+from .artifacts import MANIFEST, read_json, write_json
 from .imports import imported_files, parse
 from .params import Params, TrainSettings
 
@@ -27,18 +26,19 @@ SECTIONS = {
     "register": ["register"],
 }
 # Imported nearly everywhere, without a say in what a stage computes: values of settings stand in the stamp themselves.
-NEUTRAL = {"pipeline/errors.py", "pipeline/params.py", "stages/command.py"}
-# Beside the stamps: settings of how training is run, which have no say in what comes of it.
-CONDUCT = "conduct.json"
+NEUTRAL = {
+    "pipeline/errors.py",
+    "pipeline/lock.py",
+    "pipeline/params.py",
+    "stages/command.py",
+    "stages/outcome.py",
+}
 
 
 def write_stamps(directory: Path, params: Params, artifacts: Mapping[str, Path], root: Path) -> None:
     """Bring each stage's stamp in `directory` up to date. `artifacts` are the directories that the stages publish."""
     directory.mkdir(parents=True, exist_ok=True)
-    settings = params.model_dump(mode="json", by_alias=True)
-    conduct = {name: settings["train"].pop(name) for name in TrainSettings.CONDUCT}
-    if read_json(directory / CONDUCT) != conduct:
-        write_json(directory / CONDUCT, conduct)
+    settings = params.model_dump(mode="json", by_alias=True, exclude={"train": set(TrainSettings.CONDUCT)})
     for stage, sections in SECTIONS.items():
         stamp = {
             "stage": stage,
@@ -51,18 +51,17 @@ def write_stamps(directory: Path, params: Params, artifacts: Mapping[str, Path],
             _take_back(path, stamp, artifacts[stage] / MANIFEST)
 
 
+def write_conduct(path: Path, params: Params) -> None:
+    """Write the settings of how training is run, which have no say in what comes of it and are in no stamp."""
+    conduct = params.train.model_dump(mode="json", include=set(TrainSettings.CONDUCT))
+    if read_json(path) != conduct:
+        write_json(path, conduct)
+
+
 def code_digests(root: Path, start: str) -> dict[str, str]:
     """File -> digest of its syntax tree, for `start` and every project file that it imports."""
     files = {file.relative_to(root).as_posix(): file for file in imported_files(root / start)}
     return {name: _digest(file) for name, file in files.items() if name not in NEUTRAL}
-
-
-def read_json(path: Path) -> Any:
-    """The file's content; None where it is missing or damaged."""
-    try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 def _take_back(path: Path, stamp: dict[str, Any], manifest: Path) -> None:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifact, publish
+from pipeline.artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifact, publish, read_json
 from pipeline.errors import Paused, UserError
 from pipeline.lock import hold
-from pipeline.stamps import CONDUCT, read_json
 from stages.outcome import FAILED, INTERRUPTED, PAUSED, Outcome
 
+CONDUCT = "conduct.json"  # beside the stamps: settings of how training is run
 # The directory of an artifact -> the Make target that makes it.
 TARGETS = {
     "corpus": "download",

@@ -10,15 +10,17 @@ import time
 from pathlib import Path
 
 from pipeline.params_file import read_params
-from pipeline.stamps import write_stamps
-from stages.command import TARGETS, fail_clearly
+from pipeline.stamps import write_conduct, write_stamps
+from stages.command import CONDUCT, TARGETS, fail_clearly
 
 
 def stamp() -> None:
     started = time.time_ns()  # what is edited from now on is checked again
     directory, *files = (Path(argument) for argument in sys.argv[1:])
     artifacts = {stage: directory.parent / name for name, stage in TARGETS.items()}
-    write_stamps(directory, read_params(files), artifacts, root=Path.cwd())
+    params = read_params(files)
+    write_stamps(directory, params, artifacts, root=Path.cwd())
+    write_conduct(directory / CONDUCT, params)
     checked = directory / "checked.mk"
     checked.touch()
     os.utime(checked, ns=(started, started))

@@ -52,6 +52,7 @@ def test_a_second_make_does_nothing_and_starts_no_python(finished: Finished, tmp
         ("stages/train.py", "\nfrom ", "\n# why\nfrom ", ""),
         ("pipeline/model.py", '"""', '"""Once more: ', ""),
         ("pipeline/params.py", "\nclass ", "\nUNUSED = 1\n\n\nclass ", ""),
+        ("pipeline/lock.py", "\nPATIENCE", "\nUNUSED = 1\nPATIENCE", ""),
     ],
 )
 def test_an_edit_reruns_what_depends_on_it(
