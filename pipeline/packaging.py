@@ -21,6 +21,7 @@ from .record import RECORD
 
 HERE = Path(__file__).resolve().parent
 MODEL_CODE = "model_code.py"
+CARD = "model_card.md"
 
 
 def code_files() -> list[Path]:
@@ -28,8 +29,8 @@ def code_files() -> list[Path]:
     return imported_files(HERE / "translator.py")
 
 
-def package(directory: Path, model: Artifact, example: tuple[list[str], dict[str, Any]]) -> None:
-    """Write the package of `model` to `directory`/package; the rest of `directory` is used as scratch.
+def package(directory: Path, model: Artifact, card: str, example: tuple[list[str], dict[str, Any]]) -> None:
+    """Write the package of `model`, its card in it, to `directory`/package; the rest of `directory` is scratch.
 
     `example` is an input: sentences and the params that a request may set, with their defaults.
     """
@@ -45,6 +46,7 @@ def package(directory: Path, model: Artifact, example: tuple[list[str], dict[str
             pip_requirements=requirements([*code_files(), HERE / MODEL_CODE]),
             input_example=example,
         )
+    (directory / "package" / CARD).write_text(card, encoding="utf-8")
     _forget_paths(directory / "package")
 
 

@@ -132,6 +132,11 @@ class RegisterSettings(Section):
     model_name: Annotated[str, Field(pattern=r"^[\w{}. -]+$")] = "translator-{source_language}-{target_language}"
 
 
+def registered_name(pattern: str, source_language: str, target_language: str) -> str:
+    """A registered model's name, with the languages filled in."""
+    return pattern.replace("{source_language}", source_language).replace("{target_language}", target_language)
+
+
 class Params(Section):
     download: DownloadSettings
     tokenizer: TokenizerSettings = TokenizerSettings()

@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
 @pytest.fixture(scope="module")
 def package(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     scratch = tmp_path_factory.mktemp("package")
-    packaging.package(scratch, open_artifact(model, "train"), (SENTENCES, PARAMS))
+    packaging.package(scratch, open_artifact(model, "train"), "a card", (SENTENCES, PARAMS))
     return scratch / "package"
 
 
