@@ -13,15 +13,17 @@ from typing import Any
 
 import mlflow
 from mlflow.models import Model
+from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
 
 from .artifacts import Artifact, sha256_of
+from .errors import UserError
 from .imports import imported_files, parse
 from .journal import JOURNAL
 from .record import RECORD
 
 HERE = Path(__file__).resolve().parent
 MODEL_CODE = "model_code.py"
-CARD = "model_card.md"
+CARD, REQUIREMENTS = "model_card.md", "requirements.txt"  # files of the package; MLflow writes the second
 
 
 def code_files() -> list[Path]:
@@ -54,6 +56,17 @@ def digests(directory: Path) -> dict[str, str]:
     """sha256 of every file under `directory`, by its path there."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): sha256_of(path) for path in files}
+
+
+def check_files(directory: Path, recorded: dict[str, str], name: str) -> None:
+    """UserError unless the files in `directory`, where the package `name` was fetched to, are those recorded."""
+    found = digests(directory)
+    found.pop(REGISTERED_MODEL_META_FILE_NAME, None)  # MLflow notes there where it fetched the files from
+    if differing := sorted({path for path, _ in recorded.items() ^ found.items()}):
+        raise UserError(
+            f"{name} is not as it was registered: {', '.join(differing)} is changed, missing or not part of it; "
+            "do not use it, and find out who changed the artifact store"
+        )
 
 
 def requirements(files: list[Path]) -> list[str]:

@@ -6,9 +6,6 @@ goes on where it was and leaves one model and one version. Imports no torch.
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,17 +22,17 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_MODEL_VERSIONS
 
 from .artifacts import MANIFEST, Artifact, sha256_of
 from .card import write_card, write_description
+from .consumer import consume
 from .errors import UserError
 from .fingerprints import write_fingerprints
 from .journal import JOURNAL, read_journal
-from .packaging import HERE, MODEL_CODE, code_files, digests, package
+from .packaging import HERE, MODEL_CODE, REQUIREMENTS, check_files, code_files, digests, package
 from .params import RegisterSettings, registered_name
 from .record import RECORD
 from .replica import replicate
 from .splits import read_split
 from .store import explain_failure
 
-FRESH_LOAD = "fresh_load.py"
 IDENTITY, FILES = ("registration", "sha256")  # tags: what was registered, and the digest of every file of the package
 LOGGED_NAME = "translator"  # of the model inside its run
 TRAINING_SOURCES = "training_sources.npy"  # artifact of the run, see fingerprints.py
@@ -107,15 +104,13 @@ class Registration:
     def try_out(self, model_id: str) -> None:
         """Fetch the package from the store and load it in a fresh process: it must translate as it was evaluated."""
         examples = self.evaluation.facts["examples"]
-        request = {"sentences": [example["source"] for example in examples], "params": self._params()}
+        sources = [example["source"] for example in examples]
         with tempfile.TemporaryDirectory() as scratch:
             directory = Path(download_artifacts(f"models:/{model_id}", dst_path=scratch))
             recorded = json.loads(self.client.get_logged_model(model_id).tags[FILES])
-            if changed := sorted(recorded.items() - digests(directory).items()):
-                raise UserError(
-                    f"models:/{model_id} is not as it was uploaded: {changed[0][0]} differs; delete that model"
-                )
-            given = translate_afresh(directory, request)
+            check_files(directory, recorded, f"models:/{model_id}")
+            with consume(str(directory), directory / REQUIREMENTS) as consumer:
+                given, _ = consumer.translate(sources)
         for example, translation in zip(examples, given, strict=True):
             if translation.split() != example["hypothesis"].split():
                 raise UserError(
@@ -195,22 +190,3 @@ class Registration:
     def _end(self) -> int:
         """When training measured last, in Unix milliseconds: a time that does not change if this is done again."""
         return max(entry.time for entry in read_journal(self.model.path(JOURNAL)))
-
-
-def translate_afresh(directory: Path, request: dict[str, Any]) -> list[str]:
-    """Translate with the packaged model in a new isolated process, in an empty directory, with pickles refused."""
-    with tempfile.TemporaryDirectory() as scratch:
-        asked, answered = Path(scratch) / "request.json", Path(scratch) / "response.json"
-        asked.write_text(json.dumps(request), encoding="utf-8")
-        process = subprocess.run(
-            [sys.executable, "-I", str(HERE / FRESH_LOAD), str(directory), asked.name, answered.name],
-            cwd=scratch,
-            env=os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if process.returncode:
-            raise UserError(f"the packaged model does not load and translate in a fresh process:\n{process.stderr}")
-        translations: list[str] = json.loads(answered.read_bytes())
-        return translations
