@@ -1,7 +1,7 @@
 """Owns the other end of a Consumer: loads a packaged model where nothing of this project is at hand, and answers.
 
-python -I -S consume.py DIRECTORY_OF_REQUIREMENTS MODEL_URI, then a request a line on standard input, an answer a line on
-standard output: {"sentences": [...], "params": {...}} -> {"predictions": [...], "seconds": 0.12}.
+python -I -S consume.py DIRECTORY_OF_REQUIREMENTS MODEL_URI, then a request a line on standard input and an answer a
+line on standard output: {"sentences": [...], "params": {...}} -> {"predictions": [...], "seconds": 0.12}.
 """
 
 import json

@@ -57,7 +57,7 @@ class Consumer:
 
 @contextmanager
 def consume(uri: str, requirements: Path) -> Iterator[Consumer]:
-    """A consumer of the model at `uri`, a directory or `models:/name@alias`, with the packages in `requirements` alone."""
+    """A consumer of the model at `uri`, a directory or `models:/name@alias`, that sees what `requirements` lists."""
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         home, seen = Path(scratch) / "home", Path(scratch) / "requirements"
         home.mkdir()

@@ -20,9 +20,10 @@ from pipeline.errors import UserError
 from pipeline.fingerprints import find_known
 from pipeline.packaging import CARD, digests
 from pipeline.params import RegisterSettings
-from pipeline.registry import FILES, TRAINING_SOURCES, Registration
+from pipeline.registry import TRAINING_SOURCES, Registration
 from pipeline.splits import read_split
 from pipeline.store import impatient, open_store
+from pipeline.versions import FILES
 from stages.command import StageCall
 from stages.register import register
 from tests.mlflow_server import Server, unused_port
