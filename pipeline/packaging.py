@@ -23,7 +23,8 @@ from .record import RECORD
 
 HERE = Path(__file__).resolve().parent
 MODEL_CODE = "model_code.py"
-CARD, REQUIREMENTS = "model_card.md", "requirements.txt"  # files of the package; MLflow writes the second
+CARD = "model_card.md"
+REQUIREMENTS, EXAMPLE = "requirements.txt", "serving_input_example.json"  # MLflow writes these
 
 
 def code_files() -> list[Path]:

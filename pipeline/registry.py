@@ -32,9 +32,8 @@ from .record import RECORD
 from .replica import replicate
 from .splits import read_split
 from .store import explain_failure
-from .versions import FILES
+from .versions import FILES, IDENTITY
 
-IDENTITY = "registration"  # tag: what was registered
 LOGGED_NAME = "translator"  # of the model inside its run
 TRAINING_SOURCES = "training_sources.npy"  # artifact of the run, see fingerprints.py
 SHOWN = ("bleu", "bleu_interval", "chrf", "chrf_interval")  # scores that become tags

@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from .errors import UserError
 from .packaging import check_files
 
+IDENTITY = "registration"  # tag: what was registered
 FILES = "sha256"  # tag: the digest of every file of the package, as JSON
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for an unknown version, and alias
 

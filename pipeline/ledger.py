@@ -80,7 +80,7 @@ def replay(entries: Sequence[Entry]) -> tuple[State, set[int]]:
 
 
 @dataclass(frozen=True)
-class Promotions:
+class Ledger:
     """The record of one registered model."""
 
     client: MlflowClient
