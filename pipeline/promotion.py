@@ -94,7 +94,7 @@ class Promotion:
         verdict = next((verdict for verdict in verdicts if verdict.compared_with == champion), None)
         if verdict is None and verdicts:
             raise UserError(
-                f"{name} was reviewed against version {verdicts[0].compared_with}, but the champion is {champion}; {remedy}"
+                f"{name} was reviewed against {verdicts[0].compared_with}, but the champion is {champion}; {remedy}"
             )
         if verdict is None:
             raise UserError(f"{name} was not reviewed; {remedy}")
