@@ -1,0 +1,127 @@
+"""Owns the page of a review: one HTML file that needs nothing else, not even scripts (`report.html`, `report.css`).
+
+Text of the corpus is foreign. Jinja escapes it; besides, each text is isolated, so that its writing direction ends with
+it, and characters that one does not see but that change what one sees stand as their numbers.
+"""
+
+import base64
+import difflib
+import itertools
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from . import wording
+from .comparison import CANDIDATE, OPPONENT, REFERENCE, Change, Comparison
+from .faults import has_spaces
+from .review import AttentionMap, Review
+
+LONGEST = 1000  # characters shown of a text
+DIRECTION = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes
+UNSEEN = {"Cc", "Cs", "Zl", "Zp"}  # general categories: control, half of a surrogate pair, separators of lines
+
+
+def write_report(review: Review, maps: Sequence[AttentionMap]) -> str:
+    """The page as text, to be encoded in UTF-8."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"foreign": foreign, "sides": mark_differences, "png": _data_uri} | {
+        function.__name__: function
+        for function in (wording.signed, wording.interval, wording.p_value, wording.share, wording.megabytes)
+    }
+    return environment.get_template("report.html").render(
+        review=review,
+        maps=maps,
+        alpha=wording.significance_level(review.gates),
+        reach=_reach(review.comparisons),
+        allowed={metric: _allowed(review, metric) for metric in wording.METRICS},
+        wording=wording,
+        plain=str,
+        systems=(CANDIDATE, OPPONENT),
+        reference=REFERENCE,
+    )
+
+
+def foreign(text: str) -> Markup:
+    """Foreign text as one isolated piece of the page."""
+    return _isolated(_visible(_cut(text))) if text else _NOTHING
+
+
+def mark_differences(change: Change, comparison: Comparison) -> dict[str, Markup]:
+    """Both systems' texts, with marks on the words that only one of them has: `hit` where the reference has it too."""
+    spaced = has_spaces(comparison.target_language)
+    units = {system: _units(_cut(getattr(change, system)), spaced) for system in (CANDIDATE, OPPONENT)}
+    known = set(map(_bare, _units(change.reference, spaced)))
+    blocks = difflib.SequenceMatcher(None, *units.values(), autojunk=False).get_matching_blocks()
+    shared = {
+        CANDIDATE: {block.a + k for block in blocks for k in range(block.size)},
+        OPPONENT: {block.b + k for block in blocks for k in range(block.size)},
+    }
+    return {system: _marked(units[system], shared[system], known) for system in units}
+
+
+def _marked(units: Sequence[str], shared: set[int], known: set[str]) -> Markup:
+    kinds = ["" if i in shared else "hit" if _bare(unit) in known else "miss" for i, unit in enumerate(units)]
+    parts = []
+    for kind, group in itertools.groupby(zip(kinds, units, strict=True), key=lambda pair: pair[0]):
+        text = "".join(unit for _, unit in group)
+        words = text.lstrip()
+        mark = Markup('{}<mark class="{}">{}</mark>').format(text[: len(text) - len(words)], kind, _visible(words))
+        parts.append(mark if kind else _visible(text))
+    return _isolated(Markup("").join(parts)) if units else _NOTHING
+
+
+def _units(text: str, spaced: bool) -> list[str]:
+    """Words with the space before them, or characters; joined, they are the text but for space at its end."""
+    return re.findall(r"\s*\S+", text) if spaced else list(text)
+
+
+def _bare(unit: str) -> str:
+    return unit.strip().strip('.,;:!?"()„“»«').lower()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _visible(text: str) -> Markup:
+    """The text escaped, with the number of each character that is not seen itself."""
+    parts = re.split(r"(?s)(.)", text) if any(map(_is_unseen, text)) else [text]
+    return Markup("").join(
+        Markup('<span class="control">U+{}</span>').format(f"{ord(part):04X}") if _is_unseen(part) else part
+        for part in parts
+    )
+
+
+def _is_unseen(text: str) -> bool:
+    return len(text) == 1 and (unicodedata.category(text) in UNSEEN or unicodedata.bidirectional(text) in DIRECTION)
+
+
+def _isolated(content: Markup) -> Markup:
+    return Markup('<bdi dir="auto">{}</bdi>').format(content)
+
+
+_NOTHING = Markup('<span class="nothing">(empty)</span>')
+
+
+def _data_uri(attention_map: AttentionMap) -> str:
+    return f"data:image/png;base64,{base64.b64encode(attention_map.png).decode()}"
+
+
+def _reach(comparisons: Sequence[Comparison]) -> float:
+    """Points from the middle of the chart of differences to its ends: the farthest end of an interval, or 1."""
+    differences = [d for comparison in comparisons for d in comparison.differences.values()]
+    return max([1.0, *(abs(end) for d in differences for end in (d.points, *(d.interval or ())))])
+
+
+def _allowed(review: Review, metric: str) -> float:
+    return next(gate.threshold for gate in review.gates if gate.name == f"{metric}_drop")
