@@ -20,7 +20,7 @@ EXAMPLES = 3
 SOURCES = 6
 
 
-def write_description(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: str | None) -> str:
+def write_short_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: str | None) -> str:
     """What the model is, its scores beside the baselines', its training, its data and examples: by importance."""
     sections = [
         _title(corpus, model, evaluation),

@@ -18,7 +18,7 @@ from .consumer import consume
 from .errors import UserError
 from .ledger import CHAMPION, Entry, Ledger, State
 from .packaging import EXAMPLE, REQUIREMENTS
-from .verdicts import NONE, files_digest, find_verdicts
+from .verdicts import NONE, Verdicts, files_digest
 from .versions import IDENTITY, all_versions, fetch, find_version, get_version
 
 
@@ -29,6 +29,7 @@ class Promotion:
     client: MlflowClient
     candidates: str
     production: str
+    verdicts: Verdicts
     by: str
     reason: str
     forced: bool  # whatever speaks against it, but another's decision a moment before
@@ -89,7 +90,7 @@ class Promotion:
                 f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
                 "with it; run: make rollback REASON=..., or repeat with FORCE=1"
             )
-        verdicts = find_verdicts(self.client, self.production, candidate)
+        verdicts = self.verdicts.find(candidate)
         champion = str(state.champion or NONE)
         verdict = next((verdict for verdict in verdicts if verdict.compared_with == champion), None)
         if verdict is None and verdicts:
@@ -116,7 +117,10 @@ class Promotion:
             if version.tags.get(IDENTITY) == candidate.tags[IDENTITY]:
                 return int(version.version)
         source = f"models:/{candidate.name}/{candidate.version}"
-        return int(self.client.copy_model_version(source, self.production).version)
+        copy = self.client.copy_model_version(source, self.production)
+        for verdict in self.verdicts.find(candidate)[:1]:
+            self.verdicts.show(verdict, copy)
+        return int(copy.version)
 
     def _settle(self, entry: Entry, before: State) -> None:
         """Set the aliases, and let the version tell how it became the champion."""

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_MODEL_VERSIONS
 
 from .artifacts import MANIFEST, Artifact, sha256_of
-from .card import write_card, write_description
+from .card import write_card, write_short_card
 from .consumer import consume
 from .errors import UserError
 from .fingerprints import write_fingerprints
@@ -147,7 +147,7 @@ class Registration:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         tags = self._tags() | {FILES: self.client.get_logged_model(model_id).tags[FILES]}
-        description = write_description(self.corpus, self.model, self.evaluation, self._commit)
+        description = write_short_card(self.corpus, self.model, self.evaluation, self._commit)
         run_id = self.run.info.run_id
         return self.client.create_model_version(
             self.model_name, f"models:/{model_id}", run_id, tags=tags, description=description, model_id=model_id

@@ -136,10 +136,9 @@ def _compare(
 ) -> list[Comparison]:
     comparisons = []
     for test_set in test_sets:
-        if champion:
-            name, texts = champion.name, trials[OPPONENT].texts[test_set.name]
-        else:
-            name, texts = _best_baseline(test_set, language)
+        name, texts = (
+            (champion.name, trials[OPPONENT].texts[test_set.name]) if champion else _best_baseline(test_set, language)
+        )
         candidate = trials[CANDIDATE].texts[test_set.name]
         comparisons.append(
             compare(test_set.name, test_set.sources, test_set.references, candidate, name, texts, language)

@@ -105,7 +105,9 @@ def _told(comparison: Comparison, alpha: float, quote: Quote) -> str:
     difference = comparison.differences["bleu"]
     p = p_value(difference.randomisation_p)
     chance = f"p {p}" if p.startswith("<") else f"p = {p}"
-    return f"BLEU {signed(difference.points)} on {quote(comparison.test_set)} ({judgement(difference, alpha)}, {chance})"
+    return (
+        f"BLEU {signed(difference.points)} on {quote(comparison.test_set)} ({judgement(difference, alpha)}, {chance})"
+    )
 
 
 def _with_unit(name: str, value: float) -> str:

@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.params import Params, registered_name
 from pipeline.params_file import read_params
 from pipeline.store import open_store
+from pipeline.verdicts import Verdicts
 
 BUILD = Path("build")
 LONGEST_REASON = 500  # characters
@@ -28,6 +29,10 @@ class Desk:
     client: MlflowClient
     candidates: str  # the registered model that training makes versions of
     production: str  # the one that has the champion
+
+    @property
+    def verdicts(self) -> Verdicts:
+        return Verdicts(self.client, self.production, BUILD)
 
 
 def open_desk() -> Desk:

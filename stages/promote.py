@@ -13,7 +13,7 @@ def promote() -> None:
         raise UserError("VERSION is missing: name the version to promote, as in: make promote VERSION=3 REASON=...")
     desk = open_desk()
     with explain_failure(desk.client.tracking_uri):
-        decision = Promotion(desk.client, desk.candidates, desk.production, who(), reason, forced)
+        decision = Promotion(desk.client, desk.candidates, desk.production, desk.verdicts, who(), reason, forced)
         champion = decision.promote(version)
     print(f"version {champion} of {desk.production} is the champion; to go back: make rollback REASON=...")
 

@@ -10,7 +10,8 @@ def rollback() -> None:
     reason, forced = asked_reason(), is_forced()
     desk = open_desk()
     with explain_failure(desk.client.tracking_uri):
-        champion = Promotion(desk.client, desk.candidates, desk.production, who(), reason, forced).rollback()
+        decision = Promotion(desk.client, desk.candidates, desk.production, desk.verdicts, who(), reason, forced)
+        champion = decision.rollback()
     print(f"version {champion} of {desk.production} is the champion again")
 
 
