@@ -124,4 +124,3 @@ def _reach(comparisons: Sequence[Comparison]) -> float:
     differences = [d for comparison in comparisons for d in comparison.differences.values()]
     ends = [end for d in differences for end in (d.points, *(d.interval or ()))]
     return max(1.0, 1.05 * max(map(abs, ends), default=0.0))
-

@@ -28,6 +28,7 @@ GATES = {
     "unknown_pieces": ("unknown pieces", "pieces of the sources that the tokenizer does not know"),
     "leak": ("leaked test sentences", "test sentences whose source is in the training corpus"),
 }
+NBSP = "\N{NO-BREAK SPACE}"  # between a number and its unit
 NAMED = 3  # test sets in the sentence of the verdict
 
 
@@ -95,16 +96,17 @@ def interval(ends: Sequence[float] | None, digits: int = 1) -> str:
 
 def p_value(p: float | None) -> str:
     """Three digits; `–` where there was no test."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "–" if p is None else f"<{NBSP}0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def share(value: float) -> str:
     """A share in per cent; what is not 0 never reads 0."""
-    return "0 %" if value == 0 else "< 0.01 %" if value < 1e-4 else f"{100 * value:.4g} %"
+    number = "0" if value == 0 else f"<{NBSP}0.01" if value < 1e-4 else f"{100 * value:.4g}"
+    return f"{number}{NBSP}%"
 
 
 def megabytes(size: int | None) -> str:
-    return "–" if size is None else f"{size / 1e6:,.1f} MB"
+    return "–" if size is None else f"{size / 1e6:,.1f}{NBSP}MB"
 
 
 def _standing(comparisons: Sequence[Comparison], alpha: float) -> str:
@@ -121,17 +123,17 @@ def _standing(comparisons: Sequence[Comparison], alpha: float) -> str:
 def _told(comparison: Comparison, quote: Quote) -> str:
     difference = comparison.differences["bleu"]
     p = p_value(difference.randomisation_p)
-    return f"{signed(difference.points)} on {quote(comparison.test_set)}, p {p if p.startswith('<') else f'= {p}'}"
+    return f"{signed(difference.points)} on {quote(comparison.test_set)}, p{NBSP}{p if p.startswith('<') else f'={NBSP}{p}'}"
 
 
 def _with_unit(name: str, value: float) -> str:
     match name:
         case "bleu_drop" | "chrf_drop":
-            return f"{value:.2f} points".replace("-", "−")
+            return f"{value:.2f}{NBSP}points".replace("-", "−")
         case "significance":
             return f"{value:.4f}"
         case "latency_ratio" | "size_ratio":
-            return f"{value:.2f} ×"
+            return f"{value:.2f}{NBSP}×"
         case "leak":
             return f"{value:,.0f}"
         case _:
