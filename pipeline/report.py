@@ -38,12 +38,13 @@ def write_report(review: Review, maps: Sequence[AttentionMap]) -> str:
         function.__name__: function
         for function in (wording.signed, wording.interval, wording.p_value, wording.share, wording.megabytes)
     }
+    thresholds = {gate.name: gate.threshold for gate in review.gates}
     return environment.get_template("report.html").render(
         review=review,
         maps=maps,
         alpha=wording.significance_level(review.gates),
         reach=_reach(review.comparisons),
-        allowed={metric: _allowed(review, metric) for metric in wording.METRICS},
+        allowed={metric: thresholds[f"{metric}_drop"] for metric in wording.METRICS},
         wording=wording,
         plain=str,
         systems=(CANDIDATE, OPPONENT),
@@ -61,7 +62,8 @@ def mark_differences(change: Change, comparison: Comparison) -> dict[str, Markup
     spaced = has_spaces(comparison.target_language)
     units = {system: _units(_cut(getattr(change, system)), spaced) for system in (CANDIDATE, OPPONENT)}
     known = set(map(_bare, _units(change.reference, spaced)))
-    blocks = difflib.SequenceMatcher(None, *units.values(), autojunk=False).get_matching_blocks()
+    matcher = difflib.SequenceMatcher(None, units[CANDIDATE], units[OPPONENT], autojunk=False)
+    blocks = matcher.get_matching_blocks()
     shared = {
         CANDIDATE: {block.a + k for block in blocks for k in range(block.size)},
         OPPONENT: {block.b + k for block in blocks for k in range(block.size)},
@@ -118,10 +120,7 @@ def _data_uri(attention_map: AttentionMap) -> str:
 
 
 def _reach(comparisons: Sequence[Comparison]) -> float:
-    """Points from the middle of the chart of differences to its ends: the farthest end of an interval, or 1."""
+    """Points from the middle of the chart of differences to its ends: beyond all intervals, and at least 1."""
     differences = [d for comparison in comparisons for d in comparison.differences.values()]
-    return max([1.0, *(abs(end) for d in differences for end in (d.points, *(d.interval or ())))])
-
-
-def _allowed(review: Review, metric: str) -> float:
-    return next(gate.threshold for gate in review.gates if gate.name == f"{metric}_drop")
+    ends = [end for d in differences for end in (d.points, *(d.interval or ()))]
+    return max(1.0, 1.05 * max(map(abs, ends), default=0.0))

@@ -15,46 +15,53 @@ from .subjects import Subject
 Quote = Callable[[str], str]
 
 METRICS = {"bleu": "BLEU", "chrf": "chrF2"}
-# Gate -> what its value is.
+# Gate -> its name in a sentence, and what is measured.
 GATES = {
-    "bleu_drop": "loss of BLEU",
-    "chrf_drop": "loss of chrF2",
-    "significance": "p of the surest loss of BLEU",
-    "latency_ratio": "latency of a single sentence, median",
-    "size_ratio": "size of the package",
-    "empty_outputs": "empty outputs",
-    "copied_outputs": "copies of the source",
-    "looping_outputs": "outputs that repeat themselves",
-    "unknown_pieces": "unknown pieces in the sources",
-    "leak": "test sentences known from training",
+    "bleu_drop": ("loss of BLEU", "the opponent's BLEU minus the candidate's"),
+    "chrf_drop": ("loss of chrF2", "the opponent's chrF2 minus the candidate's"),
+    "significance": ("p of a loss of BLEU", "the smallest p of a loss of BLEU; 1 where there is no loss"),
+    "latency_ratio": ("latency", "median time of a single sentence, over the champion's"),
+    "size_ratio": ("size", "bytes of the package, over the champion's"),
+    "empty_outputs": ("empty outputs", "empty outputs"),
+    "copied_outputs": ("copied outputs", "copies of the source where the reference is none"),
+    "looping_outputs": ("looping outputs", "outputs that say the same four times in a row"),
+    "unknown_pieces": ("unknown pieces", "pieces of the sources that the tokenizer does not know"),
+    "leak": ("leaked test sentences", "test sentences whose source is in the training corpus"),
 }
+NBSP = "\N{NO-BREAK SPACE}"  # between a number and its unit
 NAMED = 3  # test sets in the sentence of the verdict
 
 
 def subject(subject: Subject, quote: Quote) -> str:
-    """`translator-en-de version 3`; a baseline is called one."""
+    """`translator-en-de version 3`, `the baseline translation memory`."""
     name = quote(subject.name)
-    return f"{name} (baseline)" if subject.is_baseline else f"{name} version {subject.version}"
+    return f"the baseline {name}" if subject.is_baseline else f"{name} version {subject.version}"
 
 
 def verdict(review: Review, quote: Quote) -> str:
     """The verdict and its reason in one sentence."""
-    blocking = [gate for gate in review.gates if gate.blocks]
     opponent = subject(review.opponent, quote)
-    if blocking:
-        return f"It fails against {opponent}: {'; '.join(map(reason, blocking))}."
+    if blocking := [gate for gate in review.gates if gate.blocks]:
+        return f"It fails against {opponent}: {'; '.join(reasons(blocking))}."
     alpha = significance_level(review.gates)
-    told = [_told(comparison, alpha, quote) for comparison in review.comparisons[:NAMED]]
-    if others := len(review.comparisons) - NAMED:
-        told += [f"and {others} more test sets"] if others > 0 else []
-    return f"All required gates hold against {opponent}: {'; '.join(told)}."
+    told = [_told(comparison, quote) for comparison in review.comparisons[:NAMED]]
+    if (others := len(review.comparisons) - NAMED) > 0:
+        told.append(f"{others} more test sets")
+    figures = f" (BLEU {', '.join(told)})" if told else ""
+    return f"{_standing(review.comparisons, alpha)} {opponent}{figures}; all required gates hold."
 
 
-def reason(gate: Gate) -> str:
-    """Why a gate does not hold."""
-    if gate.verdict == "missing":
-        return f"{GATES[gate.name]} was not measured"
-    return f"{GATES[gate.name]} is {gate_value(gate)}, {gate_limit(gate)} is allowed"
+def reasons(gates: Sequence[Gate]) -> list[str]:
+    """Why these gates do not hold."""
+    beyond = [gate for gate in gates if gate.verdict == "fail"]
+    missing = [GATES[gate.name][0] for gate in gates if gate.verdict == "missing"]
+    told = [f"{GATES[gate.name][0]} {gate_value(gate)} ({gate_limit(gate)})" for gate in beyond]
+    return told + ([f"not measured: {', '.join(missing)}"] if missing else [])
+
+
+def warnings(review: Review) -> list[str]:
+    """Why gates that are not required do not hold."""
+    return reasons([gate for gate in review.gates if not gate.holds and not gate.required])
 
 
 def gate_value(gate: Gate) -> str:
@@ -89,35 +96,44 @@ def interval(ends: Sequence[float] | None, digits: int = 1) -> str:
 
 def p_value(p: float | None) -> str:
     """Three digits; `–` where there was no test."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "–" if p is None else f"<{NBSP}0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def share(value: float) -> str:
     """A share in per cent; what is not 0 never reads 0."""
-    return "0 %" if value == 0 else "< 0.01 %" if value < 1e-4 else f"{100 * value:.4g} %"
+    number = "0" if value == 0 else f"<{NBSP}0.01" if value < 1e-4 else f"{100 * value:.4g}"
+    return f"{number}{NBSP}%"
 
 
 def megabytes(size: int | None) -> str:
-    return "–" if size is None else f"{size / 1e6:,.1f} MB"
+    return "–" if size is None else f"{size / 1e6:,.1f}{NBSP}MB"
 
 
-def _told(comparison: Comparison, alpha: float, quote: Quote) -> str:
+def _standing(comparisons: Sequence[Comparison], alpha: float) -> str:
+    """The outcome over all test sets, up to the opponent's name: `Better than`."""
+    outcomes = [judgement(comparison.differences["bleu"], alpha) for comparison in comparisons]
+    better, worse = outcomes.count("better"), outcomes.count("worse")
+    if worse:
+        return f"On {worse} of {len(outcomes)} test sets worse than"
+    if better == len(outcomes) > 0:
+        return "Better than"
+    return f"On {better} of {len(outcomes)} test sets better than" if better else "No clear difference to"
+
+
+def _told(comparison: Comparison, quote: Quote) -> str:
     difference = comparison.differences["bleu"]
     p = p_value(difference.randomisation_p)
-    chance = f"p {p}" if p.startswith("<") else f"p = {p}"
-    return (
-        f"BLEU {signed(difference.points)} on {quote(comparison.test_set)} ({judgement(difference, alpha)}, {chance})"
-    )
+    return f"{signed(difference.points)} on {quote(comparison.test_set)}, p{NBSP}{p if p.startswith('<') else f'={NBSP}{p}'}"
 
 
 def _with_unit(name: str, value: float) -> str:
     match name:
         case "bleu_drop" | "chrf_drop":
-            return f"{value:.2f} points".replace("-", "−")
+            return f"{value:.2f}{NBSP}points".replace("-", "−")
         case "significance":
             return f"{value:.4f}"
         case "latency_ratio" | "size_ratio":
-            return f"{value:.2f} × the champion's"
+            return f"{value:.2f}{NBSP}×"
         case "leak":
             return f"{value:,.0f}"
         case _:
