@@ -24,8 +24,8 @@ MODEL_CODE = "model_code.py"
 
 
 def code_files() -> list[Path]:
-    """The project's modules that translation needs: the translator and all that it imports."""
-    return imported_files(HERE / "translator.py")
+    """The project's modules that translation needs: what a request may ask, the translator, and all that they import."""
+    return imported_files(HERE / "request.py")
 
 
 def package(directory: Path, model: Artifact, example: tuple[list[str], dict[str, Any]]) -> None:
