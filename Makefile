@@ -58,7 +58,7 @@ export TEXT
 endif
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-faults bench-tracking clean translate summary sync ui smoke
+UNSTAMPED := help check test test-slow test-faults bench-tracking clean translate summary sync ui serve bench-serving smoke
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
 .PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
@@ -124,6 +124,8 @@ sync: | $(VENV) ## send MLflow what it missed of every training's metrics and en
 	@$(PY) -m stages.sync
 ui: | $(VENV) ## MLflow's pages on this machine's loopback
 	@$(PY) -m stages.ui
+serve: | $(VENV) ## the model with ALIAS=champion behind HTTP on loopback, PORT=5001
+	@$(PY) -m stages.serve $(PARAMS)
 smoke: build/smoke-corpus/train.tsv ## the whole pipeline on a toy language, in a minute
 	@$(MAKE) EXP=smoke all
 build/smoke-corpus/train.tsv: tests/toy_corpus.py | $(VENV)
@@ -138,6 +140,8 @@ test-faults: | $(VENV) ## interrupt the pipeline 200 times; under an hour
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -s -m slow tests/test_faults.py
 bench-tracking: | $(VENV) ## the price of a tracking server in trouble; five minutes
 	$(PY) -m benchmarks.tracking
+bench-serving: | $(VENV) ## 32 clients of `make serve` for DURATION=60 seconds
+	$(PY) -m benchmarks.serving $(B) $(PARAMS)
 clean: ## remove this experiment's outputs
 	rm -rf "$(B)"
 help: ## this list

@@ -24,7 +24,7 @@ MODEL_CODE = "model_code.py"
 
 
 def code_files() -> list[Path]:
-    """The project's modules that translation needs: what a request may ask, the translator, and all that they import."""
+    """The project's modules that translation needs: a request's, the translator's, and all that they import."""
     return imported_files(HERE / "request.py")
 
 

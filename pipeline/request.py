@@ -1,6 +1,7 @@
 """Owns what one request to a packaged translator may ask, and the shape of its answer.
 
-It travels in the package with the translator. Errors are MLflow's, with the code that its scoring server answers by 400.
+It travels in the package with the translator. Errors are MLflow's, with the code that its scoring server answers with
+400.
 """
 
 from dataclasses import asdict, dataclass
