@@ -61,8 +61,8 @@ endef
 $(foreach name,TEXT VERSION REASON FORCE ALIAS,$(eval $(call as_typed,$(name))))
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-faults bench-tracking clean translate summary sync ui smoke \
-             review promote rollback versions
+UNSTAMPED := help check test test-slow test-faults bench-tracking bench-serving clean translate summary sync ui smoke \
+             review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
 .PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
@@ -136,6 +136,8 @@ versions: | $(VENV) ## every version with its verdict, scores and aliases; who b
 	@$(PY) -m stages.versions $(PARAMS)
 ui: | $(VENV) ## MLflow's pages on this machine's loopback
 	@$(PY) -m stages.ui
+serve: | $(VENV) ## the model with ALIAS=champion behind HTTP on loopback, PORT=5001
+	@$(PY) -m stages.serve $(PARAMS)
 smoke: build/smoke-corpus/train.tsv ## the whole pipeline on a toy language, in a minute
 	@$(MAKE) EXP=smoke all
 build/smoke-corpus/train.tsv: tests/toy_corpus.py | $(VENV)
@@ -150,6 +152,8 @@ test-faults: | $(VENV) ## interrupt the pipeline 200 times; under an hour
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -s -m slow tests/test_faults.py
 bench-tracking: | $(VENV) ## the price of a tracking server in trouble; five minutes
 	$(PY) -m benchmarks.tracking
+bench-serving: | $(VENV) ## 32 clients of `make serve` for DURATION=60 seconds
+	$(PY) -m benchmarks.serving $(B) $(PARAMS)
 clean: ## remove this experiment's outputs
 	rm -rf "$(B)"
 help: ## this list

@@ -22,7 +22,7 @@ def translate_all(
     processes were as far as this one.
     """
     rank, processes = accelerator.process_index, accelerator.num_processes
-    mine: list[Numbered] = []
+    mine: list[Numbered[Translation]] = []
     told = 0
     for batch in translator.translate_share(sentences, beam_size, length_penalty, rank, processes):
         mine += batch

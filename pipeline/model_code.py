@@ -7,6 +7,7 @@ each load imports them under a name of its own. Two versions in one process ther
 import importlib
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,13 +18,14 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 class PackagedTranslator(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
-        translator = import_apart(Path(context.artifacts["code"]), "translator")
-        self.translator = translator.Translator.load(Path(context.artifacts["model"]))
+        self.request = import_apart(Path(context.artifacts["code"]), "request")
+        self.translator = self.request.Translator.load(Path(context.artifacts["model"]))
 
     def predict(
         self, context: PythonModelContext, model_input: list[str], params: dict[str, Any] | None = None
-    ) -> list[str]:
-        return [translation.text for translation in self.translator.translate(model_input, **(params or {}))]
+    ) -> Sequence[Any]:  # texts or lists of dicts, as was asked; MLflow warns of a list of Any, and of unions
+        answer: list[Any] = self.request.answer(self.translator, model_input, params or {})
+        return answer
 
 
 def import_apart(directory: Path, module: str) -> ModuleType:

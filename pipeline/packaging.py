@@ -28,8 +28,8 @@ REQUIREMENTS, EXAMPLE = "requirements.txt", "serving_input_example.json"  # MLfl
 
 
 def code_files() -> list[Path]:
-    """The project's modules that translation needs: the translator and all that it imports."""
-    return imported_files(HERE / "translator.py")
+    """The project's modules that translation needs: a request's, the translator's, and all that they import."""
+    return imported_files(HERE / "request.py")
 
 
 def package(directory: Path, model: Artifact, card: str, example: tuple[list[str], dict[str, Any]]) -> None:

@@ -182,7 +182,8 @@ class Registration:
     def _params(self) -> dict[str, Any]:
         """What a request may set, and its defaults: as the model was evaluated."""
         settings = self.evaluation.stamp["params"]["evaluate"]
-        return {"beam_size": settings["beam_size"], "length_penalty": settings["length_penalty"]}
+        decoding = {name: settings[name] for name in ("beam_size", "length_penalty")}
+        return decoding | {"n_best": 0, "attention": False}
 
     def _example(self) -> tuple[list[str], dict[str, Any]]:
         return [example["source"] for example in self.evaluation.facts["examples"][:2]], self._params()

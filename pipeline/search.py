@@ -63,7 +63,7 @@ def search(
         _collect(beams, finished, length_penalty, limits)
         beams, memory, state = _shrink(beams, memory, state, _still_open(beams, finished, length_penalty))
         tokens = beams.ids[:, :, -1].reshape(-1, 1)
-    return [sorted(hypotheses, key=lambda h: -h.score)[:beam_size] for hypotheses in finished]
+    return finished
 
 
 def _start(sentences: int, beam_size: int, memory: Memory) -> _Beams:
@@ -97,20 +97,27 @@ def _extend(beams: _Beams, log_p: Tensor, weights: Tensor) -> Tensor:
 
 
 def _collect(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: float, limits: list[int]) -> None:
-    """Move hypotheses that ended, or that their limit ends, from their places to `finished`."""
+    """Move hypotheses that ended, or that their limit ends, from their places to `finished`.
+
+    Of each sentence the best as many as its beam stay there, best first: with a high length penalty one ends in nearly
+    every step of a long search. Attention is copied, because a view would keep that of the whole batch in memory.
+    """
     length = beams.ids.shape[2]
     at_limit = torch.tensor([limits[s] <= length for s in beams.sentences], device=beams.ids.device)
     done = ((beams.ids[:, :, -1] == EOS) | at_limit[:, None]) & beams.scores.isfinite()
     for n, k in done.nonzero().tolist():
         log_probability = float(beams.scores[n, k])
-        finished[beams.sentences[n]].append(
+        ended = finished[beams.sentences[n]]
+        ended.append(
             Hypothesis(
                 beams.ids[n, k].tolist(),
                 log_probability,
                 log_probability / length**length_penalty,
-                beams.attention[n, k],
+                beams.attention[n, k].clone(),
             )
         )
+        ended.sort(key=lambda h: -h.score)
+        del ended[beams.scores.shape[1] :]
     beams.scores = beams.scores.masked_fill(done, float("-inf"))
 
 
@@ -120,7 +127,7 @@ def _still_open(beams: _Beams, finished: list[list[Hypothesis]], length_penalty:
     best = (beams.scores.max(dim=1).values / beams.ids.shape[2] ** length_penalty).tolist()
 
     def goes_on(n: int, ended: list[Hypothesis]) -> bool:
-        return best[n] > float("-inf") and (len(ended) < beam_size or best[n] > max(h.score for h in ended))
+        return best[n] > float("-inf") and (len(ended) < beam_size or best[n] > ended[0].score)
 
     return [n for n, sentence in enumerate(beams.sentences) if goes_on(n, finished[sentence])]
 

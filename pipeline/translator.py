@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,7 +35,8 @@ class Translation:
     attention: NDArray[np.float32] | None  # (tokens, source_tokens); None for a model without attention
 
 
-Numbered = tuple[int, Translation]  # with the place of its sentence among those given
+T = TypeVar("T")
+Numbered = tuple[int, T]  # with the place of its sentence among those given
 BLANK = Translation("", 0.0, [], [], None)
 
 
@@ -64,32 +65,56 @@ class Translator:
         share = self.translate_share(sentences, beam_size, length_penalty)
         return in_order(chain.from_iterable(share), len(sentences))
 
+    def translate_n_best(
+        self, sentences: list[str], n_best: int, beam_size: int = BEAM_SIZE, length_penalty: float = LENGTH_PENALTY
+    ) -> list[list[Translation]]:
+        """Up to `n_best` translations of each sentence, of the beam's, best first; the first is what `translate` gives.
+
+        A blank sentence has one.
+        """
+        share = self._share(sentences, n_best, beam_size, length_penalty)
+        return in_order(chain.from_iterable(share), len(sentences))
+
     def translate_share(
         self, sentences: list[str], beam_size: int, length_penalty: float, rank: int = 0, processes: int = 1
-    ) -> Iterator[list[Numbered]]:
-        """Batch by batch, one process's part of the translations of `sentences`, which all processes are given.
+    ) -> Iterator[list[Numbered[Translation]]]:
+        """Batch by batch, one process's part of the translations of `sentences`, which all processes are given."""
+        for batch in self._share(sentences, 1, beam_size, length_penalty, rank, processes):
+            yield [(i, best) for i, (best,) in batch]
+
+    def _share(
+        self,
+        sentences: list[str],
+        n_best: int,
+        beam_size: int,
+        length_penalty: float,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> Iterator[list[Numbered[list[Translation]]]]:
+        """Batch by batch, one process's part.
 
         Every W-th batch of the one cut of all sentences: kernels round differently for batches of other shapes, so only
         equal batches give equal bits on any number of processes.
         """
         sources = self.tokenizer.encode_source(sentences)
         if rank == 0:
-            yield [(i, BLANK) for i, source in enumerate(sources) if len(source) == 1]
+            yield [(i, [BLANK]) for i, source in enumerate(sources) if len(source) == 1]
         for rows in islice(_batches(sources, BATCH_CELLS // beam_size), rank, None, processes):
-            hypotheses = self._search([sources[i] for i in rows], beam_size, length_penalty)
-            yield [(i, self._translation(sources[i], best)) for i, best in zip(rows, hypotheses, strict=True)]
+            found = self._search([sources[i] for i in rows], beam_size, length_penalty)
+            yield [
+                (i, [self._translation(sources[i], hypothesis) for hypothesis in hypotheses[:n_best]])
+                for i, hypotheses in zip(rows, found, strict=True)
+            ]
 
-    def _search(self, sources: list[list[int]], beam_size: int, length_penalty: float) -> list[Hypothesis]:
+    def _search(self, sources: list[list[int]], beam_size: int, length_penalty: float) -> list[list[Hypothesis]]:
         device = next(self.model.parameters()).device
         lengths = [len(source) for source in sources]
         padded = torch.tensor([s + [PAD] * (max(lengths) - len(s)) for s in sources], device=device)
         limits = [2 * length + 10 for length in lengths]
-        hypotheses = search(self.model, padded, torch.tensor(lengths, device=device), beam_size, length_penalty, limits)
-        return [best for best, *_ in hypotheses]
+        return search(self.model, padded, torch.tensor(lengths, device=device), beam_size, length_penalty, limits)
 
     def _translation(self, source: list[int], hypothesis: Hypothesis) -> Translation:
-        # A copy: the hypothesis has a view into the attention of its whole batch, which would stay in memory with it.
-        attention = None if self.model.squeeze else hypothesis.attention[:, : len(source)].cpu().numpy().copy()
+        attention = None if self.model.squeeze else hypothesis.attention[:, : len(source)].cpu().numpy()
         return Translation(
             text=self.tokenizer.decode_target([hypothesis.ids])[0],
             score=hypothesis.score,
@@ -115,7 +140,7 @@ def save_weights(
     (directory / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def in_order(translations: Iterable[Numbered], count: int) -> list[Translation]:
+def in_order(translations: Iterable[Numbered[T]], count: int) -> list[T]:
     """The translations of `count` sentences in the sentences' order; UserError unless each has come exactly once."""
     found = sorted(translations, key=lambda numbered: numbered[0])
     if [i for i, _ in found] != list(range(count)):

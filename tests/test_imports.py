@@ -20,6 +20,7 @@ NEEDED = {
     "worker": set(),
     "sync": {"mlflow"},
     "ui": {"mlflow"},
+    "serve": {"mlflow"},
     "stamp": set(),
     "status": set(),
     "summary": set(),

@@ -18,7 +18,7 @@ from pipeline.record import RECORD
 from pipeline.translator import Translator
 from tests.published import SENTENCES, publish_training
 
-PARAMS: dict[str, Any] = {"beam_size": 2, "length_penalty": 1.0}
+PARAMS: dict[str, Any] = {"beam_size": 2, "length_penalty": 1.0, "n_best": 0, "attention": False}
 
 
 @pytest.fixture(scope="module")

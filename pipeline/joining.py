@@ -1,0 +1,137 @@
+"""Owns how simultaneous requests share one model: what waits and asks alike is translated together, in one call.
+
+On a processor many threads that each decode one sentence are slower than one that decodes all. Knows nothing of HTTP.
+"""
+
+import json
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import islice
+from threading import Condition, Thread
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_EXHAUSTED, ErrorCode
+from mlflow.pyfunc import PyFuncModel
+
+CHARACTERS = 8_000  # joined in one call, some batches of a beam of 5; a request with more goes alone
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    sentences: list[str]
+    params: dict[str, Any]
+    answer: Future[list[Any]] = field(default_factory=Future)
+
+    @property
+    def kind(self) -> str:
+        """The same for requests that may be joined; as a text, because to Python 1 and 1.0 and true are equal."""
+        return json.dumps(self.params, sort_keys=True)
+
+    @property
+    def characters(self) -> int:
+        return sum(map(len, self.sentences))
+
+
+class JoinedModel:
+    """Stands in for a loaded model: the `metadata` and the `predict` that the scoring server uses, from any thread.
+
+    `predict` waits for `patience` seconds at most. `close` ends it after the call that is under way.
+    """
+
+    def __init__(self, model: PyFuncModel, patience: float) -> None:
+        self.metadata = model.metadata
+        self._model, self._patience = model, patience
+        self._waiting: deque[_Request] = deque()
+        self._changed, self._closed = Condition(), False
+        self._worker = Thread(target=self._work, name="translate", daemon=True)
+        self._worker.start()
+
+    def predict(self, data: list[str], params: dict[str, Any] | None = None) -> list[Any]:
+        request = _Request(data, params or {})
+        with self._changed:
+            if self._closed:
+                raise MlflowException("the server is being stopped", error_code=RESOURCE_EXHAUSTED)
+            self._waiting.append(request)
+            self._changed.notify()
+        try:
+            return request.answer.result(self._patience)
+        except TimeoutError:
+            request.answer.cancel()
+            raise MlflowException(
+                f"no answer within {self._patience:g} s: try again later, or send less at once",
+                error_code=RESOURCE_EXHAUSTED,
+            ) from None
+        except MlflowException as error:
+            raise _Refusal(error.message, ErrorCode.Value(error.error_code)) from None
+        except Exception:
+            logging.getLogger(__name__).exception("a translation failed")
+            raise _Refusal("the model failed; the server's log says why", INTERNAL_ERROR) from None
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._worker.join()
+
+    def _work(self) -> None:
+        while requests := self._next():
+            self._translate([r for r in requests if r.answer.set_running_or_notify_cancel()])
+
+    def _next(self) -> list[_Request]:
+        """The request that has waited longest, with others that ask alike, as many as fit; none after `close`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if self._closed:
+                for request in self._waiting:
+                    request.answer.set_exception(
+                        MlflowException("the server is being stopped", error_code=RESOURCE_EXHAUSTED)
+                    )
+                return []
+            joined = list(_fitting(self._waiting))
+            for request in joined:
+                self._waiting.remove(request)
+            return joined
+
+    def _translate(self, requests: list[_Request]) -> None:
+        """Hand each its part of one call; where that fails, each half for itself: an error reaches only who made it."""
+        if not requests:
+            return
+        try:
+            sentences = [sentence for request in requests for sentence in request.sentences]
+            found: Iterator[Any] = iter(self._model.predict(sentences, params=requests[0].params))
+            answers = [list(islice(found, len(request.sentences))) for request in requests]
+        except Exception as error:
+            if len(requests) == 1:
+                requests[0].answer.set_exception(error)
+                return
+            self._translate(requests[: len(requests) // 2])
+            self._translate(requests[len(requests) // 2 :])
+        else:
+            for request, answer in zip(requests, answers, strict=True):
+                request.answer.set_result(answer)
+
+
+def _fitting(waiting: Iterable[_Request]) -> Iterator[_Request]:
+    first, *others = waiting
+    yield first
+    room = CHARACTERS - first.characters
+    for other in others:
+        if other.kind == first.kind and other.characters <= room:
+            room -= other.characters
+            yield other
+
+
+class _Refusal(MlflowException):
+    """An error that keeps its message: the scoring server would put the whole request before it."""
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+    @message.setter
+    def message(self, text: str) -> None:
+        pass
