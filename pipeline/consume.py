@@ -1,6 +1,6 @@
 """Owns the other end of a Consumer: loads a packaged model where nothing of this project is at hand, and answers.
 
-python -I -S consume.py DIRECTORY_OF_REQUIREMENTS MODEL_URI, then a request a line on standard input and an answer a
+python -I -S -B consume.py DIRECTORY_OF_REQUIREMENTS MODEL_URI, then a request a line on standard input and an answer a
 line on standard output: {"sentences": [...], "params": {...}} -> {"predictions": [...], "seconds": 0.12}.
 """
 

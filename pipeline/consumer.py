@@ -64,7 +64,7 @@ def consume(uri: str, requirements: Path) -> Iterator[Consumer]:
         link_requirements(requirements, seen)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(HERE / CONSUME), str(seen), uri],
+            [sys.executable, "-I", "-S", "-B", str(HERE / CONSUME), str(seen), uri],
             cwd=home,
             env=environment | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
             stdin=subprocess.PIPE,

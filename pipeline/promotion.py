@@ -18,7 +18,7 @@ from .consumer import consume
 from .errors import UserError
 from .ledger import CHAMPION, Entry, Ledger, State
 from .packaging import EXAMPLE, REQUIREMENTS
-from .verdicts import NONE, Verdicts, files_digest
+from .verdicts import BASELINES, Verdicts, files_digest
 from .versions import IDENTITY, all_versions, fetch, find_version, get_version
 
 
@@ -32,6 +32,7 @@ class Promotion:
     verdicts: Verdicts
     by: str
     reason: str
+    option: str  # ` EXP=name` or nothing, for the commands that errors name
     forced: bool  # whatever speaks against it, but another's decision a moment before
 
     @property
@@ -64,7 +65,7 @@ class Promotion:
         state = self._state()
         before = [v for v in reversed(state.champions[:-1]) if find_version(self.client, self.production, v)]
         if not before:
-            raise UserError(f"no version of {self.production} was champion before version {state.champion or NONE}")
+            raise UserError(f"no version of {self.production} was champion before version {state.champion or 'none'}")
         if not self.forced:
             with tempfile.TemporaryDirectory() as scratch:
                 fetch(self.client, self.production, before[0], Path(scratch))
@@ -84,14 +85,14 @@ class Promotion:
     def _check(self, candidate: ModelVersion, state: State) -> None:
         """UserError unless the candidate passed a review against the champion, and its files are those reviewed."""
         name = f"version {candidate.version} of {self.candidates}"
-        remedy = f"run: make review VERSION={candidate.version}"
+        remedy = f"run: make review VERSION={candidate.version}{self.option}"
         if state.champion and not find_version(self.client, self.production, state.champion):
             raise UserError(
                 f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
-                "with it; run: make rollback REASON=..., or repeat with FORCE=1"
+                f"with it; run: make rollback REASON=...{self.option}, or repeat with FORCE=1"
             )
         verdicts = self.verdicts.find(candidate)
-        champion = str(state.champion or NONE)
+        champion = str(state.champion or BASELINES)
         verdict = next((verdict for verdict in verdicts if verdict.compared_with == champion), None)
         if verdict is None and verdicts:
             raise UserError(
@@ -129,7 +130,7 @@ class Promotion:
             told = {
                 "champion_since": entry.at,
                 "champion_by": entry.by,
-                "champion_after": str(before.champion or NONE),
+                "champion_after": str(before.champion or "none"),
                 "champion_reason": entry.reason,
             }
             for key, value in told.items():

@@ -31,7 +31,7 @@ from .record import git_commit
 from .review import SHOWN_LEAKS, AttentionMap, Leak, Leaks, Provenance, Review
 from .subjects import Subject
 from .trial import Trial, try_models
-from .verdicts import NONE, files_digest
+from .verdicts import BASELINES, files_digest
 from .versions import IDENTITY, all_versions, find_version, get_version
 
 MAPS = 3  # pictures of attention
@@ -45,7 +45,7 @@ class Finding:
     review: Review
     maps: Sequence[AttentionMap]
     candidate: ModelVersion
-    compared_with: str  # version of the champion, or NONE
+    compared_with: str  # version of the champion, or BASELINES
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Reviewer:
     production: str
     settings: ReviewSettings
     by: str
+    option: str  # ` EXP=name` or nothing, for the commands that errors name
 
     def review(self, version: int | None, progress: Callable[[int], Callable[[int], object]]) -> Finding:
         """Review a version, the newest if none is named.
@@ -67,7 +68,7 @@ class Reviewer:
         if champion and candidate.tags.get(IDENTITY) == champion.tags.get(IDENTITY):
             raise UserError(
                 f"version {candidate.version} of {self.candidates} is the champion itself; "
-                "name another version: make review VERSION=n"
+                f"name another version: make review VERSION=n{self.option}"
             )
         with tempfile.TemporaryDirectory() as scratch, ExitStack() as processes:
             ours = Evidence(self.client, candidate, Path(scratch) / CANDIDATE)
@@ -89,19 +90,19 @@ class Reviewer:
             gates = judge(self.settings.gates, comparisons, subject, opponent, leaks.counts)
             review = Review(subject, opponent, comparisons, gates, leaks, self._provenance())
             maps = _draw_maps(consumers[CANDIDATE], test_sets[0], Path(scratch))
-        return Finding(review, maps, candidate, str(champion.version) if champion else NONE)
+        return Finding(review, maps, candidate, str(champion.version) if champion else BASELINES)
 
     def _candidate(self, version: int | None) -> ModelVersion:
         if version is None:
             known = all_versions(self.client, self.candidates)
             if not known:
-                raise UserError(f"{self.candidates} has no version yet; run: make register")
+                raise UserError(f"{self.candidates} has no version yet; run: make register{self.option}")
             version = int(known[-1].version)
         candidate = get_version(self.client, self.candidates, version)
         if missing := {IDENTITY, "languages", "evaluation", "training_sources"} - candidate.tags.keys():
             raise UserError(
                 f"version {version} of {self.candidates} was not registered by this pipeline as it is now: "
-                f"it has no tag {', '.join(sorted(missing))}; register it again: make register"
+                f"it has no tag {', '.join(sorted(missing))}; register it again: make register{self.option}"
             )
         return candidate
 
@@ -113,7 +114,7 @@ class Reviewer:
         if champion is None:
             raise UserError(
                 f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
-                "with it; run: make rollback REASON=..., or promote another with FORCE=1"
+                f"with it; run: make rollback REASON=...{self.option}, or promote another with FORCE=1"
             )
         return champion
 

@@ -23,7 +23,7 @@ from .review import AttentionMap, Review
 from .store import alone, experiment_id
 from .versions import FILES
 
-NONE = "none"  # in place of a champion's version: there is none
+BASELINES = "baselines"  # in place of a champion's version, where there is none
 REPORT, DATA, DESCRIPTION = "report.html", "review.json", "description.md"  # artifacts of the run
 SHOWN = ("review", "compared_with", "reviewed_by", "reviewed_at", "failed_gates", "files", "review_test_sets")
 
@@ -34,7 +34,7 @@ class Verdict:
 
     run_id: str
     is_pass: bool
-    compared_with: str  # version of the champion, or NONE
+    compared_with: str  # version of the champion, or BASELINES
     files: str  # digest of the candidate's files, see files_digest
     failed: str  # names of the gates that failed
     by: str
@@ -58,9 +58,9 @@ class Verdicts:
         experiment = self.client.get_experiment_by_name(self.experiment)
         if experiment is None:
             return []
-        filter_string = f"tags.candidate = '{_name(candidate)}' and tags.review IN ('pass', 'fail')"
-        runs = self.client.search_runs([experiment.experiment_id], filter_string)
-        return sorted((_verdict(run) for run in runs), key=lambda verdict: verdict.at, reverse=True)
+        runs = self.client.search_runs([experiment.experiment_id], f"tags.candidate = '{_name(candidate)}'")
+        ended = [_verdict(run) for run in runs if "review" in run.data.tags]
+        return sorted(ended, key=lambda verdict: verdict.at, reverse=True)
 
     def keep(
         self, candidate: ModelVersion, compared_with: str, review: Review, maps: Sequence[AttentionMap]

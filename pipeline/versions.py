@@ -1,6 +1,7 @@
 """Owns how a version in MLflow's registry is found and fetched: whole, and as it was registered, or not at all."""
 
 import json
+import shutil
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -73,5 +74,7 @@ def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Pat
     except (MlflowException, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"the files of {uri} cannot be fetched: {reason}; look after the artifact store") from error
+    for cache in package.rglob("__pycache__"):  # whoever loads a model from a local store leaves some there
+        shutil.rmtree(cache)
     check_files(package, json.loads(recorded), uri)
     return package

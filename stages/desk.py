@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from pipeline.errors import UserError
 from pipeline.params import Params, registered_name
 from pipeline.params_file import read_params
+from pipeline.promotion import Promotion
 from pipeline.store import open_store
 from pipeline.verdicts import Verdicts
 
@@ -29,19 +30,28 @@ class Desk:
     client: MlflowClient
     candidates: str  # the registered model that training makes versions of
     production: str  # the one that has the champion
+    option: str  # ` EXP=name`, as it was typed, or nothing
 
     @property
     def verdicts(self) -> Verdicts:
         return Verdicts(self.client, self.production, BUILD)
 
+    def decision(self, reason: str, forced: bool) -> Promotion:
+        """What somebody decides here."""
+        return Promotion(
+            self.client, self.candidates, self.production, self.verdicts, who(), reason, self.option, forced
+        )
+
 
 def open_desk() -> Desk:
     """The registry of the experiment whose params files are the arguments."""
-    params = read_params([Path(argument) for argument in sys.argv[1:]])
+    files = [Path(argument) for argument in sys.argv[1:]]
+    params = read_params(files)
     languages = params.download.source_language, params.download.target_language
     candidates = registered_name(params.registration.model_name, *languages)
     production = registered_name(params.review.production_model or params.registration.model_name, *languages)
-    return Desk(params, open_store(BUILD), candidates, production)
+    option = f" EXP={files[-1].stem}" if len(files) > 1 else ""
+    return Desk(params, open_store(BUILD), candidates, production, option)
 
 
 def asked_version() -> int | None:

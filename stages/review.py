@@ -14,7 +14,7 @@ from pipeline.report import write_report
 from pipeline.review import Review
 from pipeline.reviewer import Finding, Reviewer
 from pipeline.store import explain_failure
-from pipeline.verdicts import NONE, is_refusal
+from pipeline.verdicts import BASELINES, is_refusal
 from stages.command import fail_clearly
 from stages.desk import BUILD, Desk, asked_version, open_desk, who
 
@@ -25,7 +25,7 @@ def review() -> None:
     version = asked_version()
     desk = open_desk()
     with explain_failure(desk.client.tracking_uri):
-        reviewer = Reviewer(desk.client, desk.candidates, desk.production, desk.params.review, who())
+        reviewer = Reviewer(desk.client, desk.candidates, desk.production, desk.params.review, who(), desk.option)
         with tqdm(unit=" sentences", disable=None, desc="review") as bar:
             finding = reviewer.review(version, _counting(bar))
         print("\n".join(describe(finding)))
@@ -59,7 +59,9 @@ def _keep(desk: Desk, finding: Finding) -> None:
 
 def describe(finding: Finding) -> list[str]:
     review = finding.review
-    against = "the best baseline" if finding.compared_with == NONE else f"the champion, version {finding.compared_with}"
+    against = (
+        "the best baseline" if finding.compared_with == BASELINES else f"the champion, version {finding.compared_with}"
+    )
     lines = [f"{review.candidate.name} version {review.candidate.version} against {against}"]
     for comparison in review.comparisons:
         bleu, chrf = (comparison.differences[metric].points for metric in ("bleu", "chrf"))
