@@ -2,8 +2,8 @@
 
 Scores are those of `metrics`; whether their difference is chance is `significance`'s, faults are `output_faults`'.
 Loads no model, translates nothing and judges nothing. Each sentence is counted once, by sacreBLEU; the whole test set
-and every bucket of source length are sums of these counts. 1,000 sentences take 3 s on one core, with sacreBLEU's own
-numbers of samples (bootstrap 1,000, randomisation 10,000).
+and every bucket of source length are sums of these counts. 1,000 sentences take 3 s on an idle core, with sacreBLEU's
+own numbers of samples (bootstrap 1,000, randomisation 10,000).
 """
 
 from collections.abc import Mapping, Sequence
