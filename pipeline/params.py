@@ -1,7 +1,7 @@
 """Owns the settings: their types, ranges and defaults. How they are read is params_file.py's.
 
-One model a section, one section a stage (train has `model` too; `review` is no stage); library code is handed its own
-section. Fields and their checks only: stamps hold the values and leave this file out of a stage's code (see stamps.py).
+One model a section, one section a stage (train has `model` too, `review` is no stage); library code is handed its own
+section. Fields and their checks only: stamps hold the values, and leave this file out of a stage's code (stamps.py).
 """
 
 from typing import Annotated, ClassVar, Literal, Self
@@ -180,11 +180,6 @@ class ReviewSettings(Section):
     test_sets: dict[str, str | AlignedText] = {}  # name -> as in files.splits; beside those of the candidate's run
     production_model: ModelName | None = None  # the model that promotion copies versions to; null: the candidate's own
     gates: GateSettings = GateSettings()
-
-
-def registered_name(pattern: str, source_language: str, target_language: str) -> str:
-    """A registered model's name, with the languages filled in."""
-    return pattern.replace("{source_language}", source_language).replace("{target_language}", target_language)
 
 
 class Params(Section):
