@@ -56,7 +56,7 @@ def _serve(name: str, alias: str, listener: socket.socket) -> None:
     client = open_store(BUILD)
     version = resolve(client, name, alias)
     with tempfile.TemporaryDirectory() as scratch:
-        package = fetch(client, name, version.version, Path(scratch))
+        package = fetch(client, name, str(version.version), Path(scratch))
         host, port = listener.getsockname()[:2]
         place = f"{name} version {version.version} at http://{host}:{port}"
         run(package, listener, lambda: print(f"serving {place} (Ctrl-C stops it)", flush=True))
