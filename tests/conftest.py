@@ -50,6 +50,30 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return publish_corpus(tmp_path_factory.mktemp("default") / "corpus")
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """The directory of a published model: tiny, untrained, real; read only."""
+    from tests.published import publish_training
+
+    build = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, build)}")
+        publish_training(build)
+    return build / "default/model"
+
+
+@pytest.fixture(scope="session")
+def package(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That model as it is registered; read only."""
+    from pipeline import packaging
+    from pipeline.artifacts import open_artifact
+    from tests.published import PARAMS, SENTENCES
+
+    scratch = tmp_path_factory.mktemp("package")
+    packaging.package(scratch, open_artifact(tiny_model, "train"), "a card", (SENTENCES, PARAMS))
+    return scratch / "package"
+
+
 @pytest.fixture
 def build(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A build directory with a store of its own, in which the experiment `default` has a directory."""
