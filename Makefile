@@ -51,14 +51,19 @@ ONE_NODE = $(PY) -m$(if $(filter-out 1,$(NPROC)), $(SEVERAL))
 LAUNCH   = $(if $(filter-out 1,$(NODES)),$(PY) -m $(SEVERAL) --machines $(NODES) --machine $(NODE_RANK) \
            --master "$(MASTER)",$(ONE_NODE))
 
+# Not the environment's: some shells and compilers leave one of their own there.
+HOST := 127.0.0.1
 # As it was typed: quotes, dollar signs and backticks reach the stage through the environment, not through a shell.
-ifneq (undefined,$(origin TEXT))
-override TEXT := $(value TEXT)
-export TEXT
+define AS_TYPED
+ifneq (undefined,$$(origin $(1)))
+override $(1) := $$(value $(1))
+export $(1)
 endif
+endef
+$(foreach name,TEXT HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH,$(eval $(call AS_TYPED,$(name))))
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-faults bench-tracking clean translate summary sync ui smoke
+UNSTAMPED := help check test test-slow test-faults bench-tracking clean translate summary sync server ui smoke
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
 .PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
@@ -122,8 +127,9 @@ status: ## each stage: fresh, or stale and why
 	@$(PY) -m stages.status $(S)
 sync: | $(VENV) ## send MLflow what it missed of every training's metrics and ends
 	@$(PY) -m stages.sync
-ui: | $(VENV) ## MLflow's pages on this machine's loopback
-	@$(PY) -m stages.ui
+server: | $(VENV) ## MLflow's server for a team; HOST= PORT= STORE=url ARTIFACTS=url AUTH=1 ALLOWED_HOSTS=
+	@$(PY) -m stages.server
+ui: server ## MLflow's pages on this machine's loopback
 smoke: build/smoke-corpus/train.tsv ## the whole pipeline on a toy language, in a minute
 	@$(MAKE) EXP=smoke all
 build/smoke-corpus/train.tsv: tests/toy_corpus.py | $(VENV)

@@ -19,7 +19,7 @@ NEEDED = {
     "launch": {"accelerate", "torch"},
     "worker": set(),
     "sync": {"mlflow"},
-    "ui": {"mlflow"},
+    "server": {"mlflow"},
     "stamp": set(),
     "status": set(),
     "summary": set(),
