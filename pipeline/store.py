@@ -109,7 +109,13 @@ def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
     with alone(build):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            return str(client.create_experiment(name, artifact_location=location))
+            try:
+                return str(client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:  # another machine was quicker
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                experiment = client.get_experiment_by_name(name)
+    assert experiment
     if experiment.lifecycle_stage == LifecycleStage.DELETED:
         raise UserError(
             f"MLflow's experiment {name!r} was deleted; restore it with: "
