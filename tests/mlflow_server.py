@@ -50,11 +50,13 @@ class Server:
         self.kill()
         raise AssertionError(self.log.read_text())
 
+    def command_lines(self) -> str:
+        """Of every one of its processes, as everybody on the machine may read them."""
+        return "\n".join(" ".join(one.cmdline()) for one in self._processes())
+
     def signal(self, number: signal.Signals) -> None:
         """Send it to every one of the server's processes."""
-        assert self.process
-        process = psutil.Process(self.process.pid)
-        for one in (process, *process.children(recursive=True)):
+        for one in self._processes():
             one.send_signal(number)
 
     def kill(self) -> None:
@@ -64,6 +66,11 @@ class Server:
                 self.signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
+
+    def _processes(self) -> list[psutil.Process]:
+        assert self.process
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
 
 
 def unused_port() -> int:
