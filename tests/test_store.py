@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlflow import MlflowClient
+from mlflow.entities import Experiment
 
 from pipeline.errors import UserError
 from pipeline.store import experiment_id, open_store, without_password
@@ -46,6 +50,25 @@ def test_artifacts_of_a_bare_database_stay_in_the_build_directory(build: Path) -
     client = open_store(build)
     location = client.get_experiment(experiment_id(client, "default", build)).artifact_location
     assert location == str(build / "mlartifacts" / "default")
+
+
+def test_two_machines_that_both_miss_an_experiment_agree_on_one(build: Path) -> None:
+    """They share no lock: each has a build directory of its own."""
+    both_missed_it = threading.Barrier(2)
+
+    class Machine(MlflowClient):
+        met = False
+
+        def get_experiment_by_name(self, name: str) -> Experiment | None:
+            found = super().get_experiment_by_name(name)
+            if not self.met:
+                self.met = True
+                both_missed_it.wait(30)
+            return found
+
+    with ThreadPoolExecutor() as pool:
+        ids = list(pool.map(lambda n: experiment_id(Machine(), "new", build / n), ("one", "other")))
+    assert ids[0] == ids[1]
 
 
 def test_passwords_are_not_shown() -> None:
