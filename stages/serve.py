@@ -16,7 +16,7 @@ from pipeline.store import explain_failure
 from pipeline.versions import fetch, resolve
 from stages.command import fail_clearly
 from stages.desk import open_desk
-from stages.ui import interrupt
+from stages.server import interrupt
 
 
 def serve() -> None:
