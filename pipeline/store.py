@@ -90,6 +90,11 @@ def _reach(uri: str) -> None:
     engine.dispose()
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether a server says that this user may not do this."""
+    return isinstance(error, MlflowException) and str(error.error_code) == "PERMISSION_DENIED"
+
+
 @contextmanager
 def explain_failure(uri: str, errors: type[Exception] = MlflowException, remedy: str = REMEDY) -> Iterator[None]:
     """UserError in place of what MLflow raises in this block when it cannot reach its store or is refused by it."""
