@@ -51,14 +51,18 @@ ONE_NODE = $(PY) -m$(if $(filter-out 1,$(NPROC)), $(SEVERAL))
 LAUNCH   = $(if $(filter-out 1,$(NODES)),$(PY) -m $(SEVERAL) --machines $(NODES) --machine $(NODE_RANK) \
            --master "$(MASTER)",$(ONE_NODE))
 
-# As it was typed: quotes, dollar signs and backticks reach the stage through the environment, not through a shell.
-ifneq (undefined,$(origin TEXT))
-override TEXT := $(value TEXT)
-export TEXT
+# As it was typed: quotes, dollar signs and backticks reach a command through the environment, not through a shell.
+define as_typed
+ifneq (undefined,$$(origin $(1)))
+override $(1) := $$(value $(1))
+export $(1)
 endif
+endef
+$(foreach name,TEXT VERSION REASON FORCE ALIAS,$(eval $(call as_typed,$(name))))
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-faults bench-tracking clean translate summary sync ui serve bench-serving smoke
+UNSTAMPED := help check test test-slow test-faults bench-tracking bench-serving clean translate summary sync ui smoke \
+             review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
 .PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
@@ -122,6 +126,14 @@ status: ## each stage: fresh, or stale and why
 	@$(PY) -m stages.status $(S)
 sync: | $(VENV) ## send MLflow what it missed of every training's metrics and ends
 	@$(PY) -m stages.sync
+review: | $(VENV) ## a version (VERSION=n, else the newest) against the champion; the verdict goes into the registry
+	@$(PY) -m stages.review $(PARAMS)
+promote: | $(VENV) ## VERSION=n REASON="..." makes a reviewed version the champion
+	@$(PY) -m stages.promote $(PARAMS)
+rollback: | $(VENV) ## REASON="..." makes the champion before the champion again
+	@$(PY) -m stages.rollback $(PARAMS)
+versions: | $(VENV) ## every version with its verdict, scores and aliases; who became champion when, and why
+	@$(PY) -m stages.versions $(PARAMS)
 ui: | $(VENV) ## MLflow's pages on this machine's loopback
 	@$(PY) -m stages.ui
 serve: | $(VENV) ## the model with ALIAS=champion behind HTTP on loopback, PORT=5001

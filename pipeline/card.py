@@ -1,6 +1,7 @@
-"""Owns the text by which a reviewer judges a model version: Markdown, as MLflow's interface shows it.
+"""Owns what a model says of itself, in Markdown: its card, and the short form that MLflow's interface shows.
 
-Text of the corpus and names of sources come from outside: they stand in code spans, where nothing is markup.
+What a review finds is told elsewhere (see description.py). Text of the corpus and names of sources come from outside:
+they stand in code spans, where nothing is markup.
 """
 
 import re
@@ -19,17 +20,33 @@ EXAMPLES = 3
 SOURCES = 6
 
 
-def write_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: str | None) -> str:
+def write_short_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: str | None) -> str:
     """What the model is, its scores beside the baselines', its training, its data and examples: by importance."""
     sections = [
         _title(corpus, model, evaluation),
         _scores(evaluation),
         _training(model, commit),
-        _data(corpus),
+        _data(corpus, SOURCES),
         _examples(evaluation),
     ]
     while len("\n\n".join(sections)) > LONGEST:
         sections.pop()
+    return "\n\n".join(sections) + "\n"
+
+
+def write_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: str | None) -> str:
+    """The model card (Mitchell et al. 2019, arXiv 1810.03993): also what the model is for, and its limits."""
+    sections = [
+        "# Model card",
+        _title(corpus, model, evaluation),
+        _intended_use(corpus),
+        _scores(evaluation),
+        _limits(corpus),
+        _training(model, commit),
+        "Energy: not measured.",
+        _data(corpus, len(corpus.facts["sources"])),
+        _examples(evaluation),
+    ]
     return "\n\n".join(sections) + "\n"
 
 
@@ -50,6 +67,25 @@ def _title(corpus: Artifact, model: Artifact, evaluation: Artifact) -> str:
         f"attention encoder-decoder ({settings['cell'].upper()}, {settings['attention']} attention, "
         f"{model.facts['parameters'] / 1e6:.1f} million parameters), beam {decoding['beam_size']} "
         f"with length penalty {decoding['length_penalty']} unless a request says otherwise."
+    )
+
+
+def _intended_use(corpus: Artifact) -> str:
+    return (
+        "### Intended use\n\nDrafts of translations of single sentences that are like its training data (below), for a "
+        "person to check. Not for text on which health, rights or money depend, and not for other kinds of text or "
+        f"other languages than {code_span(corpus.facts['source_language'])}."
+    )
+
+
+def _limits(corpus: Artifact) -> str:
+    facts = corpus.facts
+    return (
+        "### Limits\n\n"
+        f"- It has read {facts['splits']['train']:,} training pairs, and knows no word and no matter beyond them.\n"
+        "- Each sentence is translated by itself: nothing before or after it is taken into account.\n"
+        "- It can leave out, repeat or invent words, most of all in long sentences; scores tell of averages.\n"
+        "- What the training data prefer (forms of address, gender, spelling) it prefers too; this was not measured."
     )
 
 
@@ -82,13 +118,13 @@ def _training(model: Artifact, commit: str | None) -> str:
     )
 
 
-def _data(corpus: Artifact) -> str:
+def _data(corpus: Artifact, shown: int) -> str:
     facts = corpus.facts
     splits = ", ".join(f"{name} {pairs:,}" for name, pairs in facts["splits"].items())
     sources = sorted(facts["sources"], key=lambda source: -source["pairs"])
     lines = ["### Data", "", f"Pairs: {splits}. Corpus artifact {code_span(corpus.digest)}", ""]
-    lines += [f"- {', '.join(_source(source))}" for source in sources[:SOURCES]]
-    if others := sources[SOURCES:]:
+    lines += [f"- {', '.join(_source(source))}" for source in sources[:shown]]
+    if others := sources[shown:]:
         lines.append(f"- and {len(others)} smaller sources; all are in the run's artifact manifests/corpus.json")
     return "\n".join(lines)
 

@@ -13,14 +13,18 @@ from typing import Any
 
 import mlflow
 from mlflow.models import Model
+from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
 
 from .artifacts import Artifact, sha256_of
+from .errors import UserError
 from .imports import imported_files, parse
 from .journal import JOURNAL
 from .record import RECORD
 
 HERE = Path(__file__).resolve().parent
 MODEL_CODE = "model_code.py"
+CARD = "model_card.md"
+REQUIREMENTS, EXAMPLE = "requirements.txt", "serving_input_example.json"  # MLflow writes these
 
 
 def code_files() -> list[Path]:
@@ -28,8 +32,8 @@ def code_files() -> list[Path]:
     return imported_files(HERE / "request.py")
 
 
-def package(directory: Path, model: Artifact, example: tuple[list[str], dict[str, Any]]) -> None:
-    """Write the package of `model` to `directory`/package; the rest of `directory` is used as scratch.
+def package(directory: Path, model: Artifact, card: str, example: tuple[list[str], dict[str, Any]]) -> None:
+    """Write the package of `model`, its card in it, to `directory`/package; the rest of `directory` is scratch.
 
     `example` is an input: sentences and the params that a request may set, with their defaults.
     """
@@ -45,6 +49,7 @@ def package(directory: Path, model: Artifact, example: tuple[list[str], dict[str
             pip_requirements=requirements([*code_files(), HERE / MODEL_CODE]),
             input_example=example,
         )
+    (directory / "package" / CARD).write_text(card, encoding="utf-8")
     _forget_paths(directory / "package")
 
 
@@ -52,6 +57,17 @@ def digests(directory: Path) -> dict[str, str]:
     """sha256 of every file under `directory`, by its path there."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): sha256_of(path) for path in files}
+
+
+def check_files(directory: Path, recorded: dict[str, str], name: str) -> None:
+    """UserError unless the files in `directory`, where the package `name` was fetched to, are those recorded."""
+    found = digests(directory)
+    found.pop(REGISTERED_MODEL_META_FILE_NAME, None)  # MLflow notes there where it fetched the files from
+    if differing := sorted({path for path, _ in recorded.items() ^ found.items()}):
+        raise UserError(
+            f"{name} is not as it was registered: {', '.join(differing)} is changed, missing or not part of it; "
+            "do not use it, and find out who changed the artifact store"
+        )
 
 
 def requirements(files: list[Path]) -> list[str]:

@@ -1,7 +1,7 @@
 """Owns the settings: their types, ranges and defaults. How they are read is params_file.py's.
 
-One model a section, one section a stage (train has `model` too); library code is handed its own section. Fields and
-their checks only: stamps hold the values, and leave this file out of a stage's code (see stamps.py).
+One model a section, one section a stage (train has `model` too, `review` is no stage); library code is handed its own
+section. Fields and their checks only: stamps hold the values, and leave this file out of a stage's code (stamps.py).
 """
 
 from typing import Annotated, ClassVar, Literal, Self
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+ModelName = Annotated[str, Field(pattern=r"^[\w{}. -]+$")]
 
 
 class Section(BaseModel):
@@ -129,7 +130,56 @@ class EvaluateSettings(Section):
 
 class RegisterSettings(Section):
     # in MLflow's registry; {source_language} and {target_language} are filled in
-    model_name: Annotated[str, Field(pattern=r"^[\w{}. -]+$")] = "translator-{source_language}-{target_language}"
+    model_name: ModelName = "translator-{source_language}-{target_language}"
+
+
+class PointsGate(Section):
+    """A gate on the difference of two scores; a negative threshold asks for a gain."""
+
+    threshold: float
+    required: bool
+
+
+class RatioGate(Section):
+    """A gate on the candidate's figure over the champion's."""
+
+    threshold: PositiveFloat
+    required: bool
+
+
+class ShareGate(Section):
+    """A gate on a share or a probability."""
+
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    required: bool
+
+
+class CountGate(Section):
+    threshold: Annotated[int, Field(ge=0)]
+    required: bool
+
+
+class GateSettings(Section):
+    """What the candidate must keep to, on the worst of all test sets (see pipeline/gates.py)."""
+
+    bleu_drop: PointsGate = PointsGate(threshold=0.5, required=True)
+    chrf_drop: PointsGate = PointsGate(threshold=0.5, required=True)
+    significance: ShareGate = ShareGate(threshold=0.05, required=True)
+    latency_ratio: RatioGate = RatioGate(threshold=1.5, required=False)
+    size_ratio: RatioGate = RatioGate(threshold=2.0, required=True)
+    empty_outputs: ShareGate = ShareGate(threshold=0.005, required=True)
+    copied_outputs: ShareGate = ShareGate(threshold=0.05, required=True)
+    looping_outputs: ShareGate = ShareGate(threshold=0.01, required=True)
+    unknown_pieces: ShareGate = ShareGate(threshold=0.01, required=True)
+    leak: CountGate = CountGate(threshold=0, required=True)
+
+
+class ReviewSettings(Section):
+    """How a candidate is judged; no stage of the pipeline, and in no stamp."""
+
+    test_sets: dict[str, str | AlignedText] = {}  # name -> as in files.splits; beside those of the candidate's run
+    production_model: ModelName | None = None  # the model that promotion copies versions to; null: the candidate's own
+    gates: GateSettings = GateSettings()
 
 
 class Params(Section):
@@ -140,6 +190,7 @@ class Params(Section):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     registration: RegisterSettings = Field(RegisterSettings(), alias="register")  # pydantic has a `register` of its own
+    review: ReviewSettings = ReviewSettings()
 
     @model_validator(mode="after")
     def _one_vocabulary(self) -> Self:

@@ -6,9 +6,6 @@ goes on where it was and leaves one model and one version. Imports no torch.
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,18 +21,22 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_MODEL_VERSIONS
 
 from .artifacts import MANIFEST, Artifact, sha256_of
-from .card import write_card
+from .card import write_card, write_short_card
+from .consumer import consume
 from .errors import UserError
+from .fingerprints import write_fingerprints
 from .journal import JOURNAL, read_journal
-from .packaging import HERE, MODEL_CODE, code_files, digests, package
-from .params import RegisterSettings
+from .packaging import HERE, MODEL_CODE, REQUIREMENTS, check_files, code_files, digests, package
+from .params import RegisterSettings, registered_name
 from .record import RECORD
 from .replica import replicate
+from .splits import read_split
 from .store import explain_failure
+from .versions import FILES, IDENTITY
 
-FRESH_LOAD = "fresh_load.py"
-IDENTITY, FILES = ("registration", "sha256")  # tags: what was registered, and the digest of every file of the package
 LOGGED_NAME = "translator"  # of the model inside its run
+TRAINING_SOURCES = "training_sources.npy"  # artifact of the run, see fingerprints.py
+SHOWN = ("bleu", "bleu_interval", "chrf", "chrf_interval")  # scores that become tags
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,8 @@ class Registration:
     @property
     def model_name(self) -> str:
         """The registered model's name, with the languages filled in."""
-        name = self.settings.model_name
-        for side in ("source_language", "target_language"):
-            name = name.replace(f"{{{side}}}", self.corpus.facts[side])
-        return name
+        facts = self.corpus.facts
+        return registered_name(self.settings.model_name, facts["source_language"], facts["target_language"])
 
     @cached_property
     def identity(self) -> str:
@@ -71,12 +70,14 @@ class Registration:
             return self.client.get_run(replicate(self.client, directory.parents[1], directory))
 
     def complete_run(self) -> None:
-        """Put the evaluation into the run, and the manifests of all that led to it."""
+        """Put the evaluation into the run, the manifests of all that led to it, and what tells a test set's leaks."""
         run_id = self.run.info.run_id
         self.client.log_artifacts(run_id, str(self.evaluation.directory), "evaluation")
         for artifact in (self.corpus, self.model, self.evaluation):
             text = (artifact.directory / MANIFEST).read_text(encoding="utf-8")
             self.client.log_text(run_id, text, f"manifests/{artifact.directory.name}.json")
+        with tempfile.TemporaryDirectory() as scratch:
+            self.client.log_artifact(run_id, str(self._fingerprints(Path(scratch))))
 
     def log_model(self) -> str:
         """Upload the package as a model of the run, with its scores; returns the model's id."""
@@ -87,7 +88,8 @@ class Registration:
             self.client.delete_logged_model(logged.model_id)  # its upload was interrupted
         run_id, step = self.run.info.run_id, self.model.facts["steps"]
         with tempfile.TemporaryDirectory() as scratch:
-            package(Path(scratch), self.model, self._example())
+            card = write_card(self.corpus, self.model, self.evaluation, self._commit)
+            package(Path(scratch), self.model, card, self._example())
             directory = Path(scratch) / "package"
             tags = {IDENTITY: self.identity, FILES: json.dumps(digests(directory))}
             logged = self.client.create_logged_model(experiment, LOGGED_NAME, run_id, tags=tags)
@@ -102,15 +104,13 @@ class Registration:
     def try_out(self, model_id: str) -> None:
         """Fetch the package from the store and load it in a fresh process: it must translate as it was evaluated."""
         examples = self.evaluation.facts["examples"]
-        request = {"sentences": [example["source"] for example in examples], "params": self._params()}
+        sources = [example["source"] for example in examples]
         with tempfile.TemporaryDirectory() as scratch:
             directory = Path(download_artifacts(f"models:/{model_id}", dst_path=scratch))
             recorded = json.loads(self.client.get_logged_model(model_id).tags[FILES])
-            if changed := sorted(recorded.items() - digests(directory).items()):
-                raise UserError(
-                    f"models:/{model_id} is not as it was uploaded: {changed[0][0]} differs; delete that model"
-                )
-            given = translate_afresh(directory, request)
+            check_files(directory, recorded, f"models:/{model_id}")
+            with consume(str(directory), directory / REQUIREMENTS) as consumer:
+                given, _ = consumer.translate(sources)
         for example, translation in zip(examples, given, strict=True):
             if translation.split() != example["hypothesis"].split():
                 raise UserError(
@@ -146,24 +146,38 @@ class Registration:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        commit = self.run.data.tags.get(MLFLOW_GIT_COMMIT)
+        tags = self._tags() | {FILES: self.client.get_logged_model(model_id).tags[FILES]}
+        description = write_short_card(self.corpus, self.model, self.evaluation, self._commit)
+        run_id = self.run.info.run_id
+        return self.client.create_model_version(
+            self.model_name, f"models:/{model_id}", run_id, tags=tags, description=description, model_id=model_id
+        )
+
+    def _tags(self) -> dict[str, str]:
+        """What a reviewer, and `make review`, ask of a version: its scores, and the digests of all that led to it."""
         test_set, results = next(iter(self.evaluation.facts["test_sets"].items()))
-        tags = {
+        scores, facts = results["systems"]["beam"], self.corpus.facts
+        with tempfile.TemporaryDirectory() as scratch:
+            training_sources = sha256_of(self._fingerprints(Path(scratch)))
+        return {
             IDENTITY: self.identity,
-            FILES: self.client.get_logged_model(model_id).tags[FILES],
+            "languages": f"{facts['source_language']}-{facts['target_language']}",
             "test_set": test_set,
-            "bleu": str(results["systems"]["beam"]["bleu"]),
-            "chrf": str(results["systems"]["beam"]["chrf"]),
+            **{metric: json.dumps(scores[metric]) for metric in SHOWN},
             "corpus": self.corpus.digest,
             "model": self.model.digest,
             "evaluation": self.evaluation.digest,
-            "commit": commit or "",
+            "training_sources": training_sources,
+            "commit": self._commit or "",
         }
-        card = write_card(self.corpus, self.model, self.evaluation, commit)
-        run_id = self.run.info.run_id
-        return self.client.create_model_version(
-            self.model_name, f"models:/{model_id}", run_id, tags=tags, description=card, model_id=model_id
-        )
+
+    def _fingerprints(self, directory: Path) -> Path:
+        write_fingerprints(directory / TRAINING_SOURCES, read_split(self.corpus.path("train.parquet"))[0])
+        return directory / TRAINING_SOURCES
+
+    @property
+    def _commit(self) -> str | None:
+        return self.run.data.tags.get(MLFLOW_GIT_COMMIT)
 
     def _params(self) -> dict[str, Any]:
         """What a request may set, and its defaults: as the model was evaluated."""
@@ -177,22 +191,3 @@ class Registration:
     def _end(self) -> int:
         """When training measured last, in Unix milliseconds: a time that does not change if this is done again."""
         return max(entry.time for entry in read_journal(self.model.path(JOURNAL)))
-
-
-def translate_afresh(directory: Path, request: dict[str, Any]) -> list[str]:
-    """Translate with the packaged model in a new isolated process, in an empty directory, with pickles refused."""
-    with tempfile.TemporaryDirectory() as scratch:
-        asked, answered = Path(scratch) / "request.json", Path(scratch) / "response.json"
-        asked.write_text(json.dumps(request), encoding="utf-8")
-        process = subprocess.run(
-            [sys.executable, "-I", str(HERE / FRESH_LOAD), str(directory), asked.name, answered.name],
-            cwd=scratch,
-            env=os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if process.returncode:
-            raise UserError(f"the packaged model does not load and translate in a fresh process:\n{process.stderr}")
-        translations: list[str] = json.loads(answered.read_bytes())
-        return translations

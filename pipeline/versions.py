@@ -1,6 +1,7 @@
-"""Owns finding a version in the registry and fetching its files, which must be those that were registered."""
+"""Owns how a version in MLflow's registry is found and fetched: whole, and as it was registered, or not at all."""
 
 import json
+import shutil
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -9,46 +10,71 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from .errors import UserError
-from .packaging import digests
-from .registry import FILES
-from .store import explain_failure
+from .packaging import check_files
 
-ADDED = {"registered_model_meta"}  # by MLflow, to what it downloads
+IDENTITY = "registration"  # tag: what was registered
+FILES = "sha256"  # tag: the digest of every file of the package, as JSON
+MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for an unknown version, and alias
+
+
+def find_version(client: MlflowClient, name: str, version: int) -> ModelVersion | None:
+    """A version, with its aliases; None if there is none of this number."""
+    try:
+        return client.get_model_version(name, str(version))
+    except MlflowException as error:
+        if error.error_code in MISSING:
+            return None
+        raise
+
+
+def get_version(client: MlflowClient, name: str, version: int) -> ModelVersion:
+    """A version, with its aliases; UserError if there is none of this number."""
+    found = find_version(client, name, version)
+    if found is None:
+        numbers = ", ".join(str(each.version) for each in all_versions(client, name)[-10:])
+        known = f"the last are {numbers}" if numbers else "nothing is registered there yet; run: make register"
+        raise UserError(f"{name} has no version {version}; {known}")
+    return found
+
+
+def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """All versions of a registered model, the oldest first; without their aliases, which MLflow does not tell here."""
+    found: list[ModelVersion] = []
+    token = None
+    while token != "":
+        page = client.search_model_versions(f"name = '{name}'", page_token=token)
+        found += page
+        token = page.token or ""
+    return sorted(found, key=lambda version: int(version.version))
 
 
 def resolve(client: MlflowClient, name: str, alias: str) -> ModelVersion:
-    """The version of the registered model `name` that has the alias now."""
-    with explain_failure(client.tracking_uri):
-        try:
-            aliases = client.get_registered_model(name).aliases
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise UserError(f"there is no registered model {name!r}; register one with: make register") from None
-        if alias not in aliases:
-            known = ", ".join(f"{known} (version {version})" for known, version in sorted(aliases.items()))
-            raise UserError(f"no version of {name} has the alias {alias!r}; aliases: {known or 'none'}")
-        return client.get_model_version(name, aliases[alias])
-
-
-def fetch(client: MlflowClient, name: str, version: str, directory: Path) -> Path:
-    """Download the version's package into `directory`; UserError unless it has the files that were registered."""
-    with explain_failure(client.tracking_uri):
-        try:
-            recorded = client.get_model_version(name, version).tags.get(FILES)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise UserError(f"there is no version {version} of {name}") from None
-        if recorded is None:
-            raise UserError(
-                f"{name} version {version} has no tag {FILES!r}; only `make register` makes versions with it"
-            )
-        package = Path(download_artifacts(f"models:/{name}/{version}", dst_path=str(directory)))
-    found = {path: digest for path, digest in digests(package).items() if path not in ADDED}
-    if changed := sorted(json.loads(recorded).items() ^ found.items()):
+    """The version that an alias is on; UserError if it is on none."""
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code not in MISSING:
+            raise
         raise UserError(
-            f"{name} version {version} is not as it was registered: {changed[0][0]} is changed, missing or new; "
-            "do not use it; register the model again with: make register"
-        )
+            f"no version of {name} has the alias {alias!r}; make versions shows which there are, make promote gives one"
+        ) from None
+
+
+def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Path:
+    """Download a version's package into `directory` and check every file; returns where it is.
+
+    UserError if a file is not as it was registered, is missing, or is there in addition.
+    """
+    uri = f"models:/{name}/{version}"
+    recorded = get_version(client, name, version).tags.get(FILES)
+    if recorded is None:
+        raise UserError(f"{uri} was not registered by this pipeline: it has no tag {FILES} with its files' digests")
+    try:
+        package = Path(download_artifacts(uri, dst_path=str(directory), tracking_uri=client.tracking_uri))
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"the files of {uri} cannot be fetched: {reason}; look after the artifact store") from error
+    for cache in package.rglob("__pycache__"):  # whoever loads a model from a local store leaves some there
+        shutil.rmtree(cache)
+    check_files(package, json.loads(recorded), uri)
     return package

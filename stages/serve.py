@@ -6,39 +6,27 @@ A later promotion does not change what is served: start it again.
 import os
 import signal
 import socket
-import sys
 import tempfile
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.params import Params
-from pipeline.params_file import read_params
+from pipeline.ledger import CHAMPION
 from pipeline.serving import run
-from pipeline.store import open_store
+from pipeline.store import explain_failure
 from pipeline.versions import fetch, resolve
 from stages.command import fail_clearly
+from stages.desk import open_desk
 from stages.ui import interrupt
-
-BUILD = Path("build")
 
 
 def serve() -> None:
-    name = model_name(read_params([Path(argument) for argument in sys.argv[1:]]))
     signal.signal(signal.SIGTERM, interrupt)
     try:
         with listen(os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "5001")) as listener:
-            _serve(name, os.environ.get("ALIAS", "champion"), listener)
+            _serve(os.environ.get("ALIAS") or CHAMPION, listener)
     except KeyboardInterrupt:
         pass
     print("stopped")
-
-
-def model_name(params: Params) -> str:
-    """The registered model's name, with the languages filled in."""
-    name = params.registration.model_name
-    for side in ("source_language", "target_language"):
-        name = name.replace(f"{{{side}}}", getattr(params.download, side))
-    return name
 
 
 def listen(host: str, port: str) -> socket.socket:
@@ -52,11 +40,13 @@ def listen(host: str, port: str) -> socket.socket:
         raise UserError(f"{host}:{port} cannot be used ({reason}); try: make serve PORT=5002") from None
 
 
-def _serve(name: str, alias: str, listener: socket.socket) -> None:
-    client = open_store(BUILD)
-    version = resolve(client, name, alias)
+def _serve(alias: str, listener: socket.socket) -> None:
+    desk = open_desk()
+    client, name = desk.client, desk.production
+    with explain_failure(client.tracking_uri):
+        version = resolve(client, name, alias)
     with tempfile.TemporaryDirectory() as scratch:
-        package = fetch(client, name, str(version.version), Path(scratch))
+        package = fetch(client, name, int(version.version), Path(scratch))
         host, port = listener.getsockname()[:2]
         place = f"{name} version {version.version} at http://{host}:{port}"
         run(package, listener, lambda: print(f"serving {place} (Ctrl-C stops it)", flush=True))

@@ -70,7 +70,7 @@ def package(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.published import PARAMS, SENTENCES
 
     scratch = tmp_path_factory.mktemp("package")
-    packaging.package(scratch, open_artifact(tiny_model, "train"), (SENTENCES, PARAMS))
+    packaging.package(scratch, open_artifact(tiny_model, "train"), "a card", (SENTENCES, PARAMS))
     return scratch / "package"
 
 

@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import torch
 
 from pipeline.artifacts import Artifact, open_artifact, publish
+from pipeline.baselines import TranslationMemory
 from pipeline.journal import JOURNAL
 from pipeline.model import Seq2Seq
 from pipeline.params import ModelSettings, TokenizerSettings, TrainSettings
 from pipeline.record import RECORD, TRAINING, read_record
+from pipeline.splits import read_split
 from pipeline.tokenizer import JOINT, train_model
 from pipeline.tracking import open_run
 from pipeline.translator import Translator, save_weights
@@ -96,6 +98,10 @@ def publish_evaluation(directory: Path, corpus: Artifact, model: Artifact) -> Ar
     with publish(directory, {"corpus": corpus, "model": model}, {"params": {"evaluate": decoding}}) as draft:
         (draft.directory / "metrics.json").write_text(json.dumps(score), encoding="utf-8")
         (draft.directory / "test.beam.txt").write_text("".join(f"{t.text}\n" for t in translations), encoding="utf-8")
+        sources, references = read_split(corpus.path("test.parquet"))
+        memory = TranslationMemory(*read_split(corpus.path("train.parquet"))).translate(sources)
+        for part, lines in {"source": sources, "reference": references, "memory": memory}.items():
+            (draft.directory / f"test.{part}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         draft.facts |= {
             "test_sets": {
                 "test": {"sentences": 10, "systems": dict.fromkeys(("beam", "greedy", "memory", "copy"), score)}

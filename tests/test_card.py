@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.artifacts import open_artifact
-from pipeline.card import LONGEST, code_span, write_card
+from pipeline.card import LONGEST, code_span, write_short_card
 from tests.published import publish_training
 
 
@@ -19,7 +19,7 @@ def test_foreign_text_cannot_leave_its_code_span() -> None:
 def test_a_card_stays_short_and_loses_the_least_important_first(build: Path) -> None:
     publish_training(build)
     corpus, model, evaluation = (open_artifact(build / "default" / n, n) for n in ("corpus", "model", "evaluation"))
-    card = write_card(corpus, model, evaluation, "abc-dirty")
+    card = write_short_card(corpus, model, evaluation, "abc-dirty")
     for part in (
         "12.3 [11.0, 13.5]",
         "nrefs:1|case:mixed",
@@ -31,7 +31,7 @@ def test_a_card_stays_short_and_loses_the_least_important_first(build: Path) -> 
         assert part in card
     test_sets = evaluation.facts["test_sets"]
     test_sets |= {f"test_{n}": test_sets["test"] for n in range(9)}
-    long = write_card(corpus, model, evaluation, None)
+    long = write_short_card(corpus, model, evaluation, None)
     assert len(long) <= LONGEST
     assert "test_8" in long
     assert "OPEN THE FILE" not in long

@@ -8,10 +8,10 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
+from pipeline.consumer import consume
 from pipeline.journal import JOURNAL
-from pipeline.packaging import code_files
+from pipeline.packaging import REQUIREMENTS, code_files
 from pipeline.record import RECORD
-from pipeline.registry import translate_afresh
 from pipeline.translator import Translator
 from tests.published import PARAMS, SENTENCES
 
@@ -27,7 +27,9 @@ def test_requirements_are_what_translation_imports_in_exact_versions(package: Pa
 def test_it_translates_as_the_local_translator_does(package: Path, tiny_model: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(package, tmp_path / "elsewhere")
     local = [t.text for t in Translator.load(tiny_model).translate(SENTENCES, 2, 1.0)]
-    assert translate_afresh(moved, {"sentences": SENTENCES, "params": PARAMS}) == local
+    with consume(str(moved), moved / REQUIREMENTS) as consumer:
+        assert consumer.translate(SENTENCES)[0] == local
+        assert consumer.translate(SENTENCES, **PARAMS)[0] == local
 
 
 def test_a_request_sets_the_beam_and_sends_only_text(package: Path, tiny_model: Path) -> None:

@@ -15,12 +15,15 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from pipeline.artifacts import Artifact, open_artifact
+from pipeline.artifacts import Artifact, open_artifact, sha256_of
 from pipeline.errors import UserError
-from pipeline.packaging import digests
+from pipeline.fingerprints import find_known
+from pipeline.packaging import CARD, digests
 from pipeline.params import RegisterSettings
-from pipeline.registry import FILES, Registration
+from pipeline.registry import TRAINING_SOURCES, Registration
+from pipeline.splits import read_split
 from pipeline.store import impatient, open_store
+from pipeline.versions import FILES
 from stages.command import StageCall
 from stages.register import register
 from tests.mlflow_server import Server, unused_port
@@ -108,8 +111,24 @@ def test_the_version_says_what_a_reviewer_asks(registered: Artifact, version: Mo
         "bleu": "12.34",
         "chrf": "45.6",
     }
+    assert version.tags["languages"] == "en-de"
+    assert json.loads(version.tags["bleu_interval"]) == [11.0, 13.5]
     for name in ("corpus", "model", "evaluation"):
         assert version.tags[name] == open_artifact(trained / "default" / name, name).digest
+
+
+def test_a_leak_can_be_found_without_the_corpus(version: ModelVersion, trained: Path, tmp_path: Path) -> None:
+    client = MlflowClient()
+    known = Path(client.download_artifacts(str(version.run_id), TRAINING_SOURCES, str(tmp_path)))
+    assert version.tags["training_sources"] == sha256_of(known)
+    sources, _ = read_split(trained / "default/corpus/train.parquet")
+    assert find_known(known, [sources[3].upper(), "never seen before"]) == [0]
+
+
+def test_the_package_has_a_card(package: Path) -> None:
+    card = (package / CARD).read_text()
+    for part in ("Intended use", "Limits", "12.3 [11.0, 13.5]", "licence `MIT`", "catalogue-11", "Energy"):
+        assert part in card
 
 
 def test_every_file_of_the_version_is_recorded_by_its_digest(version: ModelVersion, package: Path) -> None:

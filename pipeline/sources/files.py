@@ -15,14 +15,14 @@ from .tables import read_aligned, read_pairs
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-def read_files(settings: FilesSettings, languages: tuple[str, str]) -> Reading:
-    """The pairs of every split named in the settings.
+def read_files(settings: FilesSettings, languages: tuple[str, str], where: str = "download.files.splits") -> Reading:
+    """The pairs of every split named in the settings, which stand at `where` in the params.
 
     The manifest names files without their folders, which say more of the user's machine than of the data.
     """
     reading = Reading()
     for split, value in settings.splits.items():
-        setting = f"download.files.splits.{split}"
+        setting = f"{where}.{split}"
         if isinstance(value, AlignedText):
             sides = (_one_file(value.source, setting), _one_file(value.target, setting))
             groups: dict[tuple[Path, ...], list[tuple[str, str]]] = {sides: read_aligned(*sides)}

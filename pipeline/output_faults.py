@@ -1,0 +1,64 @@
+"""Owns the faults of a translation that need no reference to be seen as such, and their shares of a test set.
+
+- empty: nothing but white space.
+- copied: the source word for word, where the reference is not.
+- looping: 1 to 4 words repeated at once, four times or more in a row; in languages that are written without spaces, 1
+  to 8 characters. Not where the source does so itself ("no, no, no, no").
+- undecodable: holds U+FFFD, which stands for bytes that are no character.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WITHOUT_SPACES = {"ja", "km", "lo", "my", "th", "yue", "zh"}
+TIMES = 4
+LOOPED_WORDS, LOOPED_CHARACTERS = 4, 8
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Shares of a system's outputs, from 0 to 1."""
+
+    empty: float
+    copied: float
+    looping: float
+    undecodable: float
+
+
+def find_faults(
+    sources: Sequence[str], references: Sequence[str], outputs: Sequence[str], target_language: str
+) -> Faults:
+    """The shares among `outputs`, one for each source."""
+    spaced = has_spaces(target_language)
+    split = [[text.split() for text in texts] for texts in (sources, references, outputs)]
+    triples = list(zip(*split, strict=True))
+
+    def share(flags: Sequence[bool]) -> float:
+        return sum(flags) / len(outputs)
+
+    return Faults(
+        empty=share([not output for _, _, output in triples]),
+        copied=share([bool(output) and output == source != reference for source, reference, output in triples]),
+        looping=share([_loops(output, spaced) and not _loops(source, spaced) for source, _, output in triples]),
+        undecodable=share(["\N{REPLACEMENT CHARACTER}" in output for output in outputs]),
+    )
+
+
+def has_spaces(language: str) -> bool:
+    """Whether words of a language such as `de` or `zh-CN` are written apart."""
+    return language.replace("_", "-").split("-")[0].lower() not in WITHOUT_SPACES
+
+
+def _loops(words: Sequence[str], spaced: bool) -> bool:
+    return _repeats(words, LOOPED_WORDS) or (not spaced and _repeats("".join(words), LOOPED_CHARACTERS))
+
+
+def _repeats(units: Sequence[str], longest: int) -> bool:
+    """Whether some run of 1 to `longest` units comes `TIMES` times in a row."""
+    for length in range(1, longest + 1):
+        equal = 0  # units in a row that are what stands `length` before them
+        for before, after in zip(units, units[length:], strict=False):
+            equal = equal + 1 if before == after else 0
+            if equal == length * (TIMES - 1):
+                return True
+    return False

@@ -1,0 +1,125 @@
+"""Owns the page of a review: one HTML file that needs nothing else, not even scripts (`report.html`, `report.css`).
+
+Text of the corpus is foreign. Jinja escapes it; characters that one does not see but that change what one sees stand as
+their numbers; and each text is isolated, so that its writing direction ends with it.
+"""
+
+import base64
+import difflib
+import itertools
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from . import wording
+from .comparison import CANDIDATE, OPPONENT, REFERENCE, Change, Comparison
+from .output_faults import has_spaces
+from .review import AttentionMap, Review
+
+LONGEST = 1000  # characters shown of a text
+DIRECTION = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes
+UNSEEN = {"Cc", "Cs", "Zl", "Zp"}  # general categories: control, half of a surrogate pair, separators of lines
+
+
+def write_report(review: Review, maps: Sequence[AttentionMap]) -> str:
+    """The page as text, to be encoded in UTF-8."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=_visible,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"foreign": foreign, "sides": mark_differences, "png": _data_uri} | {
+        function.__name__: function
+        for function in (wording.signed, wording.interval, wording.p_value, wording.share, wording.megabytes)
+    }
+    thresholds = {gate.name: gate.threshold for gate in review.gates}
+    return environment.get_template("report.html").render(
+        review=review,
+        maps=maps,
+        alpha=wording.significance_level(review.gates),
+        reach=_reach(review.comparisons),
+        allowed={metric: thresholds[f"{metric}_drop"] for metric in wording.METRICS},
+        wording=wording,
+        plain=str,
+        systems=(CANDIDATE, OPPONENT),
+        reference=REFERENCE,
+    )
+
+
+def foreign(text: str) -> Markup:
+    """Foreign text as one isolated piece of the page."""
+    return _ISOLATED.format(_numbered(_cut(text))) if text else _NOTHING
+
+
+def mark_differences(change: Change, comparison: Comparison) -> dict[str, Markup]:
+    """Both systems' texts, with marks on the words that only one of them has: `hit` where the reference has it too."""
+    spaced = has_spaces(comparison.target_language)
+    units = {system: _units(_cut(getattr(change, system)), spaced) for system in (CANDIDATE, OPPONENT)}
+    known = set(map(_bare, _units(change.reference, spaced)))
+    matcher = difflib.SequenceMatcher(None, units[CANDIDATE], units[OPPONENT], autojunk=False)
+    blocks = matcher.get_matching_blocks()
+    shared = {
+        CANDIDATE: {block.a + k for block in blocks for k in range(block.size)},
+        OPPONENT: {block.b + k for block in blocks for k in range(block.size)},
+    }
+    return {system: _marked(units[system], shared[system], known) for system in units}
+
+
+def _marked(units: Sequence[str], shared: set[int], known: set[str]) -> Markup:
+    kinds = ["" if i in shared else "hit" if _bare(unit) in known else "miss" for i, unit in enumerate(units)]
+    parts = []
+    for kind, group in itertools.groupby(zip(kinds, units, strict=True), key=lambda pair: pair[0]):
+        text = "".join(unit for _, unit in group)
+        space = text[: len(text) - len(text.lstrip())] if kind else text
+        parts.append(Markup.escape(_numbered(space)))
+        if kind:
+            parts.append(Markup('<mark class="{}">{}</mark>').format(kind, _numbered(text[len(space) :])))
+    return _ISOLATED.format(Markup("").join(parts)) if units else _NOTHING
+
+
+def _units(text: str, spaced: bool) -> list[str]:
+    """Words with the space before them, or characters; joined, they are the text but for space at its end."""
+    return re.findall(r"\s*\S+", text) if spaced else list(text)
+
+
+def _bare(unit: str) -> str:
+    return unit.strip().strip('.,;:!?"()„“»«').lower()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _visible(value: object) -> object:
+    """What a template is about to show: text that is foreign, or may be, with the numbers of characters not seen."""
+    return _numbered(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _numbered(text: str) -> str:
+    return "".join(f"⟨U+{ord(c):04X}⟩" if _is_unseen(c) else c for c in text)
+
+
+def _is_unseen(character: str) -> bool:
+    return unicodedata.category(character) in UNSEEN or unicodedata.bidirectional(character) in DIRECTION
+
+
+_ISOLATED = Markup('<bdi dir="auto">{}</bdi>')
+_NOTHING = Markup('<span class="nothing">(empty)</span>')
+
+
+def _data_uri(attention_map: AttentionMap) -> str:
+    return f"data:image/png;base64,{base64.b64encode(attention_map.png).decode()}"
+
+
+def _reach(comparisons: Sequence[Comparison]) -> float:
+    """Points from the middle of the chart of differences to its ends: beyond all intervals, and at least 1."""
+    differences = [d for comparison in comparisons for d in comparison.differences.values()]
+    ends = [end for d in differences for end in (d.points, *(d.interval or ()))]
+    return max(1.0, 1.05 * max(map(abs, ends), default=0.0))

@@ -1,0 +1,76 @@
+"""Owns what one review found, as data: both subjects, their comparisons, the gates, leaks, and where it comes from.
+
+Kept as JSON beside the pages made of it. How it is shown is `report`'s and `description`'s; nothing is computed here
+but the verdict, which the gates give.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from .comparison import Comparison
+from .gates import Gate, passes
+from .subjects import Subject
+
+SHOWN_LEAKS = 20
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A test sentence whose source is in the candidate's training corpus."""
+
+    test_set: str
+    line: int  # from 1
+    source: str
+
+
+@dataclass(frozen=True)
+class Leaks:
+    counts: Mapping[str, int]  # test set -> sentences
+    examples: Sequence[Leak]  # at most SHOWN_LEAKS
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """When, by whom, with what and where the review was made."""
+
+    time: str  # ISO 8601, UTC
+    reviewer: str
+    settings: Mapping[str, Any]  # the section `review`
+    commit: str | None  # of the project that reviewed
+    hardware: str  # one line
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """A picture of attention, kept beside a review and not in its JSON."""
+
+    title: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Review:
+    candidate: Subject
+    opponent: Subject  # the champion; where there is none, the best baseline
+    comparisons: Sequence[Comparison]  # one a test set
+    gates: Sequence[Gate]
+    leaks: Leaks | None  # None: nobody looked
+    provenance: Provenance
+
+    @property
+    def verdict(self) -> Literal["pass", "fail"]:
+        return "pass" if passes(self.gates) else "fail"
+
+    def to_json(self) -> str:
+        return _ADAPTER.dump_json(self, indent=2).decode() + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Review":
+        """Raises pydantic's ValidationError, a ValueError, where `text` is no review."""
+        return _ADAPTER.validate_json(text)
+
+
+_ADAPTER = TypeAdapter(Review)

@@ -1,0 +1,154 @@
+"""Owns where reviews are kept in MLflow: a run for each pair of candidate and champion, with the report and verdict.
+
+The runs are in an experiment of the reviewers, `<model> reviews`: who may train need not be able to write a verdict.
+What a version shows of its review is a copy. How a verdict is reached: see reviewer.py.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, RunTag
+from mlflow.entities import Run as StoredRun
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from .description import write_description
+from .report import write_report
+from .review import AttentionMap, Review
+from .store import alone, experiment_id
+from .versions import FILES
+
+BASELINES = "baselines"  # in place of a champion's version, where there is none
+REPORT, DATA, DESCRIPTION = "report.html", "review.json", "description.md"  # artifacts of the run
+SHOWN = ("review", "compared_with", "reviewed_by", "reviewed_at", "failed_gates", "files", "review_test_sets")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a review came to."""
+
+    run_id: str
+    is_pass: bool
+    compared_with: str  # version of the champion, or BASELINES
+    files: str  # digest of the candidate's files, see files_digest
+    failed: str  # names of the gates that failed
+    by: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The reviews of candidates for one model, the one that has the champion."""
+
+    client: MlflowClient
+    model: str
+    build: Path
+
+    @property
+    def experiment(self) -> str:
+        return f"{self.model} reviews"
+
+    def find(self, candidate: ModelVersion) -> list[Verdict]:
+        """The verdicts on a candidate, one for each champion that it was compared with, the last review first."""
+        experiment = self.client.get_experiment_by_name(self.experiment)
+        if experiment is None:
+            return []
+        runs = self.client.search_runs([experiment.experiment_id], f"tags.candidate = '{_name(candidate)}'")
+        ended = [_verdict(run) for run in runs if "review" in run.data.tags]
+        return sorted(ended, key=lambda verdict: verdict.at, reverse=True)
+
+    def keep(
+        self, candidate: ModelVersion, compared_with: str, review: Review, maps: Sequence[AttentionMap]
+    ) -> Verdict:
+        """Put a review into its run, in place of an earlier one of the same pair; the verdict comes last."""
+        run = self._run(candidate, compared_with)
+        run_id, tags = run.info.run_id, run.data.tags
+        if "review" in tags:
+            self.client.delete_tag(run_id, "review")  # from here on until the end there is none
+        with tempfile.TemporaryDirectory() as scratch:
+            pages = {REPORT: write_report(review, maps), DATA: review.to_json(), DESCRIPTION: write_description(review)}
+            for name, text in pages.items():
+                (Path(scratch) / name).write_text(text, encoding="utf-8")
+            self.client.log_artifacts(run_id, scratch)
+        # A review that comes to the same adds nothing: MLflow keeps equal (key, time, step, value) once.
+        metrics = [Metric(key, value, run.info.start_time, 0) for key, value in _metrics(review).items()]
+        self.client.log_batch(run_id, metrics=metrics)
+        told = {
+            "reviewed_by": review.provenance.reviewer,
+            "reviewed_at": review.provenance.time,
+            "failed_gates": ", ".join(gate.name for gate in review.gates if gate.blocks),
+            "files": files_digest(candidate),
+            "review_test_sets": json.dumps({c.test_set: c.sentences for c in review.comparisons}),
+        }
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in told.items()])
+        self.client.set_tag(run_id, "review", review.verdict)
+        self.client.set_terminated(run_id)
+        return _verdict(self.client.get_run(run_id))
+
+    def show(self, verdict: Verdict, version: ModelVersion) -> None:
+        """Let a version tell what its review found: tags, and the description on its page."""
+        run = self.client.get_run(verdict.run_id)
+        tags = {key: run.data.tags[key] for key in SHOWN} | {"review_run": verdict.run_id}
+        tags |= {f"review/{key}": f"{value:.6g}" for key, value in run.data.metrics.items()}
+        with tempfile.TemporaryDirectory() as scratch:
+            description = Path(self.client.download_artifacts(verdict.run_id, DESCRIPTION, scratch)).read_text("utf-8")
+        for key, value in tags.items():
+            self.client.set_model_version_tag(version.name, str(version.version), key, value)
+        self.client.update_model_version(version.name, str(version.version), description)
+
+    def _run(self, candidate: ModelVersion, compared_with: str) -> StoredRun:
+        """The run for a pair: made once, used again."""
+        experiment = experiment_id(self.client, self.experiment, self.build)
+        with alone(self.build):
+            filter_string = f"tags.candidate = '{_name(candidate)}' and tags.compared_with = '{compared_with}'"
+            for run in self.client.search_runs([experiment], filter_string):
+                return run
+            title = f"version {candidate.version} against {compared_with}"
+            tags = {"candidate": _name(candidate), "compared_with": compared_with}
+            return self.client.create_run(experiment, tags=tags, run_name=title)
+
+
+def files_digest(version: ModelVersion) -> str:
+    """One digest of all files of a version's package, by what its tag says."""
+    return hashlib.sha256(version.tags[FILES].encode()).hexdigest()
+
+
+def is_refusal(error: MlflowException) -> bool:
+    """Whether the server says that this user may not do this."""
+    return str(error.error_code) == "PERMISSION_DENIED"
+
+
+def _name(version: ModelVersion) -> str:
+    return f"{version.name}/{version.version}"
+
+
+def _metrics(review: Review) -> dict[str, float]:
+    """What a review measured but for times, which are never the same: comes out equal when it is repeated."""
+    found: dict[str, float] = {}
+    for comparison in review.comparisons:
+        for system, scores in comparison.scores.items():
+            found[f"{comparison.test_set}/{system}/bleu"] = scores.bleu
+            found[f"{comparison.test_set}/{system}/chrf"] = scores.chrf
+        for metric, difference in comparison.differences.items():
+            found[f"{comparison.test_set}/difference/{metric}"] = difference.points
+            if difference.randomisation_p is not None:
+                found[f"{comparison.test_set}/p/{metric}"] = difference.randomisation_p
+    return found
+
+
+def _verdict(run: StoredRun) -> Verdict:
+    tags = run.data.tags
+    return Verdict(
+        run_id=run.info.run_id,
+        is_pass=tags["review"] == "pass",
+        compared_with=tags["compared_with"],
+        files=tags["files"],
+        failed=tags["failed_gates"],
+        by=tags["reviewed_by"],
+        at=tags["reviewed_at"],
+    )

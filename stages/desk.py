@@ -1,0 +1,89 @@
+"""What the commands on the registry share: PARAMS_FILE... as arguments, what was asked for in the environment.
+
+Make exports VERSION, REASON, FORCE and ALIAS as they were typed.
+"""
+
+import getpass
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from pipeline.errors import UserError
+from pipeline.params import Params, registered_name
+from pipeline.params_file import read_params
+from pipeline.promotion import Promotion
+from pipeline.store import open_store
+from pipeline.verdicts import Verdicts
+
+BUILD = Path("build")
+LONGEST_REASON = 500  # characters
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where an experiment's versions are reviewed and promoted."""
+
+    params: Params
+    client: MlflowClient
+    candidates: str  # the registered model that training makes versions of
+    production: str  # the one that has the champion
+    option: str  # ` EXP=name`, as it was typed, or nothing
+
+    @property
+    def verdicts(self) -> Verdicts:
+        return Verdicts(self.client, self.production, BUILD)
+
+    def decision(self, reason: str, forced: bool) -> Promotion:
+        """What somebody decides here."""
+        return Promotion(
+            self.client, self.candidates, self.production, self.verdicts, who(), reason, self.option, forced
+        )
+
+
+def open_desk() -> Desk:
+    """The registry of the experiment whose params files are the arguments."""
+    files = [Path(argument) for argument in sys.argv[1:]]
+    params = read_params(files)
+    languages = params.download.source_language, params.download.target_language
+    candidates = registered_name(params.registration.model_name, *languages)
+    production = registered_name(params.review.production_model or params.registration.model_name, *languages)
+    option = f" EXP={files[-1].stem}" if len(files) > 1 else ""
+    return Desk(params, open_store(BUILD), candidates, production, option)
+
+
+def asked_version() -> int | None:
+    """$VERSION; None where it is not set."""
+    text = os.environ.get("VERSION", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise UserError(f"VERSION: got {text!r}, expected the number of a version, as in: VERSION=3")
+    return int(text)
+
+
+def asked_reason() -> str:
+    """$REASON, one line."""
+    text = " ".join(os.environ.get("REASON", "").split())
+    if not text:
+        raise UserError(
+            'REASON is missing: say why, for those who read the record, as in: REASON="better on long texts"'
+        )
+    if len(text) > LONGEST_REASON:
+        raise UserError(f"REASON: got {len(text)} characters, expected at most {LONGEST_REASON}")
+    return text
+
+
+def is_forced() -> bool:
+    """$FORCE: 1, or nothing."""
+    text = os.environ.get("FORCE", "")
+    if text not in ("", "0", "1"):
+        raise UserError(f"FORCE: got {text!r}, expected 1 to override what speaks against it, or nothing")
+    return text == "1"
+
+
+def who() -> str:
+    """The name under which a decision is recorded: the account on the server, or else on this machine."""
+    return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()

@@ -1,0 +1,20 @@
+"""Make a reviewed version the champion: PARAMS_FILE... and $VERSION, $REASON, $FORCE."""
+
+from pipeline.errors import UserError
+from pipeline.store import explain_failure
+from stages.command import fail_clearly
+from stages.desk import asked_reason, asked_version, is_forced, open_desk
+
+
+def promote() -> None:
+    version, reason, forced = asked_version(), asked_reason(), is_forced()
+    if version is None:
+        raise UserError("VERSION is missing: name the version to promote, as in: make promote VERSION=3 REASON=...")
+    desk = open_desk()
+    with explain_failure(desk.client.tracking_uri):
+        champion = desk.decision(reason, forced).promote(version)
+    print(f"version {champion} of {desk.production} is the champion; to go back: make rollback REASON=...{desk.option}")
+
+
+if __name__ == "__main__":
+    fail_clearly(promote)

@@ -1,0 +1,86 @@
+"""Compare a version with the champion and write the verdict into the registry: PARAMS_FILE... and $VERSION.
+
+Status 0 if it passes, 1 if it fails; 2 if there is no verdict.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Never
+
+from mlflow.exceptions import MlflowException
+from tqdm import tqdm
+
+from pipeline.report import write_report
+from pipeline.review import Review
+from pipeline.reviewer import Finding, Reviewer
+from pipeline.store import explain_failure
+from pipeline.verdicts import BASELINES, is_refusal
+from stages.command import fail_clearly
+from stages.desk import BUILD, Desk, asked_version, open_desk, who
+
+FAILED = 1
+
+
+def review() -> None:
+    version = asked_version()
+    desk = open_desk()
+    with explain_failure(desk.client.tracking_uri):
+        reviewer = Reviewer(desk.client, desk.candidates, desk.production, desk.params.review, who(), desk.option)
+        with tqdm(unit=" sentences", disable=None, desc="review") as bar:
+            finding = reviewer.review(version, _counting(bar))
+        print("\n".join(describe(finding)))
+        _keep(desk, finding)
+    if finding.review.verdict == "fail":
+        sys.exit(FAILED)
+
+
+def _counting(bar: "tqdm[Never]") -> Callable[[int], Callable[[int], object]]:
+    def begin(total: int) -> Callable[[int], object]:
+        bar.reset(total)
+        return bar.update
+
+    return begin
+
+
+def _keep(desk: Desk, finding: Finding) -> None:
+    """Put the review into MLflow, and its page into build/, where it can be opened at once."""
+    verdict = desk.verdicts.keep(finding.candidate, finding.compared_with, finding.review, finding.maps)
+    try:
+        desk.verdicts.show(verdict, finding.candidate)
+    except MlflowException as error:
+        if not is_refusal(error):
+            raise
+        print(f"version {finding.candidate.version} does not show it: {who()} may not write to {desk.candidates}")
+    page = BUILD / "reviews" / desk.candidates / f"{finding.candidate.version}.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(write_report(finding.review, finding.maps), encoding="utf-8")
+    print(f"report: {page}, and in run {verdict.run_id} of MLflow's experiment {desk.verdicts.experiment!r}")
+
+
+def describe(finding: Finding) -> list[str]:
+    review = finding.review
+    against = (
+        "the best baseline" if finding.compared_with == BASELINES else f"the champion, version {finding.compared_with}"
+    )
+    lines = [f"{review.candidate.name} version {review.candidate.version} against {against}"]
+    for comparison in review.comparisons:
+        bleu, chrf = (comparison.differences[metric].points for metric in ("bleu", "chrf"))
+        scores = comparison.scores["candidate"]
+        lines.append(
+            f"  {comparison.test_set} ({comparison.sentences:,}), against {comparison.opponent}: "
+            f"BLEU {scores.bleu:.1f} ({bleu:+.1f}), chrF {scores.chrf:.1f} ({chrf:+.1f})"
+        )
+    lines += _gates(review)
+    return [*lines, f"verdict: {review.verdict}"]
+
+
+def _gates(review: Review) -> list[str]:
+    return [
+        f"  {gate.name:16} {'-' if gate.value is None else f'{gate.value:.4g}':>8}  threshold {gate.threshold:<6g} "
+        f"{gate.verdict}{'' if gate.required else ' (not required)'}"
+        for gate in review.gates
+    ]
+
+
+if __name__ == "__main__":
+    fail_clearly(review)

@@ -1,0 +1,17 @@
+"""Make the champion before the champion again: PARAMS_FILE... and $REASON, $FORCE."""
+
+from pipeline.store import explain_failure
+from stages.command import fail_clearly
+from stages.desk import asked_reason, is_forced, open_desk
+
+
+def rollback() -> None:
+    reason, forced = asked_reason(), is_forced()
+    desk = open_desk()
+    with explain_failure(desk.client.tracking_uri):
+        champion = desk.decision(reason, forced).rollback()
+    print(f"version {champion} of {desk.production} is the champion again")
+
+
+if __name__ == "__main__":
+    fail_clearly(rollback)

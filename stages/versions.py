@@ -1,0 +1,92 @@
+"""Print the versions of an experiment's registered models and the record of its champions: PARAMS_FILE..."""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from pipeline.ledger import Entry, Ledger, replay
+from pipeline.store import explain_failure
+from pipeline.versions import all_versions
+from stages.command import fail_clearly
+from stages.desk import Desk, open_desk
+
+HEAD = ("version", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")
+SHOWN = 8  # characters of a digest
+UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
+
+
+def versions() -> None:
+    desk = open_desk()
+    with explain_failure(desk.client.tracking_uri):
+        for model in dict.fromkeys((desk.candidates, desk.production)):
+            print("\n".join([model, *table([HEAD, *rows(desk.client, model)]), ""]))
+        print("\n".join(record(desk)))
+
+
+def rows(client: MlflowClient, model: str) -> list[Sequence[str]]:
+    """A row a version, the newest first."""
+    found = all_versions(client, model)
+    aliases: dict[str, list[str]] = {}
+    for alias, version in (client.get_registered_model(model).aliases if found else {}).items():
+        aliases.setdefault(str(version), []).append(alias)
+    return [row(version, aliases.get(str(version.version), [])) for version in reversed(found)]
+
+
+def row(version: ModelVersion, aliases: Iterable[str]) -> Sequence[str]:
+    tags = version.tags
+    verdict = f"{tags['review']}, against {tags['compared_with']}" if "review" in tags else "not reviewed"
+    return (
+        str(version.version),
+        ", ".join(sorted(aliases)) or "-",
+        verdict,
+        _score(tags, "bleu"),
+        _score(tags, "chrf"),
+        tags.get("corpus", "")[:SHOWN],
+        tags.get("commit", "")[:SHOWN] or "-",
+        age(time.time() - int(version.creation_timestamp) / 1000),
+    )
+
+
+def record(desk: Desk) -> list[str]:
+    """Who became champion when, and why; the last decision first."""
+    ledger = Ledger(desk.client, desk.production)
+    entries = ledger.entries()
+    if not entries:
+        return [f"no version of {desk.production} has been champion yet"]
+    state, in_force = replay(entries)
+    told = [(entry.at, _decision(entry, entry.number in in_force), entry.by, entry.reason) for entry in entries]
+    lines = [f"champions of {desk.production}", *table([("when", "what", "who", "why"), *reversed(told)])]
+    if not state.settled:
+        lines += ["", "the last decision has not reached the aliases yet; any make promote or make rollback sees to it"]
+    return lines
+
+
+def _decision(entry: Entry, is_in_force: bool) -> str:
+    forced = ", forced" if entry.forced else ""
+    return f"{entry.action} to {entry.version or 'none'}{forced}{'' if is_in_force else ' (another came first)'}"
+
+
+def age(seconds: float) -> str:
+    """`3 d`, `2 h`, `5 min`, `10 s`."""
+    name, size = next(((name, size) for name, size in UNITS if seconds >= size), ("s", 1))
+    return f"{max(0, int(seconds // size))} {name}"
+
+
+def table(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells as text, with columns as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def _score(tags: dict[str, str], metric: str) -> str:
+    if metric not in tags or f"{metric}_interval" not in tags:
+        return "-"
+    low, high = json.loads(tags[f"{metric}_interval"])
+    return f"{float(tags[metric]):.1f} [{low:.1f}, {high:.1f}]"
+
+
+if __name__ == "__main__":
+    fail_clearly(versions)
