@@ -182,6 +182,11 @@ class ReviewSettings(Section):
     gates: GateSettings = GateSettings()
 
 
+def registered_name(pattern: str, source_language: str, target_language: str) -> str:
+    """A registered model's name, with the languages filled in."""
+    return pattern.replace("{source_language}", source_language).replace("{target_language}", target_language)
+
+
 class Params(Section):
     download: DownloadSettings
     tokenizer: TokenizerSettings = TokenizerSettings()

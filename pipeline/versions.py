@@ -55,9 +55,14 @@ def resolve(client: MlflowClient, name: str, alias: str) -> ModelVersion:
     except MlflowException as error:
         if error.error_code not in MISSING:
             raise
-        raise UserError(
-            f"no version of {name} has the alias {alias!r}; make versions shows which there are, make promote gives one"
-        ) from None
+    try:
+        aliases = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code not in MISSING:
+            raise
+        raise UserError(f"there is no registered model {name!r} yet; run: make register") from None
+    known = ", ".join(f"{each} (version {version})" for each, version in sorted(aliases.items())) or "none"
+    raise UserError(f"no version of {name} has the alias {alias!r}; aliases: {known}; make promote gives a champion")
 
 
 def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Path:
