@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from pipeline import serving
 from pipeline.artifacts import open_artifact
 from pipeline.errors import UserError
 from pipeline.params import RegisterSettings
@@ -132,6 +133,11 @@ def test_other_types_of_content_are_refused(http: TestClient) -> None:
     for content_type in ("text/csv", "application/vnd.apache.parquet", "", "application/json; charset=latin-1"):
         assert post(http, body, content_type)[0] == 415
     assert http.post("/invocations", content=body).status_code == 415
+
+
+def test_more_than_can_wait_are_told_to_come_back(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "REQUESTS", 0)
+    assert post(http, {"inputs": SENTENCES})[0] == 429
 
 
 def test_each_of_many_clients_gets_its_own_answer(http: TestClient, tiny_model: Path) -> None:
