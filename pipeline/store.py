@@ -104,6 +104,8 @@ def explain_failure(uri: str, errors: type[Exception] = MlflowException, remedy:
         raise
     except errors as error:
         reason = str(error).strip().partition("\n")[0]
+        if "You are not authenticated" in reason:
+            remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         raise UserError(without_password(f"MLflow's store {uri} cannot be used: {reason}; ") + remedy) from error
 
 

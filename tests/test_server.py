@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UserError
+from pipeline.store import open_store
 from stages.server import Options, free_port, main
 from tests.accounts import ADMIN, REVIEWER, TRAINER, Team
 from tests.mlflow_server import Server, unused_port
@@ -189,12 +190,14 @@ def test_trainer_and_reviewer_may_do_what_the_other_may_not(team: Team) -> None:
 
 
 @pytest.mark.slow
-def test_accounts_outlive_the_server_and_passwords_are_seen_nowhere(team: Team) -> None:
+def test_accounts_outlive_the_server_and_passwords_are_seen_nowhere(team: Team, tmp_path: Path) -> None:
     seen = team.server.command_lines()
     team.server.kill()
     del team.server.settings["MLFLOW_AUTH_ADMIN_PASSWORD"]  # needed once
     team.server.start()
+    with pytest.raises(UserError, match="401.*set MLFLOW_TRACKING_USERNAME"):
+        open_store(tmp_path)
     with team.acting(REVIEWER):
-        assert MlflowClient(team.server.uri).search_experiments()
+        assert open_store(tmp_path).search_experiments()
     for password in team.passwords.values():
         assert password not in team.server.log.read_text() + seen + team.server.command_lines()
