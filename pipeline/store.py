@@ -106,6 +106,10 @@ def explain_failure(uri: str, errors: type[Exception] = MlflowException, remedy:
         reason = str(error).strip().partition("\n")[0]
         if "You are not authenticated" in reason:
             remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        if is_refusal(error):
+            remedy = (
+                f"{os.environ.get('MLFLOW_TRACKING_USERNAME')} may not do this; ask the server's admin for the right"
+            )
         raise UserError(without_password(f"MLflow's store {uri} cannot be used: {reason}; ") + remedy) from error
 
 

@@ -4,23 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 
 from pipeline.ledger import CHAMPION, PREVIOUS, Ledger, replay
 from tests.mlflow_server import Server
 from tests.project import Project
+from tests.stores import store
 from tests.toy_corpus import sentence_pairs, write_tsv
 
 MODEL = "story"
-EXPERIMENT = """
-download:
-  files:
-    splits: {{train: build/story/{train}.tsv, validation: build/story/validation.tsv, test: build/story/test.tsv}}
-train:
-  epochs: {epochs}
-register:
-  model_name: story
-"""
+SPLITS = {"validation": "build/story/validation.tsv", "test": "build/story/test.tsv"}
 PAIRS = sentence_pairs(2400)
 FILES = {"test": PAIRS[:100], "validation": PAIRS[100:200], "all": PAIRS[200:], "tenth": PAIRS[200:420]}
 
@@ -30,18 +24,17 @@ def story(project: Project) -> Project:
     """A project with experiments a, b (longer) and c (a tenth of the data), all versions of one model."""
     for name, pairs in FILES.items():
         write_tsv(project.root / f"build/story/{name}.tsv", pairs)
-    smoke = (project.root / "experiments/smoke.yaml").read_text()
-    head = smoke[: smoke.index("  files:")] + smoke[smoke.index("  cleaning:") : smoke.index("register:")]
+    smoke = yaml.safe_load((project.root / "experiments/smoke.yaml").read_text())
+    smoke["register"]["model_name"] = MODEL
     for name, train, epochs in (("a", "all", 9), ("b", "all", 16), ("c", "tenth", 16)):
-        own = EXPERIMENT.format(train=train, epochs=epochs)
-        text = head.replace("  cleaning:", own[own.index("  files:") : own.index("train:")] + "  cleaning:")
-        text = text.replace("epochs: 3", f"epochs: {epochs}") + own[own.index("register:") :]
-        (project.root / f"experiments/{name}.yaml").write_text(text)
+        smoke["download"]["files"]["splits"] = SPLITS | {"train": f"build/story/{train}.tsv"}
+        smoke["train"]["epochs"] = epochs
+        (project.root / f"experiments/{name}.yaml").write_text(yaml.safe_dump(smoke))
     return project
 
 
 def aliases() -> dict[str, int]:
-    return {alias: int(v) for alias, v in MlflowClient().get_registered_model(MODEL).aliases.items()}
+    return {alias: int(v) for alias, v in store().get_registered_model(MODEL).aliases.items()}
 
 
 @pytest.mark.slow
@@ -81,7 +74,7 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
     assert "version 1 of story is the champion again" in make("rollback", "EXP=a", "REASON=b is slow on phones")
     assert aliases() == {CHAMPION: 1}
 
-    client = MlflowClient()
+    client = store()
     versions = [client.get_model_version(MODEL, str(n)) for n in (1, 2, 3)]
     assert [(v.tags["review"], v.tags["compared_with"]) for v in versions] == [
         ("pass", "baselines"),

@@ -1,14 +1,13 @@
-"""A team with two registered models on a server with accounts: who trains does not promote, who reviews does not train."""
+"""A team with two registered models on a server with accounts: who trains cannot promote, who reviews cannot train."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.artifacts import open_artifact
@@ -17,20 +16,12 @@ from stages.command import StageCall
 from stages.register import register
 from tests.accounts import REVIEWER, TRAINER, Team
 from tests.published import publish_training
+from tests.stores import store
 
 ROOT = Path(__file__).parent.parent
 CANDIDATES, PRODUCTION = "translator-en-de", "production"
 LENIENT = {"bleu_drop": 100.0, "chrf_drop": 100.0, "significance": 0.0, "looping_outputs": 1.0, "unknown_pieces": 1.0}
 Act = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def team(tmp_path: Path) -> Iterator[Team]:
-    (tmp_path / "server").mkdir()
-    team = Team(tmp_path / "server")
-    team.start()
-    yield team
-    team.server.kill()
 
 
 @pytest.fixture
@@ -70,10 +61,10 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
     run = act(REVIEWER, "promote", VERSION="1", REASON="passes")
     assert run.returncode == 0, run.stdout + run.stderr
     with team.acting(TRAINER):
-        champion = MlflowClient().get_model_version_by_alias(PRODUCTION, CHAMPION)
+        champion = store().get_model_version_by_alias(PRODUCTION, CHAMPION)
         assert champion.tags["review"] == "pass"
         assert champion.tags["champion_by"] == REVIEWER
-        MlflowClient().set_model_version_tag(CANDIDATES, "1", "review", "pass")  # a tag that nobody trusts
+        store().set_model_version_tag(CANDIDATES, "1", "review", "pass")  # a tag that nobody trusts
 
     # Who trains cannot promote, not even with force, nor take a promotion back, nor write verdicts.
     assert train(team, tmp_path / "again") == 2
@@ -88,12 +79,12 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
         if command != "rollback":
             assert f"{TRAINER} may not do this" in run.stderr
     with team.acting(TRAINER):
-        MlflowClient().set_model_version_tag(CANDIDATES, "2", "review", "pass")
+        store().set_model_version_tag(CANDIDATES, "2", "review", "pass")
     run = act(REVIEWER, "promote", VERSION="2", REASON="it says that it passed")
     assert (run.returncode, "version 2 of translator-en-de was not reviewed" in run.stderr) == (2, True), run.stderr
 
     # Who reviews cannot make candidates.
     with team.acting(REVIEWER), pytest.raises(MlflowException, match="(?i)permission denied"):
-        MlflowClient().create_model_version(CANDIDATES, f"models:/{PRODUCTION}/1")
+        store().create_model_version(CANDIDATES, f"models:/{PRODUCTION}/1")
     with team.acting(TRAINER):
-        assert int(MlflowClient().get_model_version_by_alias(PRODUCTION, CHAMPION).version) == 1
+        assert int(store().get_model_version_by_alias(PRODUCTION, CHAMPION).version) == 1
