@@ -85,6 +85,30 @@ def build(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path / "build"
 
 
+@pytest.fixture(scope="session")
+def versions(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """A build directory with three versions in its registry, see tests/registered.py; tests work on copies."""
+    from tests.registered import register_versions
+
+    build = tmp_path_factory.mktemp("versions")
+    shutil.copyfile(empty_store, build / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{build}/mlflow.db")
+        register_versions(build)
+    return build
+
+
+@pytest.fixture
+def registry(versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A build directory with a store of its own that has those versions; MLFLOW_TRACKING_URI names it."""
+    from tests.registered import copy_store
+
+    (tmp_path / "build").mkdir()
+    copy_store(versions, tmp_path / "build")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/build/mlflow.db")
+    return tmp_path / "build"
+
+
 @pytest.fixture
 def server(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server that has not been started yet; MLFLOW_TRACKING_URI names it."""

@@ -49,19 +49,20 @@ def publish_corpus(directory: Path) -> Artifact:
     return open_artifact(directory, "download")
 
 
-def publish_training(build: Path) -> None:
-    """All that register needs in `build`/default, and the run in the store that the environment names."""
-    home = build / "default"
+def publish_training(build: Path, experiment: str = "default", seed: int = 1) -> None:
+    """All that register needs in `build`/`experiment`, and the run in the store that the environment names."""
+    home = build / experiment
     corpus = publish_corpus(home / "corpus")
-    with open_run(build, "default", home / TRAINING, training="first", settings={"seed": 1}, corpus=corpus) as run:
+    settings = {"seed": seed}
+    with open_run(build, experiment, home / TRAINING, training="first", settings=settings, corpus=corpus) as run:
         for step in range(30):
             run.log({"train/loss": 1.0 / (step + 1)}, step)
-    publish_evaluation(home / "evaluation", corpus, publish_model(home / "model", corpus, home / TRAINING))
+    publish_evaluation(home / "evaluation", corpus, publish_model(home / "model", corpus, home / TRAINING, seed))
 
 
-def publish_model(directory: Path, corpus: Artifact, training: Path) -> Artifact:
+def publish_model(directory: Path, corpus: Artifact, training: Path, seed: int) -> Artifact:
     """A model with random weights and the record that lies in `training`."""
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     weights = {
         name: torch.randn_like(weight)  # wilder than initial weights, so that translations differ
         for name, weight in Seq2Seq(SETTINGS, VOCABULARY, VOCABULARY).state_dict().items()

@@ -1,0 +1,121 @@
+"""Versions are found, and fetched whole and as they were registered, or not at all."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.errors import UserError
+from pipeline.packaging import digests
+from pipeline.store import explain_failure, impatient, open_store
+from pipeline.versions import FILES, all_versions, fetch, find_version, get_version, resolve
+from tests.mlflow_server import unused_port
+from tests.registered import MODEL, get, package_of
+
+
+@pytest.fixture
+def client(registry: Path) -> MlflowClient:
+    return open_store(registry)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+def test_a_version_is_found_with_its_aliases_or_not(client: MlflowClient) -> None:
+    client.set_registered_model_alias(MODEL, "champion", "2")
+    found = find_version(client, MODEL, 2)
+    assert found
+    assert (found.version, found.aliases) == (2, ["champion"])
+    assert resolve(client, MODEL, "champion").version == 2
+    assert find_version(client, MODEL, 0) is None
+    assert find_version(client, "no such model", 1) is None
+    assert [version.version for version in all_versions(client, MODEL)] == [1, 2, 3]
+    assert all_versions(client, "no such model") == []
+
+
+def test_versions_are_counted_over_all_pages(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = MlflowClient.search_model_versions
+    monkeypatch.setattr(MlflowClient, "search_model_versions", lambda *a, **more: real(*a, **more, max_results=1))
+    assert [version.version for version in all_versions(client, MODEL)] == [1, 2, 3]
+
+
+def test_what_is_not_there_is_told_with_what_is(client: MlflowClient) -> None:
+    with pytest.raises(UserError, match=f"^{MODEL} has no version 9; the last are 1, 2, 3$"):
+        get_version(client, MODEL, 9)
+    with pytest.raises(UserError, match="nothing is registered there yet; run: make register$"):
+        get_version(client, "no such model", 1)
+    with pytest.raises(UserError, match=f"no version of {MODEL} has the alias 'champion'; .*make promote gives one$"):
+        resolve(client, MODEL, "champion")
+
+
+def test_a_version_is_fetched_as_it_was_registered(client: MlflowClient, scratch: Path) -> None:
+    package = fetch(client, MODEL, 2, scratch)
+    assert json.loads(get(client, 2).tags[FILES]).items() <= digests(package).items()
+
+
+def test_caches_of_those_who_loaded_it_from_the_store_are_left_out(
+    client: MlflowClient, registry: Path, scratch: Path
+) -> None:
+    cache = package_of(registry, client, 1) / "artifacts/code/__pycache__"
+    cache.mkdir()
+    (cache / "request.cpython-311.pyc").write_bytes(b"anything")
+    assert not list(fetch(client, MODEL, 1, scratch).rglob("*.pyc"))
+
+
+def append(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("artifacts/model/weights.safetensors", append),
+        ("artifacts/model/joint.model", append),
+        ("artifacts/code/translator.py", append),
+        ("model_code.py", append),
+        ("MLmodel", append),
+        ("requirements.txt", append),
+        ("artifacts/model/weights.safetensors", Path.unlink),
+        ("artifacts/code/an addition.py", Path.touch),
+        ("sitecustomize.py", Path.touch),
+    ],
+)
+def test_a_file_that_was_changed_removed_or_added_is_named(
+    client: MlflowClient, registry: Path, scratch: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    change(package_of(registry, client, 1) / name)
+    with pytest.raises(UserError) as refusal:
+        fetch(client, MODEL, 1, scratch)
+    assert str(refusal.value).startswith(f"models:/{MODEL}/1 is not as it was registered: {name} is changed, missing")
+
+
+def test_a_version_of_others_is_not_fetched(client: MlflowClient, scratch: Path) -> None:
+    client.delete_model_version_tag(MODEL, "1", FILES)
+    with pytest.raises(UserError, match=f"models:/{MODEL}/1 was not registered by this pipeline: it has no tag sha256"):
+        fetch(client, MODEL, 1, scratch)
+
+
+def test_files_that_are_gone_are_told(client: MlflowClient, registry: Path, scratch: Path) -> None:
+    shutil.rmtree(registry / "mlartifacts")
+    with pytest.raises(
+        UserError, match=f"models:/{MODEL}/1 is not as it was registered: MLmodel, .*the artifact store$"
+    ):
+        fetch(client, MODEL, 1, scratch)
+
+
+def test_a_server_that_does_not_answer_is_told_in_a_line(scratch: Path) -> None:
+    uri = f"http://me:secret@127.0.0.1:{unused_port()}"
+    with (
+        impatient(),
+        pytest.raises(
+            UserError, match=r"^MLflow's store http://127\.0\.0\.1:.* cannot be used: .*; start .* MLFLOW_TRACKING_URI$"
+        ),
+        explain_failure(uri),
+    ):
+        fetch(MlflowClient(uri), MODEL, 1, scratch)
