@@ -19,7 +19,7 @@ from .errors import UserError
 from .ledger import CHAMPION, Entry, Ledger, State
 from .packaging import EXAMPLE, REQUIREMENTS
 from .verdicts import BASELINES, Verdicts, files_digest
-from .versions import IDENTITY, all_versions, fetch, find_version, get_version
+from .versions import IDENTITY, all_versions, fetch, find_version, get_version, make_model
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,14 @@ class Promotion:
         for version in reversed(all_versions(self.client, self.production)):
             if version.tags.get(IDENTITY) == candidate.tags[IDENTITY]:
                 return int(version.version)
-        source = f"models:/{candidate.name}/{candidate.version}"
-        copy = self.client.copy_model_version(source, self.production)
+        make_model(self.client, self.production)
+        copy = self.client.create_model_version(
+            self.production,
+            f"models:/{candidate.name}/{candidate.version}",  # the same files, not copies of them
+            candidate.run_id,
+            tags=candidate.tags,
+            description=candidate.description,
+        )
         for verdict in self.verdicts.find(candidate)[:1]:
             self.verdicts.show(verdict, copy)
         return int(copy.version)
