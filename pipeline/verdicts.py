@@ -96,6 +96,8 @@ class Verdicts:
         tags |= {f"review/{key}": f"{value:.6g}" for key, value in run.data.metrics.items()}
         with tempfile.TemporaryDirectory() as scratch:
             description = Path(self.client.download_artifacts(verdict.run_id, DESCRIPTION, scratch)).read_text("utf-8")
+        page = f"#/experiments/{run.info.experiment_id}/runs/{verdict.run_id}/artifacts/{REPORT}"
+        description += f"\n[The whole report]({page})\n"  # opens in MLflow's interface
         for key, value in tags.items():
             self.client.set_model_version_tag(version.name, str(version.version), key, value)
         self.client.update_model_version(version.name, str(version.version), description)
