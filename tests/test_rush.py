@@ -17,7 +17,12 @@ CALLS = 50
 
 
 @pytest.mark.slow
-def test_no_call_is_lost_and_the_aliases_agree_with_the_record(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_no_call_is_lost_and_the_aliases_agree_with_the_record(
+    server: Server, database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if database == "postgresql":
+        server.settings["STORE"] = request.getfixturevalue("postgres").make_database()
     server.start()
     register_versions(tmp_path / "build")
     assert run("promote", tmp_path, "0", VERSION="1").wait() == 0
