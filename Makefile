@@ -51,18 +51,25 @@ ONE_NODE = $(PY) -m$(if $(filter-out 1,$(NPROC)), $(SEVERAL))
 LAUNCH   = $(if $(filter-out 1,$(NODES)),$(PY) -m $(SEVERAL) --machines $(NODES) --machine $(NODE_RANK) \
            --master "$(MASTER)",$(ONE_NODE))
 
+# Not the environment's: some shells and build systems leave one of their own there.
+HOST    := 127.0.0.1
+VERSION :=
+REASON  :=
+FORCE   :=
+ALIAS   := champion
 # As it was typed: quotes, dollar signs and backticks reach a command through the environment, not through a shell.
-define as_typed
+define AS_TYPED
 ifneq (undefined,$$(origin $(1)))
 override $(1) := $$(value $(1))
 export $(1)
 endif
 endef
-$(foreach name,TEXT VERSION REASON FORCE ALIAS,$(eval $(call as_typed,$(name))))
+$(foreach name,TEXT VERSION REASON FORCE ALIAS HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH,\
+    $(eval $(call AS_TYPED,$(name))))
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-faults bench-tracking bench-serving clean translate summary sync ui smoke \
-             review promote rollback versions serve
+UNSTAMPED := help check test test-slow test-faults bench-tracking bench-serving clean translate summary sync server ui \
+             smoke review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
 .PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
@@ -134,10 +141,11 @@ rollback: | $(VENV) ## REASON="..." makes the champion before the champion again
 	@$(PY) -m stages.rollback $(PARAMS)
 versions: | $(VENV) ## every version with its verdict, scores and aliases; who became champion when, and why
 	@$(PY) -m stages.versions $(PARAMS)
-ui: | $(VENV) ## MLflow's pages on this machine's loopback
-	@$(PY) -m stages.ui
-serve: | $(VENV) ## the model with ALIAS=champion behind HTTP on loopback, PORT=5001
+serve: | $(VENV) ## the model with ALIAS=champion behind HTTP; HOST= PORT=5001
 	@$(PY) -m stages.serve $(PARAMS)
+server: | $(VENV) ## MLflow's server for a team; HOST= PORT= STORE=url ARTIFACTS=url AUTH=1 ALLOWED_HOSTS=
+	@$(PY) -m stages.server
+ui: server ## MLflow's pages on this machine's loopback
 smoke: build/smoke-corpus/train.tsv ## the whole pipeline on a toy language, in a minute
 	@$(MAKE) EXP=smoke all
 build/smoke-corpus/train.tsv: tests/toy_corpus.py | $(VENV)

@@ -1,9 +1,9 @@
 """Owns the comparison of two systems on one test set: the candidate and its opponent, both given as texts.
 
-Scores are those of `metrics`, whether their difference is chance is `significance`'s, faults are `faults`'. Loads no
-model, translates nothing and judges nothing. Each sentence is counted once, by sacreBLEU; the whole test set and every
-bucket of source length are sums of these counts. 1,000 sentences take 3 s on one core, with sacreBLEU's own numbers of
-samples (bootstrap 1,000, randomisation 10,000).
+Scores are those of `metrics`; whether their difference is chance is `significance`'s, faults are `output_faults`'.
+Loads no model, translates nothing and judges nothing. Each sentence is counted once, by sacreBLEU; the whole test set
+and every bucket of source length are sums of these counts. 1,000 sentences take 3 s on an idle core, with sacreBLEU's
+own numbers of samples (bootstrap 1,000, randomisation 10,000).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from .faults import Faults, find_faults
 from .metrics import BUCKETS, Scorer, tokeniser_for
+from .output_faults import Faults, find_faults
 from .significance import Counts, Difference, difference, score, sentence_counts
 
 SHOWN = 20  # sentences with the largest gain, and with the largest loss

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .comparison import CANDIDATE, Comparison
-from .faults import Faults
+from .output_faults import Faults
 from .params import GateSettings
 from .subjects import Subject
 

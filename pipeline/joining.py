@@ -54,7 +54,7 @@ class JoinedModel:
         request = _Request(data, params or {})
         with self._changed:
             if self._closed:
-                raise MlflowException("the server is being stopped", error_code=RESOURCE_EXHAUSTED)
+                raise _stopping()
             self._waiting.append(request)
             self._changed.notify()
         try:
@@ -87,9 +87,8 @@ class JoinedModel:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 for request in self._waiting:
-                    request.answer.set_exception(
-                        MlflowException("the server is being stopped", error_code=RESOURCE_EXHAUSTED)
-                    )
+                    if request.answer.set_running_or_notify_cancel():
+                        request.answer.set_exception(_stopping())
                 return []
             joined = list(_fitting(self._waiting))
             for request in joined:
@@ -123,6 +122,10 @@ def _fitting(waiting: Iterable[_Request]) -> Iterator[_Request]:
         if other.kind == first.kind and other.characters <= room:
             room -= other.characters
             yield other
+
+
+def _stopping() -> MlflowException:
+    return MlflowException("the server is being stopped", error_code=RESOURCE_EXHAUSTED)
 
 
 class _Refusal(MlflowException):

@@ -1,7 +1,7 @@
 """Owns the settings: their types, ranges and defaults. How they are read is params_file.py's.
 
-One model a section, one section a stage (train has `model` too; `review` is no stage); library code is handed its own
-section. Fields and their checks only: stamps hold the values and leave this file out of a stage's code (see stamps.py).
+One model a section, one section a stage (train has `model` too, `review` is no stage); library code is handed its own
+section. Fields and their checks only: stamps hold the values, and leave this file out of a stage's code (stamps.py).
 """
 
 import re

@@ -1,7 +1,7 @@
 """Owns the page of a review: one HTML file that needs nothing else, not even scripts (`report.html`, `report.css`).
 
-Text of the corpus is foreign. Jinja escapes it; besides, each text is isolated, so that its writing direction ends with
-it, and characters that one does not see but that change what one sees stand as their numbers.
+Text of the corpus is foreign. Jinja escapes it; characters that one does not see but that change what one sees stand as
+their numbers; and each text is isolated, so that its writing direction ends with it.
 """
 
 import base64
@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from . import wording
 from .comparison import CANDIDATE, OPPONENT, REFERENCE, Change, Comparison
-from .faults import has_spaces
+from .output_faults import has_spaces
 from .review import AttentionMap, Review
 
 LONGEST = 1000  # characters shown of a text
@@ -30,6 +30,7 @@ def write_report(review: Review, maps: Sequence[AttentionMap]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -54,7 +55,7 @@ def write_report(review: Review, maps: Sequence[AttentionMap]) -> str:
 
 def foreign(text: str) -> Markup:
     """Foreign text as one isolated piece of the page."""
-    return _isolated(_visible(_cut(text))) if text else _NOTHING
+    return _ISOLATED.format(_numbered(_cut(text))) if text else _NOTHING
 
 
 def mark_differences(change: Change, comparison: Comparison) -> dict[str, Markup]:
@@ -76,10 +77,11 @@ def _marked(units: Sequence[str], shared: set[int], known: set[str]) -> Markup:
     parts = []
     for kind, group in itertools.groupby(zip(kinds, units, strict=True), key=lambda pair: pair[0]):
         text = "".join(unit for _, unit in group)
-        words = text.lstrip()
-        mark = Markup('{}<mark class="{}">{}</mark>').format(text[: len(text) - len(words)], kind, _visible(words))
-        parts.append(mark if kind else _visible(text))
-    return _isolated(Markup("").join(parts)) if units else _NOTHING
+        space = text[: len(text) - len(text.lstrip())] if kind else text
+        parts.append(Markup.escape(_numbered(space)))
+        if kind:
+            parts.append(Markup('<mark class="{}">{}</mark>').format(kind, _numbered(text[len(space) :])))
+    return _ISOLATED.format(Markup("").join(parts)) if units else _NOTHING
 
 
 def _units(text: str, spaced: bool) -> list[str]:
@@ -95,23 +97,20 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def _visible(text: str) -> Markup:
-    """The text escaped, with the number of each character that is not seen itself."""
-    parts = re.split(r"(?s)(.)", text) if any(map(_is_unseen, text)) else [text]
-    return Markup("").join(
-        Markup('<span class="control">U+{}</span>').format(f"{ord(part):04X}") if _is_unseen(part) else part
-        for part in parts
-    )
+def _visible(value: object) -> object:
+    """What a template is about to show: text that is foreign, or may be, with the numbers of characters not seen."""
+    return _numbered(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _is_unseen(text: str) -> bool:
-    return len(text) == 1 and (unicodedata.category(text) in UNSEEN or unicodedata.bidirectional(text) in DIRECTION)
+def _numbered(text: str) -> str:
+    return "".join(f"⟨U+{ord(c):04X}⟩" if _is_unseen(c) else c for c in text)
 
 
-def _isolated(content: Markup) -> Markup:
-    return Markup('<bdi dir="auto">{}</bdi>').format(content)
+def _is_unseen(character: str) -> bool:
+    return unicodedata.category(character) in UNSEEN or unicodedata.bidirectional(character) in DIRECTION
 
 
+_ISOLATED = Markup('<bdi dir="auto">{}</bdi>')
 _NOTHING = Markup('<span class="nothing">(empty)</span>')
 
 

@@ -4,7 +4,8 @@ Paired bootstrap (Koehn 2004) and paired approximate randomisation (Riezler and 
 of each sentence, with the seed, the random draws and the numbers of samples of its `PairedTest`. One thing differs:
 `PairedTest` counts the samples whose difference is larger than the one seen, here those as large count as well. In
 randomisation the systems as they are are one sample among the others; without ties, equal systems, and systems that
-differ in one sentence of a thousand, would get p = 0.0001.
+differ in one sentence of a thousand, would get p = 0.0001. The bootstrap's p is sacreBLEU's, of absolute differences
+about their mean: between close systems it is smaller than randomisation's, which is the one to judge by.
 """
 
 from collections.abc import Sequence

@@ -15,8 +15,12 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from sqlalchemy import create_engine
 
 from .errors import UserError
+
+REMEDY = "start its server, or correct or unset MLFLOW_TRACKING_URI"
 
 
 def tracking_uri(build: Path) -> str:
@@ -30,20 +34,27 @@ def is_server(uri: str) -> bool:
 
 def without_password(text: str) -> str:
     """A URI, or a message with URIs in it, as it may be shown."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    # A database's password may have unescaped slashes and @, or stand among the options.
+    text = re.sub(r"//(?:[^/\s]*:\S*|[^/@\s]*)@", "//", text)
+    return re.sub(r"(?i)(password|passwd|pwd)=[^&\s]*", r"\1=...", text)
 
 
-def open_store(build: Path) -> MlflowClient:
-    """A client of the store, which is made first where it is missing. UserError within seconds if it cannot be used."""
+def open_store(build: Path, uri: str = "") -> MlflowClient:
+    """A client of the store, which is made first where it is missing. UserError within seconds if it cannot be used.
+
+    `uri` is another store than the environment's, the one that a server is to keep.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else the first run asks a server of MLflow's makers
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # with its password, at each run's end
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns at every retry
-    uri = tracking_uri(build)
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # seconds, of PostgreSQL's own library; else for ever
+    remedy = "correct STORE, or start its database" if uri else REMEDY
+    uri = uri or tracking_uri(build)
     mlflow.set_tracking_uri(uri)  # parts of MLflow, its registry among them, ask for this one
     # Each kind of store has errors of its own when it is opened: MLflow's, SQLAlchemy's, Alembic's, ...
-    with alone(build), impatient(), explain_failure(uri, Exception):
+    with alone(build), impatient(), explain_failure(uri, Exception, remedy):
         _make_database(uri)
         client = MlflowClient()
         client.search_experiments(max_results=1)  # asks a server
@@ -51,10 +62,12 @@ def open_store(build: Path) -> MlflowClient:
 
 
 def _make_database(uri: str) -> None:
-    """Make a SQLite database where there is none, whole or not at all.
+    """Make a SQLite database where there is none, whole or not at all; of another kind it must be there already.
 
     Its tables take seconds, in several transactions: a process that is killed on the way would break it for good.
     """
+    if uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES and not uri.startswith("sqlite:"):
+        _reach(uri)
     path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
     if uri.startswith("sqlite:///") and not path.exists():
         scratch = path.with_name(f"{path.name}.new")
@@ -64,8 +77,26 @@ def _make_database(uri: str) -> None:
         os.rename(scratch, path)
 
 
+def _reach(uri: str) -> None:
+    """Connect to a database once: MLflow would try for 100 seconds, with a page of warnings each time."""
+    try:
+        engine = create_engine(uri)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the Python driver of {without_password(uri)} is missing ({error}); "
+            "install the package that has it into .venv"
+        ) from None
+    engine.connect().close()
+    engine.dispose()
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a server says that this user may not do this."""
+    return isinstance(error, MlflowException) and str(error.error_code) == "PERMISSION_DENIED"
+
+
 @contextmanager
-def explain_failure(uri: str, errors: type[Exception] = MlflowException) -> Iterator[None]:
+def explain_failure(uri: str, errors: type[Exception] = MlflowException, remedy: str = REMEDY) -> Iterator[None]:
     """UserError in place of what MLflow raises in this block when it cannot reach its store or is refused by it."""
     try:
         yield
@@ -73,10 +104,13 @@ def explain_failure(uri: str, errors: type[Exception] = MlflowException) -> Iter
         raise
     except errors as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(
-            without_password(f"MLflow's store {uri} cannot be used: {reason}; ")
-            + "start its server, or correct or unset MLFLOW_TRACKING_URI"
-        ) from error
+        if "You are not authenticated" in reason:
+            remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        if is_refusal(error):
+            remedy = (
+                f"{os.environ.get('MLFLOW_TRACKING_USERNAME')} may not do this; ask the server's admin for the right"
+            )
+        raise UserError(without_password(f"MLflow's store {uri} cannot be used: {reason}; ") + remedy) from error
 
 
 def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
@@ -86,7 +120,13 @@ def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
     with alone(build):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            return str(client.create_experiment(name, artifact_location=location))
+            try:
+                return str(client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:  # another machine was quicker
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                experiment = client.get_experiment_by_name(name)
+    assert experiment
     if experiment.lifecycle_stage == LifecycleStage.DELETED:
         raise UserError(
             f"MLflow's experiment {name!r} was deleted; restore it with: "

@@ -15,7 +15,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from .description import write_description
 from .record import now
@@ -122,11 +121,6 @@ class Verdicts:
 def files_digest(version: ModelVersion) -> str:
     """One digest of all files of a version's package, by what its tag says."""
     return hashlib.sha256(version.tags[FILES].encode()).hexdigest()
-
-
-def is_refusal(error: MlflowException) -> bool:
-    """Whether the server says that this user may not do this."""
-    return str(error.error_code) == "PERMISSION_DENIED"
 
 
 def _name(version: ModelVersion) -> str:

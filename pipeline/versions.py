@@ -56,13 +56,15 @@ def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
 def resolve(client: MlflowClient, name: str, alias: str) -> ModelVersion:
     """The version that an alias is on; UserError if it is on none."""
     try:
-        return client.get_model_version_by_alias(name, alias)
+        aliases = client.get_registered_model(name).aliases
     except MlflowException as error:
         if error.error_code not in MISSING:
             raise
-        raise UserError(
-            f"no version of {name} has the alias {alias!r}; make versions shows which there are, make promote gives one"
-        ) from None
+        raise UserError(f"there is no registered model {name!r} yet; run: make register") from None
+    if alias in aliases:
+        return get_version(client, name, int(aliases[alias]))
+    known = ", ".join(f"{each} (version {version})" for each, version in sorted(aliases.items())) or "none"
+    raise UserError(f"no version of {name} has the alias {alias!r}; aliases: {known}; make promote gives a champion")
 
 
 def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Path:

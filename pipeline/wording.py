@@ -123,7 +123,8 @@ def _standing(comparisons: Sequence[Comparison], alpha: float) -> str:
 def _told(comparison: Comparison, quote: Quote) -> str:
     difference = comparison.differences["bleu"]
     p = p_value(difference.randomisation_p)
-    return f"{signed(difference.points)} on {quote(comparison.test_set)}, p{NBSP}{p if p.startswith('<') else f'={NBSP}{p}'}"
+    chance = f"p{NBSP}{'' if p.startswith('<') else f'={NBSP}'}{p}"
+    return f"{signed(difference.points)} on {quote(comparison.test_set)}, {chance}"
 
 
 def _with_unit(name: str, value: float) -> str:

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from pipeline.report import write_report
 from pipeline.review import Review
 from pipeline.reviewer import Finding, Reviewer
-from pipeline.store import explain_failure
-from pipeline.verdicts import BASELINES, is_refusal
+from pipeline.store import explain_failure, is_refusal
+from pipeline.verdicts import BASELINES
 from stages.command import fail_clearly
 from stages.desk import BUILD, Desk, asked_version, open_desk, who
 

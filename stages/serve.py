@@ -16,7 +16,7 @@ from pipeline.store import explain_failure
 from pipeline.versions import fetch, resolve
 from stages.command import fail_clearly
 from stages.desk import open_desk
-from stages.ui import interrupt
+from stages.server import interrupt
 
 
 def serve() -> None:
@@ -36,7 +36,8 @@ def listen(host: str, port: str) -> socket.socket:
     try:
         return socket.create_server((host, int(port)), backlog=512)
     except OSError as error:
-        raise UserError(f"{host}:{port} cannot be used ({error.strerror}); try: make serve PORT=5002") from None
+        reason = (error.strerror or str(error)).partition(" (")[0]
+        raise UserError(f"{host}:{port} cannot be used ({reason}); try: make serve PORT=5002") from None
 
 
 def _serve(alias: str, listener: socket.socket) -> None:

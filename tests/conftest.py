@@ -14,7 +14,9 @@ from tests.project import Finished, Project, finish, new_project
 
 if TYPE_CHECKING:
     from pipeline.artifacts import Artifact
+    from tests.accounts import Team
     from tests.mlflow_server import Server
+    from tests.postgres import Postgres
 
 # Started in a script's background, this process ignores SIGINT, and so would all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,6 +50,30 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     from tests.published import publish_corpus
 
     return publish_corpus(tmp_path_factory.mktemp("default") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """The directory of a published model: tiny, untrained, real; read only."""
+    from tests.published import publish_training
+
+    build = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, build)}")
+        publish_training(build)
+    return build / "default/model"
+
+
+@pytest.fixture(scope="session")
+def package(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That model as it is registered; read only."""
+    from pipeline import packaging
+    from pipeline.artifacts import open_artifact
+    from tests.published import PARAMS, SENTENCES
+
+    scratch = tmp_path_factory.mktemp("package")
+    packaging.package(scratch, open_artifact(tiny_model, "train"), "a card", (SENTENCES, PARAMS))
+    return scratch / "package"
 
 
 @pytest.fixture
@@ -94,3 +120,28 @@ def server(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     yield server
     server.kill()
+
+
+@pytest.fixture
+def team(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
+    """A running server with basic auth; MLFLOW_TRACKING_URI names it. Nothing is granted yet."""
+    from tests.accounts import Team
+
+    (tmp_path / "team").mkdir()
+    shutil.copyfile(empty_store, tmp_path / "team/mlflow.db")
+    team = Team(tmp_path / "team")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", team.server.uri)
+    try:
+        team.start()
+        yield team
+    finally:
+        team.server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL. Skips where its programs are not installed."""
+    from tests.postgres import running_postgres
+
+    with running_postgres() as postgres:
+        yield postgres

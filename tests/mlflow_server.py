@@ -1,4 +1,4 @@
-"""A real `mlflow server` on loopback, which tests may kill, stop and start again."""
+"""A real `make server` on loopback, which tests may kill, stop and start again."""
 
 import os
 import signal
@@ -9,43 +9,68 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
+
+ROOT = Path(__file__).parent.parent
+
 
 class Server:
-    """`mlflow server` on loopback over a SQLite store, to be started, killed and started again on the same port."""
+    """The project's server on loopback, to be started, killed and started again on the same port.
 
-    def __init__(self, directory: Path) -> None:
+    Its store is SQLite in `directory` unless `settings`, environment variables of stages/server.py, say otherwise.
+    """
+
+    def __init__(self, directory: Path, **settings: str) -> None:
         self.directory, self.port = directory, unused_port()
         self.uri = f"http://127.0.0.1:{self.port}"
+        self.log = directory / "server.log"
+        self.settings = {
+            "PORT": str(self.port),
+            "STORE": f"sqlite:///{directory}/mlflow.db",
+            "ARTIFACTS": str(directory / "mlartifacts"),
+            "PYTHONPATH": str(ROOT),
+        } | settings
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--backend-store-uri", f"sqlite:///{self.directory}/mlflow.db", "--workers", "1"]
-        command += ["--artifacts-destination", str(self.directory / "mlartifacts")]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        environment.pop("MLFLOW_TRACKING_URI", None)
-        with open(self.directory / "server.log", "ab") as log:
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        command = [sys.executable, "-m", "stages.server"]
+        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.directory, env=environment | self.settings, stdout=log, stderr=log
+            )
         deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 urllib.request.urlopen(f"{self.uri}/health", timeout=5)
             except OSError:
                 time.sleep(0.2)
             else:
                 return
-        raise AssertionError((self.directory / "server.log").read_text())
+        self.kill()
+        raise AssertionError(self.log.read_text())
+
+    def command_lines(self) -> str:
+        """Of every one of its processes, as everybody on the machine may read them."""
+        return "\n".join(" ".join(one.cmdline()) for one in self._processes())
 
     def signal(self, number: signal.Signals) -> None:
-        assert self.process
-        os.killpg(self.process.pid, number)
+        """Send it to every one of the server's processes."""
+        for one in self._processes():
+            one.send_signal(number)
 
     def kill(self) -> None:
         """Kill it if it runs."""
         if self.process:
-            self.signal(signal.SIGKILL)
+            if self.process.poll() is None:
+                self.signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
+
+    def _processes(self) -> list[psutil.Process]:
+        assert self.process
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
 
 
 def unused_port() -> int:

@@ -23,6 +23,7 @@ from pipeline.translator import Translator, save_weights
 
 VOCABULARY = 290
 SETTINGS = ModelSettings(embedding_size=8, hidden_size=8, tie_embeddings="all")
+PARAMS: dict[str, Any] = {"beam_size": 2, "length_penalty": 1.0, "n_best": 0, "attention": False}
 SENTENCES = ["open the file", "close | the `window`", "<b>save</b> the *new* image"]
 
 

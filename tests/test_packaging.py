@@ -3,38 +3,17 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline import packaging
-from pipeline.artifacts import open_artifact
 from pipeline.consumer import consume
 from pipeline.journal import JOURNAL
 from pipeline.packaging import REQUIREMENTS, code_files
 from pipeline.record import RECORD
 from pipeline.translator import Translator
-from tests.published import SENTENCES, publish_training
-
-PARAMS: dict[str, Any] = {"beam_size": 2, "length_penalty": 1.0, "n_best": 0, "attention": False}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
-    build = tmp_path_factory.mktemp("build")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, build)}")
-        publish_training(build)
-    return build / "default/model"
-
-
-@pytest.fixture(scope="module")
-def package(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    scratch = tmp_path_factory.mktemp("package")
-    packaging.package(scratch, open_artifact(model, "train"), "a card", (SENTENCES, PARAMS))
-    return scratch / "package"
+from tests.published import PARAMS, SENTENCES
 
 
 def test_requirements_are_what_translation_imports_in_exact_versions(package: Path) -> None:
@@ -45,17 +24,17 @@ def test_requirements_are_what_translation_imports_in_exact_versions(package: Pa
     }  # fmt: skip
 
 
-def test_it_translates_as_the_local_translator_does(package: Path, model: Path, tmp_path: Path) -> None:
+def test_it_translates_as_the_local_translator_does(package: Path, tiny_model: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(package, tmp_path / "elsewhere")
-    local = [t.text for t in Translator.load(model).translate(SENTENCES, 2, 1.0)]
+    local = [t.text for t in Translator.load(tiny_model).translate(SENTENCES, 2, 1.0)]
     with consume(str(moved), moved / REQUIREMENTS) as consumer:
         assert consumer.translate(SENTENCES)[0] == local
         assert consumer.translate(SENTENCES, **PARAMS)[0] == local
 
 
-def test_a_request_sets_the_beam_and_sends_only_text(package: Path, model: Path) -> None:
+def test_a_request_sets_the_beam_and_sends_only_text(package: Path, tiny_model: Path) -> None:
     loaded = mlflow.pyfunc.load_model(str(package))
-    translator = Translator.load(model)
+    translator = Translator.load(tiny_model)
     assert loaded.predict(SENTENCES, params={"beam_size": 7}) == [t.text for t in translator.translate(SENTENCES, 7)]
     assert loaded.predict(SENTENCES) == [t.text for t in translator.translate(SENTENCES, 2)]
     assert loaded.predict([]) == []

@@ -114,6 +114,7 @@ def test_attention_has_a_row_for_each_token_and_none_for_padding() -> None:
         assert hypothesis.attention.shape == (len(hypothesis.ids), 5)
         assert (hypothesis.attention[:, 2:] == 0).all()
         torch.testing.assert_close(hypothesis.attention.sum(1), torch.ones(len(hypothesis.ids)), check_dtype=False)
+        assert hypothesis.attention.untyped_storage().nbytes() == hypothesis.attention.nbytes  # not the whole batch's
 
 
 def test_each_sentence_keeps_to_its_own_limit() -> None:

@@ -3,10 +3,17 @@
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlflow import MlflowClient
+from mlflow.entities import Experiment
 
 from pipeline.errors import UserError
 from pipeline.store import experiment_id, open_store, without_password
@@ -45,9 +52,52 @@ def test_artifacts_of_a_bare_database_stay_in_the_build_directory(build: Path) -
     assert location == str(build / "mlartifacts" / "default")
 
 
+def test_two_machines_that_both_miss_an_experiment_agree_on_one(build: Path) -> None:
+    """They share no lock: each has a build directory of its own."""
+    both_missed_it = threading.Barrier(2)
+
+    class Machine(MlflowClient):
+        met = False
+
+        def get_experiment_by_name(self, name: str) -> Experiment | None:
+            found = super().get_experiment_by_name(name)
+            if not self.met:
+                self.met = True
+                both_missed_it.wait(30)
+            return found
+
+    with ThreadPoolExecutor() as pool:
+        ids = list(pool.map(lambda n: experiment_id(Machine(), "new", build / n), ("one", "other")))
+    assert ids[0] == ids[1]
+
+
 def test_passwords_are_not_shown() -> None:
     assert without_password("postgresql://me:secret@host:5432/db") == "postgresql://host:5432/db"
     assert without_password("sqlite:////tmp/a@b/mlflow.db") == "sqlite:////tmp/a@b/mlflow.db"
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1))
+def test_no_password_is_shown_whatever_is_in_it(password: str) -> None:
+    secret = f"<{password}>"
+    for uri in (f"postgresql://me:{secret}@host/db", f"postgresql://host/db?user=me&password={quote(secret, safe='')}"):
+        shown = without_password(f"the store {uri} is down")
+        assert secret not in shown
+        assert quote(secret, safe="") not in shown
+        assert shown.startswith("the store postgresql://host/db")
+        assert shown.endswith(" is down")
+
+
+def test_a_database_that_is_down_is_told_at_once(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(UserError, match="cannot be used.*refused.*correct STORE") as caught:
+        open_store(tmp_path, f"postgresql://me:secret@127.0.0.1:{unused_port()}/mlflow")
+    assert time.monotonic() - start < 5
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_driver_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"driver of mysql\+pymysql://host/db is missing .*'pymysql'.* into .venv"):
+        open_store(tmp_path, "mysql+pymysql://me:secret@host/db")
 
 
 @pytest.mark.slow

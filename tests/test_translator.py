@@ -16,6 +16,7 @@ from pipeline.model import Seq2Seq
 from pipeline.params import ModelSettings, TokenizerSettings
 from pipeline.tokenizer import JOINT, Tokenizer, train_model
 from pipeline.translator import DESCRIPTION, Translator, save_weights
+from tests.decode_together import bits
 from tests.toy_corpus import sentence_pairs
 
 PAIRS = sentence_pairs(300)
@@ -67,6 +68,17 @@ def test_a_saved_model_comes_back_the_same(tmp_path: Path, tie: str) -> None:
     again = Translator.load(tmp_path)
     assert [t.text for t in again.translate(SENTENCES[:5])] == [t.text for t in translator.translate(SENTENCES[:5])]
     assert json.loads((tmp_path / DESCRIPTION).read_text())["source_language"] == "qaa"
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(st.sampled_from(["", *SENTENCES]), max_size=5), st.integers(1, 3), st.integers(1, 4))
+def test_n_best_begins_with_the_best(translator: Translator, sentences: list[str], n_best: int, beam_size: int) -> None:
+    found = translator.translate_n_best(sentences, n_best, beam_size)
+    assert [bits(best[0]) for best in found] == [bits(t) for t in translator.translate(sentences, beam_size)]
+    for sentence, best in zip(sentences, found, strict=True):
+        assert len(best) == (min(n_best, beam_size) if sentence else 1)
+        assert [t.score for t in best] == sorted((t.score for t in best), reverse=True)
+        assert len({tuple(t.tokens) for t in best}) == len(best)
 
 
 def test_blank_sentences_stay_blank_in_their_places(translator: Translator) -> None:

@@ -1,0 +1,223 @@
+"""MLflow's tracking server over this project's store, until Ctrl-C or SIGTERM: `make server`, or `make ui`.
+
+HOST, PORT, STORE, ARTIFACTS, AUTH and ALLOWED_HOSTS are read from the environment. A password in them is handed on the
+same way, never on a command line: everybody on a machine may read those.
+"""
+
+import ipaddress
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from pipeline.accounts import accounts_database, check_password, prepare_accounts
+from pipeline.errors import UserError
+from pipeline.store import alone, is_server, open_store, tracking_uri, without_password
+from stages.command import fail_clearly
+
+BUILD = Path("build")
+STOP_SECONDS = 10
+PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"
+# MLflow's process has no need of: the admin is made before it starts, and it is no client of another server.
+UNSEEN = {PASSWORD, "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_TRACKING_URI"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the server is to be. UserError when it is made of anything that cannot be."""
+
+    host: str
+    port: int
+    store: str  # a database's URL
+    artifacts: str  # a directory or a URL
+    auth: bool
+    allowed_hosts: tuple[str, ...]
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> "Options":
+        host = environment.get("HOST") or "127.0.0.1"
+        auth, names = environment.get("AUTH") or "0", environment.get("ALLOWED_HOSTS", "")
+        if auth not in ("0", "1"):
+            raise UserError(f"AUTH: got {auth!r}, expected 1 for basic auth, or nothing")
+        options = cls(
+            host,
+            free_port(environment.get("PORT") or "5000", host),
+            database_url(environment.get("STORE") or tracking_uri(BUILD)),
+            as_destination(environment.get("ARTIFACTS") or str(BUILD / "mlartifacts")),
+            auth == "1",
+            tuple(host_name(name) for name in names.replace(",", " ").split()),
+        )
+        if not is_loopback(host) and not (options.auth and options.allowed_hosts):
+            raise UserError(
+                f"HOST={host} lets other machines in, which needs basic auth and the names by which they call this "
+                f"one: make server HOST={host} AUTH=1 ALLOWED_HOSTS=mlflow.example.org"
+            )
+        return options
+
+    @property
+    def address(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """For MLflow's process. No jobs: they would run code that clients send."""
+        own = {
+            "MLFLOW_BACKEND_STORE_URI": self.store,
+            "MLFLOW_ARTIFACTS_DESTINATION": self.artifacts,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        if self.allowed_hosts:
+            # MLflow compares these with the Host and the Origin that a browser sends, port and all.
+            hosts = [f"{name}{port}" for name in ("localhost", "127.0.0.1", *self.allowed_hosts) for port in ("", ":*")]
+            origins = [f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts]
+            own["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(hosts)
+            own["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins)
+        return own
+
+
+def main() -> None:
+    uri = os.environ.get("STORE") or tracking_uri(BUILD)
+    if is_server(uri):
+        name = "STORE" if os.environ.get("STORE") else "MLFLOW_TRACKING_URI"
+        print(f"{name} names a server, which has pages of its own: open {without_password(uri)}")
+        return
+    options = Options.read(os.environ)
+    serve(options, prepare(options))
+
+
+def prepare(options: Options) -> dict[str, str]:
+    """Make the database and the accounts where they are missing, before a client asks; returns MLflow's environment."""
+    environment = {k: v for k, v in os.environ.items() if k not in UNSEEN} | options.environment()
+    password, accounts = os.environ.get(PASSWORD, ""), accounts_database(options.store, BUILD)
+    if options.auth:
+        check_password(password, accounts)
+    open_store(BUILD, os.environ.get("STORE", ""))
+    if options.auth:
+        with alone(BUILD):
+            environment |= prepare_accounts(accounts, password)
+    return environment
+
+
+def serve(options: Options, environment: dict[str, str]) -> None:
+    # MLflow's processes are a group of their own: they end when this one is told to, in order and all of them.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wishes
+            signal.signal(number, interrupt)
+    server = start(options, environment)
+    try:
+        wait_until_ready(server, options.address)
+        print(f"MLflow: {options.address} (Ctrl-C stops it)", flush=True)
+        server.wait()
+        raise UserError(f"MLflow's server ended by itself with status {server.returncode}")
+    except KeyboardInterrupt:
+        print("stopped")
+    finally:
+        stop(server)
+
+
+def start(options: Options, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", options.host, "--port", str(options.port)]
+    command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    command += ["--app-name", "basic-auth"] if options.auth else []
+    return subprocess.Popen(command, env=environment, start_new_session=True)
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], address: str) -> None:
+    directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while server.poll() is None:
+        try:
+            directly.open(f"{address}/health", timeout=5)
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # impatience must not leave half of it behind
+    try:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(STOP_SECONDS)
+        os.killpg(server.pid, signal.SIGKILL)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def free_port(text: str, host: str) -> int:
+    """PORT as a number, if it is one and nothing listens there."""
+    if not (text.isdecimal() and 0 < int(text) < 65536):
+        raise UserError(f"PORT: got {text!r}, expected a number from 1 to 65535, as in: make server PORT=5001")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, int(text), type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError):
+        raise UserError(f"HOST: got {host!r}, expected an address or a name of this machine") from None
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise UserError(
+                f"port {text} of {host} cannot be used ({error.strerror}); try another: make server PORT=5001"
+            ) from None
+    return int(text)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_name(text: str) -> str:
+    """One of ALLOWED_HOSTS: a name, without the wildcards with which MLflow would let in any."""
+    if not re.fullmatch(r"[A-Za-z0-9.-]+", text):
+        raise UserError(f"ALLOWED_HOSTS: got {text!r}, expected names like mlflow.example.org, without a port")
+    return text
+
+
+def database_url(text: str) -> str:
+    try:
+        make_url(text)
+    except ArgumentError:
+        raise UserError(
+            f"STORE: got {without_password(text)!r}, expected a database's URL such as sqlite:////data/mlflow.db or "
+            "postgresql://user:password@host/name"
+        ) from None
+    return text
+
+
+def as_destination(text: str) -> str:
+    """ARTIFACTS as MLflow takes it, if it knows the kind of storage."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    destination = text if "://" in text else str(Path(text).resolve())
+    try:
+        get_artifact_repository(destination)
+    except (MlflowException, ImportError) as error:
+        reason = str(error).partition(". Currently")[0]
+        raise UserError(f"ARTIFACTS: {without_password(destination)} cannot be used: {reason}") from None
+    return destination
+
+
+if __name__ == "__main__":
+    fail_clearly(main)

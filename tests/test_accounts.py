@@ -1,0 +1,42 @@
+"""The accounts of a tracking server: where they are, and how they come to be."""
+
+import configparser
+import stat
+from pathlib import Path
+
+import pytest
+
+from pipeline.accounts import accounts_database, prepare_accounts
+
+
+@pytest.mark.parametrize(
+    ("store", "name"),
+    [
+        ("sqlite:////data/mlflow.db", "/data/mlflow.accounts.db"),
+        ("sqlite:////data/other.db?timeout=5", "/data/other.accounts.db"),
+        ("postgresql://me:secret@10.0.0.5:5433/team", "/build/postgresql-10.0.0.5-team.accounts.db"),
+        ("postgresql+psycopg2:///team?host=/run/postgresql", "/build/postgresql-local-team.accounts.db"),
+        ("mysql+pymysql://h/a/b", "/build/mysql-h-a_b.accounts.db"),
+    ],
+)
+def test_each_store_has_accounts_of_its_own(store: str, name: str) -> None:
+    assert accounts_database(store, Path("/build")) == Path(name)
+
+
+@pytest.mark.slow
+def test_they_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+    database = tmp_path / "100% ours" / "mlflow.accounts.db"
+    database.parent.mkdir()
+    (database.parent / f"{database.name}.new").write_text("what a killed process left")
+    first = prepare_accounts(database, "long enough for all")
+    assert prepare_accounts(database, "") == first
+    config = configparser.ConfigParser()
+    config.read(first["MLFLOW_AUTH_CONFIG_PATH"])
+    assert config["mlflow"]["default_permission"] == "READ"
+    store = SqlAlchemyStore()
+    store.init_db(config["mlflow"]["database_uri"])  # type: ignore[no-untyped-call]
+    assert store.authenticate_user("admin", "long enough for all")
+    assert not store.authenticate_user("admin", "")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in database.parent.iterdir()} == {0o600}

@@ -1,0 +1,174 @@
+"""Each gate takes the worst of all test sets, and what its threshold makes of that."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.comparison import Comparison
+from pipeline.errors import UserError
+from pipeline.gates import Gate, judge, passes
+from pipeline.params import GateSettings
+from pipeline.params_file import read_params
+from pipeline.subjects import Speed, Subject
+from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better
+
+SETTINGS = GateSettings()
+COMPARISON = better()
+
+
+def gate(
+    name: str,
+    *comparisons: Comparison,
+    settings: GateSettings = SETTINGS,
+    candidate: Subject = CANDIDATE,
+    opponent: Subject = CHAMPION,
+    leaked: Mapping[str, int] | None = None,
+) -> Gate:
+    """One gate of a review whose test sets do not leak unless `leaked` says so."""
+    compared = comparisons or (COMPARISON,)
+    counts = {comparison.test_set: 0 for comparison in compared} if leaked is None else leaked
+    return next(g for g in judge(settings, compared, candidate, opponent, counts) if g.name == name)
+
+
+def changed(metric: str, points: float, p: float | None, name: str = "test") -> Comparison:
+    """The comparison, with another difference."""
+    differences = dict(COMPARISON.differences)
+    differences[metric] = replace(differences[metric], points=points, randomisation_p=p)
+    return replace(COMPARISON, test_set=name, differences=differences)
+
+
+def test_every_gate_is_listed_in_the_order_of_the_settings() -> None:
+    gates = judge(SETTINGS, [COMPARISON], CANDIDATE, CHAMPION, {"test": 0})
+    assert [gate.name for gate in gates] == list(GateSettings.model_fields)
+    assert passes(gates)
+    assert [gate.name for gate in judge(SETTINGS, [], BASELINE, BASELINE, None)] == list(GateSettings.model_fields)
+
+
+@pytest.mark.parametrize("metric", ["bleu", "chrf"])
+def test_a_drop_is_the_largest_loss(metric: str) -> None:
+    worst = gate(f"{metric}_drop", changed(metric, 3.0, 0.1), changed(metric, -0.75, 0.1, "other"))
+    assert (worst.value, worst.verdict) == (0.75, "fail")
+    assert gate(f"{metric}_drop", changed(metric, -0.5, 0.1)).verdict == "pass"
+    assert gate(f"{metric}_drop", changed(metric, 2.0, 0.1)).value == -2.0
+
+
+def test_a_negative_threshold_asks_for_a_gain() -> None:
+    settings = GateSettings.model_validate({"bleu_drop": {"threshold": -1, "required": True}})
+    assert gate("bleu_drop", changed("bleu", 0.9, 0.1), settings=settings).verdict == "fail"
+    assert gate("bleu_drop", changed("bleu", 1.1, 0.1), settings=settings).verdict == "pass"
+
+
+def test_significance_is_the_surest_loss_of_bleu() -> None:
+    gain, loss, sure = changed("bleu", 1.0, 0.001), changed("bleu", -0.1, 0.4), changed("bleu", -0.2, 0.01)
+    assert (gate("significance", gain).value, gate("significance", gain).verdict) == (1.0, "pass")
+    assert (gate("significance", gain, loss).value, gate("significance", gain, loss).verdict) == (0.4, "pass")
+    assert (gate("significance", loss, sure).value, gate("significance", loss, sure).verdict) == (0.01, "fail")
+    assert gate("significance", changed("bleu", -0.2, 0.05)).verdict == "pass"
+
+
+def test_ratios_are_of_the_candidate_to_the_champion() -> None:
+    slow = replace(CANDIDATE, speed=Speed(400.0, 16.0, 17.0), size_bytes=11_000_000)
+    assert (gate("latency_ratio", candidate=slow).value, gate("latency_ratio", candidate=slow).verdict) == (1.6, "fail")
+    assert (gate("size_ratio", candidate=slow).value, gate("size_ratio", candidate=slow).verdict) == (2.2, "fail")
+
+
+def test_without_a_champion_ratios_do_not_apply_and_the_review_may_pass() -> None:
+    gates = {gate.name: gate for gate in judge(SETTINGS, [COMPARISON], CANDIDATE, BASELINE, {"test": 0})}
+    for name in ("latency_ratio", "size_ratio"):
+        assert (gates[name].value, gates[name].verdict) == (None, "does not apply")
+    assert passes(gates.values())
+
+
+@pytest.mark.parametrize("fault", ["empty", "copied", "looping"])
+def test_faults_are_the_candidates(fault: str) -> None:
+    faults = dict(COMPARISON.faults)
+    faults["candidate"] = replace(faults["candidate"], **{fault: 0.3})
+    faults["opponent"] = replace(faults["opponent"], **{fault: 0.6})
+    bad = gate(f"{fault}_outputs", COMPARISON, replace(COMPARISON, test_set="other", faults=faults))
+    assert (bad.value, bad.verdict) == (0.3, "fail")
+
+
+def test_one_leaked_sentence_fails() -> None:
+    leak = gate("leak", COMPARISON, replace(COMPARISON, test_set="other"), leaked={"test": 0, "other": 1})
+    assert (leak.value, leak.verdict) == (1, "fail")
+
+
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [
+        ("latency_ratio", {"candidate": replace(CANDIDATE, speed=None)}),
+        ("latency_ratio", {"opponent": replace(CHAMPION, speed=Speed(1.0, 0.0, 0.0))}),
+        ("latency_ratio", {"candidate": replace(CANDIDATE, speed=Speed(1.0, math.nan, 1.0))}),
+        ("size_ratio", {"opponent": replace(CHAMPION, size_bytes=None)}),
+        ("unknown_pieces", {"candidate": replace(CANDIDATE, unknown_pieces={})}),
+        ("unknown_pieces", {"candidate": replace(CANDIDATE, unknown_pieces={"test": math.nan})}),
+        ("leak", {"leaked": {}}),
+        ("leak", {"leaked": {"other": 0}}),
+        ("significance", {"comparisons": [changed("bleu", -1.0, None)]}),
+        ("bleu_drop", {"comparisons": []}),
+        ("bleu_drop", {"comparisons": [changed("bleu", math.nan, 0.5), COMPARISON]}),
+        ("bleu_drop", {"comparisons": [COMPARISON, changed("bleu", math.nan, 0.5)]}),
+        ("empty_outputs", {"comparisons": []}),
+    ],
+)
+def test_what_was_not_measured_fails_a_required_gate_and_warns_otherwise(name: str, without: dict[str, Any]) -> None:
+    for required in (True, False):
+        threshold = getattr(SETTINGS, name).threshold
+        settings = GateSettings.model_validate({name: {"threshold": threshold, "required": required}})
+        given: dict[str, Any] = {
+            "comparisons": [COMPARISON],
+            "candidate": CANDIDATE,
+            "opponent": CHAMPION,
+            "leaked": {"test": 0},
+        }
+        missing = next(g for g in judge(settings, **(given | dict(without))) if g.name == name)
+        assert (missing.value, missing.verdict) == (None, "missing")
+        assert not missing.holds
+        assert missing.blocks == required
+        assert passes([missing]) != required
+
+
+def test_a_gate_that_is_not_required_does_not_fail_the_review() -> None:
+    failed = Gate("latency_ratio", 3.0, 1.5, required=False, verdict="fail")
+    assert passes([failed])
+    assert not passes([failed, replace(failed, required=True)])
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        (
+            "gates: {bleu_drop: {threshold: much, required: true}}",
+            "gates.bleu_drop.threshold: got 'much', expected a number",
+        ),
+        ("gates: {bleu_drop: {threshold: 1}}", "gates.bleu_drop.required: is missing, expected true or false"),
+        (
+            "gates: {leak: {threshold: 0.5, required: true}}",
+            "gates.leak.threshold: got 0.5, expected a whole number >= 0",
+        ),
+        (
+            "gates: {significance: {threshold: 5, required: true}}",
+            "gates.significance.threshold: got 5, expected a number >= 0 and <= 1",
+        ),
+        (
+            "gates: {size_ratio: {threshold: 0, required: true}}",
+            "gates.size_ratio.threshold: got 0, expected a number > 0",
+        ),
+        ("gates: {blue_drop: {threshold: 1}}", "gates.blue_drop: no such setting; did you mean bleu_drop?"),
+        ("production_model: a/b", "production_model: got 'a/b', expected text that matches ^[\\w{}. -]+$ or null"),
+        (
+            "test_sets: {news: 5}",
+            "test_sets.news: got 5, expected text or settings below it, indented (put it in quotes)",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_told(tmp_path: Path, setting: str, told: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"download: {{source: wheels, source_language: en, target_language: de}}\nreview:\n  {setting}\n")
+    with pytest.raises(UserError) as caught:
+        read_params([path])
+    assert str(caught.value) == f"{path}: review.{told}"

@@ -1,0 +1,198 @@
+"""The page of a review: it shows what was found, needs nothing else, and foreign text is text in it."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markupsafe import Markup
+
+from pipeline.comparison import Change
+from pipeline.report import LONGEST, foreign, mark_differences, write_report
+from pipeline.review import AttentionMap, Leak, Leaks, Provenance, Review
+from pipeline.subjects import Subject
+from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better, compare_lines, make_review, sentences
+
+HOSTILE = (
+    "</bdi><script>alert('1')</script> {{ 7 * 7 }} {% if x %} \" onload=x &lt; ]]> <!-- \u202e\x00\x1b[31m\u2028 אבג"
+)
+TEXTS = st.text(st.one_of(st.sampled_from("<>&\"'{}%-= \u202e\u2066\x00\n\t\x85ab"), st.characters()), max_size=60)
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its tags, their attributes and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.text += " " if tag in ("dt", "dd", "td", "th") else ""
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def words_of(page: str) -> str:
+    return " ".join(Page(page).text.split())
+
+
+def with_foreign_text(text: str) -> Review:
+    """A review in which `text` stands wherever text of others may."""
+    gain = Change(1, text, text, text, text + "x", 10.0)
+    loss = replace(gain, candidate=text + "y", points=-10.0)
+    comparison = replace(better(), test_set=text, opponent=text, gains=[gain], losses=[loss])
+    candidate, opponent = (
+        replace(side, name=text, version=text, source_language=text, digests={text: text}, commit=text)
+        for side in (CANDIDATE, CHAMPION)
+    )
+    made = Provenance(text, text, {"test_sets": {text: text}}, text, text)
+    review = make_review([comparison], candidate, opponent)
+    return replace(review, provenance=made, leaks=Leaks({text: 1}, [Leak(text, 1, text)]))
+
+
+def test_the_verdict_and_its_reason_come_first() -> None:
+    page = words_of(write_report(make_review([better()], replace(CANDIDATE, unknown_pieces={"test": 0.0})), []))
+    passed = page.index("pass translator-en-de version 3 Better than translator-en-de version 2 (BLEU +")
+    assert passed < page.index("all required gates hold.") < page.index("Gates")
+    worse = replace(better(), differences={m: replace(d, points=-3.0) for m, d in better().differences.items()})
+    page = words_of(write_report(make_review([worse], leaked={"test": 2}), []))
+    assert "fail translator-en-de version 3 It fails against translator-en-de version 2: loss of BLEU 3.00" in page
+    assert "leaked test sentences 2 (at most 0)" in page
+    assert "test, line 7: source <b>" in page
+
+
+def test_a_warning_is_told_beside_the_verdict() -> None:
+    slow = replace(CHAMPION, speed=None)
+    page = words_of(write_report(make_review([better()], opponent=slow), []))
+    assert "all required gates hold. warning not measured: latency." in page
+
+
+def test_every_gate_test_set_length_and_sentence_is_shown() -> None:
+    news = replace(better(), test_set="news")
+    review = make_review([better(), news], replace(CANDIDATE, unknown_pieces={"test": 0.0, "news": 0.0}))
+    page = words_of(write_report(review, []))
+    for gate in review.gates:
+        assert gate.name in page
+    for comparison in (better(), news):
+        for change in (*comparison.gains, *comparison.losses):
+            assert f"line {change.line}, chrF" in page
+            assert f"reference {change.reference} candidate {change.candidate} opponent {change.opponent}" in page
+        for bucket in comparison.by_length:
+            assert f" {bucket.words} {bucket.sentences} " in page
+        for signature in comparison.signatures.values():
+            assert signature in page
+
+
+@pytest.mark.parametrize(
+    ("review", "shown"),
+    [
+        (make_review([better()], opponent=BASELINE), "Better than the baseline translation memory"),
+        (make_review([better()], opponent=BASELINE), "does not apply"),
+        (make_review([]), "Nothing was compared."),
+        (replace(make_review([better()]), leaks=None), "Nobody looked whether"),
+        (
+            make_review([compare_lines(sentences(5, 1), sentences(5, 1), sentences(5, 1))]),
+            "No sentence has a lower chrF than the opponent's.",
+        ),
+    ],
+)
+def test_what_is_not_there_is_said(review: Review, shown: str) -> None:
+    assert shown in words_of(write_report(review, []))
+
+
+def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
+    png = b"\x89PNG\r\n\x1a\n"
+    page = Page(write_report(make_review([better()]), [AttentionMap('say "a"', png)] * 3))
+    assert page.tags["img"] == 3
+    assert not page.tags.keys() & {"script", "link", "iframe", "object", "form", "a"}
+    loaded = [value for name, value in page.attributes if name in ("src", "href", "srcset", "data", "action")]
+    assert loaded == ["data:image/png;base64,iVBORw0KGgo="] * 3
+    assert ("alt", 'say "a"') in page.attributes
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert not re.search(r"url\(|@import|http:", write_report(make_review([better()]), []))
+
+
+def test_foreign_text_is_text_wherever_it_stands() -> None:
+    hostile, harmless = (Page(write_report(with_foreign_text(text), [])) for text in (HOSTILE, "harmless text"))
+    del hostile.tags["mark"], harmless.tags["mark"]  # how much is marked depends on the text
+    assert hostile.tags == harmless.tags
+    assert "{{ 7 * 7 }} {% if x %}" in hostile.text
+    assert "49" not in hostile.text.split("Where this comes from")[1]
+    assert not set("\u202e\x00\x1b\u2028") & set(hostile.text)
+
+
+@given(TEXTS)
+@settings(max_examples=300, deadline=None)
+def test_any_text_comes_out_of_the_page_as_it_went_in(text: str) -> None:
+    assert_isolated(foreign(text), text)
+
+
+@given(TEXTS, TEXTS, st.sampled_from(["de", "zh"]))
+@settings(max_examples=300, deadline=None)
+def test_marking_differences_changes_no_text(candidate: str, opponent: str, language: str) -> None:
+    change = Change(1, "source", "reference", candidate, opponent, 1.0)
+    sides = mark_differences(change, replace(better(), target_language=language))
+    assert_isolated(sides["candidate"], candidate if language == "zh" else candidate.rstrip())
+    assert_isolated(sides["opponent"], opponent if language == "zh" else opponent.rstrip())
+
+
+def assert_isolated(shown: Markup, text: str) -> None:
+    """The browser sees `text`, with numbers for what it would not show, in one <bdi>, and nothing else."""
+    page = Page(str(shown))
+    assert page.tags.keys() <= {"bdi", "span", "mark"}
+    if not text:
+        assert page.text == "(empty)"
+        return
+    assert page.tags["bdi"] == 1
+    assert page.attributes.count(("dir", "auto")) == 1
+    assert page.text == numbered(text)
+
+
+def numbered(text: str) -> str:
+    unseen = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+    return re.sub(unseen, lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
+
+
+def test_half_a_surrogate_pair_does_not_stop_the_page() -> None:
+    assert "U+D800" in write_report(with_foreign_text("a\ud800b"), [])
+    write_report(with_foreign_text("a\ud800b"), []).encode()
+
+
+def test_long_text_is_cut() -> None:
+    assert Page(str(foreign("x" * 5000))).text == "x" * LONGEST + "…"
+    change = replace(better().gains[0], candidate="Wort " * 5000)
+    assert len(mark_differences(change, better())["candidate"]) < 2 * LONGEST
+
+
+def test_marks_say_which_words_differ_and_which_the_reference_has() -> None:
+    change = Change(1, "s", "Der Hund läuft schnell.", "Der Hund läuft schnell.", "Der Mann läuft schnell.", 20.0)
+    sides = mark_differences(change, better())
+    assert sides["candidate"] == '<bdi dir="auto">Der <mark class="hit">Hund</mark> läuft schnell.</bdi>'
+    assert sides["opponent"] == '<bdi dir="auto">Der <mark class="miss">Mann</mark> läuft schnell.</bdi>'
+    chinese = replace(change, reference="我们走", candidate="我们走", opponent="我你走")
+    marked = mark_differences(chinese, replace(better(), target_language="zh"))
+    assert marked["opponent"] == '<bdi dir="auto">我<mark class="miss">你</mark>走</bdi>'
+
+
+def test_a_review_is_read_back_as_it_was_written() -> None:
+    review = make_review([better()], opponent=BASELINE)
+    again = Review.from_json(review.to_json())
+    assert again == review
+    assert (again.verdict, again.to_json()) == ("pass", review.to_json())
+    with pytest.raises(ValueError, match="comparisons"):
+        Review.from_json("{}")
+
+
+def test_subjects_without_figures_are_shown() -> None:
+    bare = Subject("x", "1", "en", "de", {}, None, None, None, None, {})
+    assert "not under git" in words_of(write_report(make_review([better()], bare, bare), []))

@@ -1,0 +1,58 @@
+"""Fifty people at once who promote and roll back one model on a server: in the end aliases and record agree."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.ledger import CHAMPION, PREVIOUS, Ledger, replay
+from tests.mlflow_server import Server
+from tests.published import register_versions
+from tests.stores import store
+
+ROOT = Path(__file__).parent.parent
+MODEL = "translator-en-de"
+CALLS = 50
+
+
+@pytest.mark.slow
+def test_no_call_is_lost_and_the_aliases_agree_with_the_record(server: Server, tmp_path: Path) -> None:
+    server.start()
+    versions = register_versions(tmp_path / "build", 4)
+    assert run("promote", tmp_path, "0", VERSION="1").wait() == 0
+    calls = [
+        run("rollback", tmp_path, str(n)) if n % 3 == 0 else run("promote", tmp_path, str(n), VERSION=str(n % 4 + 1))
+        for n in range(1, CALLS + 1)
+    ]
+    ends = {str(n): (call.communicate()[1], call.returncode) for n, call in enumerate(calls, start=1)}
+
+    ledger = Ledger(store(), MODEL)
+    entries = ledger.entries()
+    state, in_force = replay(entries)
+    assert state.settled
+    aliases = {alias: int(version) for alias, version in store().get_registered_model(MODEL).aliases.items()}
+    assert aliases == {CHAMPION: state.champion} | ({PREVIOUS: state.previous} if state.previous else {})
+
+    # Each call either changed the champion, and is on record, or was told why not, in one line.
+    changed = {entry.reason for entry in entries if entry.number in in_force} - {"0"}
+    assert changed == {reason for reason, (_, status) in ends.items() if status == 0}
+    refusals = [message for message, status in ends.values() if status]
+    assert all(status in (0, 2) for _, status in ends.values())
+    known = ("did not become the champion", "is the champion already", "was champion before version")
+    assert [message for message in refusals if message.count("\n") != 1 or not any(k in message for k in known)] == []
+    assert len(changed) + len(refusals) == CALLS
+    assert {entry.version for entry in entries} <= set(versions)
+
+
+def run(command: str, directory: Path, reason: str, **asked: str) -> "subprocess.Popen[str]":
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "REASON": reason, "FORCE": "1", "OMP_NUM_THREADS": "1"} | asked
+    return subprocess.Popen(
+        [sys.executable, "-m", f"stages.{command}", str(ROOT / "params.yaml")],
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

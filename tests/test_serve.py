@@ -1,0 +1,275 @@
+"""`make serve`: MLflow's scoring protocol over a registered version, and that no request makes it fail or hang."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from pipeline import serving
+from pipeline.artifacts import open_artifact
+from pipeline.errors import UserError
+from pipeline.params import RegisterSettings
+from pipeline.registry import Registration
+from pipeline.serving import BODY, Service
+from pipeline.store import open_store
+from pipeline.translator import Translator
+from pipeline.versions import fetch, resolve
+from stages.serve import listen
+from tests.mlflow_server import unused_port
+from tests.published import SENTENCES, publish_training
+from tests.test_request import JSON
+
+PROJECT = Path(__file__).parent.parent
+NAME = "translator-en-de"
+TYPE = "application/json"
+# Near to what is asked: the right keys with any values, the right values under any keys.
+BODIES = st.one_of(
+    st.binary(max_size=40),
+    st.text(max_size=40).map(lambda text: text.encode(errors="surrogatepass")),
+    JSON.map(lambda content: json.dumps(content).encode()),
+    st.builds(
+        lambda inputs, params, more: json.dumps({"inputs": inputs, "params": params} | more).encode(),
+        JSON | st.lists(st.text(st.characters(), max_size=20), max_size=4),
+        JSON | st.dictionaries(st.sampled_from(["beam_size", "n_best", "length_penalty", "attention"]), JSON),
+        st.just({}) | st.dictionaries(st.sampled_from(["input", "prompt", "dataframe_split", "instances"]), JSON),
+    ),
+)
+TYPES = st.sampled_from([TYPE, f"{TYPE}; charset=utf-8", f"{TYPE};charset=latin-1", f"{TYPE}; x", "text/csv", "", "é"])
+
+
+@pytest.fixture(scope="module")
+def http(package: Path) -> Iterator[TestClient]:
+    service = Service(mlflow.pyfunc.load_model(str(package)))
+    with TestClient(service, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Path]:
+    """A build directory whose store, named by the environment, has a version with the alias champion."""
+    build = tmp_path_factory.mktemp("my build")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, build)}")
+        publish_training(build)
+        inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
+        registration = Registration(open_store(build), RegisterSettings(), **inputs)
+        version = registration.version(registration.log_model())
+        registration.client.set_registered_model_alias(NAME, "champion", version.version)
+        yield build
+
+
+def post(http: TestClient, content: Any, content_type: str = TYPE) -> tuple[int, Any]:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    response = http.post("/invocations", content=body, headers={"content-type": content_type})
+    return response.status_code, response.json() if response.headers["content-type"] == TYPE else response.text
+
+
+def test_it_gives_what_the_local_translator_gives(http: TestClient, tiny_model: Path) -> None:
+    local = [t.text for t in Translator.load(tiny_model).translate(SENTENCES, 3, 1.0)]
+    assert post(http, {"inputs": SENTENCES, "params": {"beam_size": 3}}) == (200, {"predictions": local})
+    status, answer = post(http, {"inputs": SENTENCES[:1], "params": {"beam_size": 3, "n_best": 2, "attention": True}})
+    assert (status, answer["predictions"][0][0]["text"]) == (200, local[0])
+    assert post(http, {"inputs": []}) == (200, {"predictions": []})
+    assert [http.get(path).status_code for path in ("/ping", "/health", "/version", "/invocations")] == [200] * 3 + [
+        405
+    ]
+
+
+@settings(deadline=5000, max_examples=150)
+@given(BODIES, TYPES)
+def test_no_request_makes_it_fail(http: TestClient, body: bytes, content_type: str) -> None:
+    """An error of the model's code is 500 here, see joining.py: MLflow itself would answer 400."""
+    response = http.post("/invocations", content=body, headers={b"content-type": content_type.encode("latin-1")})
+    assert response.status_code in (200, 400, 413, 415), response.text
+    assert len(response.content) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "said"),
+    [
+        (b"", 400, "the body is no JSON"),
+        (b"\xff\xfe\xfd", 400, "the body is no JSON"),
+        (b"[" * 100_000, 400, "the body is no JSON"),
+        (b'{"inputs": ' + b"1" * 5000 + b"}", 400, "the body is no JSON"),
+        ([], 400, "the body: got a list, expected inputs"),
+        ({"instances": ["a"]}, 400, "the body: got the keys ['instances']"),
+        ({"inputs": "a"}, 400, "inputs: got a str, expected a list of texts"),
+        ({"inputs": ["a", ["b"]]}, 400, "inputs[1]: got a list, expected a text"),
+        ({"inputs": ["a"], "params": [1]}, 400, "params: got a list, expected an object"),
+        ({"inputs": ["a"], "params": {"beam": 1}}, 400, "params: got 'beam', expected one of beam_size"),
+        ({"inputs": ["a"], "params": {"beam_size": [1]}}, 400, "params.beam_size: got a list"),
+        ({"inputs": ["a"], "params": {"beam_size": 33}}, 400, "beam_size: got 33, expected a whole number"),
+        ({"inputs": ["a", "\ud800"]}, 400, "sentences[1]: got '\\ud800'"),
+        ({"inputs": ["word " * 400] * 20}, 413, "the request may take too long"),
+        ({"inputs": ["a"] * 9000, "params": {"beam_size": 10**4000}}, 413, "the request may take too long"),
+        (b" " * (BODY + 1), 413, "the body: got 1,048,577 bytes, expected at most 1,048,576"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_is_wrong_is_said_in_a_line(http: TestClient, content: Any, status: int, said: str) -> None:
+    found, answer = post(http, content)
+    assert (found, answer["message"].startswith(said)) == (status, True), answer
+    assert len(answer["message"]) < 300
+
+
+def test_other_types_of_content_are_refused(http: TestClient) -> None:
+    body = b'{"inputs": ["a"]}'
+    for content_type in ("text/csv", "application/vnd.apache.parquet", "", "application/json; charset=latin-1"):
+        assert post(http, body, content_type)[0] == 415
+    assert http.post("/invocations", content=body).status_code == 415
+
+
+def test_more_than_can_wait_are_told_to_come_back(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "REQUESTS", 0)
+    assert post(http, {"inputs": SENTENCES})[0] == 429
+
+
+def test_each_of_many_clients_gets_its_own_answer(http: TestClient, tiny_model: Path) -> None:
+    words = ["open", "close", "save", "delete", "file", "window", "image", "`x`", "<b>", "|"]
+    sentences = [f"{first} {second}" for first in words for second in words]
+    local = {t: [h.text] for t, h in zip(sentences, Translator.load(tiny_model).translate(sentences, 2), strict=True)}
+    assert len({text for (text,) in local.values()}) > 20
+    with ThreadPoolExecutor(32) as clients:
+        asked = [clients.submit(post, http, {"inputs": [sentence]}) for sentence in sentences]
+        bad = [clients.submit(post, http, {"inputs": ["\ud800"]}) for _ in range(10)]
+    assert [future.result() for future in asked] == [(200, {"predictions": local[s]}) for s in sentences]
+    assert {future.result()[0] for future in bad} == {400}
+
+
+def test_a_missing_alias_or_model_is_named_with_what_there_is(registered: Path) -> None:
+    client = open_store(registered)
+    assert int(resolve(client, NAME, "champion").version) == 1
+    with pytest.raises(UserError, match=rf"no version of {NAME} has the alias 'best'; aliases: champion \(version 1\)"):
+        resolve(client, NAME, "best")
+    with pytest.raises(UserError, match="there is no registered model 'other'"):
+        resolve(client, "other", "champion")
+    with pytest.raises(UserError, match=f"{NAME} has no version 9; the last are 1"):
+        fetch(client, NAME, 9, registered)
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("artifacts/model/weights.safetensors", "more"),
+        ("artifacts/code/search.py", "more"),
+        ("artifacts/code/translator/__init__.py", "more"),  # would be imported in place of translator.py
+        ("artifacts/code/loss.py", "gone"),
+    ],
+)
+def test_files_that_are_not_those_registered_are_not_served(
+    registered: Path, tmp_path: Path, file: str, change: str
+) -> None:
+    client = open_store(registered)
+    (package,) = registered.glob("mlartifacts/default/models/*/artifacts")
+    shutil.copytree(package, tmp_path / "whole")
+    try:
+        if change == "gone":
+            (package / file).unlink()
+        else:
+            (package / file).parent.mkdir(exist_ok=True)
+            with open(package / file, "ab") as damaged:
+                damaged.write(b" ")
+        with pytest.raises(UserError, match=f"1 is not as it was registered: {file} is changed, missing or not part"):
+            fetch(client, NAME, 1, tmp_path / "fetched")
+    finally:
+        shutil.rmtree(package)
+        shutil.copytree(tmp_path / "whole", package)
+    assert (fetch(client, NAME, 1, tmp_path / "again") / "MLmodel").exists()
+
+
+@pytest.mark.parametrize("port", ["", "x", "0", "65536"])
+def test_what_is_no_port_is_named(port: str) -> None:
+    with pytest.raises(UserError, match="PORT: got "):
+        listen("127.0.0.1", port)
+
+
+@pytest.mark.slow
+def test_the_process_serves_many_clients_until_it_is_told_to_stop(registered: Path) -> None:
+    translations = Translator.load(registered / "default/model").translate(SENTENCES, 2)
+    local = dict(zip(SENTENCES, (t.text for t in translations), strict=True))
+    requests = [[SENTENCES[n % 3]] * (n % 4) for n in range(100)]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        port = unused_port()
+        with start(registered, PORT=str(port)) as process:
+            assert process.stdout
+            line = process.stdout.readline()
+            assert line.startswith(f"serving {NAME} version 1 at http://127.0.0.1:{port} ")
+            with ThreadPoolExecutor(32) as clients:
+                answers = list(clients.map(partial(ask, port), requests))
+            assert answers == [[local[sentence] for sentence in request] for request in requests]
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                ask(port, ["\ud800"])
+            with start(registered, PORT=str(port)) as second:
+                out, err = second.communicate(timeout=60)
+                assert (second.returncode, out) == (2, "")
+                assert (
+                    err
+                    == f"error: 127.0.0.1:{port} cannot be used (Address already in use); try: make serve PORT=5002\n"
+                )
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+            assert (process.returncode, out, err) == (0, "stopped\n", "")
+
+
+@pytest.mark.slow
+def test_the_process_hears_no_more_of_a_client_that_says_nothing(registered: Path) -> None:
+    port = unused_port()
+    with start(registered, PORT=str(port)) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as silent:
+            silent.sendall(
+                b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
+            )
+            assert ask(port, [SENTENCES[0]])
+            assert silent.recv(100).startswith(b"HTTP/1.1 408 ")
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as garbled:
+            garbled.sendall(b"\x00\xffnonsense\r\n\r\n")
+            assert garbled.recv(100).startswith(b"HTTP/1.1 400 ")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_errors_of_the_process_are_one_line(registered: Path) -> None:
+    for more, said in (
+        ({"ALIAS": "best"}, f"error: no version of {NAME} has the alias 'best'"),
+        ({"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{unused_port()}"}, "error: MLflow's store http://127.0.0.1"),
+    ):
+        with start(registered, PORT=str(unused_port()), **more) as process:
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, len(err.splitlines())) == (2, "", 1)
+        assert err.startswith(said)
+
+
+def start(build: Path, **more: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"} | more
+    command = [sys.executable, "-m", "stages.serve", str(PROJECT / "params.yaml")]
+    return subprocess.Popen(
+        command, cwd=build, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ask(port: int, sentences: list[str]) -> list[str]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", json.dumps({"inputs": sentences}).encode(), {"content-type": TYPE}
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        predictions: list[str] = json.load(response)["predictions"]
+        return predictions

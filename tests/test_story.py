@@ -1,0 +1,111 @@
+"""From training to rollback as one story, over HTTP, with the pipeline's own commands on the toy language."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from pipeline.ledger import CHAMPION, PREVIOUS, Ledger, replay
+from tests.mlflow_server import Server
+from tests.project import Project
+from tests.stores import store
+from tests.toy_corpus import sentence_pairs, write_tsv
+
+MODEL = "story"
+SPLITS = {"validation": "build/story/validation.tsv", "test": "build/story/test.tsv"}
+PAIRS = sentence_pairs(2400)
+FILES = {"test": PAIRS[:100], "validation": PAIRS[100:200], "all": PAIRS[200:], "tenth": PAIRS[200:420]}
+
+
+@pytest.fixture
+def story(project: Project) -> Project:
+    """A project with experiments a, b (longer) and c (a tenth of the data), all versions of one model."""
+    for name, pairs in FILES.items():
+        write_tsv(project.root / f"build/story/{name}.tsv", pairs)
+    smoke = yaml.safe_load((project.root / "experiments/smoke.yaml").read_text())
+    smoke["register"]["model_name"] = MODEL
+    for name, train, epochs in (("a", "all", 9), ("b", "all", 16), ("c", "tenth", 16)):
+        smoke["download"]["files"]["splits"] = SPLITS | {"train": f"build/story/{train}.tsv"}
+        smoke["train"]["epochs"] = epochs
+        (project.root / f"experiments/{name}.yaml").write_text(yaml.safe_dump(smoke))
+    return project
+
+
+def aliases() -> dict[str, int]:
+    return {alias: int(v) for alias, v in store().get_registered_model(MODEL).aliases.items()}
+
+
+@pytest.mark.slow
+def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Project, server: Server) -> None:
+    server.start()
+
+    def make(*arguments: str, status: int = 0) -> str:
+        run = story.make(*arguments, MLFLOW_TRACKING_URI=server.uri)
+        assert run.returncode == status, run.stdout + run.stderr
+        return run.stdout + run.stderr
+
+    make("register", "EXP=a")
+    said = make("review", "EXP=a")
+    assert "story version 1 against the best baseline" in said
+    assert "verdict: pass" in said
+    make("promote", "EXP=a", "VERSION=1", "REASON=the first")
+    assert aliases() == {CHAMPION: 1}
+
+    make("register", "EXP=b")
+    assert "was not reviewed; run: make review VERSION=2 EXP=b" in make(
+        "promote", "EXP=b", "VERSION=2", "REASON=in a hurry", status=2
+    )
+    said = make("review", "EXP=b")
+    assert "story version 2 against the champion, version 1" in said
+    assert "verdict: pass" in said
+    make("promote", "EXP=b", "VERSION=2", "REASON=better")
+    assert aliases() == {CHAMPION: 2, PREVIOUS: 1}
+
+    make("register", "EXP=c")
+    said = make("review", "EXP=c", status=2)
+    assert "verdict: fail" in said
+    assert "[review] Error 1" in said or "Error 1" in said.splitlines()[-1]
+    said = make("promote", "EXP=c", "VERSION=3", "REASON=it was so quick", status=2)
+    assert "version 3 of story failed its review against 2 (bleu_drop, chrf_drop, significance;" in said
+    assert aliases() == {CHAMPION: 2, PREVIOUS: 1}
+
+    assert "version 1 of story is the champion again" in make("rollback", "EXP=a", "REASON=b is slow on phones")
+    assert aliases() == {CHAMPION: 1}
+
+    client = store()
+    versions = [client.get_model_version(MODEL, str(n)) for n in (1, 2, 3)]
+    assert [(v.tags["review"], v.tags["compared_with"]) for v in versions] == [
+        ("pass", "baselines"),
+        ("pass", "1"),
+        ("fail", "2"),
+    ]
+    assert [v.tags.get("champion_reason") for v in versions] == ["b is slow on phones", "better", None]
+    assert all(len(str(v.description)) < 5000 and "leak" in str(v.description) for v in versions)
+    ledger = Ledger(client, MODEL)
+    entries = ledger.entries()
+    state, in_force = replay(entries)
+    assert (state.champions, state.settled, in_force) == ((1,), True, {1, 2, 3})
+    assert [(e.action, e.version, e.reason) for e in entries] == [
+        ("promote", 1, "the first"),
+        ("promote", 2, "better"),
+        ("rollback", 1, "b is slow on phones"),
+    ]
+    told = make("versions", "EXP=a")
+    for part in (
+        "fail, against 2",
+        "pass, against 1",
+        "pass, against baselines",
+        "rollback to 1",
+        "b is slow on phones",
+    ):
+        assert part in told
+    review = json.loads(_artifact(client, versions[2].tags["review_run"], "review.json", story.root))
+    assert review["opponent"]["version"] == "2"
+    assert review["leaks"]["counts"] == {"test": 0}
+    assert "<html" in _artifact(client, versions[2].tags["review_run"], "report.html", story.root)
+
+
+def _artifact(client: MlflowClient, run_id: str, name: str, directory: Path) -> str:
+    return Path(client.download_artifacts(run_id, name, str(directory))).read_text("utf-8")

@@ -1,0 +1,90 @@
+"""A team with two registered models on a server with accounts: who trains cannot promote, who reviews cannot train."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow.exceptions import MlflowException
+
+from pipeline.artifacts import open_artifact
+from pipeline.ledger import CHAMPION
+from stages.command import StageCall
+from stages.register import register
+from tests.accounts import REVIEWER, TRAINER, Team
+from tests.published import publish_training
+from tests.stores import store
+
+ROOT = Path(__file__).parent.parent
+CANDIDATES, PRODUCTION = "translator-en-de", "production"
+LENIENT = {"bleu_drop": 100.0, "chrf_drop": 100.0, "significance": 0.0, "looping_outputs": 1.0, "unknown_pieces": 1.0}
+Act = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def act(team: Team, tmp_path: Path) -> Act:
+    """Run one of the review's commands as somebody, with gates that an untrained model passes."""
+    gates = {name: {"threshold": threshold} for name, threshold in LENIENT.items()}
+    overlay = {"review": {"production_model": PRODUCTION, "gates": gates}}
+    (tmp_path / "team.yaml").write_text(yaml.safe_dump(overlay))
+
+    def run(name: str, command: str, **asked: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | team.environment(name) | {"PYTHONPATH": str(ROOT)} | asked
+        arguments = [sys.executable, "-m", f"stages.{command}", str(ROOT / "params.yaml"), "team.yaml"]
+        return subprocess.run(
+            arguments, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True, timeout=300
+        )
+
+    return run
+
+
+def train(team: Team, build: Path) -> int:
+    """A version of the candidates' model, as the trainer."""
+    with team.acting(TRAINER):
+        publish_training(build)
+        inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
+        output = build / "default/registered"
+        register(StageCall({"stage": "register", "params": {"register": {}}, "code": {}}, inputs, output, "default"))
+        return int(open_artifact(output, "register").facts["version"])
+
+
+@pytest.mark.slow
+def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tmp_path: Path) -> None:
+    assert train(team, tmp_path / "build") == 1
+
+    run = act(REVIEWER, "review")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"version 1 does not show it: {REVIEWER} may not write to {CANDIDATES}" in run.stdout
+    run = act(REVIEWER, "promote", VERSION="1", REASON="passes")
+    assert run.returncode == 0, run.stdout + run.stderr
+    with team.acting(TRAINER):
+        champion = store().get_model_version_by_alias(PRODUCTION, CHAMPION)
+        assert champion.tags["review"] == "pass"
+        assert champion.tags["champion_by"] == REVIEWER
+        store().set_model_version_tag(CANDIDATES, "1", "review", "pass")  # a tag that nobody trusts
+
+    # Who trains cannot promote, not even with force, nor take a promotion back, nor write verdicts.
+    assert train(team, tmp_path / "again") == 2
+    for command, asked in (
+        ("promote", {"VERSION": "2", "REASON": "mine", "FORCE": "1"}),
+        ("rollback", {"REASON": "mine"}),
+        ("review", {"VERSION": "2"}),
+    ):
+        run = act(TRAINER, command, **asked)
+        assert run.returncode == 2, run.stdout + run.stderr
+        assert "Traceback" not in run.stderr
+        if command != "rollback":
+            assert f"{TRAINER} may not do this" in run.stderr
+    with team.acting(TRAINER):
+        store().set_model_version_tag(CANDIDATES, "2", "review", "pass")
+    run = act(REVIEWER, "promote", VERSION="2", REASON="it says that it passed")
+    assert (run.returncode, "version 2 of translator-en-de was not reviewed" in run.stderr) == (2, True), run.stderr
+
+    # Who reviews cannot make candidates.
+    with team.acting(REVIEWER), pytest.raises(MlflowException, match="(?i)permission denied"):
+        store().create_model_version(CANDIDATES, f"models:/{PRODUCTION}/1")
+    with team.acting(TRAINER):
+        assert int(store().get_model_version_by_alias(PRODUCTION, CHAMPION).version) == 1
