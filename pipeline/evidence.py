@@ -97,6 +97,6 @@ class Evidence:
 
     def _changed(self, path: str) -> str:
         return (
-            f"{path} of run {self.version.run_id} is not what {self.name} was registered with; "
-            "do not trust it, and find out who changed the artifact store"
+            f"{path} of run {self.version.run_id} is not what {self.name} was registered with: if the model was "
+            "evaluated again, review the version of that; if not, find out who changed the artifact store"
         )

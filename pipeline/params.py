@@ -4,6 +4,7 @@ One model a section, one section a stage (train has `model` too, `review` is no 
 section. Fields and their checks only: stamps hold the values, and leave this file out of a stage's code (stamps.py).
 """
 
+import re
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -181,10 +182,12 @@ class ReviewSettings(Section):
     production_model: ModelName | None = None  # the model that promotion copies versions to; null: the candidate's own
     gates: GateSettings = GateSettings()
 
-
-def registered_name(pattern: str, source_language: str, target_language: str) -> str:
-    """A registered model's name, with the languages filled in."""
-    return pattern.replace("{source_language}", source_language).replace("{target_language}", target_language)
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for name in self.test_sets:
+            if not re.fullmatch(r"\w[\w. -]*", name):  # it becomes a part of the names of metrics
+                raise ValueError(f"test_sets: got the name {name!r}, expected letters, digits, spaces and any of . _ -")
+        return self
 
 
 class Params(Section):

@@ -6,8 +6,10 @@ verdicts.py).
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
@@ -19,7 +21,7 @@ from .errors import UserError
 from .ledger import CHAMPION, Entry, Ledger, State
 from .packaging import EXAMPLE, REQUIREMENTS
 from .verdicts import BASELINES, Verdicts, files_digest
-from .versions import IDENTITY, all_versions, fetch, find_version, get_version, make_model
+from .versions import all_versions, fetch, find_version, get_version, make_model
 
 
 @dataclass(frozen=True)
@@ -47,31 +49,34 @@ class Promotion:
         """
         state = self._state()
         candidate = get_version(self.client, self.candidates, version)
+        chosen = self._in_production(candidate)
+        if chosen and chosen == state.champion:
+            raise UserError(f"version {chosen} of {self.production} is the champion already")
         if not self.forced:
             self._check(candidate, state)
-        chosen = self._in_production(candidate)
-        if chosen == state.champion:
-            raise UserError(f"version {chosen} of {self.production} is the champion already")
+        if self.production != self.candidates:
+            chosen = chosen or self._copy(candidate)
+            self._show_review(candidate, chosen)
         entry = self.ledger.append("promote", chosen, state, self.by, self.reason, self.forced)
         self._settle(entry, state)
         try:
             self._ask_champion()
-        except UserError as error:
+        except Exception as error:  # whatever it is, the champion does not answer
             self._take_back(entry, state, error)
         return chosen
 
     def rollback(self) -> int:
         """Make the champion before the champion again, or the one before that if it is deleted; returns its number."""
         state = self._state()
-        before = [v for v in reversed(state.champions[:-1]) if find_version(self.client, self.production, v)]
+        before = self._last_existing(state.champions[:-1])
         if not before:
             raise UserError(f"no version of {self.production} was champion before version {state.champion or 'none'}")
         if not self.forced:
             with tempfile.TemporaryDirectory() as scratch:
-                fetch(self.client, self.production, before[0], Path(scratch))
-        entry = self.ledger.append("rollback", before[0], state, self.by, self.reason, self.forced)
+                fetch(self.client, self.production, before, Path(scratch))
+        entry = self.ledger.append("rollback", before, state, self.by, self.reason, self.forced)
         self._settle(entry, state)
-        return before[0]
+        return before
 
     def _state(self) -> State:
         """The state to decide on, with the aliases as it says."""
@@ -81,6 +86,10 @@ class Promotion:
         elif not self.forced:
             self.ledger.check_aliases(state)
         return state
+
+    def _last_existing(self, champions: Sequence[int]) -> int:
+        """The last of them that was not deleted; 0 if there is none."""
+        return next((v for v in reversed(champions) if find_version(self.client, self.production, v)), 0)
 
     def _check(self, candidate: ModelVersion, state: State) -> None:
         """UserError unless the candidate passed a review against the champion, and its files are those reviewed."""
@@ -111,23 +120,27 @@ class Promotion:
             raise UserError(f"the files of {name} are not those that were reviewed; {remedy}")
 
     def _in_production(self, candidate: ModelVersion) -> int:
-        """The candidate's number in `production`, where it is copied to unless it is there already."""
+        """The candidate's number in `production`; 0 where it was not copied there yet."""
         if self.production == self.candidates:
             return int(candidate.version)
-        for version in reversed(all_versions(self.client, self.production)):
-            if version.tags.get(IDENTITY) == candidate.tags[IDENTITY]:
-                return int(version.version)
+        copies = [v for v in all_versions(self.client, self.production) if v.source == _uri(candidate)]
+        return int(copies[-1].version) if copies else 0
+
+    def _copy(self, candidate: ModelVersion) -> int:
         make_model(self.client, self.production)
-        copy = self.client.create_model_version(
+        copy = self.client.create_model_version(  # of the version: its files are the same
             self.production,
-            f"models:/{candidate.name}/{candidate.version}",  # the same files, not copies of them
+            _uri(candidate),
             candidate.run_id,
             tags=candidate.tags,
             description=candidate.description,
         )
-        for verdict in self.verdicts.find(candidate)[:1]:
-            self.verdicts.show(verdict, copy)
         return int(copy.version)
+
+    def _show_review(self, candidate: ModelVersion, copy: int) -> None:
+        """Let the copy in `production` tell what the last review of the candidate found."""
+        for verdict in self.verdicts.find(candidate)[:1]:
+            self.verdicts.show(verdict, get_version(self.client, self.production, copy))
 
     def _settle(self, entry: Entry, before: State) -> None:
         """Set the aliases, and let the version tell how it became the champion."""
@@ -158,14 +171,23 @@ class Promotion:
         if len(answers) != len(sentences) or not all(isinstance(answer, str) and answer for answer in answers):
             raise UserError(f"{uri} answers {sentences!r} with {answers!r}, expected a text for each")
 
-    def _take_back(self, entry: Entry, before: State, error: UserError) -> None:
-        """Make the champion before `entry` the champion again, and tell why."""
-        reason = f"smoke request failed: {str(error).splitlines()[0]}"
+    def _take_back(self, entry: Entry, before: State, error: Exception) -> NoReturn:
+        """Make the champion before `entry` the champion again, if it was not deleted, and tell why."""
+        told = str(error) or type(error).__name__
         after = self.ledger.state()
         if after.number == entry.number:
-            back = self.ledger.append("rollback", before.champion, after, self.by, reason, self.forced)
+            last = self._last_existing(before.champions)
+            reason = f"smoke request failed: {told.splitlines()[0]}"
+            back = self.ledger.append("rollback", last, after, self.by, reason, self.forced)
             self._settle(back, after)
+            now = f"so version {last} is the champion again" if last else "so there is none now"
+        else:
+            now = "but another decision came after it, see make versions"
         raise UserError(
-            f"version {entry.version} of {self.production} became the champion and failed its first request, so "
-            f"{f'version {before.champion} is the champion again' if before.champion else 'there is none now'}: {error}"
+            f"version {entry.version} of {self.production} became the champion and failed its first request, "
+            f"{now}: {told}"
         ) from error
+
+
+def _uri(version: ModelVersion) -> str:
+    return f"models:/{version.name}/{version.version}"

@@ -26,12 +26,12 @@ from .errors import UserError
 from .fingerprints import write_fingerprints
 from .journal import JOURNAL, read_journal
 from .packaging import HERE, MODEL_CODE, REQUIREMENTS, check_files, code_files, digests, package
-from .params import RegisterSettings, registered_name
+from .params import RegisterSettings
 from .record import RECORD
 from .replica import replicate
 from .splits import read_split
 from .store import explain_failure
-from .versions import FILES, IDENTITY, make_model
+from .versions import FILES, IDENTITY, make_model, registered_name
 
 LOGGED_NAME = "translator"  # of the model inside its run
 TRAINING_SOURCES = "training_sources.npy"  # artifact of the run, see fingerprints.py

@@ -32,8 +32,9 @@ from .review import SHOWN_LEAKS, AttentionMap, Leak, Leaks, Provenance, Review
 from .subjects import Subject
 from .trial import Trial, try_models
 from .verdicts import BASELINES, files_digest
-from .versions import IDENTITY, all_versions, find_version, get_version
+from .versions import FILES, IDENTITY, all_versions, find_version, get_version
 
+NEEDED = {IDENTITY, FILES, "languages", "corpus", "model", "evaluation", "training_sources", "commit"}  # tags
 MAPS = 3  # pictures of attention
 MAP_PIECES = range(5, 21)  # of the source, for a picture neither dull nor crowded
 
@@ -75,6 +76,7 @@ class Reviewer:
             theirs = Evidence(self.client, champion, Path(scratch) / OPPONENT) if champion else None
             _check_languages(ours, theirs)
             test_sets = read_test_sets(ours.evaluation, self.settings, ours.languages)
+            leaks = _find_leaks(ours.training_sources, test_sets)
             consumers: dict[str, Consumer] = {}
             for name, evidence in ((CANDIDATE, ours), (OPPONENT, theirs)):
                 if evidence:
@@ -84,7 +86,6 @@ class Reviewer:
             advance = progress(len(consumers) * sum(map(len, sources.values())))
             trials = try_models(consumers, sources, advance)
             comparisons = _compare(test_sets, trials, theirs, ours.languages[1])
-            leaks = _find_leaks(ours.training_sources, test_sets)
             subject = _subject(ours, trials[CANDIDATE])
             opponent = _subject(theirs, trials[OPPONENT]) if theirs else _baseline(ours)
             gates = judge(self.settings.gates, comparisons, subject, opponent, leaks.counts)
@@ -99,7 +100,7 @@ class Reviewer:
                 raise UserError(f"{self.candidates} has no version yet; run: make register{self.option}")
             version = int(known[-1].version)
         candidate = get_version(self.client, self.candidates, version)
-        if missing := {IDENTITY, "languages", "evaluation", "training_sources"} - candidate.tags.keys():
+        if missing := NEEDED - candidate.tags.keys():
             raise UserError(
                 f"version {version} of {self.candidates} was not registered by this pipeline as it is now: "
                 f"it has no tag {', '.join(sorted(missing))}; register it again: make register{self.option}"
@@ -115,6 +116,12 @@ class Reviewer:
             raise UserError(
                 f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
                 f"with it; run: make rollback REASON=...{self.option}, or promote another with FORCE=1"
+            )
+        if missing := NEEDED - champion.tags.keys():
+            raise UserError(
+                f"the champion, version {state.champion} of {self.production}, was not registered by this pipeline as "
+                f"it is now: it has no tag {', '.join(sorted(missing))}, so nothing can be compared with it; "
+                "promote another with FORCE=1"
             )
         return champion
 

@@ -17,6 +17,7 @@ from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
 
 from .description import write_description
+from .record import now
 from .report import write_report
 from .review import AttentionMap, Review
 from .store import alone, experiment_id
@@ -24,7 +25,8 @@ from .versions import FILES
 
 BASELINES = "baselines"  # in place of a champion's version, where there is none
 REPORT, DATA, DESCRIPTION = "report.html", "review.json", "description.md"  # artifacts of the run
-SHOWN = ("review", "compared_with", "reviewed_by", "reviewed_at", "failed_gates", "files", "review_test_sets")
+SHOWN = ("compared_with", "reviewed_by", "reviewed_at", "failed_gates", "files", "review_test_sets", "review")
+SCORE = "review/"  # begins the tags of a version that tell the review's scores
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,9 @@ class Verdicts:
             for name, text in pages.items():
                 (Path(scratch) / name).write_text(text, encoding="utf-8")
             self.client.log_artifacts(run_id, scratch)
-        # A review that comes to the same adds nothing: MLflow keeps equal (key, time, step, value) once.
-        metrics = [Metric(key, value, run.info.start_time, 0) for key, value in _metrics(review).items()]
+        # A review that comes to the same adds nothing. Of two values MLflow shows the later; of one time, the larger.
+        known, time = run.data.metrics, now()
+        metrics = [Metric(key, value, time, 0) for key, value in _metrics(review).items() if known.get(key) != value]
         self.client.log_batch(run_id, metrics=metrics)
         told = {
             "reviewed_by": review.provenance.reviewer,
@@ -91,16 +94,19 @@ class Verdicts:
 
     def show(self, verdict: Verdict, version: ModelVersion) -> None:
         """Let a version tell what its review found: tags, and the description on its page."""
-        run = self.client.get_run(verdict.run_id)
-        tags = {key: run.data.tags[key] for key in SHOWN} | {"review_run": verdict.run_id}
-        tags |= {f"review/{key}": f"{value:.6g}" for key, value in run.data.metrics.items()}
+        run, name, number = self.client.get_run(verdict.run_id), version.name, str(version.version)
         with tempfile.TemporaryDirectory() as scratch:
-            description = Path(self.client.download_artifacts(verdict.run_id, DESCRIPTION, scratch)).read_text("utf-8")
+            text = Path(self.client.download_artifacts(verdict.run_id, DATA, scratch)).read_text("utf-8")
+        review = Review.from_json(text)
+        tags = {f"{SCORE}{key}": f"{value:.6g}" for key, value in _metrics(review).items()}
+        for key in version.tags:
+            if key.startswith(SCORE) and key not in tags:  # of a test set that an earlier review looked at
+                self.client.delete_model_version_tag(name, number, key)
+        for key, value in (tags | {key: run.data.tags[key] for key in SHOWN} | {"review_run": verdict.run_id}).items():
+            self.client.set_model_version_tag(name, number, key, value)
         page = f"#/experiments/{run.info.experiment_id}/runs/{verdict.run_id}/artifacts/{REPORT}"
-        description += f"\n[The whole report]({page})\n"  # opens in MLflow's interface
-        for key, value in tags.items():
-            self.client.set_model_version_tag(version.name, str(version.version), key, value)
-        self.client.update_model_version(version.name, str(version.version), description)
+        description = f"{write_description(review)}\n[The whole report]({page})\n"  # opens in MLflow's interface
+        self.client.update_model_version(name, number, description)
 
     def _run(self, candidate: ModelVersion, compared_with: str) -> StoredRun:
         """The run for a pair: made once, used again."""

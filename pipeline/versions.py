@@ -17,6 +17,11 @@ FILES = "sha256"  # tag: the digest of every file of the package, as JSON
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for an unknown version, and alias
 
 
+def registered_name(pattern: str, source_language: str, target_language: str) -> str:
+    """A registered model's name, with the languages filled in."""
+    return pattern.replace("{source_language}", source_language).replace("{target_language}", target_language)
+
+
 def find_version(client: MlflowClient, name: str, version: int) -> ModelVersion | None:
     """A version, with its aliases; None if there is none of this number."""
     try:

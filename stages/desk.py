@@ -6,17 +6,19 @@ Make exports VERSION, REASON, FORCE and ALIAS as they were typed.
 import getpass
 import os
 import sys
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
 
 from pipeline.errors import UserError
-from pipeline.params import Params, registered_name
+from pipeline.params import Params
 from pipeline.params_file import read_params
 from pipeline.promotion import Promotion
 from pipeline.store import open_store
 from pipeline.verdicts import Verdicts
+from pipeline.versions import registered_name
 
 BUILD = Path("build")
 LONGEST_REASON = 500  # characters
@@ -59,7 +61,7 @@ def asked_version() -> int | None:
     text = os.environ.get("VERSION", "")
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):  # databases have 32 bits for it
         raise UserError(f"VERSION: got {text!r}, expected the number of a version, as in: VERSION=3")
     return int(text)
 
@@ -71,6 +73,8 @@ def asked_reason() -> str:
         raise UserError(
             'REASON is missing: say why, for those who read the record, as in: REASON="better on long texts"'
         )
+    if control := [c for c in text if unicodedata.category(c) in ("Cc", "Cs")]:
+        raise UserError(f"REASON: got {control[0]!r}, which no one can read, expected text")
     if len(text) > LONGEST_REASON:
         raise UserError(f"REASON: got {len(text)} characters, expected at most {LONGEST_REASON}")
     return text
@@ -86,4 +90,9 @@ def is_forced() -> bool:
 
 def who() -> str:
     """The name under which a decision is recorded: the account on the server, or else on this machine."""
-    return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
+    if account := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        return account
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container a process may be nobody's that has a name
+        return f"user {os.getuid()}"

@@ -37,7 +37,8 @@ def rows(client: MlflowClient, model: str) -> list[Sequence[str]]:
 
 def row(version: ModelVersion, aliases: Iterable[str]) -> Sequence[str]:
     tags = version.tags
-    verdict = f"{tags['review']}, against {tags['compared_with']}" if "review" in tags else "not reviewed"
+    is_reviewed = {"review", "compared_with"} <= tags.keys()
+    verdict = f"{tags['review']}, against {tags['compared_with']}" if is_reviewed else "not reviewed"
     return (
         str(version.version),
         ", ".join(sorted(aliases)) or "-",

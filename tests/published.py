@@ -60,7 +60,7 @@ def publish_training(build: Path, experiment: str = "default", seed: int = 1) ->
     publish_evaluation(home / "evaluation", corpus, publish_model(home / "model", corpus, home / TRAINING, seed))
 
 
-def publish_model(directory: Path, corpus: Artifact, training: Path, seed: int) -> Artifact:
+def publish_model(directory: Path, corpus: Artifact, training: Path, seed: int = 1) -> Artifact:
     """A model with random weights and the record that lies in `training`."""
     torch.manual_seed(seed)
     weights = {

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from pipeline.errors import UserError
 from pipeline.ledger import CHAMPION, PREVIOUS, Action, Entry, Ledger, State, replay
@@ -83,6 +85,30 @@ def test_an_alias_that_was_moved_by_hand_is_noticed(ledger: Ledger) -> None:
     with pytest.raises(UserError, match=r"is on version 7, but the record has 1: it was moved by hand; .*FORCE=1"):
         ledger.check_aliases(ledger.state())
     ledger.check_aliases(State(state.number, state.champions, settled=False))  # somebody is about to set it
+
+
+def test_an_alias_that_another_decision_moved_meanwhile_was_not_moved_by_hand(ledger: Ledger) -> None:
+    change(ledger, "promote", 1)
+    seen = ledger.state()
+    change(ledger, "promote", 2)
+    ledger.check_aliases(seen)
+
+
+def test_an_alias_that_another_makes_at_the_same_moment_is_set_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = MlflowClient.set_registered_model_alias
+    refused: list[str] = []
+
+    def refuse_once(self: MlflowClient, name: str, alias: str, version: str) -> None:
+        if not refused:
+            refused.append(alias)
+            raise MlflowException("UNIQUE constraint failed", error_code=BAD_REQUEST)
+        real(self, name, alias, version)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", refuse_once)
+    change(ledger, "promote", 1)
+    assert (aliases(ledger), refused) == ({CHAMPION: 1}, [CHAMPION])
 
 
 def test_a_version_that_was_deleted_leaves_its_alias_free(ledger: Ledger) -> None:

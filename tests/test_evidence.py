@@ -1,0 +1,84 @@
+"""What a run holds on a version is read as it was registered, or the change is named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.artifacts import open_artifact
+from pipeline.errors import UserError
+from pipeline.evidence import Evidence
+from pipeline.fingerprints import find_known
+from pipeline.splits import read_split
+from pipeline.store import open_store
+from tests.registered import MODEL, get
+
+PARTS: dict[str, Callable[[Evidence], Any]] = {
+    "evaluation": lambda evidence: evidence.evaluation,
+    "manifests/model.json": lambda evidence: evidence.model_facts,
+    "training_sources.npy": lambda evidence: evidence.training_sources,
+}
+
+
+@pytest.fixture
+def evidence(registry: Path, tmp_path: Path) -> Evidence:
+    client = open_store(registry)
+    return Evidence(client, get(client, 2), tmp_path / "scratch" / "candidate")
+
+
+@pytest.fixture
+def artifacts(registry: Path, evidence: Evidence) -> Path:
+    """Where the store keeps what the run has."""
+    return registry / "mlartifacts" / "other" / str(evidence.version.run_id) / "artifacts"
+
+
+def test_each_part_is_as_training_and_evaluation_left_it(evidence: Evidence, versions: Path) -> None:
+    home = versions / "other"
+    assert evidence.name == f"version 2 of {MODEL}"
+    assert evidence.languages == ("en", "de")
+    assert evidence.evaluation.digest == open_artifact(home / "evaluation", "evaluate").digest
+    assert evidence.model_facts == open_artifact(home / "model", "train").facts
+    sources, _ = read_split(home / "corpus/train.parquet")
+    assert find_known(evidence.training_sources, ["nobody has seen this", sources[7]]) == [1]
+    assert evidence.requirements.parent == evidence.package
+    weights = (home / "model/weights.safetensors").stat().st_size
+    assert weights < evidence.size_bytes < weights + 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("part", "file"),
+    [
+        ("evaluation", "evaluation/test.reference.txt"),
+        ("evaluation", "evaluation/manifest.json"),
+        ("manifests/model.json", "manifests/model.json"),
+        ("training_sources.npy", "training_sources.npy"),
+    ],
+)
+def test_a_part_that_was_changed_in_the_store_is_refused(
+    evidence: Evidence, artifacts: Path, part: str, file: str
+) -> None:
+    with open(artifacts / file, "ab") as changed:
+        changed.write(b"\n")
+    with pytest.raises(UserError) as refusal:
+        PARTS[part](evidence)
+    told = str(refusal.value)
+    assert told.startswith(f"{part} of run {evidence.version.run_id} is not what version 2 of {MODEL} was registered")
+    assert "find out who changed the artifact store" in told
+    assert "\n" not in told
+
+
+def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(evidence: Evidence, artifacts: Path) -> None:
+    manifest = json.loads((artifacts / "evaluation/manifest.json").read_bytes())
+    manifest["facts"]["test_sets"]["test"]["sentences"] = 1
+    (artifacts / "evaluation/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="^evaluation of run .* is not what version 2"):
+        _ = evidence.evaluation
+
+
+@pytest.mark.parametrize("part", ["manifests/model.json", "training_sources.npy"])
+def test_a_part_that_is_gone_is_named(evidence: Evidence, artifacts: Path, part: str) -> None:
+    (artifacts / part).unlink()
+    with pytest.raises(UserError, match=rf"^{part} of run \w+, of which version 2 of {MODEL} was made, cannot be"):
+        PARTS[part](evidence)

@@ -1,0 +1,318 @@
+"""Who may become the champion, what is refused with which line, and how the champion before comes back."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.ledger import CHAMPION, PREVIOUS, Entry, Ledger
+from pipeline.packaging import digests
+from pipeline.promotion import Promotion
+from pipeline.store import open_store
+from pipeline.verdicts import BASELINES, Verdicts
+from pipeline.versions import FILES, IDENTITY
+from tests.registered import MODEL, aliases, get, package_of
+from tests.reviews import better, make_review
+
+PASS = make_review([better()])
+FAIL = make_review([better()], settings={"gates": {"bleu_drop": {"threshold": -100.0, "required": True}}})
+TEAM = "production"
+NAME = f"version 2 of {MODEL}"
+
+
+class Registry:
+    """The three versions of tests/registered.py, and what is done to them."""
+
+    def __init__(self, build: Path) -> None:
+        self.build, self.client = build, open_store(build)
+
+    def decision(self, reason: str = "because", forced: bool = False, production: str = MODEL) -> Promotion:
+        verdicts = Verdicts(self.client, production, self.build)
+        return Promotion(self.client, MODEL, production, verdicts, "jane", reason, " EXP=small", forced)
+
+    def ledger(self, production: str = MODEL) -> Ledger:
+        return Ledger(self.client, production)
+
+    def crown(self, *versions: int) -> None:
+        """Make versions the champion, one after another, whatever they are."""
+        for version in versions:
+            self.ledger().append("promote", version, self.ledger().state(), "ann", "it was so", forced=False)
+            self.ledger().settle()
+
+    def keep(self, version: int, against: str, review: Any = PASS, production: str = MODEL) -> None:
+        Verdicts(self.client, production, self.build).keep(get(self.client, version), against, review, [])
+
+    def break_code(self, version: int) -> None:
+        """Let the stored code of a version fail when it is run."""
+        code = package_of(self.build, self.client, version) / "artifacts/code/request.py"
+        code.write_text(f"{code.read_text()}\n\ndef answer(*arguments):\n    raise RuntimeError('out of order')\n")
+
+    def refusal(self, version: int = 2, forced: bool = False) -> str:
+        """The line with which promoting is refused; nothing has changed by it."""
+        before = self.ledger().entries(), aliases(self.client)
+        with pytest.raises(UserError) as refused:
+            self.decision(forced=forced).promote(version)
+        assert (self.ledger().entries(), aliases(self.client)) == before
+        assert "\n" not in str(refused.value)
+        return str(refused.value)
+
+
+@pytest.fixture
+def it(registry: Path) -> Registry:
+    return Registry(registry)
+
+
+def shown(entry: Entry) -> tuple[Any, ...]:
+    return entry.action, entry.version, entry.by, entry.reason, entry.forced, entry.settled
+
+
+def test_a_version_that_was_not_reviewed_is_refused(it: Registry) -> None:
+    assert it.refusal() == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=small"
+
+
+def test_a_version_that_only_says_that_it_passed_is_refused(it: Registry) -> None:
+    for tag, value in (("review", "pass"), ("compared_with", BASELINES)):
+        it.client.set_model_version_tag(MODEL, "2", tag, value)
+    assert it.refusal() == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=small"
+
+
+def test_a_version_that_failed_is_refused_with_the_gates(it: Registry) -> None:
+    it.keep(2, BASELINES, FAIL)
+    told = it.refusal()
+    assert told.startswith(f"{NAME} failed its review against baselines (bleu_drop; by jane, ")
+    assert told.endswith("if you know better, repeat with FORCE=1 and a reason")
+
+
+def test_a_review_against_another_champion_does_not_count(it: Registry) -> None:
+    it.keep(2, BASELINES)
+    it.crown(1)
+    assert it.refusal() == (
+        f"{NAME} was reviewed against baselines, but the champion is 1; run: make review VERSION=2 EXP=small"
+    )
+
+
+def test_files_that_changed_since_they_were_registered_are_refused(it: Registry) -> None:
+    it.keep(2, BASELINES)
+    it.break_code(2)
+    assert it.refusal().startswith(
+        f"models:/{MODEL}/2 is not as it was registered: artifacts/code/request.py is changed"
+    )
+
+
+def test_files_that_changed_together_with_their_digests_are_refused(it: Registry) -> None:
+    it.keep(2, BASELINES)
+    it.break_code(2)
+    recorded = digests(package_of(it.build, it.client, 2))
+    it.client.set_model_version_tag(MODEL, "2", FILES, str(recorded).replace("'", '"'))
+    told = it.refusal()
+    assert told == f"the files of {NAME} are not those that were reviewed; run: make review VERSION=2 EXP=small"
+
+
+def test_a_champion_that_was_deleted_is_told_with_the_way_out(it: Registry) -> None:
+    it.crown(1)
+    it.keep(2, "1")
+    it.client.delete_model_version(MODEL, "1")
+    told = it.refusal()
+    assert told.startswith(f"the champion, version 1 of {MODEL}, was deleted, so nothing can be compared with it; ")
+    assert told.endswith("run: make rollback REASON=... EXP=small, or repeat with FORCE=1")
+
+
+@pytest.mark.parametrize(("champions", "recorded"), [((), "none"), ((1,), "1")])
+def test_an_alias_that_was_moved_by_hand_is_told(it: Registry, champions: tuple[int, ...], recorded: str) -> None:
+    it.crown(*champions)
+    it.keep(2, recorded)
+    it.client.set_registered_model_alias(MODEL, CHAMPION, "3")
+    told = it.refusal()
+    assert told.startswith(f"the alias champion of {MODEL} is on version 3, but the record has {recorded}: ")
+    assert "repeat with FORCE=1" in told
+    with pytest.raises(UserError, match="moved by hand"):
+        it.decision().rollback()
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_the_champion_is_not_promoted_again(it: Registry, forced: bool) -> None:
+    it.crown(1, 2)
+    assert it.refusal(forced=forced) == f"version 2 of {MODEL} is the champion already"
+
+
+def test_a_version_that_is_not_there_is_told(it: Registry) -> None:
+    it.crown(1)
+    assert it.refusal(9) == f"{MODEL} has no version 9; the last are 1, 2, 3"
+
+
+def test_a_reviewed_version_becomes_the_champion_and_says_how(it: Registry) -> None:
+    it.crown(1)
+    it.keep(2, "1")
+    assert it.decision("better on long texts").promote(2) == 2
+    assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
+    entry = it.ledger().entries()[-1]
+    assert shown(entry) == ("promote", 2, "jane", "better on long texts", False, True)
+    told = {"by": "jane", "after": "1", "reason": "better on long texts", "since": entry.at}
+    assert {f"champion_{key}": value for key, value in told.items()}.items() <= get(it.client, 2).tags.items()
+
+
+def unreviewed(it: Registry) -> None:
+    it.crown(1)
+
+
+def failed(it: Registry) -> None:
+    it.crown(1)
+    it.keep(2, "1", FAIL)
+
+
+def changed(it: Registry) -> None:
+    it.crown(1)
+    it.keep(2, "1")
+    card = package_of(it.build, it.client, 2) / "model_card.md"
+    card.write_text(f"{card.read_text()}\n")
+
+
+def deleted(it: Registry) -> None:
+    it.crown(1)
+    it.client.delete_model_version(MODEL, "1")
+
+
+def moved(it: Registry) -> None:
+    it.crown(1)
+    it.keep(2, "1")
+    it.client.set_registered_model_alias(MODEL, CHAMPION, "3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoil", [unreviewed, failed, changed, deleted, moved])
+def test_force_goes_over_it_and_is_on_record(it: Registry, spoil: Callable[[Registry], None]) -> None:
+    spoil(it)
+    it.refusal()
+    assert it.decision("I know better", forced=True).promote(2) == 2
+    assert aliases(it.client) == {CHAMPION: 2} | ({} if spoil is deleted else {PREVIOUS: 1})
+    assert shown(it.ledger().entries()[-1]) == ("promote", 2, "jane", "I know better", True, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "expected", "told"),
+    [((), {}, "so there is none now"), ((3, 1), {CHAMPION: 1, PREVIOUS: 3}, "so version 1 is the champion again")],
+)
+def test_a_champion_that_fails_its_first_request_is_taken_back(
+    it: Registry, before: tuple[int, ...], expected: dict[str, int], told: str
+) -> None:
+    it.crown(*before)
+    it.break_code(2)
+    with pytest.raises(UserError) as refused:
+        it.decision(forced=True).promote(2)
+    first, *rest = str(refused.value).splitlines()
+    assert first.startswith(
+        f"{NAME} became the champion and failed its first request, {told}: models:/{MODEL}@champion"
+    )
+    assert "RuntimeError: out of order" in rest[-1]
+    assert aliases(it.client) == expected
+    *_, promotion, rollback = it.ledger().entries()
+    assert (promotion.action, promotion.version) == ("promote", 2)
+    assert (rollback.action, rollback.version, rollback.settled) == ("rollback", expected.get(CHAMPION, 0), True)
+    assert rollback.reason.startswith(f"smoke request failed: models:/{MODEL}@champion does not load and translate")
+
+
+def fail(self: Promotion) -> None:
+    raise ValueError
+
+
+def test_it_is_taken_back_to_the_last_that_was_not_deleted(it: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    it.crown(3, 1)
+    it.client.delete_model_version(MODEL, "1")
+    monkeypatch.setattr(Promotion, "_ask_champion", fail)
+    with pytest.raises(UserError, match="first request, so version 3 is the champion again: ValueError"):
+        it.decision(forced=True).promote(2)
+    assert aliases(it.client) == {CHAMPION: 3}
+
+
+def test_it_is_not_taken_back_over_a_later_decision(it: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_late(self: Promotion) -> None:
+        it.crown(3)
+        raise UserError("too slow")
+
+    monkeypatch.setattr(Promotion, "_ask_champion", fail_late)
+    with pytest.raises(UserError, match="first request, but another decision came after it, see make versions: too sl"):
+        it.decision(forced=True).promote(2)
+    assert aliases(it.client) == {CHAMPION: 3, PREVIOUS: 2}
+
+
+def test_rollback_goes_back_step_by_step(it: Registry) -> None:
+    it.crown(1, 2, 3)
+    assert [it.decision(f"step {n}").rollback() for n in range(2)] == [2, 1]
+    assert aliases(it.client) == {CHAMPION: 1}
+    assert get(it.client, 1).tags["champion_reason"] == "step 1"
+    assert get(it.client, 1).tags["champion_after"] == "2"
+    with pytest.raises(UserError, match=f"^no version of {MODEL} was champion before version 1$"):
+        it.decision().rollback()
+
+
+def test_nothing_to_roll_back_is_told(it: Registry) -> None:
+    with pytest.raises(UserError, match=f"^no version of {MODEL} was champion before version none$"):
+        it.decision().rollback()
+
+
+def test_rollback_passes_over_what_was_deleted(it: Registry) -> None:
+    it.crown(1, 2, 3)
+    it.client.delete_model_version(MODEL, "2")
+    assert it.decision().rollback() == 1
+    assert aliases(it.client) == {CHAMPION: 1}
+
+
+def test_rollback_leads_away_from_a_champion_that_was_deleted(it: Registry) -> None:
+    it.crown(1, 2)
+    it.client.delete_model_version(MODEL, "2")
+    assert it.decision().rollback() == 1
+    assert aliases(it.client) == {CHAMPION: 1}
+
+
+def test_rollback_to_a_version_whose_files_changed_needs_force(it: Registry) -> None:
+    it.crown(1, 2)
+    it.break_code(1)
+    with pytest.raises(UserError, match=rf"^models:/{MODEL}/1 is not as it was registered: artifacts/code/request\.py"):
+        it.decision().rollback()
+    assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
+    assert it.decision(forced=True).rollback() == 1
+    assert aliases(it.client) == {CHAMPION: 1}
+
+
+def test_a_decision_that_was_cut_short_is_carried_out_by_the_next_command(it: Registry) -> None:
+    it.crown(1)
+    it.ledger().append("promote", 2, it.ledger().state(), "ann", "then the power failed", forced=False)
+    assert aliases(it.client) == {CHAMPION: 1}
+    with pytest.raises(UserError, match="was not reviewed"):
+        it.decision().promote(3)
+    assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
+    assert it.ledger().state().settled
+
+
+@pytest.mark.slow
+def test_promotion_copies_a_version_once_into_the_model_for_production(it: Registry) -> None:
+    def decide() -> Promotion:
+        return it.decision(production=TEAM)
+
+    it.keep(2, BASELINES, production=TEAM)
+    assert decide().promote(2) == 1
+    copy = get(it.client, 1, TEAM)
+    assert {"review": "pass", "compared_with": BASELINES, IDENTITY: get(it.client, 2).tags[IDENTITY]}.items() <= (
+        copy.tags.items()
+    )
+    assert "champion_by" not in get(it.client, 2).tags
+    assert copy.tags["champion_by"] == "jane"
+    assert aliases(it.client, TEAM) == {CHAMPION: 1}
+    assert aliases(it.client) == {}
+    # A tag that says that it is the champion does not make another version the champion.
+    it.client.set_model_version_tag(MODEL, "1", IDENTITY, get(it.client, 2).tags[IDENTITY])
+    it.keep(1, "1", production=TEAM)
+    assert decide().promote(1) == 2
+    assert get(it.client, 2, TEAM).source == f"models:/{MODEL}/1"
+    # The second promotion of a version uses its copy, which then shows its latest review.
+    it.keep(2, "2", production=TEAM)
+    assert decide().promote(2) == 1
+    assert get(it.client, 1, TEAM).tags["compared_with"] == "2"
+    with pytest.raises(UserError, match=f"^version 1 of {TEAM} is the champion already$"):
+        decide().promote(2)
+    assert decide().rollback() == 2
+    assert aliases(it.client, TEAM) == {CHAMPION: 2, PREVIOUS: 1}
+    assert [entry.version for entry in it.ledger(TEAM).entries()] == [1, 2, 1, 2]

@@ -1,0 +1,180 @@
+"""Reviews of real packages in real consumers; what is refused, before anything is translated."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.errors import UserError
+from pipeline.ledger import Ledger
+from pipeline.params import ReviewSettings
+from pipeline.review import Review
+from pipeline.reviewer import Reviewer
+from pipeline.splits import read_split
+from pipeline.store import open_store
+from pipeline.verdicts import BASELINES, Verdicts
+from tests.registered import ANYTHING, LENIENT, MODEL, get, package_of
+
+
+@pytest.fixture
+def client(registry: Path) -> MlflowClient:
+    return open_store(registry)
+
+
+def reviewer(client: MlflowClient, settings: ReviewSettings = LENIENT, candidates: str = MODEL) -> Reviewer:
+    return Reviewer(client, candidates, MODEL, settings, "jane", " EXP=small")
+
+
+def with_test_set(name: str, path: Path) -> ReviewSettings:
+    return ReviewSettings.model_validate({"gates": ANYTHING, "test_sets": {name: str(path)}})
+
+
+def crown(client: MlflowClient, version: int) -> None:
+    """Make a version the champion, whatever it is."""
+    ledger = Ledger(client, MODEL)
+    ledger.append("promote", version, ledger.state(), "ann", "because", forced=False)
+    ledger.settle()
+
+
+def quietly(total: int) -> Callable[[int], object]:
+    return lambda done: None
+
+
+def never(total: int) -> NoReturn:
+    pytest.fail(f"it went on to translate {total} sentences")
+
+
+def refusal(client: MlflowClient, version: int | None = 2, **more: Any) -> str:
+    with pytest.raises(UserError) as refused:
+        reviewer(client, **more).review(version, never)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def timeless(review: Review) -> tuple[Any, ...]:
+    """What must be the same when a review is made again."""
+    gates = [(gate.name, gate.verdict, gate.value) for gate in review.gates if gate.name != "latency_ratio"]
+    return review.comparisons, gates, review.leaks, review.verdict
+
+
+def test_without_a_champion_the_newest_meets_the_baselines_and_leaks_fail_it(
+    client: MlflowClient, versions: Path, tmp_path: Path
+) -> None:
+    sources, targets = read_split(versions / "again/corpus/train.parquet")
+    leaked = [f"{sources[5].upper()}?!\t{targets[5]}", f"nobody wrote this before\t{targets[6]}"]
+    (tmp_path / "more.tsv").write_text("\n".join(["en\tde", *leaked]) + "\n")
+    told: list[int] = []
+
+    def count(total: int) -> Callable[[int], object]:
+        told.append(-total)
+        return told.append
+
+    finding = reviewer(client, with_test_set("more", tmp_path / "more.tsv")).review(None, count)
+    review = finding.review
+    assert (int(finding.candidate.version), finding.compared_with) == (3, BASELINES)
+    assert [(c.test_set, c.sentences, c.opponent) for c in review.comparisons] == [
+        ("test", 10, "translation memory"),
+        ("more", 2, "source copied"),
+    ]
+    assert [gate.name for gate in review.gates if gate.blocks] == ["leak"]
+    assert review.verdict == "fail"
+    assert review.leaks
+    assert review.leaks.counts == {"test": 0, "more": 1}
+    assert [(leak.test_set, leak.line, leak.source) for leak in review.leaks.examples] == [
+        ("more", 1, f"{sources[5].upper()}?!")
+    ]
+    assert sum(told) == 0  # as many sentences were done as had been announced
+    assert review.candidate.digests["corpus"] == finding.candidate.tags["corpus"]
+    assert review.provenance.reviewer == "jane"
+
+
+@pytest.mark.slow
+def test_a_review_against_the_champion_comes_to_the_same_when_it_is_repeated(
+    client: MlflowClient, registry: Path
+) -> None:
+    crown(client, 1)
+    verdicts = Verdicts(client, MODEL, registry)
+    found = []
+    for _ in range(2):
+        finding = reviewer(client).review(2, quietly)
+        found.append(timeless(finding.review))
+        verdict = verdicts.keep(finding.candidate, finding.compared_with, finding.review, finding.maps)
+    assert found[0] == found[1]
+    assert (verdict.is_pass, verdict.compared_with) == (True, "1")
+    assert verdicts.find(get(client, 2)) == [verdict]
+    run = client.get_run(verdict.run_id)
+    assert all(len(client.get_metric_history(verdict.run_id, key)) == 1 for key in run.data.metrics)
+    (comparison,) = finding.review.comparisons
+    assert comparison.opponent == f"version 1 of {MODEL}"
+    assert comparison.scores["candidate"] != comparison.scores["opponent"]  # each ran with weights of its own
+    assert len(finding.maps) == 3
+    assert finding.review.opponent.size_bytes
+
+
+@pytest.mark.slow
+def test_equal_weights_make_no_difference_where_one_is_asked_for(client: MlflowClient) -> None:
+    crown(client, 1)
+    demanding = {"gates": ANYTHING | {"bleu_drop": {"threshold": -0.1, "required": True}}}
+    review = reviewer(client, ReviewSettings.model_validate(demanding)).review(3, quietly).review
+    (comparison,) = review.comparisons
+    assert (comparison.differences["bleu"].points, comparison.better, comparison.worse) == (0.0, 0, 0)
+    assert (review.verdict, [gate.name for gate in review.gates if gate.blocks]) == ("fail", ["bleu_drop"])
+
+
+def test_the_champion_is_not_compared_with_itself(client: MlflowClient) -> None:
+    crown(client, 2)
+    told = refusal(client)
+    assert told == f"version 2 of {MODEL} is the champion itself; name another version: make review VERSION=n EXP=small"
+
+
+def test_other_languages_are_refused(client: MlflowClient) -> None:
+    crown(client, 1)
+    client.set_model_version_tag(MODEL, "2", "languages", "en-fr")
+    assert f"version 2 of {MODEL} translates en to fr, but the champion, version 1 of {MODEL}, en to de" in refusal(
+        client
+    )
+
+
+def test_a_champion_that_was_deleted_is_told_with_the_way_out(client: MlflowClient) -> None:
+    crown(client, 1)
+    client.delete_model_version(MODEL, "1")
+    told = refusal(client)
+    assert told.startswith(f"the champion, version 1 of {MODEL}, was deleted")
+    assert "make rollback REASON=... EXP=small" in told
+
+
+@pytest.mark.parametrize("tag", ["languages", "training_sources", "registration"])
+def test_a_version_that_was_registered_otherwise_is_told(client: MlflowClient, tag: str) -> None:
+    client.delete_model_version_tag(MODEL, "2", tag)
+    assert f"has no tag {tag}; register it again: make register EXP=small" in refusal(client)
+    crown(client, 2)
+    told = refusal(client, 1)
+    assert told.startswith(f"the champion, version 2 of {MODEL}, was not registered by this pipeline")
+
+
+def test_nothing_to_review_is_told(client: MlflowClient) -> None:
+    assert refusal(client, None, candidates="nothing") == "nothing has no version yet; run: make register EXP=small"
+    assert refusal(client, 9) == f"{MODEL} has no version 9; the last are 1, 2, 3"
+
+
+def test_what_was_changed_in_the_store_is_refused(client: MlflowClient, registry: Path) -> None:
+    crown(client, 1)
+    run = registry / "mlartifacts/other" / str(get(client, 2).run_id) / "artifacts"
+    files = {  # the last named is the first looked at
+        f"models:/{MODEL}/1": package_of(registry, client, 1) / "artifacts/model/weights.safetensors",
+        f"models:/{MODEL}/2": package_of(registry, client, 2) / "artifacts/code/translator.py",
+        "training_sources.npy of run": run / "training_sources.npy",
+        "evaluation of run": run / "evaluation/test.source.txt",
+    }
+    for told, file in files.items():
+        file.write_bytes(file.read_bytes() + b"\n")
+        assert refusal(client).startswith(told)
+
+
+def test_a_test_set_that_is_there_twice_or_not_at_all_is_named(client: MlflowClient, tmp_path: Path) -> None:
+    told = refusal(client, settings=with_test_set("test", tmp_path / "more.tsv"))
+    assert told.startswith("review.test_sets.test: the run of the candidate has a test set of this name")
+    told = refusal(client, settings=with_test_set("more", tmp_path / "more.tsv"))
+    assert told == f"review.test_sets.more: no file matches {tmp_path}/more.tsv; check the path"

@@ -1,0 +1,164 @@
+"""Verdicts are kept once a pair of candidate and champion, replaced whole, and shown by the version."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+
+from pipeline.review import AttentionMap, Review
+from pipeline.store import open_store
+from pipeline.verdicts import BASELINES, DATA, REPORT, Verdict, Verdicts, files_digest
+from tests.registered import MODEL, get
+from tests.reviews import better, make_review
+
+PASS = make_review([better()])
+FAIL = make_review([better()], settings={"gates": {"bleu_drop": {"threshold": -100.0, "required": True}}})
+
+
+@pytest.fixture
+def verdicts(registry: Path) -> Verdicts:
+    return Verdicts(open_store(registry), MODEL, registry)
+
+
+@pytest.fixture
+def candidate(verdicts: Verdicts) -> ModelVersion:
+    return get(verdicts.client, 2)
+
+
+def at(review: Review, time: str) -> Review:
+    return replace(review, provenance=replace(review.provenance, time=time))
+
+
+def worse(review: Review, points: float) -> Review:
+    """The review with a candidate of less BLEU."""
+    (comparison,) = review.comparisons
+    scores = dict(comparison.scores)
+    scores["candidate"] = replace(scores["candidate"], bleu=scores["candidate"].bleu - points)
+    return replace(review, comparisons=[replace(comparison, scores=scores)])
+
+
+def runs(verdicts: Verdicts) -> list[Run]:
+    experiment = verdicts.client.get_experiment_by_name(f"{MODEL} reviews")
+    assert experiment
+    return list(verdicts.client.search_runs([experiment.experiment_id]))
+
+
+def tags(client: MlflowClient, version: int = 2) -> dict[str, str]:
+    return get(client, version).tags
+
+
+def test_without_a_review_there_is_no_verdict(verdicts: Verdicts, candidate: ModelVersion) -> None:
+    assert verdicts.find(candidate) == []
+
+
+def test_a_review_that_is_repeated_leaves_one_run_and_one_value_a_metric(
+    verdicts: Verdicts, candidate: ModelVersion
+) -> None:
+    first = verdicts.keep(candidate, "1", at(PASS, "2026-01-01T00:00:00Z"), [])
+    second = verdicts.keep(candidate, "1", at(PASS, "2026-01-02T00:00:00Z"), [])
+    assert second == replace(first, at="2026-01-02T00:00:00Z")
+    assert verdicts.find(candidate) == [second]
+    assert (first.is_pass, first.compared_with, first.failed, first.by) == (True, "1", "", "jane")
+    assert first.files == files_digest(candidate)
+    (run,) = runs(verdicts)
+    assert run.info.status == "FINISHED"
+    assert {
+        "test/candidate/bleu",
+        "test/opponent/chrf",
+        "test/difference/bleu",
+        "test/p/bleu",
+    } <= run.data.metrics.keys()
+    for key in run.data.metrics:
+        assert len(verdicts.client.get_metric_history(run.info.run_id, key)) == 1
+
+
+def test_a_review_that_comes_to_something_else_takes_the_place_of_the_first(
+    verdicts: Verdicts, candidate: ModelVersion
+) -> None:
+    verdicts.keep(candidate, "1", PASS, [])
+    verdict = verdicts.keep(candidate, "1", worse(FAIL, 3.0), [])
+    (run,) = runs(verdicts)
+    assert verdicts.find(candidate) == [verdict]
+    assert (verdict.is_pass, verdict.failed) == (False, "bleu_drop")
+    before = PASS.comparisons[0].scores["candidate"].bleu
+    assert run.data.metrics["test/candidate/bleu"] == pytest.approx(before - 3.0)
+
+
+def test_each_champion_has_a_verdict_of_its_own_the_last_first(verdicts: Verdicts, candidate: ModelVersion) -> None:
+    verdicts.keep(candidate, BASELINES, at(PASS, "2026-01-01T00:00:00Z"), [])
+    verdicts.keep(candidate, "3", at(FAIL, "2026-01-03T00:00:00Z"), [])
+    verdicts.keep(candidate, "1", at(PASS, "2026-01-02T00:00:00Z"), [])
+    verdicts.keep(get(verdicts.client, 1), "3", at(PASS, "2026-01-04T00:00:00Z"), [])
+    assert [(v.compared_with, v.is_pass) for v in verdicts.find(candidate)] == [
+        ("3", False),
+        ("1", True),
+        ("baselines", True),
+    ]
+
+
+@pytest.mark.parametrize("step", ["log_artifacts", "log_batch", "set_tag"])
+def test_a_review_that_is_interrupted_leaves_no_verdict(
+    verdicts: Verdicts, candidate: ModelVersion, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    verdicts.keep(candidate, "1", PASS, [])
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, step, lambda *arguments, **more: (_ for _ in ()).throw(KeyboardInterrupt))
+        pytest.raises(KeyboardInterrupt, verdicts.keep, candidate, "1", FAIL, [])
+    assert verdicts.find(candidate) == []
+    assert verdicts.keep(candidate, "1", PASS, []).is_pass
+    assert len(runs(verdicts)) == 1
+
+
+def test_the_report_the_data_and_the_pictures_are_in_the_run(
+    verdicts: Verdicts, candidate: ModelVersion, tmp_path: Path
+) -> None:
+    picture = AttentionMap("test, line 3", b"\x89PNG of attention")
+    verdict = verdicts.keep(candidate, "1", PASS, [picture])
+    report, data = (
+        Path(verdicts.client.download_artifacts(verdict.run_id, name, str(tmp_path))).read_text("utf-8")
+        for name in (REPORT, DATA)
+    )
+    assert "test, line 3" in report
+    assert "data:image/png;base64" in report
+    assert Review.from_json(data) == PASS
+
+
+def test_the_version_shows_what_its_review_found(verdicts: Verdicts, candidate: ModelVersion) -> None:
+    verdict = verdicts.keep(candidate, "1", FAIL, [])
+    verdicts.show(verdict, candidate)
+    shown = get(verdicts.client, 2)
+    expected = {
+        "review": "fail",
+        "compared_with": "1",
+        "reviewed_by": "jane",
+        "failed_gates": "bleu_drop",
+        "files": files_digest(candidate),
+        "review_run": verdict.run_id,
+    }
+    assert expected.items() <= shown.tags.items()
+    assert json.loads(shown.tags["review_test_sets"]) == {"test": 30}
+    assert float(shown.tags["review/test/candidate/bleu"]) == pytest.approx(
+        FAIL.comparisons[0].scores["candidate"].bleu, 1e-4
+    )
+    assert shown.tags["bleu"] == "12.34"  # registration's own stay
+    assert len(str(shown.description)) < 5000
+    assert "bleu_drop" in str(shown.description)
+
+
+def test_what_an_earlier_review_looked_at_is_not_shown_any_more(verdicts: Verdicts, candidate: ModelVersion) -> None:
+    both = make_review(
+        [better(), better(name="extra")], replace(PASS.candidate, unknown_pieces={"test": 0.0, "extra": 0.0})
+    )
+    verdicts.show(verdicts.keep(candidate, "1", both, []), candidate)
+    assert "review/extra/candidate/bleu" in tags(verdicts.client)
+    verdict: Verdict = verdicts.keep(candidate, "1", worse(PASS, 3.0), [])
+    verdicts.show(verdict, get(verdicts.client, 2))
+    shown = tags(verdicts.client)
+    assert [key for key in shown if "extra" in key] == []
+    assert json.loads(shown["review_test_sets"]) == {"test": 30}
+    before = PASS.comparisons[0].scores["candidate"].bleu
+    assert float(shown["review/test/candidate/bleu"]) == pytest.approx(before - 3.0, 1e-4)
