@@ -25,7 +25,8 @@ def test_no_call_is_lost_and_the_aliases_agree_with_the_record(
         server.settings["STORE"] = request.getfixturevalue("postgres").make_database()
     server.start()
     register_versions(tmp_path / "build")
-    assert run("promote", tmp_path, "0", VERSION="1").wait() == 0
+    first = run("promote", tmp_path, "0", VERSION="1")
+    assert (first.communicate()[1], first.returncode) == ("", 0)
     calls = [
         run("rollback", tmp_path, str(n))
         if n % 3 == 0
