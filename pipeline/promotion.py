@@ -166,7 +166,7 @@ class Promotion:
                 sentences = json.loads(example.read_bytes())["inputs"]
             except (MlflowException, OSError, ValueError, KeyError) as error:
                 raise UserError(f"{uri} cannot be fetched: {str(error).partition(chr(10))[0]}") from error
-            with consume(uri, requirements) as consumer:
+            with consume(uri, requirements, uri) as consumer:
                 answers, _ = consumer.translate(sentences)
         if len(answers) != len(sentences) or not all(isinstance(answer, str) and answer for answer in answers):
             raise UserError(f"{uri} answers {sentences!r} with {answers!r}, expected a text for each")

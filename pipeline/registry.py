@@ -108,7 +108,7 @@ class Registration:
             directory = Path(download_artifacts(f"models:/{model_id}", dst_path=scratch))
             recorded = json.loads(self.client.get_logged_model(model_id).tags[FILES])
             check_files(directory, recorded, f"models:/{model_id}")
-            with consume(str(directory), directory / REQUIREMENTS) as consumer:
+            with consume(str(directory), directory / REQUIREMENTS, "the packaged model") as consumer:
                 given, _ = consumer.translate(sources)
         for example, translation in zip(examples, given, strict=True):
             if translation.split() != example["hypothesis"].split():
