@@ -57,7 +57,10 @@ class Consumer:
 
 @contextmanager
 def consume(uri: str, requirements: Path, name: str) -> Iterator[Consumer]:
-    """A consumer of the model at `uri`, a directory or `models:/x@alias`, that sees what `requirements` lists; errors call it `name`."""
+    """A consumer of the model at `uri`, a directory or `models:/x@alias`, that sees what `requirements` lists.
+
+    Errors call the model `name`.
+    """
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         home, seen = Path(scratch) / "home", Path(scratch) / "requirements"
         home.mkdir()

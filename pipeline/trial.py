@@ -68,8 +68,8 @@ def _best(answer: Any, consumer: Consumer) -> Mapping[str, Any]:
         case [{"text": str(), "source_tokens": list()} as best, *_]:
             return dict(best)
     raise UserError(
-        f"{consumer.name} answers n_best=1 with {answer!r:.80}, expected a list of hypotheses; it is no package of this "
-        "pipeline as it is now: register the model again"
+        f"{consumer.name} answers n_best=1 with {answer!r:.80}, expected a list of hypotheses; it is no package "
+        "of this pipeline as it is now: register the model again"
     )
 
 
