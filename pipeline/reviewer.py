@@ -87,7 +87,7 @@ class Reviewer:
             trials = try_models(consumers, sources, advance)
             comparisons = _compare(test_sets, trials, theirs, ours.languages[1])
             subject = _subject(ours, trials[CANDIDATE])
-            opponent = _subject(theirs, trials[OPPONENT]) if theirs else _baseline(ours)
+            opponent = _subject(theirs, trials[OPPONENT]) if theirs else _baseline(ours, comparisons)
             gates = judge(self.settings.gates, comparisons, subject, opponent, leaks.counts)
             review = Review(subject, opponent, comparisons, gates, leaks, self._provenance())
             maps = _draw_maps(consumers[CANDIDATE], test_sets[0], Path(scratch))
@@ -187,9 +187,11 @@ def _subject(evidence: Evidence, trial: Trial) -> Subject:
     )
 
 
-def _baseline(candidate: Evidence) -> Subject:
+def _baseline(candidate: Evidence, comparisons: Sequence[Comparison]) -> Subject:
+    """The baseline that was best, or those, where test sets differ in which."""
     source, target = candidate.languages
-    return Subject("best baseline", None, source, target, {}, None, None, None, None, {})
+    names = " or ".join(dict.fromkeys(comparison.opponent for comparison in comparisons))
+    return Subject(names, None, source, target, {}, None, None, None, None, {})
 
 
 def _draw_maps(consumer: Consumer, test_set: TestSet, directory: Path) -> list[AttentionMap]:
