@@ -21,7 +21,7 @@ NEEDED = {
     "sync": {"mlflow"},
     "server": {"mlflow"},
     "serve": {"mlflow"},
-    "review": {"mlflow"},
+    "review": {"mlflow", "matplotlib"},
     "promote": {"mlflow"},
     "rollback": {"mlflow"},
     "versions": {"mlflow"},
