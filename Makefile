@@ -153,7 +153,7 @@ build/smoke-corpus/train.tsv: tests/toy_corpus.py | $(VENV)
 check: | $(VENV) ## lint, format and types
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 test: | $(VENV) ## the fast tests
-	$(PY) -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile -m "not slow"
 test-slow: | $(VENV) ## the slow ones
 	$(PY) -m pytest -q -m slow --ignore tests/test_faults.py
 test-faults: | $(VENV) ## interrupt the pipeline 200 times; under an hour

@@ -30,7 +30,7 @@ LOUD = 10  # lines of a failure that are shown
 class Consumer:
     """A running consumer."""
 
-    uri: str
+    name: str  # of the model, for errors
     _process: subprocess.Popen[str]
     _errors: IO[str]
 
@@ -50,14 +50,17 @@ class Consumer:
             self._process.wait()
             self._errors.seek(0)
             said = "".join(self._errors.readlines()[-LOUD:])
-            raise UserError(f"{self.uri} does not load and translate in a fresh process:\n{said}")
+            raise UserError(f"{self.name} does not load and translate in a fresh process:\n{said}")
         told = json.loads(answer)
         return told["predictions"], told["seconds"]
 
 
 @contextmanager
-def consume(uri: str, requirements: Path) -> Iterator[Consumer]:
-    """A consumer of the model at `uri`, a directory or `models:/name@alias`, that sees what `requirements` lists."""
+def consume(uri: str, requirements: Path, name: str) -> Iterator[Consumer]:
+    """A consumer of the model at `uri`, a directory or `models:/x@alias`, that sees what `requirements` lists.
+
+    Errors call the model `name`.
+    """
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         home, seen = Path(scratch) / "home", Path(scratch) / "requirements"
         home.mkdir()
@@ -74,7 +77,7 @@ def consume(uri: str, requirements: Path) -> Iterator[Consumer]:
             encoding="utf-8",
         )
         try:
-            yield Consumer(uri, process, errors)
+            yield Consumer(name, process, errors)
         finally:
             process.kill()
             process.communicate()

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from .card import code_span
 from .errors import UserError
-from .versions import all_versions, find_version
+from .versions import all_versions, find_version, make_model
 
 CHAMPION, PREVIOUS = "champion", "previous"
 PATIENCE = 60.0  # seconds: MLflow gives up a version's number when several want it at once
@@ -111,7 +111,8 @@ class Ledger:
             f"{action} {version or 'none'} after {seen.champion or 'none'}, {at}, {code_span(by)}: {code_span(reason)}"
         )
         if not seen.number:
-            self._begin()
+            about = f"Who was champion of {self.model} when, and why: one version an attempt, in order."
+            make_model(self.client, self.name, about)
         self._create(f"models:/{self.model}/{version or seen.champion}", tags, shown)
         entries = self.entries()
         _, in_force = replay(entries)
@@ -181,14 +182,6 @@ class Ledger:
                 if "creation error" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(random.uniform(0, 0.2))
-
-    def _begin(self) -> None:
-        about = f"Who was champion of {self.model} when, and why: one version an attempt, in order."
-        try:
-            self.client.create_registered_model(self.name, description=about)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
 
 
 def _entry(version: ModelVersion) -> Entry:

@@ -21,7 +21,7 @@ from .errors import UserError
 from .ledger import CHAMPION, Entry, Ledger, State
 from .packaging import EXAMPLE, REQUIREMENTS
 from .verdicts import BASELINES, Verdicts, files_digest
-from .versions import all_versions, fetch, find_version, get_version
+from .versions import all_versions, fetch, find_version, get_version, make_model
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,15 @@ class Promotion:
         return int(copies[-1].version) if copies else 0
 
     def _copy(self, candidate: ModelVersion) -> int:
-        return int(self.client.copy_model_version(_uri(candidate), self.production).version)
+        make_model(self.client, self.production)
+        copy = self.client.create_model_version(  # of the version: its files are the same
+            self.production,
+            _uri(candidate),
+            candidate.run_id,
+            tags=candidate.tags,
+            description=candidate.description,
+        )
+        return int(copy.version)
 
     def _show_review(self, candidate: ModelVersion, copy: int) -> None:
         """Let the copy in `production` tell what the last review of the candidate found."""
@@ -158,7 +166,7 @@ class Promotion:
                 sentences = json.loads(example.read_bytes())["inputs"]
             except (MlflowException, OSError, ValueError, KeyError) as error:
                 raise UserError(f"{uri} cannot be fetched: {str(error).partition(chr(10))[0]}") from error
-            with consume(uri, requirements) as consumer:
+            with consume(uri, requirements, uri) as consumer:
                 answers, _ = consumer.translate(sentences)
         if len(answers) != len(sentences) or not all(isinstance(answer, str) and answer for answer in answers):
             raise UserError(f"{uri} answers {sentences!r} with {answers!r}, expected a text for each")

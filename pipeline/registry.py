@@ -17,7 +17,6 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_MODEL_VERSIONS
 
 from .artifacts import MANIFEST, Artifact, sha256_of
@@ -32,7 +31,7 @@ from .record import RECORD
 from .replica import replicate
 from .splits import read_split
 from .store import explain_failure
-from .versions import FILES, IDENTITY, registered_name
+from .versions import FILES, IDENTITY, make_model, registered_name
 
 LOGGED_NAME = "translator"  # of the model inside its run
 TRAINING_SOURCES = "training_sources.npy"  # artifact of the run, see fingerprints.py
@@ -109,7 +108,7 @@ class Registration:
             directory = Path(download_artifacts(f"models:/{model_id}", dst_path=scratch))
             recorded = json.loads(self.client.get_logged_model(model_id).tags[FILES])
             check_files(directory, recorded, f"models:/{model_id}")
-            with consume(str(directory), directory / REQUIREMENTS) as consumer:
+            with consume(str(directory), directory / REQUIREMENTS, "the packaged model") as consumer:
                 given, _ = consumer.translate(sources)
         for example, translation in zip(examples, given, strict=True):
             if translation.split() != example["hypothesis"].split():
@@ -141,11 +140,7 @@ class Registration:
         return versions[0] if versions else None
 
     def _make_version(self, model_id: str) -> ModelVersion:
-        try:
-            self.client.create_registered_model(self.model_name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
+        make_model(self.client, self.model_name)
         tags = self._tags() | {FILES: self.client.get_logged_model(model_id).tags[FILES]}
         description = write_short_card(self.corpus, self.model, self.evaluation, self._commit)
         run_id = self.run.info.run_id

@@ -80,7 +80,7 @@ class Reviewer:
             consumers: dict[str, Consumer] = {}
             for name, evidence in ((CANDIDATE, ours), (OPPONENT, theirs)):
                 if evidence:
-                    package = consume(str(evidence.package), evidence.requirements)
+                    package = consume(str(evidence.package), evidence.requirements, evidence.name)
                     consumers[name] = processes.enter_context(package)
             sources = {test_set.name: test_set.sources for test_set in test_sets}
             advance = progress(len(consumers) * sum(map(len, sources.values())))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .consumer import Consumer
+from .errors import UserError
 from .splits import one_line
 from .subjects import Speed
 
@@ -43,7 +44,7 @@ def try_models(
             for name, consumer in consumers.items():
                 turn = sources[start : start + TURN]
                 answers, took = consumer.translate(turn, n_best=1)
-                outputs[name].setdefault(test_set, []).extend(best for best, *_ in answers)
+                outputs[name].setdefault(test_set, []).extend(_best(answer, consumer) for answer in answers)
                 seconds[name] += took
                 advance(len(turn))
     singles = _spread(everything, SINGLES)
@@ -59,6 +60,17 @@ def try_models(
         )
         for name in consumers
     }
+
+
+def _best(answer: Any, consumer: Consumer) -> Mapping[str, Any]:
+    """The best of the hypotheses that a model gives for a sentence; UserError where it gives something else."""
+    match answer:
+        case [{"text": str(), "source_tokens": list()} as best, *_]:
+            return dict(best)
+    raise UserError(
+        f"{consumer.name} answers n_best=1 with {answer!r:.80}, expected a list of hypotheses; it is no package "
+        "of this pipeline as it is now: register the model again"
+    )
 
 
 def _spread(sentences: Sequence[str], count: int) -> list[str]:

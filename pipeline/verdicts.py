@@ -104,7 +104,9 @@ class Verdicts:
                 self.client.delete_model_version_tag(name, number, key)
         for key, value in (tags | {key: run.data.tags[key] for key in SHOWN} | {"review_run": verdict.run_id}).items():
             self.client.set_model_version_tag(name, number, key, value)
-        self.client.update_model_version(name, number, write_description(review))
+        page = f"#/experiments/{run.info.experiment_id}/runs/{verdict.run_id}/artifacts/{REPORT}"
+        description = f"{write_description(review)}\n[The whole report]({page})\n"  # opens in MLflow's interface
+        self.client.update_model_version(name, number, description)
 
     def _run(self, candidate: ModelVersion, compared_with: str) -> StoredRun:
         """The run for a pair: made once, used again."""

@@ -53,6 +53,15 @@ def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     return sorted(found, key=lambda version: int(version.version))
 
 
+def make_model(client: MlflowClient, name: str, description: str | None = None) -> None:
+    """Make a registered model unless it is there."""
+    try:
+        client.create_registered_model(name, description=description)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
 def resolve(client: MlflowClient, name: str, alias: str) -> ModelVersion:
     """The version that an alias is on; UserError if it is on none."""
     try:

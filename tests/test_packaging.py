@@ -27,7 +27,7 @@ def test_requirements_are_what_translation_imports_in_exact_versions(package: Pa
 def test_it_translates_as_the_local_translator_does(package: Path, tiny_model: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(package, tmp_path / "elsewhere")
     local = [t.text for t in Translator.load(tiny_model).translate(SENTENCES, 2, 1.0)]
-    with consume(str(moved), moved / REQUIREMENTS) as consumer:
+    with consume(str(moved), moved / REQUIREMENTS, "it") as consumer:
         assert consumer.translate(SENTENCES)[0] == local
         assert consumer.translate(SENTENCES, **PARAMS)[0] == local
 

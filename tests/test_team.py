@@ -14,7 +14,7 @@ from pipeline.artifacts import open_artifact
 from pipeline.ledger import CHAMPION
 from stages.command import StageCall
 from stages.register import register
-from tests.accounts import REVIEWER, TRAINER, Team
+from tests.accounts import ADMIN, REVIEWER, TRAINER, Team
 from tests.published import publish_training
 from tests.stores import store
 
@@ -53,6 +53,13 @@ def train(team: Team, build: Path) -> int:
 
 @pytest.mark.slow
 def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tmp_path: Path) -> None:
+    with team.acting(ADMIN):  # as README says
+        reviews = store().create_experiment(f"{PRODUCTION} reviews")
+        for model in (PRODUCTION, f"{PRODUCTION}.promotions"):
+            store().create_registered_model(model)
+    team.grant_experiment(REVIEWER, reviews)
+    for model in (PRODUCTION, f"{PRODUCTION}.promotions"):
+        team.grant_model(REVIEWER, model)
     assert train(team, tmp_path / "build") == 1
 
     run = act(REVIEWER, "review")

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from pipeline.consumer import Consumer
+from pipeline.errors import UserError
 from pipeline.trial import SINGLES, TURN, try_models
 
 
@@ -46,6 +47,16 @@ def test_texts_keep_their_order_and_are_one_line_each(models: dict[str, Model]) 
 def test_unknown_pieces_and_bytes_are_counted_of_the_sources(models: dict[str, Model]) -> None:
     trials = try_models(cast(dict[str, Consumer], models), SETS, lambda _: None)
     assert trials["candidate"].unknown_pieces == {"long": 0.0, "short": 0.25}
+
+
+def test_a_model_that_gives_no_hypotheses_is_named(models: dict[str, Model]) -> None:
+    class Old(Model):
+        def translate(self, sentences: Sequence[str], **params: Any) -> tuple[list[Any], float]:
+            return list(sentences), 0.1
+
+    old = cast(Consumer, Old("version 1 of x", 0.1))
+    with pytest.raises(UserError, match=r"version 1 of x answers n_best=1 with 'sentence 0'.*register the model again"):
+        try_models({"only": old}, SETS, lambda _: None)
 
 
 def test_each_has_its_own_speed_and_they_take_turns(models: dict[str, Model]) -> None:
