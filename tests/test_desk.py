@@ -176,7 +176,7 @@ def test_a_review_ends_with_its_verdict(
     run = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert run.returncode == status, run.stdout + run.stderr
     assert f"\nverdict: {'fail' if status else 'pass'}\nreport: build/reviews/{MODEL}/3.html, and in run " in run.stdout
-    assert Path(f"build/reviews/{MODEL}/3.html").read_text().startswith("<!DOCTYPE html>")
+    assert Path(f"build/reviews/{MODEL}/3.html").read_text().startswith("<!doctype html>")
 
 
 REASON = """it's "cheaper": $5, $HOME, $(shell touch pwned), `touch pwned`, 100 % & more; a \\ #1"""
@@ -208,10 +208,10 @@ def test_make_hands_on_what_was_typed(project: Project, registry: Path) -> None:
     assert "  2        champion  pass, against baselines  12.3 [11.0, 13.5]  45.6 [44.0, 47.0]  " in table
     head, _, *told = record.splitlines()
     assert head == f"champions of {MODEL}"
-    assert [line[24:].strip() for line in told] == [
-        f"rollback to 2          jane  {REASON}",
-        f"promote to 3, forced   jane  {REASON}",
-        f"promote to 2           jane  {REASON}",
+    assert [line.split(maxsplit=1)[1] for line in told] == [
+        f"rollback to 2         jane  {REASON}",
+        f"promote to 3, forced  jane  {REASON}",
+        f"promote to 2          jane  {REASON}",
     ]
     assert not (project.root / "pwned").exists()
     assert json.loads(client.get_model_version(MODEL, "2").tags["review_test_sets"]) == {"test": 10}
