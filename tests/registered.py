@@ -9,10 +9,15 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.artifacts import open_artifact
+from pipeline.ledger import Ledger
 from pipeline.params import GateSettings, RegisterSettings, ReviewSettings
+from pipeline.promotion import Promotion
 from pipeline.registry import Registration
+from pipeline.review import Review
 from pipeline.store import open_store
+from pipeline.verdicts import Verdicts
 from tests.published import publish_training
+from tests.reviews import better, make_review
 
 MODEL = "translator-en-de"
 SEEDS = {"first": 1, "other": 2, "again": 1}  # experiment -> seed of its weights; each becomes a version, 1 to 3
@@ -24,6 +29,10 @@ ANYTHING = {
     if name not in ("significance", "size_ratio", "leak")
 } | {"significance": {"threshold": 0.0, "required": True}}
 LENIENT = ReviewSettings.model_validate({"gates": ANYTHING})
+
+# Reviews whose verdict is what a test needs, and not how they came about.
+PASS = make_review([better()])
+FAIL = make_review([better()], settings={"gates": {"bleu_drop": {"threshold": -100.0, "required": True}}})
 
 
 def register_versions(build: Path) -> None:
@@ -64,3 +73,31 @@ def get(client: MlflowClient, version: int, model: str = MODEL) -> ModelVersion:
 
 def aliases(client: MlflowClient, model: str = MODEL) -> dict[str, int]:
     return {alias: int(version) for alias, version in client.get_registered_model(model).aliases.items()}
+
+
+class Registry:
+    """The three versions, and what is done to them."""
+
+    def __init__(self, build: Path) -> None:
+        self.build, self.client = build, open_store(build)
+
+    def decision(self, reason: str = "because", forced: bool = False, production: str = MODEL) -> Promotion:
+        verdicts = Verdicts(self.client, production, self.build)
+        return Promotion(self.client, MODEL, production, verdicts, "jane", reason, " EXP=small", forced)
+
+    def ledger(self, production: str = MODEL) -> Ledger:
+        return Ledger(self.client, production)
+
+    def crown(self, *versions: int) -> None:
+        """Make versions the champion, one after another, whatever they are."""
+        for version in versions:
+            self.ledger().append("promote", version, self.ledger().state(), "ann", "it was so", forced=False)
+            self.ledger().settle()
+
+    def keep(self, version: int, against: str, review: Review = PASS, production: str = MODEL) -> None:
+        Verdicts(self.client, production, self.build).keep(get(self.client, version), against, review, [])
+
+    def break_code(self, version: int) -> None:
+        """Let the stored code of a version fail when it is run."""
+        code = package_of(self.build, self.client, version) / "artifacts/code/request.py"
+        code.write_text(f"{code.read_text()}\n\ndef answer(*arguments):\n    raise RuntimeError('out of order')\n")

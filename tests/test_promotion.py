@@ -1,4 +1,4 @@
-"""Who may become the champion, what is refused with which line, and how the champion before comes back."""
+"""Who may become the champion, and what is refused with which line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,56 +7,15 @@ from typing import Any
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.ledger import CHAMPION, PREVIOUS, Entry, Ledger
+from pipeline.ledger import CHAMPION, PREVIOUS, Entry
 from pipeline.packaging import digests
 from pipeline.promotion import Promotion
-from pipeline.store import open_store
-from pipeline.verdicts import BASELINES, Verdicts
+from pipeline.verdicts import BASELINES
 from pipeline.versions import FILES, IDENTITY
-from tests.registered import MODEL, aliases, get, package_of
-from tests.reviews import better, make_review
+from tests.registered import FAIL, MODEL, Registry, aliases, get, package_of
 
-PASS = make_review([better()])
-FAIL = make_review([better()], settings={"gates": {"bleu_drop": {"threshold": -100.0, "required": True}}})
 TEAM = "production"
 NAME = f"version 2 of {MODEL}"
-
-
-class Registry:
-    """The three versions of tests/registered.py, and what is done to them."""
-
-    def __init__(self, build: Path) -> None:
-        self.build, self.client = build, open_store(build)
-
-    def decision(self, reason: str = "because", forced: bool = False, production: str = MODEL) -> Promotion:
-        verdicts = Verdicts(self.client, production, self.build)
-        return Promotion(self.client, MODEL, production, verdicts, "jane", reason, " EXP=small", forced)
-
-    def ledger(self, production: str = MODEL) -> Ledger:
-        return Ledger(self.client, production)
-
-    def crown(self, *versions: int) -> None:
-        """Make versions the champion, one after another, whatever they are."""
-        for version in versions:
-            self.ledger().append("promote", version, self.ledger().state(), "ann", "it was so", forced=False)
-            self.ledger().settle()
-
-    def keep(self, version: int, against: str, review: Any = PASS, production: str = MODEL) -> None:
-        Verdicts(self.client, production, self.build).keep(get(self.client, version), against, review, [])
-
-    def break_code(self, version: int) -> None:
-        """Let the stored code of a version fail when it is run."""
-        code = package_of(self.build, self.client, version) / "artifacts/code/request.py"
-        code.write_text(f"{code.read_text()}\n\ndef answer(*arguments):\n    raise RuntimeError('out of order')\n")
-
-    def refusal(self, version: int = 2, forced: bool = False) -> str:
-        """The line with which promoting is refused; nothing has changed by it."""
-        before = self.ledger().entries(), aliases(self.client)
-        with pytest.raises(UserError) as refused:
-            self.decision(forced=forced).promote(version)
-        assert (self.ledger().entries(), aliases(self.client)) == before
-        assert "\n" not in str(refused.value)
-        return str(refused.value)
 
 
 @pytest.fixture
@@ -64,23 +23,33 @@ def it(registry: Path) -> Registry:
     return Registry(registry)
 
 
+def refusal(it: Registry, version: int = 2, forced: bool = False) -> str:
+    """The line with which promoting is refused; nothing has changed by it."""
+    before = it.ledger().entries(), aliases(it.client)
+    with pytest.raises(UserError) as refused:
+        it.decision(forced=forced).promote(version)
+    assert (it.ledger().entries(), aliases(it.client)) == before
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
 def shown(entry: Entry) -> tuple[Any, ...]:
     return entry.action, entry.version, entry.by, entry.reason, entry.forced, entry.settled
 
 
 def test_a_version_that_was_not_reviewed_is_refused(it: Registry) -> None:
-    assert it.refusal() == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=small"
+    assert refusal(it) == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=small"
 
 
 def test_a_version_that_only_says_that_it_passed_is_refused(it: Registry) -> None:
     for tag, value in (("review", "pass"), ("compared_with", BASELINES)):
         it.client.set_model_version_tag(MODEL, "2", tag, value)
-    assert it.refusal() == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=small"
+    assert refusal(it) == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=small"
 
 
 def test_a_version_that_failed_is_refused_with_the_gates(it: Registry) -> None:
     it.keep(2, BASELINES, FAIL)
-    told = it.refusal()
+    told = refusal(it)
     assert told.startswith(f"{NAME} failed its review against baselines (bleu_drop; by jane, ")
     assert told.endswith("if you know better, repeat with FORCE=1 and a reason")
 
@@ -88,7 +57,7 @@ def test_a_version_that_failed_is_refused_with_the_gates(it: Registry) -> None:
 def test_a_review_against_another_champion_does_not_count(it: Registry) -> None:
     it.keep(2, BASELINES)
     it.crown(1)
-    assert it.refusal() == (
+    assert refusal(it) == (
         f"{NAME} was reviewed against baselines, but the champion is 1; run: make review VERSION=2 EXP=small"
     )
 
@@ -96,7 +65,7 @@ def test_a_review_against_another_champion_does_not_count(it: Registry) -> None:
 def test_files_that_changed_since_they_were_registered_are_refused(it: Registry) -> None:
     it.keep(2, BASELINES)
     it.break_code(2)
-    assert it.refusal().startswith(
+    assert refusal(it).startswith(
         f"models:/{MODEL}/2 is not as it was registered: artifacts/code/request.py is changed"
     )
 
@@ -106,7 +75,7 @@ def test_files_that_changed_together_with_their_digests_are_refused(it: Registry
     it.break_code(2)
     recorded = digests(package_of(it.build, it.client, 2))
     it.client.set_model_version_tag(MODEL, "2", FILES, str(recorded).replace("'", '"'))
-    told = it.refusal()
+    told = refusal(it)
     assert told == f"the files of {NAME} are not those that were reviewed; run: make review VERSION=2 EXP=small"
 
 
@@ -114,7 +83,7 @@ def test_a_champion_that_was_deleted_is_told_with_the_way_out(it: Registry) -> N
     it.crown(1)
     it.keep(2, "1")
     it.client.delete_model_version(MODEL, "1")
-    told = it.refusal()
+    told = refusal(it)
     assert told.startswith(f"the champion, version 1 of {MODEL}, was deleted, so nothing can be compared with it; ")
     assert told.endswith("run: make rollback REASON=... EXP=small, or repeat with FORCE=1")
 
@@ -124,7 +93,7 @@ def test_an_alias_that_was_moved_by_hand_is_told(it: Registry, champions: tuple[
     it.crown(*champions)
     it.keep(2, recorded)
     it.client.set_registered_model_alias(MODEL, CHAMPION, "3")
-    told = it.refusal()
+    told = refusal(it)
     assert told.startswith(f"the alias champion of {MODEL} is on version 3, but the record has {recorded}: ")
     assert "repeat with FORCE=1" in told
     with pytest.raises(UserError, match="moved by hand"):
@@ -134,12 +103,12 @@ def test_an_alias_that_was_moved_by_hand_is_told(it: Registry, champions: tuple[
 @pytest.mark.parametrize("forced", [False, True])
 def test_the_champion_is_not_promoted_again(it: Registry, forced: bool) -> None:
     it.crown(1, 2)
-    assert it.refusal(forced=forced) == f"version 2 of {MODEL} is the champion already"
+    assert refusal(it, forced=forced) == f"version 2 of {MODEL} is the champion already"
 
 
 def test_a_version_that_is_not_there_is_told(it: Registry) -> None:
     it.crown(1)
-    assert it.refusal(9) == f"{MODEL} has no version 9; the last are 1, 2, 3"
+    assert refusal(it, 9) == f"{MODEL} has no version 9; the last are 1, 2, 3"
 
 
 def test_a_reviewed_version_becomes_the_champion_and_says_how(it: Registry) -> None:
@@ -184,7 +153,7 @@ def moved(it: Registry) -> None:
 @pytest.mark.parametrize("spoil", [unreviewed, failed, changed, deleted, moved])
 def test_force_goes_over_it_and_is_on_record(it: Registry, spoil: Callable[[Registry], None]) -> None:
     spoil(it)
-    it.refusal()
+    refusal(it)
     assert it.decision("I know better", forced=True).promote(2) == 2
     assert aliases(it.client) == {CHAMPION: 2} | ({} if spoil is deleted else {PREVIOUS: 1})
     assert shown(it.ledger().entries()[-1]) == ("promote", 2, "jane", "I know better", True, True)
@@ -236,45 +205,6 @@ def test_it_is_not_taken_back_over_a_later_decision(it: Registry, monkeypatch: p
     with pytest.raises(UserError, match="first request, but another decision came after it, see make versions: too sl"):
         it.decision(forced=True).promote(2)
     assert aliases(it.client) == {CHAMPION: 3, PREVIOUS: 2}
-
-
-def test_rollback_goes_back_step_by_step(it: Registry) -> None:
-    it.crown(1, 2, 3)
-    assert [it.decision(f"step {n}").rollback() for n in range(2)] == [2, 1]
-    assert aliases(it.client) == {CHAMPION: 1}
-    assert get(it.client, 1).tags["champion_reason"] == "step 1"
-    assert get(it.client, 1).tags["champion_after"] == "2"
-    with pytest.raises(UserError, match=f"^no version of {MODEL} was champion before version 1$"):
-        it.decision().rollback()
-
-
-def test_nothing_to_roll_back_is_told(it: Registry) -> None:
-    with pytest.raises(UserError, match=f"^no version of {MODEL} was champion before version none$"):
-        it.decision().rollback()
-
-
-def test_rollback_passes_over_what_was_deleted(it: Registry) -> None:
-    it.crown(1, 2, 3)
-    it.client.delete_model_version(MODEL, "2")
-    assert it.decision().rollback() == 1
-    assert aliases(it.client) == {CHAMPION: 1}
-
-
-def test_rollback_leads_away_from_a_champion_that_was_deleted(it: Registry) -> None:
-    it.crown(1, 2)
-    it.client.delete_model_version(MODEL, "2")
-    assert it.decision().rollback() == 1
-    assert aliases(it.client) == {CHAMPION: 1}
-
-
-def test_rollback_to_a_version_whose_files_changed_needs_force(it: Registry) -> None:
-    it.crown(1, 2)
-    it.break_code(1)
-    with pytest.raises(UserError, match=rf"^models:/{MODEL}/1 is not as it was registered: artifacts/code/request\.py"):
-        it.decision().rollback()
-    assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
-    assert it.decision(forced=True).rollback() == 1
-    assert aliases(it.client) == {CHAMPION: 1}
 
 
 def test_a_decision_that_was_cut_short_is_carried_out_by_the_next_command(it: Registry) -> None:

@@ -12,11 +12,8 @@ from mlflow.entities.model_registry import ModelVersion
 from pipeline.review import AttentionMap, Review
 from pipeline.store import open_store
 from pipeline.verdicts import BASELINES, DATA, REPORT, Verdict, Verdicts, files_digest
-from tests.registered import MODEL, get
+from tests.registered import FAIL, MODEL, PASS, get
 from tests.reviews import better, make_review
-
-PASS = make_review([better()])
-FAIL = make_review([better()], settings={"gates": {"bleu_drop": {"threshold": -100.0, "required": True}}})
 
 
 @pytest.fixture

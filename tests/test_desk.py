@@ -1,0 +1,218 @@
+"""What the commands on the registry read from the environment, how they end, and that Make hands on what was typed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from pipeline.errors import UserError
+from stages import promote, review, rollback, versions
+from stages.command import fail_clearly
+from stages.desk import LONGEST_REASON, asked_reason, asked_version, is_forced, open_desk, who
+from tests.project import Project
+from tests.registered import ANYTHING, MODEL, aliases
+
+PROJECT = Path(__file__).parent.parent
+PARAMS = str(PROJECT / "params.yaml")
+DEMANDING = ANYTHING | {"chrf_drop": {"threshold": -200.0, "required": True}}
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "1.5", "1e3", "two", " 3", "3 ", "٣", "²", "0x1", "3000000000", "9" * 5000, "1; rm -r ."]
+)
+def test_a_version_that_is_no_number_of_one_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("VERSION", text)
+    with pytest.raises(UserError, match=r"^VERSION: got .*, expected the number of a version, as in: VERSION=3$"):
+        asked_version()
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", None), ("3", 3), ("007", 7), ("999999999", 999_999_999)])
+def test_a_version_is_read(monkeypatch: pytest.MonkeyPatch, text: str, expected: int | None) -> None:
+    monkeypatch.setenv("VERSION", text)
+    assert asked_version() == expected
+    monkeypatch.delenv("VERSION")
+    assert asked_version() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "REASON is missing: say why"),
+        (" \n\t\u00a0", "REASON is missing: say why"),
+        ("red \x1b[31m", r"REASON: got '\\x1b'"),
+        ("a byte \udcff", r"REASON: got '\\udcff'"),
+        ("x" * (LONGEST_REASON + 1), "REASON: got 501 characters, expected at most 500"),
+    ],
+)
+def test_a_reason_that_nobody_can_read_is_refused(monkeypatch: pytest.MonkeyPatch, text: str, told: str) -> None:
+    monkeypatch.setenv("REASON", text)
+    with pytest.raises(UserError, match=f"^{told}"):
+        asked_reason()
+
+
+def test_a_reason_becomes_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REASON", "  better\n on\tlong texts 👩‍💻 ")
+    assert asked_reason() == "better on long texts 👩‍💻"
+    monkeypatch.delenv("REASON")
+    with pytest.raises(UserError, match="^REASON is missing"):
+        asked_reason()
+
+
+@pytest.mark.parametrize("text", ["yes", "true", "2", " 1", "01"])
+def test_force_is_1_or_nothing(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("FORCE", text)
+    with pytest.raises(UserError, match=f"^FORCE: got '{text}', expected 1"):
+        is_forced()
+    for right, expected in (("", False), ("0", False), ("1", True)):
+        monkeypatch.setenv("FORCE", right)
+        assert is_forced() is expected
+
+
+def test_who_decides_has_the_name_of_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "jane")
+    assert who() == "jane"
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    monkeypatch.setenv("LOGNAME", "joe")
+    assert who() == "joe"
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # as in a container
+    assert who() == "user 54321"
+
+
+@pytest.fixture
+def overlay(registry: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Makes the arguments of the commands, which work on the registry's three versions."""
+    monkeypatch.chdir(registry.parent)
+    for name in ("VERSION", "REASON", "FORCE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def write(**settings: object) -> list[str]:
+        Path("small.yaml").write_text(yaml.safe_dump({"review": settings}))
+        arguments = [PARAMS, "small.yaml"]
+        monkeypatch.setattr(sys, "argv", ["a stage", *arguments])
+        return arguments
+
+    return write
+
+
+def test_a_desk_knows_both_models_and_how_its_experiment_is_named(overlay: Callable[..., list[str]]) -> None:
+    overlay(production_model="live {target_language}")
+    opened = open_desk()
+    assert (opened.candidates, opened.production, opened.option) == (MODEL, "live de", " EXP=small")
+    assert opened.verdicts.experiment == "live de reviews"
+    overlay()
+    assert open_desk().production == MODEL
+
+
+@pytest.mark.parametrize(
+    ("stage", "asked", "told"),
+    [
+        (promote.promote, {"REASON": "x"}, "error: VERSION is missing: name the version to promote"),
+        (promote.promote, {"VERSION": "2"}, "error: REASON is missing"),
+        (
+            promote.promote,
+            {"VERSION": "2", "REASON": "x"},
+            f"error: version 2 of {MODEL} was not reviewed; run: make review",
+        ),
+        (promote.promote, {"VERSION": "2", "REASON": "x", "FORCE": "yes"}, "error: FORCE: got 'yes'"),
+        (rollback.rollback, {}, "error: REASON is missing"),
+        (rollback.rollback, {"REASON": "x"}, f"error: no version of {MODEL} was champion before"),
+        (review.review, {"VERSION": "9"}, f"error: {MODEL} has no version 9; the last are 1, 2, 3"),
+        (review.review, {"VERSION": "x"}, "error: VERSION: got 'x'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_status_2(
+    overlay: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stage: Callable[[], None],
+    asked: dict[str, str],
+    told: str,
+) -> None:
+    overlay()
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as end:
+        fail_clearly(stage)
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(told)
+    assert said.count("\n") == 1
+
+
+def test_a_version_whose_tags_are_incomplete_is_listed(
+    overlay: Callable[..., list[str]], registry: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overlay()
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    client.set_model_version_tag(MODEL, "2", "review", "pass")  # by hand
+    client.delete_model_version_tag(MODEL, "3", "bleu_interval")
+    versions.versions()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == MODEL
+    assert lines[1].split() == [word for title in versions.HEAD for word in title.split()]
+    assert [line.split()[:6] for line in lines[2:5]] == [
+        ["3", "-", "not", "reviewed", "-", "45.6"],
+        ["2", "-", "not", "reviewed", "12.3", "[11.0,"],
+        ["1", "-", "not", "reviewed", "12.3", "[11.0,"],
+    ]
+    assert lines[-1] == f"no version of {MODEL} has been champion yet"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("gates", "status"), [(ANYTHING, 0), (DEMANDING, 1)])
+def test_a_review_ends_with_its_verdict(
+    overlay: Callable[..., list[str]], gates: dict[str, object], status: int
+) -> None:
+    command = [sys.executable, "-m", "stages.review", *overlay(gates=gates)]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    run = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert run.returncode == status, run.stdout + run.stderr
+    assert f"\nverdict: {'fail' if status else 'pass'}\nreport: build/reviews/{MODEL}/3.html, and in run " in run.stdout
+    assert Path(f"build/reviews/{MODEL}/3.html").read_text().startswith("<!doctype html>")
+
+
+REASON = """it's "cheaper": $5, $HOME, $(shell touch pwned), `touch pwned`, 100 % & more; a \\ #1"""
+
+
+@pytest.mark.slow
+def test_make_hands_on_what_was_typed(project: Project, registry: Path) -> None:
+    (project.root / "experiments/small.yaml").write_text(yaml.safe_dump({"review": {"gates": ANYTHING}}))
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    client = MlflowClient(uri)
+
+    def make(*arguments: str, **environment: str) -> str:
+        run = project.make(*arguments, "EXP=small", MLFLOW_TRACKING_URI=uri, LOGNAME="jane", **environment)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    said = make("review", "VERSION=2")
+    assert said.startswith(
+        f"{MODEL} version 2 against the best baseline\n  test (10), against translation memory: BLEU "
+    )
+    assert "\nverdict: pass\n" in said
+    said = make("promote", "VERSION=2", f"REASON={REASON}")
+    assert said == f"version 2 of {MODEL} is the champion; to go back: make rollback REASON=... EXP=small\n"
+    make("promote", "VERSION=3", f"REASON={REASON}", "FORCE=1", VERSION="1", FORCE="no")  # the environment is not asked
+    assert make("rollback", f"REASON={REASON}") == f"version 2 of {MODEL} is the champion again\n"
+    assert aliases(client) == {"champion": 2}
+    table, record = make("versions").split("\n\n")
+    assert [line.split()[:2] for line in table.splitlines()[2:]] == [["3", "-"], ["2", "champion"], ["1", "-"]]
+    assert "  2        champion  pass, against baselines  12.3 [11.0, 13.5]  45.6 [44.0, 47.0]  " in table
+    head, _, *told = record.splitlines()
+    assert head == f"champions of {MODEL}"
+    assert [line.split(maxsplit=1)[1] for line in told] == [
+        f"rollback to 2         jane  {REASON}",
+        f"promote to 3, forced  jane  {REASON}",
+        f"promote to 2          jane  {REASON}",
+    ]
+    assert not (project.root / "pwned").exists()
+    assert json.loads(client.get_model_version(MODEL, "2").tags["review_test_sets"]) == {"test": 10}
+    assert (project.root / f"build/reviews/{MODEL}/2.html").exists()

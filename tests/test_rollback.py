@@ -1,0 +1,53 @@
+"""The champion before comes back, step by step, whatever became of the versions between."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.ledger import CHAMPION, PREVIOUS
+from tests.registered import MODEL, Registry, aliases, get
+
+
+@pytest.fixture
+def it(registry: Path) -> Registry:
+    return Registry(registry)
+
+
+def test_rollback_goes_back_step_by_step(it: Registry) -> None:
+    it.crown(1, 2, 3)
+    assert [it.decision(f"step {n}").rollback() for n in range(2)] == [2, 1]
+    assert aliases(it.client) == {CHAMPION: 1}
+    assert get(it.client, 1).tags["champion_reason"] == "step 1"
+    assert get(it.client, 1).tags["champion_after"] == "2"
+    with pytest.raises(UserError, match=f"^no version of {MODEL} was champion before version 1$"):
+        it.decision().rollback()
+
+
+def test_nothing_to_roll_back_is_told(it: Registry) -> None:
+    with pytest.raises(UserError, match=f"^no version of {MODEL} was champion before version none$"):
+        it.decision().rollback()
+
+
+def test_rollback_passes_over_what_was_deleted(it: Registry) -> None:
+    it.crown(1, 2, 3)
+    it.client.delete_model_version(MODEL, "2")
+    assert it.decision().rollback() == 1
+    assert aliases(it.client) == {CHAMPION: 1}
+
+
+def test_rollback_leads_away_from_a_champion_that_was_deleted(it: Registry) -> None:
+    it.crown(1, 2)
+    it.client.delete_model_version(MODEL, "2")
+    assert it.decision().rollback() == 1
+    assert aliases(it.client) == {CHAMPION: 1}
+
+
+def test_rollback_to_a_version_whose_files_changed_needs_force(it: Registry) -> None:
+    it.crown(1, 2)
+    it.break_code(1)
+    with pytest.raises(UserError, match=rf"^models:/{MODEL}/1 is not as it was registered: artifacts/code/request\.py"):
+        it.decision().rollback()
+    assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
+    assert it.decision(forced=True).rollback() == 1
+    assert aliases(it.client) == {CHAMPION: 1}
