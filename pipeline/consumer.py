@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from .errors import UserError
 HERE = Path(__file__).resolve().parent
 CONSUME = "consume.py"
 LOUD = 10  # lines of a failure that are shown
+PATIENCE = 600.0  # seconds for an answer, loading included
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,30 @@ class Consumer:
         assert self._process.stdout
         try:
             print(json.dumps({"sentences": list(sentences), "params": params}), file=self._process.stdin, flush=True)
-            answer = self._process.stdout.readline()
+            with _killed_after(PATIENCE, self._process):
+                answer = self._process.stdout.readline()
         except BrokenPipeError:
             answer = ""
         if not answer:
             self._process.wait()
             self._errors.seek(0)
             said = "".join(self._errors.readlines()[-LOUD:])
-            raise UserError(f"{self.name} does not load and translate in a fresh process:\n{said}")
+            raise UserError(
+                f"{self.name} does not load and translate in a fresh process within {PATIENCE:g} s:\n{said}"
+            )
         told = json.loads(answer)
         return told["predictions"], told["seconds"]
+
+
+@contextmanager
+def _killed_after(seconds: float, process: "subprocess.Popen[str]") -> Iterator[None]:
+    """Kill the process if this block is not left in time."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

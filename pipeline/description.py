@@ -13,6 +13,7 @@ from .subjects import Subject
 
 TEST_SETS = 6  # in the table of scores
 EXAMPLES = 2  # gains, and as many losses
+PADDING = "\u00a0" * 2
 NAME, TEXT = 48, 140  # longest name and longest text, in characters
 
 
@@ -43,11 +44,16 @@ def _verdict(review: Review) -> str:
 
 
 def _gates(review: Review) -> str:
-    lines = ["### Gates", "", "| gate | value, worst test set | threshold | verdict |", "| --- | --- | --- | --- |"]
+    lines = [
+        "### Gates",
+        "",
+        _row("gate", "value, worst test set", "threshold", "verdict"),
+        "| --- | --- | --- | --- |",
+    ]
     for gate in review.gates:
         verdict = gate.verdict if gate.holds else f"**{gate.verdict}**"
         need = "" if gate.required else ", not required"
-        lines.append(f"| {gate.name} | {wording.gate_value(gate)} | {wording.gate_limit(gate)} | {verdict}{need} |")
+        lines.append(_row(gate.name, wording.gate_value(gate), wording.gate_limit(gate), f"{verdict}{need}"))
     return "\n".join(lines)
 
 
@@ -57,7 +63,7 @@ def _scores(review: Review) -> str:
     lines = [
         "### Scores",
         "",
-        "| test set | metric | candidate | opponent | difference, 95 % interval | p |",
+        _row("test set", "metric", "candidate", "opponent", "difference, 95 % interval", "p"),
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for comparison in review.comparisons[:TEST_SETS]:
@@ -70,12 +76,17 @@ def _scores(review: Review) -> str:
             ]
             change = f"{wording.signed(difference.points)} {wording.interval(difference.interval)}"
             name = f"{_cell(comparison.test_set)} ({comparison.sentences:,})"
-            lines.append(f"| {name} | {title} | {' | '.join(scores)} | {change} | {_p(difference.randomisation_p)} |")
+            lines.append(_row(name, title, *scores, change, _p(difference.randomisation_p)))
     signatures = " · ".join(code_span(text) for text in review.comparisons[0].signatures.values())
     lines += ["", f"p: paired approximate randomisation, two-sided. {signatures}"]
     if (others := len(review.comparisons) - TEST_SETS) > 0:
         lines.append(f"{others} more test sets are in the report.")
     return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    """A row of a table, with the space between columns that MLflow's page leaves out."""
+    return f"| {' | '.join(cell + PADDING for cell in cells)} |"
 
 
 def _cell(name: str) -> str:

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from .artifacts import Artifact, open_artifact, sha256_of
 from .errors import UserError
 from .packaging import REQUIREMENTS
-from .registry import TRAINING_SOURCES
+from .registry import TRAINING_SOURCES, evaluation_path
 from .versions import fetch
 
 
@@ -64,7 +64,7 @@ class Evidence:
     @cached_property
     def evaluation(self) -> Artifact:
         """The test sets of the version's run, with what the baselines made of them."""
-        directory = self._download("evaluation")
+        directory = self._download(evaluation_path(self.version.tags["evaluation"]))
         try:
             artifact = open_artifact(directory, "evaluate")
         except UserError as error:

@@ -38,6 +38,11 @@ TRAINING_SOURCES = "training_sources.npy"  # artifact of the run, see fingerprin
 SHOWN = ("bleu", "bleu_interval", "chrf", "chrf_interval")  # scores that become tags
 
 
+def evaluation_path(digest: str) -> str:
+    """Where an evaluation lies in the run: a model that is evaluated again has several."""
+    return f"evaluation/{digest[:8]}"
+
+
 @dataclass(frozen=True)
 class Registration:
     """A finished training and what was made of it, on its way into the registry."""
@@ -71,7 +76,7 @@ class Registration:
     def complete_run(self) -> None:
         """Put the evaluation into the run, the manifests of all that led to it, and what tells a test set's leaks."""
         run_id = self.run.info.run_id
-        self.client.log_artifacts(run_id, str(self.evaluation.directory), "evaluation")
+        self.client.log_artifacts(run_id, str(self.evaluation.directory), evaluation_path(self.evaluation.digest))
         for artifact in (self.corpus, self.model, self.evaluation):
             text = (artifact.directory / MANIFEST).read_text(encoding="utf-8")
             self.client.log_text(run_id, text, f"manifests/{artifact.directory.name}.json")

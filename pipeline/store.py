@@ -23,6 +23,9 @@ from .errors import UserError
 REMEDY = "start its server, or correct or unset MLFLOW_TRACKING_URI"
 
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # so that its pages are those for training
+
+
 def tracking_uri(build: Path) -> str:
     """MLFLOW_TRACKING_URI, or else the SQLite store in `build`, the directory of all experiments' outputs."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{build.resolve() / 'mlflow.db'}"
@@ -121,7 +124,7 @@ def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return str(client.create_experiment(name, artifact_location=location))
+                return str(client.create_experiment(name, artifact_location=location, tags=KIND))
             except MlflowException as error:  # another machine was quicker
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.comparison import Change
-from pipeline.description import write_description
+from pipeline.description import PADDING, write_description
 from pipeline.review import Review
 from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better, make_review
 
@@ -26,8 +26,8 @@ def with_foreign_text(text: str, test_sets: int = 1) -> Review:
 
 
 def tables(description: str) -> list[list[str]]:
-    """The rows of each table."""
-    blocks = description.split("\n\n")
+    """The rows of each table, without what keeps the columns apart."""
+    blocks = description.replace(PADDING, "").split("\n\n")
     return [block.splitlines() for block in blocks if block.startswith("| ")]
 
 
@@ -47,7 +47,7 @@ def test_verdict_gates_scores_digests_and_examples_are_told() -> None:
 
 def test_a_failure_and_a_warning_say_why() -> None:
     review = make_review([better()], replace(CANDIDATE, speed=None), leaked={"test": 3})
-    description = write_description(review)
+    description = write_description(review).replace(PADDING, "")
     assert description.startswith("**Review: fail.** It fails against `translator-en-de` version 2: leaked test")
     assert "\n\nWarning: not measured: latency.\n" in description
     assert "| leak | 3 | at most 0 | **fail** |" in description

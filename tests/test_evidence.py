@@ -50,8 +50,8 @@ def test_each_part_is_as_training_and_evaluation_left_it(evidence: Evidence, ver
 @pytest.mark.parametrize(
     ("part", "file"),
     [
-        ("evaluation", "evaluation/test.reference.txt"),
-        ("evaluation", "evaluation/manifest.json"),
+        ("evaluation", "evaluation/*/test.reference.txt"),
+        ("evaluation", "evaluation/*/manifest.json"),
         ("manifests/model.json", "manifests/model.json"),
         ("training_sources.npy", "training_sources.npy"),
     ],
@@ -59,7 +59,8 @@ def test_each_part_is_as_training_and_evaluation_left_it(evidence: Evidence, ver
 def test_a_part_that_was_changed_in_the_store_is_refused(
     evidence: Evidence, artifacts: Path, part: str, file: str
 ) -> None:
-    with open(artifacts / file, "ab") as changed:
+    (path,) = artifacts.glob(file)
+    with open(path, "ab") as changed:
         changed.write(b"\n")
     with pytest.raises(UserError) as refusal:
         PARTS[part](evidence)
@@ -70,9 +71,10 @@ def test_a_part_that_was_changed_in_the_store_is_refused(
 
 
 def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(evidence: Evidence, artifacts: Path) -> None:
-    manifest = json.loads((artifacts / "evaluation/manifest.json").read_bytes())
+    (path,) = artifacts.glob("evaluation/*/manifest.json")
+    manifest = json.loads(path.read_bytes())
     manifest["facts"]["test_sets"]["test"]["sentences"] = 1
-    (artifacts / "evaluation/manifest.json").write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="^evaluation of run .* is not what version 2"):
         _ = evidence.evaluation
 

@@ -98,7 +98,9 @@ def test_the_run_has_metrics_scores_manifests_and_the_evaluation(registered: Art
     assert {f.path for f in client.list_artifacts(run.info.run_id, "manifests")} == {
         f"manifests/{name}.json" for name in ("corpus", "model", "evaluation")
     }
-    assert "evaluation/test.beam.txt" in {f.path for f in client.list_artifacts(run.info.run_id, "evaluation")}
+    (evaluation,) = client.list_artifacts(run.info.run_id, "evaluation")
+    names = {Path(file.path).name for file in client.list_artifacts(run.info.run_id, evaluation.path)}
+    assert {"test.beam.txt", "manifest.json"} <= names
     assert run.outputs
     assert [output.model_id for output in run.outputs.model_outputs] == [registered.facts["model_id"]]
 
@@ -226,6 +228,10 @@ def test_another_evaluation_of_the_same_model_is_another_version(registration: R
     )
     versions = [each.version(each.log_model()) for each in (registration, again, registration)]
     assert [(int(v.version), v.tags["bleu"]) for v in versions] == [(1, "12.34"), (2, "99.0"), (1, "12.34")]
+    for each in (registration, again):
+        each.complete_run()
+    kept = registration.client.list_artifacts(registration.run.info.run_id, "evaluation")
+    assert len(kept) == 2  # so the older version can be reviewed, too
 
 
 @pytest.mark.slow
