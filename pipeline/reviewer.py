@@ -20,7 +20,6 @@ from .comparison import CANDIDATE, OPPONENT, Comparison, compare
 from .consumer import Consumer, consume
 from .errors import UserError
 from .evidence import Evidence
-from .exams import TestSet, read_test_sets
 from .fingerprints import find_known
 from .gates import judge
 from .heatmaps import draw_heat_map
@@ -30,6 +29,7 @@ from .params import ReviewSettings
 from .record import git_commit
 from .review import SHOWN_LEAKS, AttentionMap, Leak, Leaks, Provenance, Review
 from .subjects import Subject
+from .test_sets import TestSet, read_test_sets
 from .trial import Trial, try_models
 from .verdicts import BASELINES, files_digest
 from .versions import FILES, IDENTITY, all_versions, find_version, get_version

@@ -6,9 +6,9 @@ import pytest
 
 from pipeline.artifacts import Artifact, open_artifact
 from pipeline.errors import UserError
-from pipeline.exams import read_test_sets
 from pipeline.params import ReviewSettings
 from pipeline.splits import read_split
+from pipeline.test_sets import read_test_sets
 
 LANGUAGES = "en", "de"
 
