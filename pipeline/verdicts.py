@@ -24,9 +24,9 @@ from .store import alone, experiment_id
 from .versions import FILES
 
 BASELINES = "baselines"  # in place of a champion's version, where there is none
-REPORT, DATA, DESCRIPTION = "report.html", "review.json", "description.md"  # artifacts of the run
+REPORT, DATA = "report.html", "review.json"  # artifacts of the run
 SHOWN = ("compared_with", "reviewed_by", "reviewed_at", "failed_gates", "files", "review_test_sets", "review")
-SCORE = "review/"  # begins the tags of a version that tell the review's scores
+SCORE = "review/"  # begins the tags of a version that tell how it differs from its opponent
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ class Verdicts:
         if "review" in tags:
             self.client.delete_tag(run_id, "review")  # from here on until the end there is none
         with tempfile.TemporaryDirectory() as scratch:
-            pages = {REPORT: write_report(review, maps), DATA: review.to_json(), DESCRIPTION: write_description(review)}
-            for name, text in pages.items():
+            for name, text in {REPORT: write_report(review, maps), DATA: review.to_json()}.items():
                 (Path(scratch) / name).write_text(text, encoding="utf-8")
             self.client.log_artifacts(run_id, scratch)
         # A review that comes to the same adds nothing. Of two values MLflow shows the later; of one time, the larger.
@@ -98,7 +97,8 @@ class Verdicts:
         with tempfile.TemporaryDirectory() as scratch:
             text = Path(self.client.download_artifacts(verdict.run_id, DATA, scratch)).read_text("utf-8")
         review = Review.from_json(text)
-        tags = {f"{SCORE}{key}": f"{value:.6g}" for key, value in _metrics(review).items()}
+        found = {key: value for key, value in _metrics(review).items() if key.split("/")[-2] in ("difference", "p")}
+        tags = {f"{SCORE}{key}": f"{value:.6g}" for key, value in found.items()}
         for key in version.tags:
             if key.startswith(SCORE) and key not in tags:  # of a test set that an earlier review looked at
                 self.client.delete_model_version_tag(name, number, key)

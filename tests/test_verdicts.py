@@ -35,7 +35,9 @@ def worse(review: Review, points: float) -> Review:
     (comparison,) = review.comparisons
     scores = dict(comparison.scores)
     scores["candidate"] = replace(scores["candidate"], bleu=scores["candidate"].bleu - points)
-    return replace(review, comparisons=[replace(comparison, scores=scores)])
+    differences = dict(comparison.differences)
+    differences["bleu"] = replace(differences["bleu"], points=differences["bleu"].points - points)
+    return replace(review, comparisons=[replace(comparison, scores=scores, differences=differences)])
 
 
 def runs(verdicts: Verdicts) -> list[Run]:
@@ -138,9 +140,9 @@ def test_the_version_shows_what_its_review_found(verdicts: Verdicts, candidate: 
     }
     assert expected.items() <= shown.tags.items()
     assert json.loads(shown.tags["review_test_sets"]) == {"test": 30}
-    assert float(shown.tags["review/test/candidate/bleu"]) == pytest.approx(
-        FAIL.comparisons[0].scores["candidate"].bleu, 1e-4
-    )
+    points = FAIL.comparisons[0].differences["bleu"].points
+    assert float(shown.tags["review/test/difference/bleu"]) == pytest.approx(points, 1e-4)
+    assert "review/test/candidate/bleu" not in shown.tags  # the page's list of tags is long enough
     assert shown.tags["bleu"] == "12.34"  # registration's own stay
     assert len(str(shown.description)) < 5000
     assert "bleu_drop" in str(shown.description)
@@ -151,11 +153,11 @@ def test_what_an_earlier_review_looked_at_is_not_shown_any_more(verdicts: Verdic
         [better(), better(name="extra")], replace(PASS.candidate, unknown_pieces={"test": 0.0, "extra": 0.0})
     )
     verdicts.show(verdicts.keep(candidate, "1", both, []), candidate)
-    assert "review/extra/candidate/bleu" in tags(verdicts.client)
+    assert "review/extra/difference/bleu" in tags(verdicts.client)
     verdict: Verdict = verdicts.keep(candidate, "1", worse(PASS, 3.0), [])
     verdicts.show(verdict, get(verdicts.client, 2))
     shown = tags(verdicts.client)
     assert [key for key in shown if "extra" in key] == []
     assert json.loads(shown["review_test_sets"]) == {"test": 30}
-    before = PASS.comparisons[0].scores["candidate"].bleu
-    assert float(shown["review/test/candidate/bleu"]) == pytest.approx(before - 3.0, 1e-4)
+    before = PASS.comparisons[0].differences["bleu"].points
+    assert float(shown["review/test/difference/bleu"]) == pytest.approx(before - 3.0, 1e-4)
