@@ -25,7 +25,7 @@ from .versions import all_versions, find_version, make_model
 CHAMPION, PREVIOUS = "champion", "previous"
 PATIENCE = 60.0  # seconds: MLflow gives up a version's number when several want it at once
 Action = Literal["promote", "rollback"]
-SETTLED = "settled"  # tag of an entry by which the aliases were set
+SETTLED = "settled"  # tag of an entry of which all that follows was done
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Entry:
     at: str  # the author's clock, UTC
     reason: str
     forced: bool
-    settled: bool
+    settled: bool  # whether all that follows from it was done
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class State:
 
     number: int  # the last entry in force; 0 for none
     champions: tuple[int, ...]  # the champion last, before it those that a rollback leads to, one after another
-    settled: bool  # whether the aliases were set after that entry
+    settled: bool  # whether all that follows from that entry was done
 
     @property
     def champion(self) -> int:
@@ -125,8 +125,8 @@ class Ledger:
             )
         return mine
 
-    def settle(self) -> State:
-        """Set the aliases as the record says, read both again, and note it in the record."""
+    def set_aliases(self) -> State:
+        """Set the aliases as the record says, and read both again."""
         deadline = time.monotonic() + PATIENCE
         while True:
             state = self.state()
@@ -141,9 +141,11 @@ class Ledger:
             # Whoever sets an alias last reads the record after that: in the end the two agree.
             if self.state().number == state.number and self._aliases() == wanted:
                 break
-        if state.number and not state.settled:
-            self.client.set_model_version_tag(self.name, str(state.number), SETTLED, "true")
         return state
+
+    def settle(self, entry: Entry) -> None:
+        """Note that all that follows from an entry was done."""
+        self.client.set_model_version_tag(self.name, str(entry.number), SETTLED, "true")
 
     def check_aliases(self, state: State) -> None:
         """UserError if somebody has moved the champion's alias by hand since it was set as the record says."""

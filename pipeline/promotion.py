@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from .consumer import consume
 from .errors import UserError
-from .ledger import CHAMPION, Entry, Ledger, State
+from .ledger import CHAMPION, Action, Entry, Ledger, State, replay
 from .packaging import EXAMPLE, REQUIREMENTS
 from .verdicts import BASELINES, Verdicts, files_digest
 from .versions import all_versions, fetch, find_version, get_version, make_model
@@ -51,38 +51,48 @@ class Promotion:
         candidate = get_version(self.client, self.candidates, version)
         chosen = self._in_production(candidate)
         if chosen and chosen == state.champion:
-            raise UserError(f"version {chosen} of {self.production} is the champion already")
-        if not self.forced:
-            self._check(candidate, state)
-        if self.production != self.candidates:
-            chosen = chosen or self._copy(candidate)
-            self._show_review(candidate, chosen)
-        entry = self.ledger.append("promote", chosen, state, self.by, self.reason, self.forced)
-        self._settle(entry, state)
+            entry, before = self._unfinished("promote", state)
+            if entry is None:
+                raise UserError(f"version {chosen} of {self.production} is the champion already")
+        else:
+            if not self.forced:
+                self._check(candidate, state)
+            if self.production != self.candidates:
+                chosen = chosen or self._copy(candidate)
+                self._show_review(candidate, chosen)
+            entry, before = self._append("promote", chosen, state), state
+        self._carry_out(entry, before)
         try:
             self._ask_champion()
         except Exception as error:  # whatever it is, the champion does not answer
-            self._take_back(entry, state, error)
+            self._take_back(entry, before, error)
+        self.ledger.settle(entry)
         return chosen
 
     def rollback(self) -> int:
         """Make the champion before the champion again, or the one before that if it is deleted; returns its number."""
         state = self._state()
+        entry, before_it = self._unfinished("rollback", state)
+        if entry:
+            self._carry_out(entry, before_it)
+            self.ledger.settle(entry)
+            return entry.version
         before = self._last_existing(state.champions[:-1])
         if not before:
             raise UserError(f"no version of {self.production} was champion before version {state.champion or 'none'}")
         if not self.forced:
             with tempfile.TemporaryDirectory() as scratch:
                 fetch(self.client, self.production, before, Path(scratch))
-        entry = self.ledger.append("rollback", before, state, self.by, self.reason, self.forced)
-        self._settle(entry, state)
+        entry = self._append("rollback", before, state)
+        self._carry_out(entry, state)
+        self.ledger.settle(entry)
         return before
 
     def _state(self) -> State:
         """The state to decide on, with the aliases as it says."""
         state = self.ledger.state()
         if not state.settled:
-            self.ledger.settle()  # whoever wrote the last entry died before the aliases were set, or is about to
+            self.ledger.set_aliases()  # whoever wrote the last entry died before the aliases were set, or is about to
         elif not self.forced:
             self.ledger.check_aliases(state)
         return state
@@ -142,9 +152,27 @@ class Promotion:
         for verdict in self.verdicts.find(candidate)[:1]:
             self.verdicts.show(verdict, get_version(self.client, self.production, copy))
 
-    def _settle(self, entry: Entry, before: State) -> None:
+    def _append(self, action: Action, version: int, seen: State) -> Entry:
+        return self.ledger.append(action, version, seen, self.by, self.reason, self.forced)
+
+    def _unfinished(self, action: Action, state: State) -> tuple[Entry | None, State]:
+        """This very decision, if a process made it and died before all was done, and the state before it.
+
+        Typed again, the command goes on with it: to roll back once more would be one time too many.
+        """
+        entries = [] if state.settled else self.ledger.entries()
+        for entry in entries:
+            if entry.number == state.number and (entry.action, entry.by, entry.reason) == (
+                action,
+                self.by,
+                self.reason,
+            ):
+                return entry, replay([each for each in entries if each.number < entry.number])[0]
+        return None, state
+
+    def _carry_out(self, entry: Entry, before: State) -> None:
         """Set the aliases, and let the version tell how it became the champion."""
-        self.ledger.settle()
+        self.ledger.set_aliases()
         if entry.version:
             told = {
                 "champion_since": entry.at,
@@ -179,7 +207,8 @@ class Promotion:
             last = self._last_existing(before.champions)
             reason = f"smoke request failed: {told.splitlines()[0]}"
             back = self.ledger.append("rollback", last, after, self.by, reason, self.forced)
-            self._settle(back, after)
+            self._carry_out(back, after)
+            self.ledger.settle(back)
             now = f"so version {last} is the champion again" if last else "so there is none now"
         else:
             now = "but another decision came after it, see make versions"

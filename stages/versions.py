@@ -61,7 +61,10 @@ def record(desk: Desk) -> list[str]:
     told = [(entry.at, _decision(entry, entry.number in in_force), entry.by, entry.reason) for entry in entries]
     lines = [f"champions of {desk.production}", *table([("when", "what", "who", "why"), *reversed(told)])]
     if not state.settled:
-        lines += ["", "the last decision has not reached the aliases yet; any make promote or make rollback sees to it"]
+        lines += [
+            "",
+            "the last decision is not carried out to its end yet; if its command was cut short, type it again",
+        ]
     return lines
 
 

@@ -91,8 +91,9 @@ class Registry:
     def crown(self, *versions: int) -> None:
         """Make versions the champion, one after another, whatever they are."""
         for version in versions:
-            self.ledger().append("promote", version, self.ledger().state(), "ann", "it was so", forced=False)
-            self.ledger().settle()
+            entry = self.ledger().append("promote", version, self.ledger().state(), "ann", "it was so", forced=False)
+            self.ledger().set_aliases()
+            self.ledger().settle(entry)
 
     def keep(self, version: int, against: str, review: Review = PASS, production: str = MODEL) -> None:
         Verdicts(self.client, production, self.build).keep(get(self.client, version), against, review, [])

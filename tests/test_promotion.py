@@ -214,7 +214,28 @@ def test_a_decision_that_was_cut_short_is_carried_out_by_the_next_command(it: Re
     with pytest.raises(UserError, match="was not reviewed"):
         it.decision().promote(3)
     assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
-    assert it.ledger().state().settled
+
+
+@pytest.mark.slow
+def test_a_promotion_that_was_killed_goes_on_when_it_is_typed_again(
+    it: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it.crown(1)
+    it.break_code(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Promotion, "_ask_champion", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            it.decision("a hurry", forced=True).promote(2)
+    with pytest.raises(UserError, match="is the champion already"):
+        it.decision("another reason", forced=True).promote(2)
+    with pytest.raises(UserError, match=r"failed its first request, so version 1 is the champion again"):
+        it.decision("a hurry", forced=True).promote(2)
+    assert aliases(it.client) == {CHAMPION: 1}
+    assert [(entry.action, entry.version) for entry in it.ledger().entries()] == [
+        ("promote", 1),
+        ("promote", 2),
+        ("rollback", 1),
+    ]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.ledger import CHAMPION, PREVIOUS
+from pipeline.promotion import Promotion
 from tests.registered import MODEL, Registry, aliases, get
 
 
@@ -51,3 +52,17 @@ def test_rollback_to_a_version_whose_files_changed_needs_force(it: Registry) -> 
     assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
     assert it.decision(forced=True).rollback() == 1
     assert aliases(it.client) == {CHAMPION: 1}
+
+
+def test_a_rollback_that_was_killed_and_typed_again_goes_back_once(
+    it: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it.crown(1, 2, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Promotion, "_carry_out", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            it.decision("it is slow").rollback()
+    assert aliases(it.client) == {CHAMPION: 3, PREVIOUS: 2}
+    assert it.decision("it is slow").rollback() == 2
+    assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
+    assert it.decision("it is slow").rollback() == 1  # all was done: this is another
