@@ -96,6 +96,23 @@ def test_an_alias_that_another_decision_moved_meanwhile_was_not_moved_by_hand(le
     ledger.check_aliases(seen)
 
 
+def test_who_is_late_with_the_aliases_reads_the_record_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(ledger, "promote", 1)
+    ledger.append("promote", 2, ledger.state(), "ann", "slow", forced=False)
+    point, late = Ledger._point, []
+
+    def after_another(self: Ledger, alias: str, version: int) -> None:
+        if not late:
+            late.append(version)
+            change(ledger, "promote", 3)
+        point(self, alias, version)
+
+    monkeypatch.setattr(Ledger, "_point", after_another)
+    ledger.set_aliases()
+    assert late == [2]
+    assert aliases(ledger) == {CHAMPION: 3, PREVIOUS: 2}
+
+
 def test_an_alias_that_another_makes_at_the_same_moment_is_set_again(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
