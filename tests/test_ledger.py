@@ -99,7 +99,8 @@ def test_an_alias_that_another_decision_moved_meanwhile_was_not_moved_by_hand(le
 def test_who_is_late_with_the_aliases_reads_the_record_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     change(ledger, "promote", 1)
     ledger.append("promote", 2, ledger.state(), "ann", "slow", forced=False)
-    point, late = Ledger._point, []
+    late: list[int] = []
+    point = Ledger._point
 
     def after_another(self: Ledger, alias: str, version: int) -> None:
         if not late:
