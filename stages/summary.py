@@ -44,6 +44,7 @@ def describe(evaluation: Artifact, registered: Artifact, experiment: str) -> lis
         f"{registered.facts['model_name']} version {registered.facts['version']} is in the registry. Next:",
         "",
         f'  make translate{option} TEXT="..."',
+        f"  make review{option}".ljust(33) + "may it become the champion? (make promote makes it that)",
         "  make ui                        curves, scores and models in MLflow",
         f"  make status{option}",
         "  make help",
