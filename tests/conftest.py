@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from tests.mlflow_server import Server
     from tests.postgres import Postgres
 
-# Started in a script's background, this process ignores SIGINT, and so would all that it starts.
+# Started in a script's background, or by nohup, this process ignores these, and so would all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

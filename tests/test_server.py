@@ -125,7 +125,10 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signa
         others = psutil.Process(process.pid).children(recursive=True)
         assert len(others) == 2, "MLflow's own process and one worker"
         process.send_signal(number)
-        assert process.wait(30) == 0
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
     assert not [other for other in others if other.is_running()]
     assert free_port(str(server.port), "127.0.0.1") == server.port
 
