@@ -139,7 +139,7 @@ class Ledger:
                 if error.error_code != "BAD_REQUEST" or time.monotonic() > deadline:
                     raise
             # Whoever sets an alias last reads the record after that: in the end the two agree.
-            if self.state().number == state.number and self._aliases() == wanted:
+            if self.state().number == state.number and self._both() == wanted:
                 break
         return state
 
@@ -149,7 +149,7 @@ class Ledger:
 
     def check_aliases(self, state: State) -> None:
         """UserError if somebody has moved the champion's alias by hand since it was set as the record says."""
-        champion, _ = self._aliases()
+        champion, _ = self._both()
         is_other = state.settled and champion not in (state.champion, 0)
         if is_other and self.state().number == state.number:  # else somebody has decided in the meantime
             raise UserError(
@@ -157,11 +157,15 @@ class Ledger:
                 f"{state.champion or 'none'}: it was moved by hand; repeat with FORCE=1 to go on from the record"
             )
 
-    def _aliases(self) -> tuple[int, int]:
+    def _both(self) -> tuple[int, int]:
+        """The versions that champion and previous are on; 0 for none."""
+        aliases = self._aliases()
+        return aliases.get(CHAMPION, 0), aliases.get(PREVIOUS, 0)
+
+    def _aliases(self) -> dict[str, int]:
         # Found by a search: of a model that is not there a server with accounts says that one may not read it.
         found = self.client.search_registered_models(f"name = '{self.model}'")
-        aliases = found[0].aliases if found else {}
-        return int(aliases.get(CHAMPION, 0)), int(aliases.get(PREVIOUS, 0))
+        return {alias: int(version) for alias, version in found[0].aliases.items()} if found else {}
 
     def _existing(self, version: int) -> int:
         return version if version and find_version(self.client, self.model, version) else 0
@@ -169,7 +173,7 @@ class Ledger:
     def _point(self, alias: str, version: int) -> None:
         if version:
             self.client.set_registered_model_alias(self.model, alias, str(version))
-        else:
+        elif alias in self._aliases():  # to take one away needs more rights than to set one
             self.client.delete_registered_model_alias(self.model, alias)
 
     def _create(self, source: str, tags: dict[str, str], description: str) -> None:

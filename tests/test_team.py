@@ -59,7 +59,7 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
             store().create_registered_model(model)
     team.grant_experiment(REVIEWER, reviews)
     for model in (PRODUCTION, f"{PRODUCTION}.promotions"):
-        team.grant_model(REVIEWER, model)
+        team.grant_model(REVIEWER, model, "MANAGE")
     assert train(team, tmp_path / "build") == 1
 
     run = act(REVIEWER, "review")
@@ -89,6 +89,16 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
         store().set_model_version_tag(CANDIDATES, "2", "review", "pass")
     run = act(REVIEWER, "promote", VERSION="2", REASON="it says that it passed")
     assert (run.returncode, "version 2 of translator-en-de was not reviewed" in run.stderr) == (2, True), run.stderr
+
+    # Who reviews does all of it: reviews once more, promotes, goes back to where there is no champion before.
+    for command, asked in (
+        ("review", {"VERSION": "2"}),
+        ("review", {"VERSION": "2"}),
+        ("promote", {"VERSION": "2", "REASON": "no worse"}),
+        ("rollback", {"REASON": "no better"}),
+    ):
+        run = act(REVIEWER, command, **asked)
+        assert run.returncode == 0, run.stdout + run.stderr
 
     # Who reviews cannot make candidates.
     with team.acting(REVIEWER), pytest.raises(MlflowException, match="(?i)permission denied"):
