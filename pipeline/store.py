@@ -21,8 +21,6 @@ from sqlalchemy import create_engine
 from .errors import UserError
 
 REMEDY = "start its server, or correct or unset MLFLOW_TRACKING_URI"
-
-
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # so that its pages are those for training
 
 

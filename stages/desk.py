@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from pipeline.artifacts import experiment_option
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.params_file import read_params
@@ -52,7 +53,7 @@ def open_desk() -> Desk:
     languages = params.download.source_language, params.download.target_language
     candidates = registered_name(params.registration.model_name, *languages)
     production = registered_name(params.review.production_model or params.registration.model_name, *languages)
-    option = f" EXP={files[-1].stem}" if len(files) > 1 else ""
+    option = experiment_option(files[-1].stem if len(files) > 1 else "default")
     return Desk(params, open_store(BUILD), candidates, production, option)
 
 
