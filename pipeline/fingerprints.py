@@ -6,6 +6,7 @@ alarm is below one in ten thousand million.
 """
 
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,9 +15,11 @@ import numpy as np
 from .splitting import key
 
 
-def write_fingerprints(path: Path, sentences: Iterable[str]) -> None:
-    """Write the digests of `sentences`, sorted, each once: a NumPy array of uint64, eight bytes a sentence."""
-    np.save(path, np.unique(_digests(sentences)), allow_pickle=False)
+def fingerprints(sentences: Iterable[str]) -> bytes:
+    """The digests of `sentences`, sorted, each once: a file of a NumPy array of uint64, eight bytes a sentence."""
+    file = io.BytesIO()
+    np.save(file, np.unique(_digests(sentences)), allow_pickle=False)
+    return file.getvalue()
 
 
 def find_known(path: Path, sentences: Sequence[str]) -> list[int]:

@@ -23,7 +23,7 @@ from .artifacts import MANIFEST, Artifact, sha256_of
 from .card import write_card, write_short_card
 from .consumer import consume
 from .errors import UserError
-from .fingerprints import write_fingerprints
+from .fingerprints import fingerprints
 from .journal import JOURNAL, read_journal
 from .packaging import HERE, MODEL_CODE, REQUIREMENTS, check_files, code_files, digests, package
 from .params import RegisterSettings
@@ -81,7 +81,8 @@ class Registration:
             text = (artifact.directory / MANIFEST).read_text(encoding="utf-8")
             self.client.log_text(run_id, text, f"manifests/{artifact.directory.name}.json")
         with tempfile.TemporaryDirectory() as scratch:
-            self.client.log_artifact(run_id, str(self._fingerprints(Path(scratch))))
+            (Path(scratch) / TRAINING_SOURCES).write_bytes(self._fingerprints)
+            self.client.log_artifact(run_id, str(Path(scratch) / TRAINING_SOURCES))
 
     def log_model(self) -> str:
         """Upload the package as a model of the run, with its scores; returns the model's id."""
@@ -157,8 +158,6 @@ class Registration:
         """What a reviewer, and `make review`, ask of a version: its scores, and the digests of all that led to it."""
         test_set, results = next(iter(self.evaluation.facts["test_sets"].items()))
         scores, facts = results["systems"]["beam"], self.corpus.facts
-        with tempfile.TemporaryDirectory() as scratch:
-            training_sources = sha256_of(self._fingerprints(Path(scratch)))
         return {
             IDENTITY: self.identity,
             "languages": f"{facts['source_language']}-{facts['target_language']}",
@@ -167,13 +166,14 @@ class Registration:
             "corpus": self.corpus.digest,
             "model": self.model.digest,
             "evaluation": self.evaluation.digest,
-            "training_sources": training_sources,
+            "training_sources": hashlib.sha256(self._fingerprints).hexdigest(),
             "commit": self._commit or "",
         }
 
-    def _fingerprints(self, directory: Path) -> Path:
-        write_fingerprints(directory / TRAINING_SOURCES, read_split(self.corpus.path("train.parquet"))[0])
-        return directory / TRAINING_SOURCES
+    @cached_property
+    def _fingerprints(self) -> bytes:
+        sources, _ = read_split(self.corpus.path("train.parquet"))
+        return fingerprints(sources)
 
     @property
     def _commit(self) -> str | None:

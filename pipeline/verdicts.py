@@ -7,7 +7,6 @@ What a version shows of its review is a copy. How a verdict is reached: see revi
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from .description import write_description
 from .record import now
-from .report import write_report
-from .review import AttentionMap, Review
+from .review import Review
 from .store import alone, experiment_id
 from .versions import FILES
 
@@ -63,16 +61,14 @@ class Verdicts:
         ended = [_verdict(run) for run in runs if "review" in run.data.tags]
         return sorted(ended, key=lambda verdict: verdict.at, reverse=True)
 
-    def keep(
-        self, candidate: ModelVersion, compared_with: str, review: Review, maps: Sequence[AttentionMap]
-    ) -> Verdict:
-        """Put a review into its run, in place of an earlier one of the same pair; the verdict comes last."""
+    def keep(self, candidate: ModelVersion, compared_with: str, review: Review, page: str) -> Verdict:
+        """Put a review and its page into its run, in place of an earlier one of the pair; the verdict comes last."""
         run = self._run(candidate, compared_with)
         run_id, tags = run.info.run_id, run.data.tags
         if "review" in tags:
             self.client.delete_tag(run_id, "review")  # from here on until the end there is none
         with tempfile.TemporaryDirectory() as scratch:
-            for name, text in {REPORT: write_report(review, maps), DATA: review.to_json()}.items():
+            for name, text in {REPORT: page, DATA: review.to_json()}.items():
                 (Path(scratch) / name).write_text(text, encoding="utf-8")
             self.client.log_artifacts(run_id, scratch)
         # A review that comes to the same adds nothing. Of two values MLflow shows the later; of one time, the larger.

@@ -44,7 +44,8 @@ def _counting(bar: "tqdm[Never]") -> Callable[[int], Callable[[int], object]]:
 
 def _keep(desk: Desk, finding: Finding) -> None:
     """Put the review into MLflow, and its page into build/, where it can be opened at once."""
-    verdict = desk.verdicts.keep(finding.candidate, finding.compared_with, finding.review, finding.maps)
+    report = write_report(finding.review, finding.maps)
+    verdict = desk.verdicts.keep(finding.candidate, finding.compared_with, finding.review, report)
     try:
         desk.verdicts.show(verdict, finding.candidate)
     except MlflowException as error:
@@ -53,7 +54,7 @@ def _keep(desk: Desk, finding: Finding) -> None:
         print(f"version {finding.candidate.version} does not show it: {who()} may not write to {desk.candidates}")
     page = BUILD / "reviews" / desk.candidates / f"{finding.candidate.version}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(write_report(finding.review, finding.maps), encoding="utf-8")
+    page.write_text(report, encoding="utf-8")
     print(f"report: {page}, and in run {verdict.run_id} of MLflow's experiment {desk.verdicts.experiment!r}")
 
 

@@ -96,7 +96,7 @@ class Registry:
             self.ledger().settle(entry)
 
     def keep(self, version: int, against: str, review: Review = PASS, production: str = MODEL) -> None:
-        Verdicts(self.client, production, self.build).keep(get(self.client, version), against, review, [])
+        Verdicts(self.client, production, self.build).keep(get(self.client, version), against, review, "")
 
     def break_code(self, version: int) -> None:
         """Let the stored code of a version fail when it is run."""

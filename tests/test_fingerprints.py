@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.fingerprints import find_known, write_fingerprints
+from pipeline.fingerprints import find_known, fingerprints
 from pipeline.splitting import key
 
 TEXTS = st.lists(st.text(max_size=20), max_size=20)
@@ -19,7 +19,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_variants_of_a_sentence_are_found_and_others_are_not(path: Path) -> None:
-    write_fingerprints(path, ["Open the file %s.", "Close the window", "Close the window"])
+    path.write_bytes(fingerprints(["Open the file %s.", "Close the window", "Close the window"]))
     assert find_known(path, ["open THE file {name}!", "Open a file", "Close the window", ""]) == [0, 2]
     assert np.load(path, allow_pickle=False).dtype == np.uint64
     assert len(np.load(path)) == 2
@@ -27,6 +27,6 @@ def test_variants_of_a_sentence_are_found_and_others_are_not(path: Path) -> None
 
 @given(known=TEXTS, asked=TEXTS)
 def test_it_finds_what_has_an_equal_key(path: Path, known: list[str], asked: list[str]) -> None:
-    write_fingerprints(path, known)
+    path.write_bytes(fingerprints(known))
     keys = {key(text) for text in known}
     assert find_known(path, asked) == [i for i, text in enumerate(asked) if key(text) in keys]

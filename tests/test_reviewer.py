@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from pipeline.errors import UserError
 from pipeline.ledger import Ledger
 from pipeline.params import ReviewSettings
+from pipeline.report import write_report
 from pipeline.review import Review
 from pipeline.reviewer import Reviewer
 from pipeline.splits import read_split
@@ -100,7 +101,9 @@ def test_a_review_against_the_champion_comes_to_the_same_when_it_is_repeated(
     for _ in range(2):
         finding = reviewer(client).review(2, quietly)
         found.append(timeless(finding.review))
-        verdict = verdicts.keep(finding.candidate, finding.compared_with, finding.review, finding.maps)
+        verdict = verdicts.keep(
+            finding.candidate, finding.compared_with, finding.review, write_report(finding.review, finding.maps)
+        )
     assert found[0] == found[1]
     assert (verdict.is_pass, verdict.compared_with) == (True, "1")
     assert verdicts.find(get(client, 2)) == [verdict]
