@@ -112,7 +112,7 @@ ifneq (,$(and $(STAMPED),$(or $(wildcard $(VENV)),$(if $(DRY),,install))))
 include $(S)/checked.mk
 endif
 CHECK = @$(PY) -m stages.stamp $(S) $(PARAMS)
-$(S)/checked.mk: $(PARAMS) $(wildcard pipeline/*.py pipeline/*/*.py stages/*.py) | $(VENV)
+$(S)/checked.mk: $(PARAMS) $(wildcard pipeline/*.py pipeline/*/*.py pipeline/*/*/*.py stages/*.py) | $(VENV)
 	$(CHECK)
 $(S)/%.json: | $(S)/checked.mk
 	$(CHECK)

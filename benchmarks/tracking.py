@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from pipeline.journal import JOURNAL, Entry, read_journal
-from pipeline.record import TRAINING, read_record
+from pipeline.tracking.journal import JOURNAL, Entry, read_journal
+from pipeline.tracking.record import TRAINING, read_record
 from tests.mlflow_server import Server
 from tests.project import Project, new_project
 

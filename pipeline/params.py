@@ -29,7 +29,7 @@ class AlignedText(Section):
 
 
 class FilesSettings(Section):
-    """One's own corpus (see pipeline/sources/files.py)."""
+    """One's own corpus (see pipeline/data/sources/files.py)."""
 
     # split -> path or glob of Parquet, .jsonl, .csv or .tsv files, or two text files; ${VARIABLE}s are expanded.
     # What is missing of validation and test is cut from train.
@@ -38,7 +38,7 @@ class FilesSettings(Section):
 
 
 class HubSettings(Section):
-    """A dataset on the Hugging Face Hub (see pipeline/sources/hub.py)."""
+    """A dataset on the Hugging Face Hub (see pipeline/data/sources/hub.py)."""
 
     dataset: str = ""  # owner/name
     config: str | None = None
@@ -46,7 +46,7 @@ class HubSettings(Section):
 
 
 class CleaningSettings(Section):
-    """Thresholds of the cleaning rules (see pipeline/cleaning.py)."""
+    """Thresholds of the cleaning rules (see pipeline/data/cleaning.py)."""
 
     min_source_words: PositiveInt = 1
     max_words: PositiveInt = 80  # on either side
@@ -161,7 +161,7 @@ class CountGate(Section):
 
 
 class GateSettings(Section):
-    """What the candidate must keep to, on the worst of all test sets (see pipeline/gates.py)."""
+    """What the candidate must keep to, on the worst of all test sets (see pipeline/reviews/gates.py)."""
 
     bleu_drop: PointsGate = PointsGate(threshold=0.5, required=True)
     chrf_drop: PointsGate = PointsGate(threshold=0.5, required=True)

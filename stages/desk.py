@@ -16,10 +16,10 @@ from pipeline.artifacts import experiment_option
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.params_file import read_params
-from pipeline.promotion import Promotion
-from pipeline.store import open_store
-from pipeline.verdicts import Verdicts
-from pipeline.versions import registered_name
+from pipeline.registry.versions import registered_name
+from pipeline.reviews.promotion import Promotion
+from pipeline.reviews.verdicts import Verdicts
+from pipeline.tracking.store import open_store
 
 BUILD = Path("build")
 LONGEST_REASON = 500  # characters

@@ -1,6 +1,6 @@
 """hub, files or wheels -> corpus."""
 
-from pipeline import corpus
+from pipeline.data import corpus
 from pipeline.params import DownloadSettings
 from stages.command import StageCall, run_stage
 

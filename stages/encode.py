@@ -1,8 +1,8 @@
 """corpus + tokenizer -> token ids of the training and validation splits. Test sets are decoded from text."""
 
-from pipeline.encoding import encode_split
+from pipeline.data.encoding import encode_split
+from pipeline.data.tokenizer import Tokenizer
 from pipeline.params import EncodeSettings
-from pipeline.tokenizer import Tokenizer
 from stages.command import StageCall, run_stage
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipeline.artifacts import write_json
-from pipeline.baselines import TranslationMemory
-from pipeline.charts import draw_bleu_by_length
-from pipeline.evaluation import Decoding, Evaluation, decode_split, evaluate_split
-from pipeline.heatmaps import draw_heat_map
-from pipeline.metrics import tokeniser_for
+from pipeline.data.splits import read_split
 from pipeline.params import EvaluateSettings
 from pipeline.processes import join_processes
-from pipeline.splits import read_split
-from pipeline.translator import Translator
+from pipeline.scoring.baselines import TranslationMemory
+from pipeline.scoring.charts import draw_bleu_by_length
+from pipeline.scoring.evaluation import Decoding, Evaluation, decode_split, evaluate_split
+from pipeline.scoring.heatmaps import draw_heat_map
+from pipeline.scoring.metrics import tokeniser_for
+from pipeline.seq2seq.translator import Translator
 from stages.command import StageCall, expected_processes, run_stage
 
 WRITTEN = ("beam", "greedy", "memory")  # copies of the source are in the source's file

@@ -1,7 +1,7 @@
 """Make a reviewed version the champion: PARAMS_FILE... and $VERSION, $REASON, $FORCE."""
 
 from pipeline.errors import UserError
-from pipeline.store import explain_failure
+from pipeline.tracking.store import explain_failure
 from stages.command import fail_clearly
 from stages.desk import asked_reason, asked_version, is_forced, open_desk
 

@@ -3,8 +3,8 @@
 from urllib.parse import urlsplit
 
 from pipeline.params import RegisterSettings
-from pipeline.registry import Registration
-from pipeline.store import open_store, without_password
+from pipeline.registry.registration import Registration
+from pipeline.tracking.store import open_store, without_password
 from stages.command import StageCall, run_stage
 
 

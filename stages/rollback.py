@@ -1,6 +1,6 @@
 """Make the champion before the champion again: PARAMS_FILE... and $REASON, $FORCE."""
 
-from pipeline.store import explain_failure
+from pipeline.tracking.store import explain_failure
 from stages.command import fail_clearly
 from stages.desk import asked_reason, is_forced, open_desk
 

@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.ledger import CHAMPION
-from pipeline.serving import run
-from pipeline.store import explain_failure
-from pipeline.versions import fetch, resolve
+from pipeline.registry.versions import fetch, resolve
+from pipeline.reviews.ledger import CHAMPION
+from pipeline.service.serving import run
+from pipeline.tracking.store import explain_failure
 from stages.command import fail_clearly
 from stages.desk import open_desk
 from stages.server import interrupt

@@ -21,9 +21,9 @@ from types import FrameType
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipeline.accounts import accounts_database, check_password, prepare_accounts
 from pipeline.errors import UserError
-from pipeline.store import alone, is_server, open_store, tracking_uri, without_password
+from pipeline.service.accounts import accounts_database, check_password, prepare_accounts
+from pipeline.tracking.store import alone, is_server, open_store, tracking_uri, without_password
 from stages.command import fail_clearly
 
 BUILD = Path("build")

@@ -6,11 +6,11 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from pipeline.errors import UserError
-from pipeline.journal import JOURNAL, read_journal
 from pipeline.lock import holder
-from pipeline.record import MODEL, RECORD, TRAINING, UNSENT, killed, read_record, unsent
-from pipeline.replica import replicate
-from pipeline.store import explain_failure, impatient, open_store
+from pipeline.tracking.journal import JOURNAL, read_journal
+from pipeline.tracking.record import MODEL, RECORD, TRAINING, UNSENT, killed, read_record, unsent
+from pipeline.tracking.replica import replicate
+from pipeline.tracking.store import explain_failure, impatient, open_store
 from stages.command import fail_clearly
 
 BUILD = Path("build")

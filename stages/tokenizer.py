@@ -1,8 +1,8 @@
 """corpus -> SentencePiece model(s)."""
 
+from pipeline.data.splits import read_split
+from pipeline.data.tokenizer import JOINT, SOURCE, TARGET, count_skipped, train_model
 from pipeline.params import TokenizerSettings
-from pipeline.splits import read_split
-from pipeline.tokenizer import JOINT, SOURCE, TARGET, count_skipped, train_model
 from stages.command import StageCall, run_stage
 
 

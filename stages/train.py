@@ -11,21 +11,21 @@ from pathlib import Path
 
 import torch
 
-from pipeline.batching import imbalance, padding_share
-from pipeline.checkpoint import Checkpoints
-from pipeline.encoding import open_split
-from pipeline.interruption import Interruption
-from pipeline.journal import JOURNAL
-from pipeline.model import Seq2Seq
+from pipeline.data.encoding import open_split
+from pipeline.data.splits import read_split
+from pipeline.data.tokenizer import Tokenizer, model_files
 from pipeline.params import ModelSettings, TrainSettings
 from pipeline.processes import join_processes
-from pipeline.record import RECORD, TRAINING
-from pipeline.splits import read_split
-from pipeline.tokenizer import Tokenizer, model_files
-from pipeline.tracking import Run, open_run
-from pipeline.trainer import Log, Trainer
-from pipeline.translator import save_weights
-from pipeline.validation import Validation
+from pipeline.seq2seq.model import Seq2Seq
+from pipeline.seq2seq.translator import save_weights
+from pipeline.tracking.journal import JOURNAL
+from pipeline.tracking.record import RECORD, TRAINING
+from pipeline.tracking.run import Run, open_run
+from pipeline.training.batching import imbalance, padding_share
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.interruption import Interruption
+from pipeline.training.trainer import Log, Trainer
+from pipeline.training.validation import Validation
 from stages.command import StageCall, expected_processes, run_stage
 from stages.progress import Progress
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.artifacts import open_artifact
 from pipeline.errors import UserError
-from pipeline.translator import Translation, Translator
+from pipeline.seq2seq.translator import Translation, Translator
 from stages.command import TARGETS, expected_processes, fail_clearly
 
 # Read before the first is written, and decoded together: some 40 batches of a beam of 5, five each for 8 processes.
@@ -51,8 +51,11 @@ def _alone(directory: Path) -> Iterator[list[Translation]]:
 
 def _together(directory: Path, processes: int) -> Iterator[list[Translation]]:
     """Block by block in the main process; the others translate along and have nothing to say."""
-    from pipeline.decoding import hand_out, translate_all  # these import accelerate, which one process does not need
     from pipeline.processes import join_processes
+    from pipeline.seq2seq.decoding import (  # these import accelerate, which one process does not need
+        hand_out,
+        translate_all,
+    )
 
     accelerator = join_processes("fp32", processes)
     translator = Translator.load(directory, accelerator.device)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from pipeline.ledger import Entry, Ledger, replay
-from pipeline.store import explain_failure
-from pipeline.versions import all_versions
+from pipeline.registry.versions import all_versions
+from pipeline.reviews.ledger import Entry, Ledger, replay
+from pipeline.tracking.store import explain_failure
 from stages.command import fail_clearly
 from stages.desk import Desk, open_desk
 

@@ -37,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with its tables and nothing in it; making one takes seconds, copying it does not."""
-    from pipeline.store import open_store
+    from pipeline.tracking.store import open_store
 
     directory = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
@@ -68,8 +68,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> P
 @pytest.fixture(scope="session")
 def package(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That model as it is registered; read only."""
-    from pipeline import packaging
     from pipeline.artifacts import open_artifact
+    from pipeline.registry import packaging
     from tests.published import PARAMS, SENTENCES
 
     scratch = tmp_path_factory.mktemp("package")

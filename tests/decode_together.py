@@ -7,9 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from pipeline.decoding import translate_all
 from pipeline.processes import join_processes
-from pipeline.translator import Translation, Translator
+from pipeline.seq2seq.decoding import translate_all
+from pipeline.seq2seq.translator import Translation, Translator
 from stages.command import expected_processes
 
 BEAM_SIZE, LENGTH_PENALTY = 3, 0.7

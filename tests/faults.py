@@ -16,10 +16,10 @@ import psutil
 from mlflow import MlflowClient
 
 from pipeline.artifacts import open_artifact
-from pipeline.journal import JOURNAL, read_journal
-from pipeline.packaging import CARD
-from pipeline.record import RECORD
+from pipeline.registry.packaging import CARD
 from pipeline.stamps import SECTIONS
+from pipeline.tracking.journal import JOURNAL, read_journal
+from pipeline.tracking.record import RECORD
 from tests.project import DIRECTORIES, Project, new_project, stages_in
 from tests.toy_corpus import sentence_pairs, write_tsv
 

@@ -31,7 +31,7 @@ MIDDLE = {
     "download": "corpus.tmp",
     "tokenizer": "tokenizer.tmp",
     "encode": "encoded.tmp",
-    "train": "model.training/checkpoints/*/manifest.json",
+    "train": "model.training/checkpoints/*[0-9]/manifest.json",  # a published one: scratch directories end in .tmp
     "evaluate": "evaluation.tmp/*.beam.txt",
     "register": "../mlartifacts/**/MLmodel",
 }

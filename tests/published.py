@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 import torch
 
 from pipeline.artifacts import Artifact, open_artifact, publish
-from pipeline.baselines import TranslationMemory
-from pipeline.journal import JOURNAL
-from pipeline.model import Seq2Seq
+from pipeline.data.splits import read_split
+from pipeline.data.tokenizer import JOINT, train_model
 from pipeline.params import ModelSettings, TokenizerSettings, TrainSettings
-from pipeline.record import RECORD, TRAINING, read_record
-from pipeline.splits import read_split
-from pipeline.tokenizer import JOINT, train_model
-from pipeline.tracking import open_run
-from pipeline.translator import Translator, save_weights
+from pipeline.scoring.baselines import TranslationMemory
+from pipeline.seq2seq.model import Seq2Seq
+from pipeline.seq2seq.translator import Translator, save_weights
+from pipeline.tracking.journal import JOURNAL
+from pipeline.tracking.record import RECORD, TRAINING, read_record
+from pipeline.tracking.run import open_run
 
 VOCABULARY = 290
 SETTINGS = ModelSettings(embedding_size=8, hidden_size=8, tie_embeddings="all")

@@ -9,13 +9,13 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.artifacts import open_artifact
-from pipeline.ledger import Ledger
 from pipeline.params import GateSettings, RegisterSettings, ReviewSettings
-from pipeline.promotion import Promotion
-from pipeline.registry import Registration
-from pipeline.review import Review
-from pipeline.store import open_store
-from pipeline.verdicts import Verdicts
+from pipeline.registry.registration import Registration
+from pipeline.reviews.ledger import Ledger
+from pipeline.reviews.promotion import Promotion
+from pipeline.reviews.review import Review
+from pipeline.reviews.verdicts import Verdicts
+from pipeline.tracking.store import open_store
 from tests.published import publish_training
 from tests.reviews import better, make_review
 
@@ -100,5 +100,5 @@ class Registry:
 
     def break_code(self, version: int) -> None:
         """Let the stored code of a version fail when it is run."""
-        code = package_of(self.build, self.client, version) / "artifacts/code/request.py"
+        code = package_of(self.build, self.client, version) / "artifacts/code/registry/request.py"
         code.write_text(f"{code.read_text()}\n\ndef answer(*arguments):\n    raise RuntimeError('out of order')\n")

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.comparison import Comparison, compare
-from pipeline.gates import judge
 from pipeline.params import ReviewSettings
-from pipeline.review import Leak, Leaks, Provenance, Review
-from pipeline.subjects import Speed, Subject
+from pipeline.reviews.comparison import Comparison, compare
+from pipeline.reviews.gates import judge
+from pipeline.reviews.review import Leak, Leaks, Provenance, Review
+from pipeline.reviews.subjects import Speed, Subject
 
 WORDS = ("ein", "der", "Mann", "Frau", "Hund", "Straße", "läuft", "sieht", "über", "rot", "groß", "am", "Haus", "mit")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.accounts import accounts_database, prepare_accounts
+from pipeline.service.accounts import accounts_database, prepare_accounts
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.attention import build_attention
+from pipeline.seq2seq.attention import build_attention
 
 SCORES = ("dot", "general", "additive")
 B, S, T, H = 2, 5, 3, 4

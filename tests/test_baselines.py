@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import baselines
-from pipeline.baselines import TranslationMemory
+from pipeline.scoring import baselines
+from pipeline.scoring.baselines import TranslationMemory
 
 # Few words in many orders, so that every length of n-gram decides now and then.
 TEXT = (

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.artifacts import open_artifact
-from pipeline.card import LONGEST, code_span, write_short_card
+from pipeline.registry.card import LONGEST, code_span, write_short_card
 from tests.published import publish_training
 
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib import image
 from matplotlib.colors import to_rgb
 
-from pipeline.charts import SYSTEMS, draw_bleu_by_length
+from pipeline.scoring.charts import SYSTEMS, draw_bleu_by_length
 
 
 def row(words: str, beam: float, memory: float, copy: float) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.checkpoint import Checkpoints
+from pipeline.training.checkpoint import Checkpoints
 
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import torch
-from pipeline.checkpoint import Checkpoints
+from pipeline.training.checkpoint import Checkpoints
 from stages.command import fail_clearly
 directory = Path(sys.argv[1])
 checkpoints = Checkpoints(directory, {}, {}, directory / "journal")

@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import pytest
 
-from pipeline.comparison import FEWEST_TESTED, SHOWN, compare
-from pipeline.metrics import Scorer
-from pipeline.significance import Difference
+from pipeline.reviews.comparison import FEWEST_TESTED, SHOWN, compare
+from pipeline.reviews.significance import Difference
+from pipeline.scoring.metrics import Scorer
 from tests.reviews import better, compare_lines, sentences, worsen
 
 REFERENCES = sentences(50, 1)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.consumer import consume, link_requirements
 from pipeline.errors import UserError
+from pipeline.registry.consumer import consume, link_requirements
 
 
 def test_it_sees_what_is_required_and_what_that_requires(tmp_path: Path) -> None:

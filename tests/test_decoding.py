@@ -14,13 +14,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import translator as module
 from pipeline.artifacts import Artifact, open_artifact, write_json
 from pipeline.errors import UserError
-from pipeline.journal import JOURNAL
 from pipeline.params import EvaluateSettings
-from pipeline.record import TRAINING, begin
-from pipeline.translator import BLANK, Translator, in_order
+from pipeline.seq2seq import translator as module
+from pipeline.seq2seq.translator import BLANK, Translator, in_order
+from pipeline.tracking.journal import JOURNAL
+from pipeline.tracking.record import TRAINING, begin
 from tests.decode_together import BEAM_SIZE, LENGTH_PENALTY, bits
 from tests.published import publish_corpus, publish_model
 

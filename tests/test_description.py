@@ -6,9 +6,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.comparison import Change
-from pipeline.description import PADDING, write_description
-from pipeline.review import Review
+from pipeline.reviews.comparison import Change
+from pipeline.reviews.description import PADDING, write_description
+from pipeline.reviews.review import Review
 from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better, make_review
 
 LIMIT = 5000

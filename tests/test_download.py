@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cleaning import Pair
-from pipeline.corpus import build
+from pipeline.data.cleaning import Pair
+from pipeline.data.corpus import build
+from pipeline.data.sources import Reading
+from pipeline.data.splitting import key
 from pipeline.errors import UserError
 from pipeline.params import DownloadSettings
 from pipeline.params_file import read_params
-from pipeline.sources import Reading
-from pipeline.splitting import key
 from tests.downloading import ROOT, download
 
 

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.encoding import encode_split, open_split
+from pipeline.data.encoding import encode_split, open_split
+from pipeline.data.tokenizer import JOINT, Tokenizer, train_model
 from pipeline.params import TokenizerSettings
-from pipeline.tokenizer import JOINT, Tokenizer, train_model
 from tests.toy_corpus import sentence_pairs
 
 PAIRS = [(f"one two {'three ' * n}", f"eins zwei {'drei ' * (n + 1)}") for n in range(8)]

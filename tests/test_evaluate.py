@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from pipeline.artifacts import Artifact, open_artifact, publish, write_json
-from pipeline.model import Seq2Seq
+from pipeline.data.splits import one_line
+from pipeline.data.tokenizer import Tokenizer, train_model
 from pipeline.params import EvaluateSettings, ModelSettings, TokenizerSettings
-from pipeline.splits import one_line
-from pipeline.tokenizer import Tokenizer, train_model
-from pipeline.translator import Translator, save_weights
+from pipeline.seq2seq.model import Seq2Seq
+from pipeline.seq2seq.translator import Translator, save_weights
 from stages.command import StageCall
 from stages.evaluate import evaluate
 

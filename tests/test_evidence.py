@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pipeline.artifacts import open_artifact
+from pipeline.data.fingerprints import find_known
+from pipeline.data.splits import read_split
 from pipeline.errors import UserError
-from pipeline.evidence import Evidence
-from pipeline.fingerprints import find_known
-from pipeline.splits import read_split
-from pipeline.store import open_store
+from pipeline.reviews.evidence import Evidence
+from pipeline.tracking.store import open_store
 from tests.registered import MODEL, get
 
 PARTS: dict[str, Callable[[Evidence], Any]] = {

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.fingerprints import find_known, fingerprints
-from pipeline.splitting import key
+from pipeline.data.fingerprints import find_known, fingerprints
+from pipeline.data.splitting import key
 
 TEXTS = st.lists(st.text(max_size=20), max_size=20)
 

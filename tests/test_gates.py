@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.comparison import Comparison
 from pipeline.errors import UserError
-from pipeline.gates import Gate, judge, passes
 from pipeline.params import GateSettings
 from pipeline.params_file import read_params
-from pipeline.subjects import Speed, Subject
+from pipeline.reviews.comparison import Comparison
+from pipeline.reviews.gates import Gate, judge, passes
+from pipeline.reviews.subjects import Speed, Subject
 from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better
 
 SETTINGS = GateSettings()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from pipeline.heatmaps import CELL, draw_heat_map
+from pipeline.scoring.heatmaps import CELL, draw_heat_map
 
 CELL_PIXELS = CELL * 150
 

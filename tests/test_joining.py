@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline.joining import CHARACTERS, JoinedModel
+from pipeline.service.joining import CHARACTERS, JoinedModel
 
 
 class Model:

@@ -41,7 +41,7 @@ def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
 
 def wait_for_checkpoint(project: Project) -> None:
     deadline = time.monotonic() + 120
-    while not any(project.build.glob("model.training/checkpoints/*/manifest.json")):
+    while not any(project.build.glob("model.training/checkpoints/*[0-9]/manifest.json")):
         assert time.monotonic() < deadline, "no checkpoint was saved"
         time.sleep(0.05)
 

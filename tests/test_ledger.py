@@ -11,8 +11,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from pipeline.errors import UserError
-from pipeline.ledger import CHAMPION, PREVIOUS, Action, Entry, Ledger, State, replay
-from pipeline.store import open_store
+from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Action, Entry, Ledger, State, replay
+from pipeline.tracking.store import open_store
 
 MODEL = "a model"
 

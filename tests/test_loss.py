@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline import loss
-from pipeline.loss import smoothed_cross_entropy
+from pipeline.seq2seq import loss
+from pipeline.seq2seq.loss import smoothed_cross_entropy
 
 N, E, V = 37, 6, 11
 

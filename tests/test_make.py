@@ -50,7 +50,7 @@ def test_a_second_make_does_nothing_and_starts_no_python(finished: Finished, tmp
         ("experiments/smoke.yaml", "model:\n", "encode:\n  max_tokens: 99\nmodel:\n", "encode train evaluate register"),
         ("stages/evaluate.py", "def ", "NEW = 1\n\n\ndef ", "evaluate register"),
         ("stages/train.py", "\nfrom ", "\n# why\nfrom ", ""),
-        ("pipeline/model.py", '"""', '"""Once more: ', ""),
+        ("pipeline/seq2seq/model.py", '"""', '"""Once more: ', ""),
         ("pipeline/params.py", "\nclass ", "\nUNUSED = 1\n\n\nclass ", ""),
         ("pipeline/lock.py", "\nPATIENCE", "\nUNUSED = 1\nPATIENCE", ""),
     ],

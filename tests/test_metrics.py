@@ -5,7 +5,7 @@ import math
 import pytest
 import sacrebleu
 
-from pipeline.metrics import Scorer, tokeniser_for
+from pipeline.scoring.metrics import Scorer, tokeniser_for
 
 SOURCES = ["Two dogs run.", "A man reads a book.", "Nobody is here.", "The door stands open."]
 REFERENCES = ["Zwei Hunde rennen.", "Ein Mann liest ein Buch.", "Niemand ist hier.", "Die Tür steht offen."]

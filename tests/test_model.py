@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.model import Seq2Seq
+from pipeline.data.tokenizer import BOS, EOS, PAD
 from pipeline.params import ModelSettings
-from pipeline.tokenizer import BOS, EOS, PAD
+from pipeline.seq2seq.model import Seq2Seq
 
 V = 17
 KINDS = [

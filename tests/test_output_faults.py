@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.output_faults import Faults, find_faults
+from pipeline.reviews.output_faults import Faults, find_faults
 
 
 def faults(output: str, source: str = "the source", reference: str = "die Referenz", language: str = "de") -> Faults:

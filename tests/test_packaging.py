@@ -8,11 +8,11 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline.consumer import consume
-from pipeline.journal import JOURNAL
-from pipeline.packaging import REQUIREMENTS, code_files
-from pipeline.record import RECORD
-from pipeline.translator import Translator
+from pipeline.registry.consumer import consume
+from pipeline.registry.packaging import REQUIREMENTS, code_files
+from pipeline.seq2seq.translator import Translator
+from pipeline.tracking.journal import JOURNAL
+from pipeline.tracking.record import RECORD
 from tests.published import PARAMS, SENTENCES
 
 
@@ -45,7 +45,7 @@ def test_a_request_sets_the_beam_and_sends_only_text(package: Path, tiny_model: 
 
 def test_two_versions_in_one_process_each_run_their_own_code(package: Path, tmp_path: Path) -> None:
     other = shutil.copytree(package, tmp_path / "other")
-    with open(other / "artifacts" / "code" / "tokenizer.py", "a") as code:
+    with open(other / "artifacts/code/data/tokenizer.py", "a") as code:
         code.write("decode = Tokenizer.decode_target\n")
         code.write("Tokenizer.decode_target = lambda *given: [text + '!' for text in decode(*given)]\n")
     first, second = (mlflow.pyfunc.load_model(str(path)) for path in (package, other))
@@ -56,4 +56,4 @@ def test_the_package_carries_the_translator_and_nothing_of_training(package: Pat
     assert not {JOURNAL, RECORD} & {path.name for path in package.rglob("*")}
     names = {file.name for file in code_files()}
     assert {"__init__.py", "translator.py", "model.py", "search.py", "tokenizer.py", "params.py"} <= names
-    assert not names & {"trainer.py", "tracking.py", "registry.py", "corpus.py", "params_file.py"}
+    assert not names & {"trainer.py", "run.py", "registration.py", "corpus.py", "params_file.py"}

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.ledger import CHAMPION, PREVIOUS, Entry
-from pipeline.packaging import digests
-from pipeline.promotion import Promotion
-from pipeline.verdicts import BASELINES
-from pipeline.versions import FILES, IDENTITY
+from pipeline.registry.packaging import digests
+from pipeline.registry.versions import FILES, IDENTITY
+from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Entry
+from pipeline.reviews.promotion import Promotion
+from pipeline.reviews.verdicts import BASELINES
 from tests.registered import FAIL, MODEL, Registry, aliases, get, package_of
 
 TEAM = "production"
@@ -66,7 +66,7 @@ def test_files_that_changed_since_they_were_registered_are_refused(it: Registry)
     it.keep(2, BASELINES)
     it.break_code(2)
     assert refusal(it).startswith(
-        f"models:/{MODEL}/2 is not as it was registered: artifacts/code/request.py is changed"
+        f"models:/{MODEL}/2 is not as it was registered: artifacts/code/registry/request.py is changed"
     )
 
 

@@ -16,14 +16,14 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.artifacts import Artifact, open_artifact, sha256_of
+from pipeline.data.fingerprints import find_known
+from pipeline.data.splits import read_split
 from pipeline.errors import UserError
-from pipeline.fingerprints import find_known
-from pipeline.packaging import CARD, digests
 from pipeline.params import RegisterSettings
-from pipeline.registry import TRAINING_SOURCES, Registration
-from pipeline.splits import read_split
-from pipeline.store import impatient, open_store
-from pipeline.versions import FILES
+from pipeline.registry.packaging import CARD, digests
+from pipeline.registry.registration import TRAINING_SOURCES, Registration
+from pipeline.registry.versions import FILES
+from pipeline.tracking.store import impatient, open_store
 from stages.command import StageCall
 from stages.register import register
 from tests.mlflow_server import Server, unused_port

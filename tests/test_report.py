@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from pipeline.comparison import Change
-from pipeline.report import LONGEST, foreign, mark_differences, write_report
-from pipeline.review import AttentionMap, Leak, Leaks, Provenance, Review
-from pipeline.subjects import Subject
+from pipeline.reviews.comparison import Change
+from pipeline.reviews.report import LONGEST, foreign, mark_differences, write_report
+from pipeline.reviews.review import AttentionMap, Leak, Leaks, Provenance, Review
+from pipeline.reviews.subjects import Subject
 from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better, compare_lines, make_review, sentences
 
 HOSTILE = (

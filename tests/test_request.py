@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
-from pipeline.request import CHARACTERS, PIECES, SENTENCES
-from pipeline.translator import Translator
+from pipeline.registry.request import CHARACTERS, PIECES, SENTENCES
+from pipeline.seq2seq.translator import Translator
 from tests import published
 
 TEXTS = published.SENTENCES

@@ -7,15 +7,15 @@ from typing import Any, NoReturn
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.data.splits import read_split
 from pipeline.errors import UserError
-from pipeline.ledger import Ledger
 from pipeline.params import ReviewSettings
-from pipeline.report import write_report
-from pipeline.review import Review
-from pipeline.reviewer import Reviewer
-from pipeline.splits import read_split
-from pipeline.store import open_store
-from pipeline.verdicts import BASELINES, Verdicts
+from pipeline.reviews.ledger import Ledger
+from pipeline.reviews.report import write_report
+from pipeline.reviews.review import Review
+from pipeline.reviews.reviewer import Reviewer
+from pipeline.reviews.verdicts import BASELINES, Verdicts
+from pipeline.tracking.store import open_store
 from tests.registered import ANYTHING, LENIENT, MODEL, get, package_of
 
 
@@ -167,7 +167,7 @@ def test_what_was_changed_in_the_store_is_refused(client: MlflowClient, registry
     run = registry / "mlartifacts/other" / str(get(client, 2).run_id) / "artifacts"
     files = {  # the last named is the first looked at
         f"models:/{MODEL}/1": package_of(registry, client, 1) / "artifacts/model/weights.safetensors",
-        f"models:/{MODEL}/2": package_of(registry, client, 2) / "artifacts/code/translator.py",
+        f"models:/{MODEL}/2": package_of(registry, client, 2) / "artifacts/code/seq2seq/translator.py",
         "training_sources.npy of run": run / "training_sources.npy",
         "evaluation of run": next(run.glob("evaluation/*/test.source.txt")),
     }

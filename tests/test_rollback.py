@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.ledger import CHAMPION, PREVIOUS
-from pipeline.promotion import Promotion
+from pipeline.reviews.ledger import CHAMPION, PREVIOUS
+from pipeline.reviews.promotion import Promotion
 from tests.registered import MODEL, Registry, aliases, get
 
 
@@ -47,7 +47,9 @@ def test_rollback_leads_away_from_a_champion_that_was_deleted(it: Registry) -> N
 def test_rollback_to_a_version_whose_files_changed_needs_force(it: Registry) -> None:
     it.crown(1, 2)
     it.break_code(1)
-    with pytest.raises(UserError, match=rf"^models:/{MODEL}/1 is not as it was registered: artifacts/code/request\.py"):
+    with pytest.raises(
+        UserError, match=rf"^models:/{MODEL}/1 is not as it was registered: artifacts/code/registry/request\.py"
+    ):
         it.decision().rollback()
     assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
     assert it.decision(forced=True).rollback() == 1

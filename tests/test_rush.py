@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import CHAMPION, PREVIOUS, Ledger, replay
+from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Ledger, replay
 from tests.mlflow_server import Server
 from tests.registered import MODEL, SEEDS, register_versions
 from tests.stores import store

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.model import Seq2Seq
+from pipeline.data.tokenizer import BOS, EOS, PAD, UNK
 from pipeline.params import ModelSettings
-from pipeline.search import Hypothesis, search
-from pipeline.tokenizer import BOS, EOS, PAD, UNK
+from pipeline.seq2seq.model import Seq2Seq
+from pipeline.seq2seq.search import Hypothesis, search
 
 WORDS = (4, 5, 6)
 V = 7

@@ -21,15 +21,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from pipeline import serving
 from pipeline.artifacts import open_artifact
 from pipeline.errors import UserError
 from pipeline.params import RegisterSettings
-from pipeline.registry import Registration
-from pipeline.serving import BODY, Service
-from pipeline.store import open_store
-from pipeline.translator import Translator
-from pipeline.versions import fetch, resolve
+from pipeline.registry.registration import Registration
+from pipeline.registry.versions import fetch, resolve
+from pipeline.seq2seq.translator import Translator
+from pipeline.service import serving
+from pipeline.service.serving import BODY, Service
+from pipeline.tracking.store import open_store
 from stages.serve import listen
 from tests.mlflow_server import unused_port
 from tests.published import SENTENCES, publish_training
@@ -167,9 +167,9 @@ def test_a_missing_alias_or_model_is_named_with_what_there_is(registered: Path) 
     ("file", "change"),
     [
         ("artifacts/model/weights.safetensors", "more"),
-        ("artifacts/code/search.py", "more"),
-        ("artifacts/code/translator/__init__.py", "more"),  # would be imported in place of translator.py
-        ("artifacts/code/loss.py", "gone"),
+        ("artifacts/code/seq2seq/search.py", "more"),
+        ("artifacts/code/seq2seq/translator/__init__.py", "more"),  # would be imported in place of translator.py
+        ("artifacts/code/seq2seq/loss.py", "gone"),
     ],
 )
 def test_files_that_are_not_those_registered_are_not_served(

@@ -12,7 +12,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest, Result
 
-from pipeline.significance import Difference, difference, sentence_counts
+from pipeline.reviews.significance import Difference, difference, sentence_counts
 from tests.reviews import sentences, worsen
 
 REFERENCES = sentences(30, 1)
@@ -61,9 +61,9 @@ def test_differences_and_p_values_are_those_computed_by_hand(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     samples = 60  # as many as can be computed by hand in a second
-    monkeypatch.setattr("pipeline.significance.BOOTSTRAP_SAMPLES", samples)
-    monkeypatch.setattr("pipeline.significance.RANDOMISATION_SAMPLES", samples)
-    monkeypatch.setattr("pipeline.significance.CHUNK", 20)
+    monkeypatch.setattr("pipeline.reviews.significance.BOOTSTRAP_SAMPLES", samples)
+    monkeypatch.setattr("pipeline.reviews.significance.RANDOMISATION_SAMPLES", samples)
+    monkeypatch.setattr("pipeline.reviews.significance.CHUNK", 20)
     measured = measure(kind(references=[REFERENCES]), *SYSTEMS)
     pairs = [list(zip(system, REFERENCES, strict=True)) for system in SYSTEMS]
 

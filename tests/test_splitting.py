@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cleaning import Pair
+from pipeline.data.cleaning import Pair
+from pipeline.data.similarity import highest_similarities
+from pipeline.data.splitting import cut, key, without_duplicates, without_leaks
 from pipeline.errors import UserError
-from pipeline.similarity import highest_similarities
-from pipeline.splitting import cut, key, without_duplicates, without_leaks
 
 WORDS = st.sampled_from(["dog", "Dog", "cat", "dog!", "{name}", "7"])
 PAIRS = st.lists(

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from pipeline.ledger import CHAMPION, PREVIOUS, Ledger, replay
+from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Ledger, replay
 from tests.mlflow_server import Server
 from tests.project import Project
 from tests.stores import store

@@ -10,8 +10,8 @@ import pytest
 from filelock import FileLock
 
 from pipeline.artifacts import Artifact
-from pipeline.record import read_record
-from pipeline.tracking import open_run
+from pipeline.tracking.record import read_record
+from pipeline.tracking.run import open_run
 from stages.command import fail_clearly
 from stages.sync import sync
 from tests.mlflow_server import unused_port

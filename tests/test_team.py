@@ -11,7 +11,7 @@ import yaml
 from mlflow.exceptions import MlflowException
 
 from pipeline.artifacts import open_artifact
-from pipeline.ledger import CHAMPION
+from pipeline.reviews.ledger import CHAMPION
 from stages.command import StageCall
 from stages.register import register
 from tests.accounts import ADMIN, REVIEWER, TRAINER, Team

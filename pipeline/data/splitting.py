@@ -1,0 +1,76 @@
+"""Owns which pair stands in which split, so that no sentence of a test set is seen in training. Knows no sources.
+
+Two sentences count as the same where their keys are equal, that is but for case, punctuation, digits, placeholders and
+white space.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+
+from ..errors import UserError
+from .cleaning import PLACEHOLDER, WORD, Pair
+
+LEAK_WORDS = 3  # a target of fewer words ("Settings") may stand on both sides: it is no sentence
+
+
+def key(text: str) -> str:
+    """The sentence's words in lower case: equal for a sentence and its trivial variants."""
+    return " ".join(WORD.findall(PLACEHOLDER.sub(" ", text).casefold())) or text
+
+
+def without_duplicates(pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs without those whose source and target both stood earlier."""
+    first: dict[tuple[str, str], Pair] = {}
+    for pair in pairs:
+        first.setdefault((pair.source, pair.target), pair)
+    return list(first.values())
+
+
+def cut(pairs: list[Pair], sizes: dict[str, int], seed: int) -> dict[str, list[Pair]]:
+    """Cut held-out splits of `sizes` from `pairs`; what is left is `train`.
+
+    Sentences with the same key go together. A held-out split has one pair a key, so that no sentence counts twice in a
+    score. Which keys are held out depends on the seed and the keys, not on the pairs' order.
+    """
+    groups: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups[key(pair.source)].append(pair)
+    if len(groups) <= sum(sizes.values()):
+        wanted = " + ".join(f"{name} {size}" for name, size in sizes.items())
+        raise UserError(
+            f"the corpus has {len(groups)} different source sentences after cleaning, which leaves none to train on "
+            f"({wanted}); bring more text, or lower download.validation_pairs and download.test_pairs"
+        )
+    shuffled = iter(sorted(groups, key=lambda text: hashlib.sha256(f"{seed} {text}".encode()).digest()))
+    held_out = {name: [groups[next(shuffled)][0] for _ in range(size)] for name, size in sizes.items()}
+    return {"train": [pair for text in shuffled for pair in groups[text]], **held_out}
+
+
+def without_leaks(splits: dict[str, list[Pair]], max_similarity: float) -> tuple[dict[str, list[Pair]], Counter[str]]:
+    """The splits without the training pairs that give a held-out sentence away, and how many there were of each kind.
+
+    These are the pairs of which a held-out split has the source (by its key), or the target, or, where
+    `max_similarity` is below 1, a source that is more alike than that.
+    """
+    held_out = [pair for name, pairs in splits.items() if name != "train" for pair in pairs]
+    sources = {key(pair.source) for pair in held_out}
+    targets = {text for pair in held_out if len((text := key(pair.target)).split()) >= LEAK_WORDS}
+    leaks: dict[str, Callable[[Pair], bool]] = {
+        "source_leak": lambda pair: key(pair.source) in sources,
+        "target_leak": lambda pair: key(pair.target) in targets,
+    }
+    train = splits["train"]
+    dropped: Counter[str] = Counter()
+    for name, is_leak in leaks.items():
+        kept = [pair for pair in train if not is_leak(pair)]
+        dropped[name] = len(train) - len(kept)
+        train = kept
+    if max_similarity < 1 and train and held_out:
+        from .similarity import highest_similarities  # slow to import
+
+        similarities = highest_similarities([key(pair.source) for pair in train], sorted(sources))
+        kept = [pair for pair, value in zip(train, similarities, strict=True) if value <= max_similarity]
+        dropped["similar_leak"] = len(train) - len(kept)
+        train = kept
+    return {**splits, "train": train}, dropped

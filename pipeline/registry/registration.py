@@ -1,0 +1,193 @@
+"""Owns what becomes of a trained model in MLflow: its package, the trial of it, and its version in the registry.
+
+Every step looks for its own result first, by the digest of what is registered: killed at any point and run again, it
+goes on where it was and leaves one model and one version. Imports no torch.
+"""
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import Run as StoredRun
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_MODEL_VERSIONS
+
+from ..artifacts import MANIFEST, Artifact, sha256_of
+from ..data.fingerprints import fingerprints
+from ..data.splits import read_split
+from ..errors import UserError
+from ..params import RegisterSettings
+from ..tracking.journal import JOURNAL, read_journal
+from ..tracking.record import RECORD
+from ..tracking.replica import replicate
+from ..tracking.store import explain_failure
+from .card import write_card, write_short_card
+from .consumer import consume
+from .packaging import HERE, MODEL_CODE, REQUIREMENTS, check_files, code_files, digests, package
+from .versions import FILES, IDENTITY, make_model, registered_name
+
+LOGGED_NAME = "translator"  # of the model inside its run
+TRAINING_SOURCES = "training_sources.npy"  # artifact of the run, see data/fingerprints.py
+SHOWN = ("bleu", "bleu_interval", "chrf", "chrf_interval")  # scores that become tags
+
+
+def evaluation_path(digest: str) -> str:
+    """Where an evaluation lies in the run: a model that is evaluated again has several."""
+    return f"evaluation/{digest[:8]}"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A finished training and what was made of it, on its way into the registry."""
+
+    client: MlflowClient
+    settings: RegisterSettings
+    corpus: Artifact
+    model: Artifact
+    evaluation: Artifact
+
+    @property
+    def model_name(self) -> str:
+        """The registered model's name, with the languages filled in."""
+        facts = self.corpus.facts
+        return registered_name(self.settings.model_name, facts["source_language"], facts["target_language"])
+
+    @cached_property
+    def identity(self) -> str:
+        """Names what is registered: the same artifacts and code under the same name are the same version."""
+        parts = [self.model_name, self.corpus.digest, self.model.digest, self.evaluation.digest]
+        parts += [sha256_of(file) for file in (*code_files(), HERE / MODEL_CODE)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @cached_property
+    def run(self) -> StoredRun:
+        """The run of the training, brought up to date: MLflow may have missed a part of it, or all."""
+        directory = self.model.path(RECORD).parent
+        with explain_failure(self.client.tracking_uri):
+            return self.client.get_run(replicate(self.client, directory.parents[1], directory))
+
+    def complete_run(self) -> None:
+        """Put the evaluation into the run, the manifests of all that led to it, and what tells a test set's leaks."""
+        run_id = self.run.info.run_id
+        self.client.log_artifacts(run_id, str(self.evaluation.directory), evaluation_path(self.evaluation.digest))
+        for artifact in (self.corpus, self.model, self.evaluation):
+            text = (artifact.directory / MANIFEST).read_text(encoding="utf-8")
+            self.client.log_text(run_id, text, f"manifests/{artifact.directory.name}.json")
+        with tempfile.TemporaryDirectory() as scratch:
+            (Path(scratch) / TRAINING_SOURCES).write_bytes(self._fingerprints)
+            self.client.log_artifact(run_id, str(Path(scratch) / TRAINING_SOURCES))
+
+    def log_model(self) -> str:
+        """Upload the package as a model of the run, with its scores; returns the model's id."""
+        experiment, filter_string = (self.run.info.experiment_id, f"tags.{IDENTITY} = '{self.identity}'")
+        for logged in self.client.search_logged_models([experiment], filter_string):
+            if logged.status == LoggedModelStatus.READY:
+                return str(logged.model_id)
+            self.client.delete_logged_model(logged.model_id)  # its upload was interrupted
+        run_id, step = self.run.info.run_id, self.model.facts["steps"]
+        with tempfile.TemporaryDirectory() as scratch:
+            card = write_card(self.corpus, self.model, self.evaluation, self._commit)
+            package(Path(scratch), self.model, card, self._example())
+            directory = Path(scratch) / "package"
+            tags = {IDENTITY: self.identity, FILES: json.dumps(digests(directory))}
+            logged = self.client.create_logged_model(experiment, LOGGED_NAME, run_id, tags=tags)
+            self.client.log_model_artifacts(logged.model_id, str(directory))
+        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
+        time = self._end()
+        scores = [Metric(key, value, time, step, model_id=logged.model_id) for key, value in self.scores().items()]
+        self.client.log_batch(run_id, metrics=scores)
+        self.client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        return str(logged.model_id)
+
+    def try_out(self, model_id: str) -> None:
+        """Fetch the package from the store and load it in a fresh process: it must translate as it was evaluated."""
+        examples = self.evaluation.facts["examples"]
+        sources = [example["source"] for example in examples]
+        with tempfile.TemporaryDirectory() as scratch:
+            directory = Path(download_artifacts(f"models:/{model_id}", dst_path=scratch))
+            recorded = json.loads(self.client.get_logged_model(model_id).tags[FILES])
+            check_files(directory, recorded, f"models:/{model_id}")
+            with consume(str(directory), directory / REQUIREMENTS, "the packaged model") as consumer:
+                given, _ = consumer.translate(sources)
+        for example, translation in zip(examples, given, strict=True):
+            if translation.split() != example["hypothesis"].split():
+                raise UserError(
+                    f"the packaged model is not registered: it translates {example['source']!r} as {translation!r}, "
+                    f"but was evaluated with {example['hypothesis']!r}; remove {self.evaluation.directory} and retry"
+                )
+
+    def version(self, model_id: str) -> ModelVersion:
+        """The version of the model in the registry, made if it is not there yet."""
+        made = self._find_version() or self._make_version(model_id)
+        link = json.dumps([{"name": made.name, "version": made.version}])
+        self.client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: link})  # shown on the model's page
+        return made
+
+    def scores(self) -> dict[str, float]:
+        """All scores of the evaluation: `test/beam/bleu`, one a test set, system and metric."""
+        return {
+            f"{test_set}/{system}/{metric}": float(value)
+            for test_set, results in self.evaluation.facts["test_sets"].items()
+            for system, scores in results["systems"].items()
+            for metric, value in scores.items()
+            if not isinstance(value, list)
+        }
+
+    def _find_version(self) -> ModelVersion | None:
+        filter_string = f"name = '{self.model_name}' and tags.{IDENTITY} = '{self.identity}'"
+        versions = self.client.search_model_versions(filter_string)
+        return versions[0] if versions else None
+
+    def _make_version(self, model_id: str) -> ModelVersion:
+        make_model(self.client, self.model_name)
+        tags = self._tags() | {FILES: self.client.get_logged_model(model_id).tags[FILES]}
+        description = write_short_card(self.corpus, self.model, self.evaluation, self._commit)
+        run_id = self.run.info.run_id
+        return self.client.create_model_version(
+            self.model_name, f"models:/{model_id}", run_id, tags=tags, description=description, model_id=model_id
+        )
+
+    def _tags(self) -> dict[str, str]:
+        """What a reviewer, and `make review`, ask of a version: its scores, and the digests of all that led to it."""
+        test_set, results = next(iter(self.evaluation.facts["test_sets"].items()))
+        scores, facts = results["systems"]["beam"], self.corpus.facts
+        return {
+            IDENTITY: self.identity,
+            "languages": f"{facts['source_language']}-{facts['target_language']}",
+            "test_set": test_set,
+            **{metric: json.dumps(scores[metric]) for metric in SHOWN},
+            "corpus": self.corpus.digest,
+            "model": self.model.digest,
+            "evaluation": self.evaluation.digest,
+            "training_sources": hashlib.sha256(self._fingerprints).hexdigest(),
+            "commit": self._commit or "",
+        }
+
+    @cached_property
+    def _fingerprints(self) -> bytes:
+        sources, _ = read_split(self.corpus.path("train.parquet"))
+        return fingerprints(sources)
+
+    @property
+    def _commit(self) -> str | None:
+        return self.run.data.tags.get(MLFLOW_GIT_COMMIT)
+
+    def _params(self) -> dict[str, Any]:
+        """What a request may set, and its defaults: as the model was evaluated."""
+        settings = self.evaluation.stamp["params"]["evaluate"]
+        decoding = {name: settings[name] for name in ("beam_size", "length_penalty")}
+        return decoding | {"n_best": 0, "attention": False}
+
+    def _example(self) -> tuple[list[str], dict[str, Any]]:
+        return [example["source"] for example in self.evaluation.facts["examples"][:2]], self._params()
+
+    def _end(self) -> int:
+        """When training measured last, in Unix milliseconds: a time that does not change if this is done again."""
+        return max(entry.time for entry in read_journal(self.model.path(JOURNAL)))

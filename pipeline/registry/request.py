@@ -1,0 +1,109 @@
+"""Owns what one request to a packaged translator may ask, and the shape of its answer.
+
+It travels in the package with the translator. Errors are MLflow's, with the code that its scoring server answers with
+400.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+
+from ..seq2seq.translator import BEAM_SIZE, LENGTH_PENALTY, Translation, Translator
+
+SENTENCES, CHARACTERS = 10_000, 2_000  # the most in a request, and in a sentence
+PIECES = 512  # of a sentence: attention grows with the square, and an emoji may be four pieces
+BEAM, PENALTY = 32, 10.0
+WEIGHTS = 4_000_000  # of attention in an answer, which are some 10 bytes of JSON each
+
+
+@dataclass(frozen=True)
+class Params:
+    """What a request may set beside its sentences, and what holds where it sets nothing."""
+
+    beam_size: int = BEAM_SIZE
+    length_penalty: float = LENGTH_PENALTY
+    n_best: int = 0  # 0: the best translation's text alone
+    attention: bool = False
+
+    def __post_init__(self) -> None:
+        _check("beam_size", self.beam_size, _is_whole(self.beam_size, 1, BEAM), f"a whole number from 1 to {BEAM}")
+        _check(
+            "length_penalty", self.length_penalty, _is_penalty(self.length_penalty), f"a number from 0 to {PENALTY:g}"
+        )
+        _check(
+            "n_best",
+            self.n_best,
+            _is_whole(self.n_best, 0, self.beam_size),
+            f"a whole number from 0 to beam_size, which is {self.beam_size}",
+        )
+        _check("attention", self.attention, isinstance(self.attention, bool), "true or false")
+        _check("attention", self.attention, self.n_best > 0 or not self.attention, "false, or n_best of 1 or more")
+
+
+def answer(translator: Translator, sentences: list[str], params: dict[str, Any]) -> list[Any]:
+    """Texts; with `n_best`, of each sentence a list of its best translations with score, tokens and source tokens."""
+    wanted = Params(**params)
+    _check_sentences(translator, sentences, wanted)
+    if wanted.n_best == 0:
+        return [t.text for t in translator.translate(sentences, wanted.beam_size, wanted.length_penalty)]
+    found = translator.translate_n_best(sentences, wanted.n_best, wanted.beam_size, wanted.length_penalty)
+    return [[_as_json(translation, wanted.attention) for translation in best] for best in found]
+
+
+def _as_json(translation: Translation, attention: bool) -> dict[str, Any]:
+    """A row of attention a token, a column a source token; None of a model that has none."""
+    shown = asdict(translation)
+    weights = shown.pop("attention")
+    if attention and not translation.tokens:
+        return shown | {"attention": []}
+    if attention:
+        return shown | {"attention": None if weights is None else weights.astype(float).round(6).tolist()}
+    return shown
+
+
+def _check_sentences(translator: Translator, sentences: list[str], wanted: Params) -> None:
+    if len(sentences) > SENTENCES:
+        raise _refusal(f"got {len(sentences):,} sentences, expected at most {SENTENCES:,}; send them in parts")
+    for place, sentence in enumerate(sentences):
+        if len(sentence) > CHARACTERS:
+            raise _refusal(_too_long(place, sentence, f"{len(sentence):,} characters", f"{CHARACTERS:,}"))
+        try:
+            sentence.encode()
+        except UnicodeEncodeError as error:
+            raise _refusal(
+                f"sentences[{place}]: got {sentence[error.start]!r} at character {error.start}, half of a surrogate "
+                "pair, which is no text; expected valid Unicode"
+            ) from None
+    lengths = [len(source) for source in translator.tokenizer.encode_source(sentences)]
+    for place, (sentence, length) in enumerate(zip(sentences, lengths, strict=True)):
+        if length - 1 > PIECES:
+            raise _refusal(_too_long(place, sentence, f"{length - 1:,} pieces after tokenising", str(PIECES)))
+    weights = wanted.n_best * sum(2 * length**2 for length in lengths)
+    if wanted.attention and weights > WEIGHTS:
+        raise _refusal(
+            f"attention: some {weights:,} weights for these sentences and n_best={wanted.n_best}, expected at most "
+            f"{WEIGHTS:,}; send fewer or shorter sentences, or a smaller n_best"
+        )
+
+
+def _too_long(place: int, sentence: str, got: str, most: str) -> str:
+    return f"sentences[{place}], {sentence[:40]!r}...: got {got}, expected at most {most}; cut it into sentences"
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_penalty(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= PENALTY  # no NaN is
+
+
+def _check(name: str, value: object, is_right: bool, expected: str) -> None:
+    if not is_right:
+        raise _refusal(f"{name}: got {value!r:.80}, expected {expected}")
+
+
+def _refusal(message: str) -> MlflowException:
+    refusal: MlflowException = MlflowException.invalid_parameter_value(message)
+    return refusal

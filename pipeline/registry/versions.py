@@ -1,0 +1,96 @@
+"""Owns how a version in MLflow's registry is found and fetched: whole, and as it was registered, or not at all."""
+
+import json
+import shutil
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from ..errors import UserError
+from .packaging import check_files
+
+IDENTITY = "registration"  # tag: what was registered
+FILES = "sha256"  # tag: the digest of every file of the package, as JSON
+MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for an unknown version, and alias
+
+
+def registered_name(pattern: str, source_language: str, target_language: str) -> str:
+    """A registered model's name, with the languages filled in."""
+    return pattern.replace("{source_language}", source_language).replace("{target_language}", target_language)
+
+
+def find_version(client: MlflowClient, name: str, version: int) -> ModelVersion | None:
+    """A version, with its aliases; None if there is none of this number."""
+    try:
+        return client.get_model_version(name, str(version))
+    except MlflowException as error:
+        if error.error_code in MISSING:
+            return None
+        raise
+
+
+def get_version(client: MlflowClient, name: str, version: int) -> ModelVersion:
+    """A version, with its aliases; UserError if there is none of this number."""
+    found = find_version(client, name, version)
+    if found is None:
+        numbers = ", ".join(str(each.version) for each in all_versions(client, name)[-10:])
+        known = f"the last are {numbers}" if numbers else "nothing is registered there yet; run: make register"
+        raise UserError(f"{name} has no version {version}; {known}")
+    return found
+
+
+def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """All versions of a registered model, the oldest first; without their aliases, which MLflow does not tell here."""
+    found: list[ModelVersion] = []
+    token = None
+    while token != "":
+        page = client.search_model_versions(f"name = '{name}'", page_token=token)
+        found += page
+        token = page.token or ""
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def make_model(client: MlflowClient, name: str, description: str | None = None) -> None:
+    """Make a registered model unless it is there."""
+    try:
+        client.create_registered_model(name, description=description)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def resolve(client: MlflowClient, name: str, alias: str) -> ModelVersion:
+    """The version that an alias is on; UserError if it is on none."""
+    try:
+        aliases = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code not in MISSING:
+            raise
+        raise UserError(f"there is no registered model {name!r} yet; run: make register") from None
+    if alias in aliases:
+        return get_version(client, name, int(aliases[alias]))
+    known = ", ".join(f"{each} (version {version})" for each, version in sorted(aliases.items())) or "none"
+    raise UserError(f"no version of {name} has the alias {alias!r}; aliases: {known}; make promote gives a champion")
+
+
+def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Path:
+    """Download a version's package into `directory` and check every file; returns where it is.
+
+    UserError if a file is not as it was registered, is missing, or is there in addition.
+    """
+    uri = f"models:/{name}/{version}"
+    recorded = get_version(client, name, version).tags.get(FILES)
+    if recorded is None:
+        raise UserError(f"{uri} was not registered by this pipeline: it has no tag {FILES} with its files' digests")
+    try:
+        package = Path(download_artifacts(uri, dst_path=str(directory), tracking_uri=client.tracking_uri))
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"the files of {uri} cannot be fetched: {reason}; look after the artifact store") from error
+    for cache in package.rglob("__pycache__"):  # whoever loads a model from a local store leaves some there
+        shutil.rmtree(cache)
+    check_files(package, json.loads(recorded), uri)
+    return package

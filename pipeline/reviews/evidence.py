@@ -1,0 +1,102 @@
+"""Owns what the registry and its run hold on a version: fetched into a directory, each part as it was registered.
+
+The version's tags have the digests of its files, of the manifests that led to it, and of its training sources. Knows no
+other version, and judges nothing.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from ..artifacts import Artifact, open_artifact, sha256_of
+from ..errors import UserError
+from ..registry.packaging import REQUIREMENTS
+from ..registry.registration import TRAINING_SOURCES, evaluation_path
+from ..registry.versions import fetch
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A version, and where its parts are fetched to when they are asked for."""
+
+    client: MlflowClient
+    version: ModelVersion
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        return f"version {self.version.version} of {self.version.name}"
+
+    @property
+    def languages(self) -> tuple[str, str]:
+        source, target = self.version.tags["languages"].split("-", 1)
+        return source, target
+
+    @cached_property
+    def package(self) -> Path:
+        """The package, every file as it was registered."""
+        directory = self.directory / "package"
+        directory.mkdir(parents=True)
+        return fetch(self.client, self.version.name, int(self.version.version), directory)
+
+    @property
+    def requirements(self) -> Path:
+        return self.package / REQUIREMENTS
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files of the package."""
+        return sum(path.stat().st_size for path in self.package.rglob("*") if path.is_file())
+
+    @cached_property
+    def model_facts(self) -> dict[str, Any]:
+        """What training recorded of the model."""
+        manifest = self._fetch("manifests/model.json", "model")
+        facts: dict[str, Any] = json.loads(manifest.read_bytes())["facts"]
+        return facts
+
+    @cached_property
+    def evaluation(self) -> Artifact:
+        """The test sets of the version's run, with what the baselines made of them."""
+        directory = self._download(evaluation_path(self.version.tags["evaluation"]))
+        try:
+            artifact = open_artifact(directory, "evaluate")
+        except UserError as error:
+            raise UserError(f"{self._changed('evaluation')}: {str(error).partition(';')[0]}") from None
+        if artifact.digest != self.version.tags["evaluation"]:
+            raise UserError(self._changed("evaluation"))
+        return artifact
+
+    @cached_property
+    def training_sources(self) -> Path:
+        """Fingerprints of what the version was trained on, see data/fingerprints.py."""
+        return self._fetch(TRAINING_SOURCES, "training_sources")
+
+    def _fetch(self, path: str, tag: str) -> Path:
+        """One file of the run, checked against the tag with its digest."""
+        file = self._download(path)
+        if sha256_of(file) != self.version.tags[tag]:
+            raise UserError(self._changed(path))
+        return file
+
+    def _download(self, path: str) -> Path:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            return Path(self.client.download_artifacts(str(self.version.run_id), path, str(self.directory)))
+        except (MlflowException, OSError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"{path} of run {self.version.run_id}, of which {self.name} was made, cannot be fetched: {reason}"
+            ) from error
+
+    def _changed(self, path: str) -> str:
+        return (
+            f"{path} of run {self.version.run_id} is not what {self.name} was registered with: if the model was "
+            "evaluated again, review the version of that; if not, find out who changed the artifact store"
+        )

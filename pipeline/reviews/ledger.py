@@ -1,0 +1,206 @@
+"""Owns the record of who was champion when, and sees to it that the aliases say what the record says.
+
+MLflow's aliases have no history and no compare-and-set: of two that move one, the last wins and nobody is told. But the
+versions of a registered model are numbered one after another, whoever makes them. So the record is a registered model
+of its own, `<model>.promotions`: each attempt to change the champion is a version of it, appended and never changed,
+and says which entry was the last in force when its author decided. Read in order, an entry is in force if and only if
+no other came between; everybody who reads the record agrees. No lock is needed, and the aliases can be set again.
+"""
+
+import random
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from ..errors import UserError
+from ..registry.card import code_span
+from ..registry.versions import all_versions, find_version, make_model
+
+CHAMPION, PREVIOUS = "champion", "previous"
+PATIENCE = 60.0  # seconds: MLflow gives up a version's number when several want it at once
+Action = Literal["promote", "rollback"]
+SETTLED = "settled"  # tag of an entry of which all that follows was done
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An attempt to change the champion."""
+
+    number: int  # its place in the record
+    key: str  # chosen by its author: a request that was sent twice is one entry
+    action: Action
+    version: int  # that is to be the champion; 0 for none
+    after: int  # the last entry in force that its author saw; 0 for none
+    by: str
+    at: str  # the author's clock, UTC
+    reason: str
+    forced: bool
+    settled: bool  # whether all that follows from it was done
+
+
+@dataclass(frozen=True)
+class State:
+    """What the entries in force come to."""
+
+    number: int  # the last entry in force; 0 for none
+    champions: tuple[int, ...]  # the champion last, before it those that a rollback leads to, one after another
+    settled: bool  # whether all that follows from that entry was done
+
+    @property
+    def champion(self) -> int:
+        """The champion's version; 0 for none."""
+        return self.champions[-1] if self.champions else 0
+
+    @property
+    def previous(self) -> int:
+        return self.champions[-2] if len(self.champions) > 1 else 0
+
+
+def replay(entries: Sequence[Entry]) -> tuple[State, set[int]]:
+    """The state after `entries`, which are in order, and the numbers of those in force."""
+    state, in_force = State(0, (), True), set()
+    for entry in entries:
+        if entry.after != state.number:
+            continue
+        in_force.add(entry.number)
+        kept = list(state.champions)
+        if entry.action == "promote":
+            kept.append(entry.version)
+        else:
+            while kept and kept[-1] != entry.version:
+                kept.pop()
+        state = State(entry.number, tuple(kept), entry.settled)
+    return state, in_force
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The record of one registered model."""
+
+    client: MlflowClient
+    model: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}.promotions"
+
+    def entries(self) -> list[Entry]:
+        """All entries in their order."""
+        first: dict[str, Entry] = {}
+        for version in all_versions(self.client, self.name):
+            entry = _entry(version)
+            first.setdefault(entry.key, entry)
+        return list(first.values())
+
+    def state(self) -> State:
+        return replay(self.entries())[0]
+
+    def append(self, action: Action, version: int, seen: State, by: str, reason: str, forced: bool) -> Entry:
+        """Ask for another champion; UserError, naming who was faster, if it is not the one `seen` that is replaced."""
+        key = uuid.uuid4().hex
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        tags = {"key": key, "action": action, "version": str(version), "after": str(seen.number)}
+        tags |= {"by": by, "at": at, "reason": reason, "forced": str(forced).lower()}
+        shown = (
+            f"{action} {version or 'none'} after {seen.champion or 'none'}, {at}, {code_span(by)}: {code_span(reason)}"
+        )
+        if not seen.number:
+            about = f"Who was champion of {self.model} when, and why: one version an attempt, in order."
+            make_model(self.client, self.name, about)
+        self._create(f"models:/{self.model}/{version or seen.champion}", tags, shown)
+        entries = self.entries()
+        _, in_force = replay(entries)
+        (mine,) = (entry for entry in entries if entry.key == key)
+        if mine.number not in in_force:
+            winner = next(e for e in entries if e.number in in_force and e.after == seen.number)
+            raise UserError(
+                f"version {version} did not become the champion: version {winner.version or 'none'} did a moment "
+                f"before, by {winner.by} ({winner.reason}); look at make versions, and decide again"
+            )
+        return mine
+
+    def set_aliases(self) -> State:
+        """Set the aliases as the record says, and read both again."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            state = self.state()
+            wanted = self._existing(state.champion), self._existing(state.previous)
+            try:
+                self._point(CHAMPION, wanted[0])
+                self._point(PREVIOUS, wanted[1])
+            except MlflowException as error:
+                # Of two that set or remove an alias at the same moment, the database refuses one.
+                if error.error_code != "BAD_REQUEST" or time.monotonic() > deadline:
+                    raise
+            # Whoever sets an alias last reads the record after that: in the end the two agree.
+            if self.state().number == state.number and self._both() == wanted:
+                break
+        return state
+
+    def settle(self, entry: Entry) -> None:
+        """Note that all that follows from an entry was done."""
+        self.client.set_model_version_tag(self.name, str(entry.number), SETTLED, "true")
+
+    def check_aliases(self, state: State) -> None:
+        """UserError if somebody has moved the champion's alias by hand since it was set as the record says."""
+        champion, _ = self._both()
+        is_other = state.settled and champion not in (state.champion, 0)
+        if is_other and self.state().number == state.number:  # else somebody has decided in the meantime
+            raise UserError(
+                f"the alias {CHAMPION} of {self.model} is on version {champion}, but the record has "
+                f"{state.champion or 'none'}: it was moved by hand; repeat with FORCE=1 to go on from the record"
+            )
+
+    def _both(self) -> tuple[int, int]:
+        """The versions that champion and previous are on; 0 for none."""
+        aliases = self._aliases()
+        return aliases.get(CHAMPION, 0), aliases.get(PREVIOUS, 0)
+
+    def _aliases(self) -> dict[str, int]:
+        # Found by a search: of a model that is not there a server with accounts says that one may not read it.
+        found = self.client.search_registered_models(f"name = '{self.model}'")
+        return {alias: int(version) for alias, version in found[0].aliases.items()} if found else {}
+
+    def _existing(self, version: int) -> int:
+        return version if version and find_version(self.client, self.model, version) else 0
+
+    def _point(self, alias: str, version: int) -> None:
+        if version:
+            self.client.set_registered_model_alias(self.model, alias, str(version))
+        elif alias in self._aliases():  # to take one away needs more rights than to set one
+            self.client.delete_registered_model_alias(self.model, alias)
+
+    def _create(self, source: str, tags: dict[str, str], description: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.client.create_model_version(self.name, source, tags=tags, description=description)
+                return
+            except MlflowException as error:
+                if any(entry.key == tags["key"] for entry in self.entries()):
+                    return  # the answer was lost, the entry was not
+                if "creation error" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(random.uniform(0, 0.2))
+
+
+def _entry(version: ModelVersion) -> Entry:
+    tags = version.tags
+    return Entry(
+        number=int(version.version),
+        key=tags["key"],
+        action=cast(Action, tags["action"]),
+        version=int(tags["version"]),
+        after=int(tags["after"]),
+        by=tags["by"],
+        at=tags["at"],
+        reason=tags["reason"],
+        forced=tags["forced"] == "true",
+        settled=SETTLED in tags,
+    )

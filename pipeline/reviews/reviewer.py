@@ -1,0 +1,220 @@
+"""Owns how a review is made: candidate and champion fetched and checked, tried side by side, compared and judged.
+
+What is compared is `comparison`'s, what must hold is `gates`', where the verdict is kept is `verdicts`'.
+"""
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from ..data.fingerprints import find_known
+from ..errors import UserError
+from ..params import ReviewSettings
+from ..registry.consumer import Consumer, consume
+from ..registry.versions import FILES, IDENTITY, all_versions, find_version, get_version
+from ..scoring.heatmaps import draw_heat_map
+from ..scoring.metrics import Scorer
+from ..tracking.record import git_commit
+from .comparison import CANDIDATE, OPPONENT, Comparison, compare
+from .evidence import Evidence
+from .gates import judge
+from .ledger import Ledger
+from .review import SHOWN_LEAKS, AttentionMap, Leak, Leaks, Provenance, Review
+from .subjects import Subject
+from .test_sets import TestSet, read_test_sets
+from .trial import Trial, try_models
+from .verdicts import BASELINES, files_digest
+
+NEEDED = {IDENTITY, FILES, "languages", "corpus", "model", "evaluation", "training_sources", "commit"}  # tags
+MAPS = 3  # pictures of attention
+MAP_PIECES = range(5, 21)  # of the source, for a picture neither dull nor crowded
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A review with what is kept beside it."""
+
+    review: Review
+    maps: Sequence[AttentionMap]
+    candidate: ModelVersion
+    compared_with: str  # version of the champion, or BASELINES
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    """Reviews versions of `candidates` against the champion of `production`."""
+
+    client: MlflowClient
+    candidates: str
+    production: str
+    settings: ReviewSettings
+    by: str
+    option: str  # ` EXP=name` or nothing, for the commands that errors name
+
+    def review(self, version: int | None, progress: Callable[[int], Callable[[int], object]]) -> Finding:
+        """Review a version, the newest if none is named.
+
+        `progress` is told how many sentences there are to translate, and returns what is told how many more are done.
+        """
+        candidate, champion = self._candidate(version), self._champion()
+        if champion and candidate.tags.get(IDENTITY) == champion.tags.get(IDENTITY):
+            raise UserError(
+                f"version {candidate.version} of {self.candidates} is the champion itself; "
+                f"name another version: make review VERSION=n{self.option}"
+            )
+        with tempfile.TemporaryDirectory() as scratch, ExitStack() as processes:
+            ours = Evidence(self.client, candidate, Path(scratch) / CANDIDATE)
+            theirs = Evidence(self.client, champion, Path(scratch) / OPPONENT) if champion else None
+            _check_languages(ours, theirs)
+            test_sets = read_test_sets(ours.evaluation, self.settings, ours.languages)
+            leaks = _find_leaks(ours.training_sources, test_sets)
+            consumers: dict[str, Consumer] = {}
+            for name, evidence in ((CANDIDATE, ours), (OPPONENT, theirs)):
+                if evidence:
+                    package = consume(str(evidence.package), evidence.requirements, evidence.name)
+                    consumers[name] = processes.enter_context(package)
+            sources = {test_set.name: test_set.sources for test_set in test_sets}
+            advance = progress(len(consumers) * sum(map(len, sources.values())))
+            trials = try_models(consumers, sources, advance)
+            comparisons = _compare(test_sets, trials, theirs, ours.languages[1])
+            subject = _subject(ours, trials[CANDIDATE])
+            opponent = _subject(theirs, trials[OPPONENT]) if theirs else _baseline(ours, comparisons)
+            gates = judge(self.settings.gates, comparisons, subject, opponent, leaks.counts)
+            review = Review(subject, opponent, comparisons, gates, leaks, self._provenance())
+            maps = _draw_maps(consumers[CANDIDATE], test_sets[0], Path(scratch))
+        return Finding(review, maps, candidate, str(champion.version) if champion else BASELINES)
+
+    def _candidate(self, version: int | None) -> ModelVersion:
+        if version is None:
+            known = all_versions(self.client, self.candidates)
+            if not known:
+                raise UserError(f"{self.candidates} has no version yet; run: make register{self.option}")
+            version = int(known[-1].version)
+        candidate = get_version(self.client, self.candidates, version)
+        if missing := NEEDED - candidate.tags.keys():
+            raise UserError(
+                f"version {version} of {self.candidates} was not registered by this pipeline as it is now: "
+                f"it has no tag {', '.join(sorted(missing))}; register it again: make register{self.option}"
+            )
+        return candidate
+
+    def _champion(self) -> ModelVersion | None:
+        state = Ledger(self.client, self.production).state()
+        if not state.champion:
+            return None
+        champion = find_version(self.client, self.production, state.champion)
+        if champion is None:
+            raise UserError(
+                f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
+                f"with it; run: make rollback REASON=...{self.option}, or promote another with FORCE=1"
+            )
+        if missing := NEEDED - champion.tags.keys():
+            raise UserError(
+                f"the champion, version {state.champion} of {self.production}, was not registered by this pipeline as "
+                f"it is now: it has no tag {', '.join(sorted(missing))}, so nothing can be compared with it; "
+                "promote another with FORCE=1"
+            )
+        return champion
+
+    def _provenance(self) -> Provenance:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        return Provenance(now, self.by, self.settings.model_dump(mode="json"), git_commit(), _hardware())
+
+
+def _check_languages(ours: Evidence, theirs: Evidence | None) -> None:
+    if theirs and ours.languages != theirs.languages:
+        raise UserError(
+            f"{ours.name} translates {' to '.join(ours.languages)}, but the champion, {theirs.name}, "
+            f"{' to '.join(theirs.languages)}: they cannot be compared; give each pair a model of its own "
+            "(register.model_name)"
+        )
+
+
+def _compare(
+    test_sets: Sequence[TestSet], trials: Mapping[str, Trial], champion: Evidence | None, language: str
+) -> list[Comparison]:
+    comparisons = []
+    for test_set in test_sets:
+        name, texts = (
+            (champion.name, trials[OPPONENT].texts[test_set.name]) if champion else _best_baseline(test_set, language)
+        )
+        candidate = trials[CANDIDATE].texts[test_set.name]
+        comparisons.append(
+            compare(test_set.name, test_set.sources, test_set.references, candidate, name, texts, language)
+        )
+    return comparisons
+
+
+def _best_baseline(test_set: TestSet, language: str) -> tuple[str, Sequence[str]]:
+    """The baseline with the most BLEU."""
+    scorer = Scorer(test_set.sources, test_set.references, language)
+    return max(test_set.baselines.items(), key=lambda item: float(scorer.score(item[1])["bleu"]))
+
+
+def _find_leaks(training_sources: Path, test_sets: Sequence[TestSet]) -> Leaks:
+    found = [
+        Leak(test_set.name, place + 1, test_set.sources[place])
+        for test_set in test_sets
+        for place in find_known(training_sources, test_set.sources)
+    ]
+    counts = {test_set.name: sum(leak.test_set == test_set.name for leak in found) for test_set in test_sets}
+    return Leaks(counts, found[:SHOWN_LEAKS])
+
+
+def _subject(evidence: Evidence, trial: Trial) -> Subject:
+    version, tags = evidence.version, evidence.version.tags
+    source, target = evidence.languages
+    return Subject(
+        name=version.name,
+        version=str(version.version),
+        source_language=source,
+        target_language=target,
+        digests={"corpus": tags["corpus"], "model": tags["model"], "package files": files_digest(version)},
+        commit=tags["commit"] or None,
+        parameters=evidence.model_facts["parameters"],
+        size_bytes=evidence.size_bytes,
+        speed=trial.speed,
+        unknown_pieces=trial.unknown_pieces,
+    )
+
+
+def _baseline(candidate: Evidence, comparisons: Sequence[Comparison]) -> Subject:
+    """The baseline that was best, or those, where test sets differ in which."""
+    source, target = candidate.languages
+    names = " or ".join(dict.fromkeys(comparison.opponent for comparison in comparisons))
+    return Subject(names, None, source, target, {}, None, None, None, None, {})
+
+
+def _draw_maps(consumer: Consumer, test_set: TestSet, directory: Path) -> list[AttentionMap]:
+    """Pictures of the attention in a few sentences, the same at every review; none of a model without attention."""
+    lines = np.random.default_rng(1).permutation(len(test_set.sources)) + 1
+    maps: list[AttentionMap] = []
+    for line in map(int, lines[: 20 * MAPS]):
+        if len(maps) == MAPS:
+            break
+        ((best, *_),), _ = consumer.translate([test_set.sources[line - 1]], n_best=1, attention=True)
+        if best["attention"] and len(best["source_tokens"]) - 1 in MAP_PIECES:
+            title, path = f"{test_set.name}, line {line}", directory / "map.png"
+            attention = np.array(best["attention"], dtype=np.float32)
+            draw_heat_map(path, attention, best["source_tokens"], best["tokens"], title)
+            maps.append(AttentionMap(title, path.read_bytes()))
+    return maps
+
+
+def _hardware() -> str:
+    """The processor, and how many of it, in a line."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor() or platform.machine()
+    return f"{processor}, {os.cpu_count()} cores, {platform.system()}"

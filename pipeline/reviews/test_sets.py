@@ -1,0 +1,59 @@
+"""Owns which test sets a review looks at: those of the candidate's run, and those that the settings name."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..artifacts import Artifact
+from ..data.cleaning import Pair, normalised
+from ..data.splits import one_line
+from ..errors import UserError
+from ..params import FilesSettings, ReviewSettings
+
+BASELINES = {"memory": "translation memory", "copy": "source copied"}
+
+
+@dataclass(frozen=True)
+class TestSet:
+    __test__ = False  # no test of pytest's
+
+    name: str
+    sources: Sequence[str]
+    references: Sequence[str]
+    baselines: Mapping[str, Sequence[str]]  # name -> its translations
+
+
+def read_test_sets(evaluation: Artifact, settings: ReviewSettings, languages: tuple[str, str]) -> list[TestSet]:
+    """The run's own test sets with both baselines, then those of the settings with copying alone."""
+    own = [_own(evaluation, name) for name in evaluation.facts["test_sets"]]
+    if twice := sorted({test_set.name for test_set in own} & settings.test_sets.keys()):
+        raise UserError(
+            f"review.test_sets.{twice[0]}: the run of the candidate has a test set of this name; give another"
+        )
+    return own + (_named(settings, languages) if settings.test_sets else [])
+
+
+def _own(evaluation: Artifact, name: str) -> TestSet:
+    sources, references, memory = (
+        _lines(evaluation.path(f"{name}.{part}.txt")) for part in ("source", "reference", "memory")
+    )
+    return TestSet(name, sources, references, {BASELINES["memory"]: memory, BASELINES["copy"]: sources})
+
+
+def _named(settings: ReviewSettings, languages: tuple[str, str]) -> list[TestSet]:
+    from ..data.sources.files import read_files  # slow to import
+
+    reading = read_files(FilesSettings(splits=settings.test_sets), languages, "review.test_sets")
+    found = []
+    for name, pairs in reading.splits.items():
+        clean = [normalised(Pair(one_line(pair.source), one_line(pair.target))) for pair in pairs]
+        kept = [pair for pair in clean if pair.source and pair.target]
+        if not kept:
+            raise UserError(f"review.test_sets.{name}: no pair has text on both sides")
+        sources = [pair.source for pair in kept]
+        found.append(TestSet(name, sources, [pair.target for pair in kept], {BASELINES["copy"]: sources}))
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")

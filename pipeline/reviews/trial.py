@@ -1,0 +1,88 @@
+"""Owns what packaged models do with test sets: their outputs and how fast they are, side by side.
+
+Each model is a consumer, a process of its own, with its own default params. They take turns, so that what slows the
+machine slows both. Judges nothing.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..data.splits import one_line
+from ..errors import UserError
+from ..registry.consumer import Consumer
+from .subjects import Speed
+
+TURN = 64  # sentences that one translates before it is the other's turn
+SINGLES = 100  # sentences that are also translated one by one
+UNKNOWN = re.compile(r"<unk>|<0x[0-9A-F]{2}>")  # a piece for what no piece stands for, or one of its bytes
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one model did."""
+
+    texts: Mapping[str, list[str]]  # test set -> translations, each one line
+    unknown_pieces: Mapping[str, float]  # test set -> share of the sources' pieces
+    speed: Speed
+
+
+def try_models(
+    consumers: Mapping[str, Consumer], test_sets: Mapping[str, Sequence[str]], advance: Callable[[int], object]
+) -> dict[str, Trial]:
+    """Let all models translate the sources of all test sets. `advance` is told how many sentences one more has done."""
+    outputs: dict[str, dict[str, list[Any]]] = {name: {} for name in consumers}
+    seconds = dict.fromkeys(consumers, 0.0)
+    everything = [source for sources in test_sets.values() for source in sources]
+    for consumer in consumers.values():
+        consumer.translate(everything[:2])  # the first call is slow
+    for test_set, sources in test_sets.items():
+        for start in range(0, len(sources), TURN):
+            for name, consumer in consumers.items():
+                turn = sources[start : start + TURN]
+                answers, took = consumer.translate(turn, n_best=1)
+                outputs[name].setdefault(test_set, []).extend(_best(answer, consumer) for answer in answers)
+                seconds[name] += took
+                advance(len(turn))
+    singles = _spread(everything, SINGLES)
+    latencies: dict[str, list[float]] = {name: [] for name in consumers}
+    for sentence in singles:
+        for name, consumer in consumers.items():
+            latencies[name].append(consumer.translate([sentence])[1])
+    return {
+        name: Trial(
+            {test_set: [one_line(output["text"]) for output in found] for test_set, found in outputs[name].items()},
+            {test_set: _unknown_share(found) for test_set, found in outputs[name].items()},
+            _speed(len(everything) / seconds[name], latencies[name]),
+        )
+        for name in consumers
+    }
+
+
+def _best(answer: Any, consumer: Consumer) -> Mapping[str, Any]:
+    """The best of the hypotheses that a model gives for a sentence; UserError where it gives something else."""
+    match answer:
+        case [{"text": str(), "source_tokens": list()} as best, *_]:
+            return dict(best)
+    raise UserError(
+        f"{consumer.name} answers n_best=1 with {answer!r:.80}, expected a list of hypotheses; it is no package "
+        "of this pipeline as it is now: register the model again"
+    )
+
+
+def _spread(sentences: Sequence[str], count: int) -> list[str]:
+    """At most `count` sentences, evenly from the whole."""
+    return [sentences[i] for i in np.linspace(0, len(sentences) - 1, min(count, len(sentences))).astype(int)]
+
+
+def _unknown_share(outputs: Sequence[Mapping[str, Any]]) -> float:
+    pieces = [piece for output in outputs for piece in output["source_tokens"]]
+    return sum(bool(UNKNOWN.fullmatch(piece)) for piece in pieces) / max(1, len(pieces))
+
+
+def _speed(sentences_per_second: float, latencies: Sequence[float]) -> Speed:
+    p50, p99 = np.percentile(latencies, [50, 99]) * 1000
+    return Speed(round(sentences_per_second, 1), round(float(p50), 1), round(float(p99), 1))

@@ -1,0 +1,1 @@
+"""Scores of translations, beside baselines, and their pictures. Begin with evaluation.py."""

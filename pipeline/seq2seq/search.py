@@ -1,0 +1,144 @@
+"""Owns decoding: beam search over a batch of encoded sentences; greedy search is a beam of one.
+
+Knows the model's `decode` and ids; knows nothing of text. What a sentence becomes does not depend on the others in its
+batch: finished sentences leave it, padding weighs nothing, and every choice is made within one sentence.
+
+Shapes: N sentences still open, K beam, V vocabulary, S source length.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data.tokenizer import BOS, EOS, PAD, UNK
+from .model import Memory, Seq2Seq, State
+
+NEVER = (PAD, UNK, BOS)  # ids that no translation contains
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One translation of one sentence."""
+
+    ids: list[int]  # without BOS; the last is EOS unless the limit cut it
+    log_probability: float  # natural logarithm of p(ids | source)
+    score: float  # what the search ranks by: log-probability / length ** length_penalty
+    attention: Tensor  # (len(ids), S), each row sums to 1 over the real source tokens
+
+
+@dataclass
+class _Beams:
+    """The open hypotheses of the open sentences; row n * K + k of the decoder's state is hypothesis k of sentence n."""
+
+    sentences: list[int]  # places in the batch
+    ids: Tensor  # (N, K, steps so far)
+    scores: Tensor  # (N, K) log-probabilities; -inf marks an empty place
+    attention: Tensor  # (N, K, steps so far, S)
+
+
+@torch.no_grad()
+def search(
+    model: Seq2Seq, source: Tensor, lengths: Tensor, beam_size: int, length_penalty: float, limits: list[int]
+) -> list[list[Hypothesis]]:
+    """Translate ids (B, S); the best `beam_size` hypotheses of each sentence, best first.
+
+    `limits` (B) is the most tokens, EOS counted, that each may have. A sentence is finished when `beam_size` hypotheses
+    have ended in EOS and no open one scores better than the best of them, or at its limit, where those still open are
+    cut and count as they are.
+    Length normalisation: Wu et al. 2016 (arXiv 1609.08144, section 7) in the plain form |ids| ** length_penalty.
+    """
+    memory = model.encode(source, lengths)
+    state = model.decoder.initial_state(memory)
+    every = torch.arange(len(lengths)).repeat_interleave(beam_size).to(source.device)
+    memory, state = memory.select(every), state.select(every)
+    beams = _start(len(lengths), beam_size, memory)
+    tokens = torch.full((len(every), 1), BOS, device=source.device)
+    finished: list[list[Hypothesis]] = [[] for _ in limits]
+    while beams.sentences:
+        logits, weights, state = model.decode(tokens, memory, state)
+        log_p = _log_probabilities(logits[:, -1]).view(len(beams.sentences), beam_size, -1)
+        parents = _extend(beams, log_p, weights[:, -1])
+        state = state.select(parents)
+        _collect(beams, finished, length_penalty, limits)
+        beams, memory, state = _shrink(beams, memory, state, _still_open(beams, finished, length_penalty))
+        tokens = beams.ids[:, :, -1].reshape(-1, 1)
+    return finished
+
+
+def _start(sentences: int, beam_size: int, memory: Memory) -> _Beams:
+    """One empty hypothesis a sentence; the other places are empty, so that the first step fills them all from it."""
+    device = memory.mask.device
+    scores = torch.full((sentences, beam_size), float("-inf"), device=device)
+    scores[:, 0] = 0
+    ids = torch.empty((sentences, beam_size, 0), dtype=torch.long, device=device)
+    attention = torch.empty((sentences, beam_size, 0, memory.mask.shape[1]), device=device)
+    return _Beams(list(range(sentences)), ids, scores, attention)
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    """(rows, V) log-softmax, with the ids that never occur struck out afterwards: the others keep p(y | x)."""
+    log_p = logits.float().log_softmax(dim=-1)
+    log_p[:, list(NEVER)] = float("-inf")
+    return log_p
+
+
+def _extend(beams: _Beams, log_p: Tensor, weights: Tensor) -> Tensor:
+    """Put the K best one-token extensions in each sentence's places; returns the decoder rows that they continue."""
+    sentences, beam_size, vocabulary = log_p.shape
+    scores, flat = (beams.scores[:, :, None] + log_p).view(sentences, -1).topk(beam_size, dim=-1)
+    parent, token = flat // vocabulary, flat % vocabulary
+    rows = torch.arange(sentences, device=parent.device)[:, None]
+    attention = torch.cat([beams.attention, weights.view(sentences, beam_size, 1, -1)], dim=2)
+    beams.ids = torch.cat([beams.ids[rows, parent], token[:, :, None]], dim=2)
+    beams.attention = attention[rows, parent]
+    beams.scores = scores
+    return (rows * beam_size + parent).view(-1)
+
+
+def _collect(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: float, limits: list[int]) -> None:
+    """Move hypotheses that ended, or that their limit ends, from their places to `finished`.
+
+    Of each sentence the best as many as its beam stay there, best first: with a high length penalty one ends in nearly
+    every step of a long search. Attention is copied, because a view would keep that of the whole batch in memory.
+    """
+    length = beams.ids.shape[2]
+    at_limit = torch.tensor([limits[s] <= length for s in beams.sentences], device=beams.ids.device)
+    done = ((beams.ids[:, :, -1] == EOS) | at_limit[:, None]) & beams.scores.isfinite()
+    for n, k in done.nonzero().tolist():
+        log_probability = float(beams.scores[n, k])
+        ended = finished[beams.sentences[n]]
+        ended.append(
+            Hypothesis(
+                beams.ids[n, k].tolist(),
+                log_probability,
+                log_probability / length**length_penalty,
+                beams.attention[n, k].clone(),
+            )
+        )
+        ended.sort(key=lambda h: -h.score)
+        del ended[beams.scores.shape[1] :]
+    beams.scores = beams.scores.masked_fill(done, float("-inf"))
+
+
+def _still_open(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: float) -> list[int]:
+    """Places in `beams` of the sentences whose search goes on."""
+    beam_size = beams.scores.shape[1]
+    best = (beams.scores.max(dim=1).values / beams.ids.shape[2] ** length_penalty).tolist()
+
+    def goes_on(n: int, ended: list[Hypothesis]) -> bool:
+        return best[n] > float("-inf") and (len(ended) < beam_size or best[n] > ended[0].score)
+
+    return [n for n, sentence in enumerate(beams.sentences) if goes_on(n, finished[sentence])]
+
+
+def _shrink(beams: _Beams, memory: Memory, state: State, keep: list[int]) -> tuple[_Beams, Memory, State]:
+    """Leave only the open sentences in the batch."""
+    if len(keep) == len(beams.sentences):
+        return beams, memory, state
+    kept = torch.tensor(keep, dtype=torch.long, device=beams.ids.device)
+    beam_size = beams.scores.shape[1]
+    rows = (kept[:, None] * beam_size + torch.arange(beam_size, device=kept.device)).view(-1)
+    sentences = [beams.sentences[n] for n in keep]
+    smaller = _Beams(sentences, beams.ids[kept], beams.scores[kept], beams.attention[kept])
+    return smaller, memory.select(rows), state.select(rows)

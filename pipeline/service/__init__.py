@@ -1,0 +1,1 @@
+"""What stands before a model or a store that others reach over HTTP. Begin with serving.py."""

@@ -1,0 +1,81 @@
+"""Owns what MLflow's basic auth needs before a server starts: the database of accounts, the secret key, its settings.
+
+It makes the admin's account and no other. Who else there is, and who may do what, is told to the running server.
+"""
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from ..errors import UserError
+
+ADMIN = "admin"
+SHORTEST_PASSWORD = 12  # characters; MLflow's rule
+PUBLIC_PASSWORD = "password1234"  # MLflow's old default, with which it lets no admin in any more
+SETTINGS = """\
+[mlflow]
+default_permission = READ
+database_uri = {uri}
+admin_username = {admin}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+"""
+
+
+def accounts_database(store: str, build: Path) -> Path:
+    """Where the accounts of a store's server are: grants name experiments by number, so each store has its own."""
+    url = make_url(store)
+    if url.get_backend_name() == "sqlite":
+        return Path(url.database or "mlflow.db").resolve().with_suffix(".accounts.db")
+    name = re.sub(r"[^\w.-]+", "_", f"{url.get_backend_name()}-{url.host or 'local'}-{url.database}")
+    return build.resolve() / f"{name}.accounts.db"
+
+
+def check_password(password: str, database: Path) -> None:
+    """UserError unless an admin could be made with it. Where there are accounts already, it is not asked for."""
+    if database.exists():
+        return
+    if len(password) < SHORTEST_PASSWORD or password == PUBLIC_PASSWORD:
+        raise UserError(
+            f"MLFLOW_AUTH_ADMIN_PASSWORD: got {len(password)} characters, expected {SHORTEST_PASSWORD} or more and "
+            f"not {PUBLIC_PASSWORD!r}; {database} is not there yet, so put the first password of {ADMIN!r} there"
+        )
+
+
+def prepare_accounts(database: Path, password: str) -> dict[str, str]:
+    """Make what is missing, each file whole or not at all and for this user alone; returns the server's environment."""
+    if not database.exists():
+        _make_database(database, password)
+    key, settings = database.with_suffix(".key"), database.with_suffix(".ini")
+    if not key.exists():
+        _write(key, secrets.token_hex(32))
+    uri = f"sqlite:///{database}".replace("%", "%%")
+    _write(settings, SETTINGS.format(uri=uri, admin=ADMIN))
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": os.environ.get("MLFLOW_FLASK_SERVER_SECRET_KEY") or key.read_text(),
+    }
+
+
+def _make_database(path: Path, password: str) -> None:
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore  # takes seconds, and is needed once
+
+    scratch = path.with_name(f"{path.name}.new")
+    for leftover in (scratch, scratch.with_name(f"{scratch.name}-journal")):
+        leftover.unlink(missing_ok=True)
+    scratch.touch(mode=0o600)
+    store = SqlAlchemyStore()
+    store.init_db(f"sqlite:///{scratch}")  # type: ignore[no-untyped-call]
+    store.create_user(ADMIN, password, is_admin=True)
+    store.engine.dispose()
+    os.rename(scratch, path)
+
+
+def _write(path: Path, text: str) -> None:
+    scratch = path.with_name(f"{path.name}.new")
+    scratch.unlink(missing_ok=True)
+    scratch.touch(mode=0o600)
+    scratch.write_text(text, encoding="utf-8")
+    os.rename(scratch, path)

@@ -1,0 +1,119 @@
+"""Owns MLflow's copy of a training's record: a run that says what run.json and the journal say, and nothing else.
+
+Every step may be done again and adds nothing: the run is found by its attempt, and MLflow stores the same setting, data
+set or metric (key, time, step, value) once. Does not own models and versions (see registry/). Imports no torch.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, ViewType
+from mlflow.entities import Run as StoredRun
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT
+
+from ..errors import UserError
+from .journal import JOURNAL, read_journal
+from .record import Record, read_record
+from .store import alone, experiment_id
+
+BATCH = 900  # metrics in a request; MLflow refuses more than 1000
+PARAMS = 100  # in a request, MLflow's limit
+LONGEST_PARAM = 6000  # characters, MLflow's limit
+LONGEST_DIGEST = 36  # characters, MLflow's limit
+
+
+class DeletedRun(UserError):
+    """The run was deleted in MLflow, so nobody wants it there."""
+
+
+def replicate(client: MlflowClient, build: Path, directory: Path) -> str:
+    """Make MLflow say what the record in `directory` says; returns the run's id."""
+    return Replica(client, build, directory).update(read_record(directory))
+
+
+class Replica:
+    """The run of one record; knows what it has sent, so that a journal that grows is not sent anew."""
+
+    def __init__(self, client: MlflowClient, build: Path, directory: Path) -> None:
+        self.client, self._build, self._journal = client, build, directory / JOURNAL
+        self._run_id = ""
+        self._status = ""  # the last that MLflow was told
+        self._sent = 0  # byte position in the journal
+
+    def update(self, record: Record) -> str:
+        """Send what MLflow does not have yet; returns the run's id. DeletedRun, or MLflow's errors, if it fails."""
+        is_news = record.status != self._status
+        if is_news:
+            self._run_id = self._find_or_make(record)
+            self._describe(record)
+        for end in send_journal(self.client, self._run_id, self._journal, self._sent):
+            self._sent = end
+        if is_news:
+            self._tell_status(record)
+        return self._run_id
+
+    def _find_or_make(self, record: Record) -> str:
+        experiment = experiment_id(self.client, record.experiment, self._build)
+        filter_string = f"tags.attempt = '{record.attempt}'"
+        with alone(self._build):
+            runs = self.client.search_runs([experiment], filter_string, ViewType.ALL)
+            if not runs:
+                tags = {"attempt": record.attempt, "training": record.training}
+                if record.commit:
+                    tags[MLFLOW_GIT_COMMIT] = record.commit
+                return str(self.client.create_run(experiment, record.started, tags).info.run_id)
+            active = [run for run in runs if run.info.lifecycle_stage == LifecycleStage.ACTIVE]
+            if not active:
+                run_id = runs[0].info.run_id
+                raise DeletedRun(
+                    f"MLflow's run {run_id} was deleted; restore it with: mlflow runs restore --run-id {run_id}"
+                )
+            return self._only(active)
+
+    def _only(self, runs: list[StoredRun]) -> str:
+        """One of several runs of the same record; the others are deleted.
+
+        A slow server carries out a request to make a run though nobody waits for the answer any more and it was sent
+        again. What is known to have been made has settings; such a double has none.
+        """
+        chosen, *doubles = sorted(
+            runs, key=lambda r: (r.info.run_id != self._run_id, -len(r.data.params), r.info.run_id)
+        )
+        for run in doubles:
+            self.client.delete_run(run.info.run_id)
+        return str(chosen.info.run_id)
+
+    def _describe(self, record: Record) -> None:
+        params = [Param(name, value[:LONGEST_PARAM]) for name, value in record.settings.items()]
+        for start in range(0, len(params), PARAMS):
+            self.client.log_batch(self._run_id, params=params[start : start + PARAMS])
+        self.client.log_inputs(self._run_id, datasets=[_dataset(**fields) for fields in record.datasets])
+
+    def _tell_status(self, record: Record) -> None:
+        if record.ended is None:
+            self.client.update_run(self._run_id, status=record.status)
+        else:
+            self.client.set_terminated(self._run_id, record.status, record.ended)
+        self._status = record.status
+
+
+def send_journal(client: MlflowClient, run_id: str, journal: Path, start: int = 0) -> Iterator[int]:
+    """Send the journal from byte position `start` on; yield the position after each request that succeeded."""
+    batch: list[Metric] = []
+    end = start
+    for entry in read_journal(journal, start):
+        if len(batch) + len(entry.metrics) > BATCH:
+            client.log_batch(run_id, metrics=batch)
+            yield end
+            batch = []
+        batch += [Metric(name, value, entry.time, entry.step) for name, value in entry.metrics.items()]
+        end = entry.end
+    if batch:
+        client.log_batch(run_id, metrics=batch)
+        yield end
+
+
+def _dataset(name: str, digest: str, source_type: str, source: str, profile: str, context: str) -> DatasetInput:
+    dataset = Dataset(name, digest[:LONGEST_DIGEST], source_type, source, profile=profile)
+    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])

@@ -1,0 +1,162 @@
+"""Owns where MLflow's data lie, how its store is opened, and for how long a server that does not answer is waited for.
+
+By default the store is a SQLite file beside the experiments' outputs; MLFLOW_TRACKING_URI names any other.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from sqlalchemy import create_engine
+
+from ..errors import UserError
+
+REMEDY = "start its server, or correct or unset MLFLOW_TRACKING_URI"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # so that its pages are those for training
+
+
+def tracking_uri(build: Path) -> str:
+    """MLFLOW_TRACKING_URI, or else the SQLite store in `build`, the directory of all experiments' outputs."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{build.resolve() / 'mlflow.db'}"
+
+
+def is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def without_password(text: str) -> str:
+    """A URI, or a message with URIs in it, as it may be shown."""
+    # A database's password may have unescaped slashes and @, or stand among the options.
+    text = re.sub(r"//(?:[^/\s]*:\S*|[^/@\s]*)@", "//", text)
+    return re.sub(r"(?i)(password|passwd|pwd)=[^&\s]*", r"\1=...", text)
+
+
+def open_store(build: Path, uri: str = "") -> MlflowClient:
+    """A client of the store, which is made first where it is missing. UserError within seconds if it cannot be used.
+
+    `uri` is another store than the environment's, the one that a server is to keep.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else the first run asks a server of MLflow's makers
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # with its password, at each run's end
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns at every retry
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # seconds, of PostgreSQL's own library; else for ever
+    remedy = "correct STORE, or start its database" if uri else REMEDY
+    uri = uri or tracking_uri(build)
+    mlflow.set_tracking_uri(uri)  # parts of MLflow, its registry among them, ask for this one
+    # Each kind of store has errors of its own when it is opened: MLflow's, SQLAlchemy's, Alembic's, ...
+    with alone(build), impatient(), explain_failure(uri, Exception, remedy):
+        _make_database(uri)
+        client = MlflowClient()
+        client.search_experiments(max_results=1)  # asks a server
+    return client
+
+
+def _make_database(uri: str) -> None:
+    """Make a SQLite database where there is none, whole or not at all; of another kind it must be there already.
+
+    Its tables take seconds, in several transactions: a process that is killed on the way would break it for good.
+    """
+    if uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES and not uri.startswith("sqlite:"):
+        _reach(uri)
+    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    if uri.startswith("sqlite:///") and not path.exists():
+        scratch = path.with_name(f"{path.name}.new")
+        for leftover in (scratch, scratch.with_name(f"{scratch.name}-journal")):
+            leftover.unlink(missing_ok=True)
+        MlflowClient(f"sqlite:///{scratch}").search_experiments(max_results=1)
+        os.rename(scratch, path)
+
+
+def _reach(uri: str) -> None:
+    """Connect to a database once: MLflow would try for 100 seconds, with a page of warnings each time."""
+    try:
+        engine = create_engine(uri)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the Python driver of {without_password(uri)} is missing ({error}); "
+            "install the package that has it into .venv"
+        ) from None
+    engine.connect().close()
+    engine.dispose()
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a server says that this user may not do this."""
+    return isinstance(error, MlflowException) and str(error.error_code) == "PERMISSION_DENIED"
+
+
+@contextmanager
+def explain_failure(uri: str, errors: type[Exception] = MlflowException, remedy: str = REMEDY) -> Iterator[None]:
+    """UserError in place of what MLflow raises in this block when it cannot reach its store or is refused by it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except errors as error:
+        reason = str(error).strip().partition("\n")[0]
+        if "You are not authenticated" in reason:
+            remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        if is_refusal(error):
+            remedy = (
+                f"{os.environ.get('MLFLOW_TRACKING_USERNAME')} may not do this; ask the server's admin for the right"
+            )
+        raise UserError(without_password(f"MLflow's store {uri} cannot be used: {reason}; ") + remedy) from error
+
+
+def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
+    """The id of MLflow's experiment `name`, which is made where it is missing."""
+    # A server decides where artifacts go; a bare database would put them into the working directory.
+    location = None if is_server(client.tracking_uri) else str(build.resolve() / "mlartifacts" / name)
+    with alone(build):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            try:
+                return str(client.create_experiment(name, artifact_location=location, tags=KIND))
+            except MlflowException as error:  # another machine was quicker
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                experiment = client.get_experiment_by_name(name)
+    assert experiment
+    if experiment.lifecycle_stage == LifecycleStage.DELETED:
+        raise UserError(
+            f"MLflow's experiment {name!r} was deleted; restore it with: "
+            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        )
+    return str(experiment.experiment_id)
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """One quick retry and short waits in this block, unless the user set them: MLflow's defaults wait for 246 s.
+
+    MLflow reads them from the environment, which threads share: the block must last as long as the threads in it, and
+    what they open inside it changes nothing.
+    """
+    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+    ours = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
+
+
+def alone(build: Path) -> AbstractContextManager[object]:
+    """A lock around what is made where it is missing: two processes that both miss it would make it twice.
+
+    And two that meet a fresh database at once break it for good.
+    """
+    build.mkdir(parents=True, exist_ok=True)
+    return FileLock(build / "mlflow.lock")

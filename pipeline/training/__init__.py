@@ -1,0 +1,1 @@
+"""Training: batch plan, loop, checkpoints, and what may interrupt it. Begin with trainer.py."""
