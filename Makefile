@@ -68,7 +68,7 @@ $(foreach name,TEXT VERSION REASON FORCE ALIAS HOST PORT STORE ARTIFACTS ALLOWED
     $(eval $(call AS_TYPED,$(name))))
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-faults bench-tracking bench-serving clean translate summary sync server ui \
+UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench-serving clean translate summary sync server ui \
              smoke review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
@@ -118,10 +118,7 @@ $(S)/%.json: | $(S)/checked.mk
 	$(CHECK)
 
 $(VENV): requirements.lock
-	@$(PYTHON) -c "import sys; (3, 11) <= sys.version_info < (3, 15) or sys.exit('error: $(PYTHON) is Python %d.%d, this needs 3.11 to 3.14; name one: make PYTHON=/path/to/it' % sys.version_info[:2])"
-	@test ! -L .venv || { echo "error: .venv is a link; installing would empty what it leads to: remove it" >&2; exit 2; }
-	@echo "installing requirements.lock into .venv" >&2
-	@$(PYTHON) -m venv --clear .venv && $(PY) -m pip install -q -r requirements.lock >&2 && touch $@
+	@$(PYTHON) -m stages.install
 
 # What was read from standard input is gone, what was written stands: nothing to start again from.
 translate: RESTARTS := 0
@@ -158,6 +155,8 @@ test-slow: | $(VENV) ## the slow ones
 	$(PY) -m pytest -q -m slow --ignore tests/test_faults.py
 test-faults: | $(VENV) ## interrupt the pipeline 200 times; under an hour
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -s -m slow tests/test_faults.py
+test-gpu: | $(VENV) ## the tests that want a CUDA device
+	$(PY) -m pytest -q -rs -m gpu
 bench-tracking: | $(VENV) ## the price of a tracking server in trouble; five minutes
 	$(PY) -m benchmarks.tracking
 bench-serving: | $(VENV) ## 32 clients of `make serve` for DURATION=60 seconds

@@ -27,6 +27,7 @@ NEEDED = {
     "promote": {"mlflow"},
     "rollback": {"mlflow"},
     "versions": {"mlflow"},
+    "install": set(),
     "stamp": set(),
     "status": set(),
     "summary": set(),
