@@ -104,6 +104,7 @@ class TrainSettings(Section):
 
     seed: Annotated[int, Field(ge=0)] = 1
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    deterministic: bool = False  # GPUs add up in one order: interrupted training ends bit-identical there too
     epochs: PositiveInt = 8  # the learning rate falls to 0 at the end of the last
     batch_tokens: PositiveInt = 2000  # target tokens an update, over all processes and accumulation steps
     micro_batch_tokens: PositiveInt = 1000  # target tokens in memory at once, in each process

@@ -4,6 +4,7 @@ Who starts them is Accelerate's launcher (see the Makefile); what they do is the
 """
 
 import atexit
+import os
 from datetime import timedelta
 
 import torch
@@ -16,9 +17,17 @@ TIMEOUT = timedelta(minutes=10)  # of one exchange between processes: the longes
 
 
 def join_processes(precision: str, expected: int) -> Accelerator:
-    """This process's Accelerator, one of `expected`; UserError if the launcher started another number."""
+    """This process's Accelerator, one of `expected`.
+
+    UserError if the launcher started another number, or if the machine has no GPU for each, or no such precision.
+    """
     if precision == "auto":
         precision = "bf16" if has_bf16() else "fp32"
+    if precision == "bf16" and not has_bf16():
+        raise UserError(
+            "train.precision: got bf16, which neither a GPU nor the processor here has; set it to auto or fp32"
+        )
+    _check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     accelerator = Accelerator(
         # Said by the launcher's configuration, it would hold for machines with GPUs too; unsaid, each process is alone.
         cpu=expected > 1 and not torch.cuda.is_available(),
@@ -34,8 +43,24 @@ def join_processes(precision: str, expected: int) -> Accelerator:
     return accelerator
 
 
+def add_in_one_order() -> None:
+    """Have a GPU add up in the same order each time, as processors do. Before its first product."""
+    if torch.cuda.is_available():
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts
+        torch.use_deterministic_algorithms(True)
+
+
 def has_bf16() -> bool:
     """Whether this machine multiplies matrices in bf16 faster than in fp32: a GPU's or a processor's instructions."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _check_gpus(processes: int) -> None:
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < processes:
+        raise UserError(
+            f"{processes} processes need a GPU each, and this machine has {gpus}; lower NPROC, or hide the GPUs with "
+            "CUDA_VISIBLE_DEVICES= to run on the processor"
+        )

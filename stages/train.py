@@ -15,7 +15,7 @@ from pipeline.data.encoding import open_split
 from pipeline.data.splits import read_split
 from pipeline.data.tokenizer import Tokenizer, model_files
 from pipeline.params import ModelSettings, TrainSettings
-from pipeline.processes import join_processes
+from pipeline.processes import add_in_one_order, join_processes
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import save_weights
 from pipeline.tracking.journal import JOURNAL
@@ -34,6 +34,8 @@ def train(call: StageCall) -> None:
     model_settings = ModelSettings(**call.stamp["params"]["model"])
     settings = TrainSettings(**call.stamp["params"]["train"], **call.conduct)
     interruption = Interruption(settings.max_minutes)
+    if settings.deterministic:
+        add_in_one_order()
     accelerator = join_processes(settings.precision, expected_processes())
     corpus, encoded = call.inputs["corpus"], call.inputs["encoded"]
     tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)

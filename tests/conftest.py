@@ -23,6 +23,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A fresh copy, in which nothing has run."""
@@ -32,6 +40,16 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return finish(new_project(tmp_path_factory.mktemp("finished")))
+
+
+@pytest.fixture
+def a_process_of_its_own() -> Iterator[None]:
+    """Accelerate keeps a process's first setting for good: forget it before and after."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")

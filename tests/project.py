@@ -45,6 +45,7 @@ class Project:
     """A copy of the project with the smoke experiment's corpus. Its path has a space."""
 
     root: Path
+    devices: str = ""  # the GPUs that it sees, by number: none, so that what comes of it is the same on any machine
 
     @property
     def build(self) -> Path:
@@ -52,7 +53,8 @@ class Project:
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-        return kept | {"EXP": "smoke", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"} | more
+        ours = {"EXP": "smoke", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        return kept | ours | {"CUDA_VISIBLE_DEVICES": self.devices} | more
 
     def make(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         """`make ARGUMENTS` for the smoke experiment."""

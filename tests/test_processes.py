@@ -1,20 +1,13 @@
 """How a stage's processes are set up: as many as were asked for, in a precision that the machine has."""
 
-from collections.abc import Iterator
-
 import pytest
-from accelerate.state import AcceleratorState
+import torch
 
+from pipeline import processes
 from pipeline.errors import UserError
-from pipeline.processes import has_bf16, join_processes
+from pipeline.processes import join_processes
 
-
-@pytest.fixture(autouse=True)
-def a_process_of_its_own() -> Iterator[None]:
-    """Accelerate keeps a process's first setting for good: forget it before and after."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("a_process_of_its_own")
 
 
 def test_another_number_of_processes_than_expected_is_refused() -> None:
@@ -22,8 +15,27 @@ def test_another_number_of_processes_than_expected_is_refused() -> None:
         join_processes("fp32", expected=2)
 
 
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(
+        UserError, match=r"^2 processes need a GPU each, and this machine has 1; .*CUDA_VISIBLE_DEVICES="
+    ):
+        join_processes("fp32", expected=2)
+
+
 @pytest.mark.parametrize(
-    ("asked", "mixed"), [("fp32", "no"), ("bf16", "bf16"), ("auto", "bf16" if has_bf16() else "no")]
+    ("asked", "has", "mixed"),
+    [("fp32", True, "no"), ("bf16", True, "bf16"), ("auto", True, "bf16"), ("auto", False, "no")],
 )
-def test_the_precision_is_the_one_asked_for_or_the_machines(asked: str, mixed: str) -> None:
+def test_the_precision_is_the_one_asked_for_or_the_machines(
+    monkeypatch: pytest.MonkeyPatch, asked: str, has: bool, mixed: str
+) -> None:
+    monkeypatch.setattr(processes, "has_bf16", lambda: has)
     assert join_processes(asked, expected=1).mixed_precision == mixed
+
+
+def test_a_precision_that_the_machine_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "has_bf16", lambda: False)
+    with pytest.raises(UserError, match=r"^train.precision: got bf16, which .* set it to auto or fp32$"):
+        join_processes("bf16", expected=1)
