@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.artifacts import open_artifact
@@ -45,7 +45,7 @@ class Project:
     """A copy of the project with the smoke experiment's corpus. Its path has a space."""
 
     root: Path
-    devices: str = ""  # the GPUs that it sees, by number: none, so that what comes of it is the same on any machine
+    devices: str = field(default="", kw_only=True)  # GPUs that it sees: none, so that all machines make the same
 
     @property
     def build(self) -> Path:
