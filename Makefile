@@ -46,9 +46,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONUTF8 := 1
 
 # One process needs no launcher. Several machines run training together; the other stages are one machine's.
+# exec: a shell in between would die of a signal to all, and Make not wait for the launcher's checkpoint.
 SEVERAL  = stages.launch --processes $(NPROC) --restarts $(RESTARTS)
 ONE_NODE = $(PY) -m$(if $(filter-out 1,$(NPROC)), $(SEVERAL))
-LAUNCH   = $(if $(filter-out 1,$(NODES)),$(PY) -m $(SEVERAL) --machines $(NODES) --machine $(NODE_RANK) \
+LAUNCH   = $(if $(filter-out 1,$(NODES)),exec $(PY) -m $(SEVERAL) --machines $(NODES) --machine $(NODE_RANK) \
            --master "$(MASTER)",$(ONE_NODE))
 
 # Not the environment's: some shells and build systems leave one of their own there.
