@@ -1,0 +1,102 @@
+"""cluster/slurm.sh on a real SLURM of two nodes: what becomes of a job, and that the model does not depend on it."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.stamps import SECTIONS
+from tests.faults import small_project, whole_stages
+from tests.project import Project
+from tests.slurm import Slurm, running_slurm
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Slurm]:
+    with running_slurm() as slurm:
+        yield slurm
+
+
+@pytest.fixture(scope="module")
+def trained(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A small project, trained by two processes on one machine, undisturbed. The model is in `undisturbed`."""
+    project = small_project(tmp_path_factory.mktemp("slurm"))
+    project.edit("experiments/smoke.yaml", "epochs: 3", "epochs: 6")  # long enough to be interrupted
+    run = project.make("train", "NPROC=2")
+    assert run.returncode == 0, run.stderr
+    (project.build / "model").rename(project.build / "undisturbed")
+    return project
+
+
+@pytest.fixture
+def copied(trained: Project, tmp_path: Path) -> Project:
+    """A copy of it, to be trained again."""
+    return trained.copy_to(tmp_path)
+
+
+def said(project: Project) -> str:
+    """The job's output."""
+    return (project.root / "job.log").read_text(encoding="utf-8")
+
+
+def has_the_same_weights(project: Project) -> bool:
+    files = [project.build / name / "weights.safetensors" for name in ("model", "undisturbed")]
+    return files[0].read_bytes() == files[1].read_bytes()
+
+
+def wait_for_checkpoint(project: Project) -> None:
+    deadline = time.monotonic() + 60
+    while not any(project.build.glob("model.training/checkpoints/*/manifest.json")):
+        assert time.monotonic() < deadline, said(project)
+        time.sleep(0.05)
+
+
+def test_a_job_on_two_nodes_makes_everything_and_the_same_model(slurm: Slurm, copied: Project) -> None:
+    told = slurm.wait(slurm.submit(copied))
+    assert (told["JobState"], told["Restarts"]) == ("COMPLETED", "0"), said(copied)
+    assert whole_stages(copied) == list(SECTIONS)
+    assert (copied.build / "summary.txt").exists()
+    assert has_the_same_weights(copied)
+
+
+@pytest.mark.parametrize(
+    "interruption",
+    [
+        pytest.param(["scancel", "--signal=USR1", "--batch"], id="the warning before the time limit"),
+        pytest.param(["scancel", "--signal=TERM"], id="preemption: SIGTERM to the steps alone"),
+        pytest.param(["scontrol", "requeue"], id="an administrator"),
+    ],
+)
+def test_an_interrupted_job_is_queued_again_and_the_model_is_the_same(
+    slurm: Slurm, copied: Project, interruption: list[str]
+) -> None:
+    job = slurm.submit(copied)
+    wait_for_checkpoint(copied)
+    slurm.call(*interruption, job)
+    told = slurm.wait(job)
+    assert (told["JobState"], told["Restarts"]) == ("COMPLETED", "1"), said(copied)
+    assert re.search(r"^train: stopped by SIGTERM after step .* a checkpoint is saved", said(copied), re.MULTILINE)
+    assert re.search(r"^train: going on after step \d+", said(copied), re.MULTILINE)
+    assert has_the_same_weights(copied)
+
+
+def test_a_cancelled_job_stays_cancelled(slurm: Slurm, copied: Project) -> None:
+    job = slurm.submit(copied)
+    wait_for_checkpoint(copied)
+    slurm.call("scancel", job)
+    told = slurm.wait(job)
+    assert (told["JobState"], told["Restarts"]) == ("CANCELLED", "0"), said(copied)
+
+
+def test_an_error_fails_the_job_and_is_told(slurm: Slurm, copied: Project) -> None:
+    copied.edit("experiments/smoke.yaml", "micro_batch_tokens: 500", "micro_batch_tokens: 1000")
+    told = slurm.wait(slurm.submit(copied))
+    assert (told["JobState"], told["Restarts"]) == ("FAILED", "0"), said(copied)
+    errors = set(re.findall(r"^error: .*", said(copied), re.MULTILINE))
+    assert len(errors) == 1, said(copied)
+    assert errors.pop().startswith("error: 2 processes cannot share the 1 micro-batches of a step")
+    assert "Traceback" not in said(copied)
