@@ -93,6 +93,18 @@ class Project:
                 earlier = path.stat().st_mtime_ns - 2 * 10**9
                 os.utime(path, ns=(earlier, earlier))
 
+    def wait_for_checkpoint(self) -> None:
+        """Until training, which another process does, has saved one."""
+        deadline = time.monotonic() + 120
+        while not any(self.build.glob(MIDDLE["train"])):
+            assert time.monotonic() < deadline, "no checkpoint was saved"
+            time.sleep(0.05)
+
+    def has_the_weights_of(self, other: str) -> bool:
+        """Whether the model is, byte for byte, the one in the directory `other`."""
+        model, others = ((self.build / name / "weights.safetensors").read_bytes() for name in ("model", other))
+        return model == others
+
     def manifest(self, stage: str) -> Path:
         return self.build / DIRECTORIES[stage] / "manifest.json"
 

@@ -39,13 +39,6 @@ def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
         )
 
 
-def wait_for_checkpoint(project: Project) -> None:
-    deadline = time.monotonic() + 120
-    while not any(project.build.glob("model.training/checkpoints/*[0-9]/manifest.json")):
-        assert time.monotonic() < deadline, "no checkpoint was saved"
-        time.sleep(0.05)
-
-
 def kill_one(make: subprocess.Popen[bytes], module: str) -> None:
     """Kill the last of the processes that `make` started and that run a module."""
     found = [p for p in psutil.Process(make.pid).children(recursive=True) if module in p.cmdline()]
@@ -163,15 +156,13 @@ def test_a_killed_process_is_replaced_and_the_model_is_the_same(two_processes: P
     project = two_processes.copy_to(tmp_path)
     shutil.move(project.build / "model", project.build / "undisturbed")
     make = start(project, "NPROC=2")
-    wait_for_checkpoint(project)
+    project.wait_for_checkpoint()
     kill_one(make, "stages.worker")
     assert make.wait(timeout=120) == 0
     log = (project.root / "NPROC=2.log").read_text(encoding="utf-8")
     assert re.search(r"^train: a process died; all were started again \(1\)$", log, re.MULTILINE)
     assert "Traceback" not in log
-    assert (project.build / "model/weights.safetensors").read_bytes() == (
-        project.build / "undisturbed/weights.safetensors"
-    ).read_bytes()
+    assert project.has_the_weights_of("undisturbed")
 
 
 @pytest.mark.slow
@@ -185,7 +176,7 @@ def test_two_machines_give_what_two_processes_of_one_give(
     common = ["NPROC=1", "NODES=2", f"MASTER=127.0.0.1:{unused_port()}"]
     makes = [start(project, *common, f"NODE_RANK={machine}") for machine in (0, 1)]
     if lost is not None:
-        wait_for_checkpoint(project)
+        project.wait_for_checkpoint()
         kill_one(makes[lost], "stages.launch")
         makes[lost].wait(timeout=60)
         if lost == 0:  # where they meet: the other one ends, too, and both are started again
@@ -193,6 +184,4 @@ def test_two_machines_give_what_two_processes_of_one_give(
             makes[1] = start(project, *common, "NODE_RANK=1")
         makes[lost] = start(project, *common, f"NODE_RANK={lost}")
     assert [make.wait(timeout=180) for make in makes] == [0, 0]
-    assert (project.build / "model/weights.safetensors").read_bytes() == (
-        project.build / "undisturbed/weights.safetensors"
-    ).read_bytes()
+    assert project.has_the_weights_of("undisturbed")

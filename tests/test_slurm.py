@@ -1,7 +1,6 @@
 """cluster/slurm.sh on a real SLURM of two nodes: what becomes of a job, and that the model does not depend on it."""
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,24 +42,12 @@ def said(project: Project) -> str:
     return (project.root / "job.log").read_text(encoding="utf-8")
 
 
-def has_the_same_weights(project: Project) -> bool:
-    files = [project.build / name / "weights.safetensors" for name in ("model", "undisturbed")]
-    return files[0].read_bytes() == files[1].read_bytes()
-
-
-def wait_for_checkpoint(project: Project) -> None:
-    deadline = time.monotonic() + 60
-    while not any(project.build.glob("model.training/checkpoints/*/manifest.json")):
-        assert time.monotonic() < deadline, said(project)
-        time.sleep(0.05)
-
-
 def test_a_job_on_two_nodes_makes_everything_and_the_same_model(slurm: Slurm, copied: Project) -> None:
     told = slurm.wait(slurm.submit(copied))
     assert (told["JobState"], told["Restarts"]) == ("COMPLETED", "0"), said(copied)
     assert whole_stages(copied) == list(SECTIONS)
     assert (copied.build / "summary.txt").exists()
-    assert has_the_same_weights(copied)
+    assert copied.has_the_weights_of("undisturbed")
 
 
 @pytest.mark.parametrize(
@@ -75,18 +62,18 @@ def test_an_interrupted_job_is_queued_again_and_the_model_is_the_same(
     slurm: Slurm, copied: Project, interruption: list[str]
 ) -> None:
     job = slurm.submit(copied)
-    wait_for_checkpoint(copied)
+    copied.wait_for_checkpoint()
     slurm.call(*interruption, job)
     told = slurm.wait(job)
     assert (told["JobState"], told["Restarts"]) == ("COMPLETED", "1"), said(copied)
     assert re.search(r"^train: stopped by SIGTERM after step .* a checkpoint is saved", said(copied), re.MULTILINE)
     assert re.search(r"^train: going on after step \d+", said(copied), re.MULTILINE)
-    assert has_the_same_weights(copied)
+    assert copied.has_the_weights_of("undisturbed")
 
 
 def test_a_cancelled_job_stays_cancelled(slurm: Slurm, copied: Project) -> None:
     job = slurm.submit(copied)
-    wait_for_checkpoint(copied)
+    copied.wait_for_checkpoint()
     slurm.call("scancel", job)
     told = slurm.wait(job)
     assert (told["JobState"], told["Restarts"]) == ("CANCELLED", "0"), said(copied)
