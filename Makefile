@@ -42,6 +42,8 @@ export MALLOC_TOP_PAD_        := 268435456
 
 # MLflow would tell its makers of every first run.
 export MLFLOW_DISABLE_TELEMETRY := true
+# A lost connection is an error that stages tell in a line; torch would warn of it with a stack of C++ frames before.
+export TORCH_CPP_LOG_LEVEL := ERROR
 # Text is UTF-8 everywhere, whatever the locale.
 export PYTHONUTF8 := 1
 
@@ -155,7 +157,7 @@ test: | $(VENV) ## the fast tests
 test-slow: | $(VENV) ## the slow ones
 	$(PY) -m pytest -q -m slow --ignore tests/test_faults.py
 test-faults: | $(VENV) ## interrupt the pipeline 200 times; under an hour
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -s -m slow tests/test_faults.py
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP -m slow tests/test_faults.py
 test-gpu: | $(VENV) ## the tests that want a CUDA device
 	$(PY) -m pytest -q -rs -m gpu
 bench-tracking: | $(VENV) ## the price of a tracking server in trouble; five minutes

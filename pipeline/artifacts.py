@@ -94,13 +94,11 @@ def publish(
 
 
 def _finish(draft: Draft, inputs: dict[str, Artifact], stamp: dict[str, Any], started: int | None) -> None:
-    """Write the manifest of what is in the draft, with all of it on the disk before."""
+    """Write the manifest of what is in the draft; all of it is on the disk then, not only on its way there."""
     scratch = draft.directory
     names = sorted(str(p.relative_to(scratch)) for p in scratch.rglob("*") if p.is_file())
     for name in names:
         _sync(scratch / name)
-    for folder in [scratch, *(p for p in scratch.rglob("*") if p.is_dir())]:
-        _sync(folder)  # the names, too
     manifest = {
         "facts": draft.facts,
         "stamp": stamp,
@@ -110,6 +108,8 @@ def _finish(draft: Draft, inputs: dict[str, Artifact], stamp: dict[str, Any], st
     write_json(scratch / MANIFEST, manifest)
     if started is not None:
         os.utime(scratch / MANIFEST, ns=(started, started))
+    for folder in [scratch, *(p for p in scratch.rglob("*") if p.is_dir())]:
+        _sync(folder)  # the names, too
 
 
 def open_artifact(directory: Path, target: str) -> Artifact:

@@ -3,6 +3,7 @@
 python -m stages.encode build/default/stamps/encode.json build/default/corpus/manifest.json ... build/default/encoded
 """
 
+import errno
 import json
 import os
 import sys
@@ -56,7 +57,10 @@ def fail_clearly(work: Callable[[], None]) -> None:
     try:
         work()
     except (UserError, OSError) as error:
-        message = "\n".join(f"error: {line}" for line in str(error).splitlines())
+        text = str(error)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            text += "; make room, then run the same again: it goes on from there"
+        message = "\n".join(f"error: {line}" for line in text.splitlines())
         Outcome(FAILED, message).end()
     except Paused as pause:
         Outcome(PAUSED, str(pause)).end()
