@@ -22,7 +22,7 @@ from tests.project import Project, new_project
 
 TURNS = 12
 CHANGES = {
-    "epochs: 3": "epochs: 1000\n  patience: 1000\n  max_minutes: 4.5",
+    "epochs: 3": "epochs: 1000\n  patience: 1000\n  max_minutes: 6",
     "embedding_size: 64": "embedding_size: 128",
     "hidden_size: 64": "hidden_size: 256",
 }
