@@ -104,7 +104,7 @@ def test_a_fresh_clone_plans_everything_and_a_dry_run_makes_nothing(project: Pro
     (project.root / ".venv/.installed").unlink()
     before = sorted(project.root.rglob("*"))
     dry = project.make("-n").stdout
-    assert dry.index("-m venv") < dry.index("-m stages.download")
+    assert dry.index("-m stages.install") < dry.index("-m stages.download")
     assert stages_in(dry) == list(SECTIONS)
     assert sorted(project.root.rglob("*")) == before
 
