@@ -26,7 +26,7 @@ with tracking.open_run(build, "default", scratch, "first", settings={}, corpus=c
     with open(scratch / "something else", "wb", buffering=0) as file:
         while file.write(bytes(1000)) == 1000:
             pass
-    time.sleep(2)  # a sample fails
+    time.sleep(8)  # a sample fails, on a slow machine too
     for step in range(1, 100):
         run.log({f"train/{n}": 1.0 / step for n in range(150)}, step)
 """
