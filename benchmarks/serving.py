@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.artifacts import open_artifact
-from pipeline.errors import UserError
-from stages.command import fail_clearly
+from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.errors import UserError
 from tests.mlflow_server import unused_port
 
 CLIENTS = 32

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 from mlflow import MlflowClient
 
-from pipeline.tracking.journal import JOURNAL, read_journal
-from pipeline.tracking.record import TRAINING, read_record
+from pipeline.plumbing.tracking.journal import JOURNAL, read_journal
+from pipeline.plumbing.tracking.record import TRAINING, read_record
 from tests.mlflow_server import Server
 from tests.project import Project, new_project
 

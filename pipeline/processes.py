@@ -10,7 +10,7 @@ from datetime import timedelta
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 
-from .errors import UserError
+from .plumbing.errors import UserError
 
 # Longer than what the main process does alone, with the others waiting: a checkpoint, a test set's scores
 TIMEOUT = timedelta(minutes=10)  # of one exchange between processes: the longest that a lost one is waited for

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from pipeline.artifacts import experiment_option
-from pipeline.errors import UserError
-from pipeline.params import Params
-from pipeline.params_file import read_params
+from pipeline.plumbing.artifacts import experiment_option
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import Params
+from pipeline.plumbing.params_file import read_params
+from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.versions import registered_name
 from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.verdicts import Verdicts
-from pipeline.tracking.store import open_store
 
 BUILD = Path("build")
 LONGEST_REASON = 500  # characters

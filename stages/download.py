@@ -1,8 +1,8 @@
 """hub, files or wheels -> corpus."""
 
 from pipeline.data import corpus
-from pipeline.params import DownloadSettings
-from stages.command import StageCall, run_stage
+from pipeline.plumbing.command import StageCall, run_stage
+from pipeline.plumbing.params import DownloadSettings
 
 
 def download(call: StageCall) -> None:

@@ -2,8 +2,8 @@
 
 from pipeline.data.encoding import encode_split
 from pipeline.data.tokenizer import Tokenizer
-from pipeline.params import EncodeSettings
-from stages.command import StageCall, run_stage
+from pipeline.plumbing.command import StageCall, run_stage
+from pipeline.plumbing.params import EncodeSettings
 
 
 def encode(call: StageCall) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.artifacts import write_json
 from pipeline.data.splits import read_split
-from pipeline.params import EvaluateSettings
+from pipeline.plumbing.artifacts import write_json
+from pipeline.plumbing.command import StageCall, expected_processes, run_stage
+from pipeline.plumbing.params import EvaluateSettings
 from pipeline.processes import join_processes
 from pipeline.scoring.baselines import TranslationMemory
 from pipeline.scoring.charts import draw_bleu_by_length
@@ -17,7 +18,6 @@ from pipeline.scoring.evaluation import Decoding, Evaluation, decode_split, eval
 from pipeline.scoring.heatmaps import draw_heat_map
 from pipeline.scoring.metrics import tokeniser_for
 from pipeline.seq2seq.translator import Translator
-from stages.command import StageCall, expected_processes, run_stage
 
 WRITTEN = ("beam", "greedy", "memory")  # copies of the source are in the source's file
 HEAT_MAP_TOKENS = range(5, 21)  # source pieces that make a picture neither dull nor crowded

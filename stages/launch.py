@@ -18,9 +18,9 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousError
 
-from pipeline.errors import UserError
-from stages.command import fail_clearly
-from stages.outcome import FAILED, VARIABLE, Outcome, left_outcome
+from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.outcome import FAILED, VARIABLE, Outcome, left_outcome
 
 MEETING_SECONDS = 900  # for which a machine waits for the others, at the start and after one was lost
 

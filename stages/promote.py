@@ -1,8 +1,8 @@
 """Make a reviewed version the champion: PARAMS_FILE... and $VERSION, $REASON, $FORCE."""
 
-from pipeline.errors import UserError
-from pipeline.tracking.store import explain_failure
-from stages.command import fail_clearly
+from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.tracking.store import explain_failure
 from stages.desk import asked_reason, asked_version, is_forced, open_desk
 
 

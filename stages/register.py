@@ -2,10 +2,10 @@
 
 from urllib.parse import urlsplit
 
-from pipeline.params import RegisterSettings
+from pipeline.plumbing.command import StageCall, run_stage
+from pipeline.plumbing.params import RegisterSettings
+from pipeline.plumbing.tracking.store import open_store, without_password
 from pipeline.registry.registration import Registration
-from pipeline.tracking.store import open_store, without_password
-from stages.command import StageCall, run_stage
 
 
 def register(call: StageCall) -> None:

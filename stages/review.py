@@ -10,12 +10,12 @@ from typing import Never
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
+from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.tracking.store import explain_failure, is_refusal
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.reviewer import Finding, Reviewer
 from pipeline.reviews.verdicts import BASELINES
-from pipeline.tracking.store import explain_failure, is_refusal
-from stages.command import fail_clearly
 from stages.desk import BUILD, Desk, asked_version, open_desk, who
 
 FAILED = 1

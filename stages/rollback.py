@@ -1,7 +1,7 @@
 """Make the champion before the champion again: PARAMS_FILE... and $REASON, $FORCE."""
 
-from pipeline.tracking.store import explain_failure
-from stages.command import fail_clearly
+from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.tracking.store import explain_failure
 from stages.desk import asked_reason, is_forced, open_desk
 
 

@@ -9,12 +9,12 @@ import socket
 import tempfile
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.tracking.store import explain_failure
 from pipeline.registry.versions import fetch, resolve
 from pipeline.reviews.ledger import CHAMPION
 from pipeline.service.serving import run
-from pipeline.tracking.store import explain_failure
-from stages.command import fail_clearly
 from stages.desk import open_desk
 from stages.server import interrupt
 

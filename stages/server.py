@@ -21,10 +21,10 @@ from types import FrameType
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipeline.errors import UserError
+from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.tracking.store import alone, is_server, open_store, tracking_uri, without_password
 from pipeline.service.accounts import accounts_database, check_password, prepare_accounts
-from pipeline.tracking.store import alone, is_server, open_store, tracking_uri, without_password
-from stages.command import fail_clearly
 
 BUILD = Path("build")
 STOP_SECONDS = 10

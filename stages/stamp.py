@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.params_file import read_params
-from pipeline.stamps import write_conduct, write_stamps
-from stages.command import CONDUCT, TARGETS, fail_clearly
+from pipeline.plumbing.command import CONDUCT, TARGETS, fail_clearly
+from pipeline.plumbing.params_file import read_params
+from pipeline.plumbing.stamps import write_conduct, write_stamps
 
 
 def stamp() -> None:

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from pipeline.freshness import stale_reasons
-from stages.command import TARGETS, fail_clearly
+from pipeline.plumbing.command import TARGETS, fail_clearly
+from pipeline.plumbing.freshness import stale_reasons
 
 
 def status() -> None:

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Artifact, experiment_option, open_artifact
-from stages.command import TARGETS, fail_clearly
+from pipeline.plumbing.artifacts import Artifact, experiment_option, open_artifact
+from pipeline.plumbing.command import TARGETS, fail_clearly
 
 SYSTEMS = {
     "beam": "this model, beam",

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from pipeline.errors import UserError
-from pipeline.lock import holder
-from pipeline.tracking.journal import JOURNAL, read_journal
-from pipeline.tracking.record import MODEL, RECORD, TRAINING, UNSENT, killed, read_record, unsent
-from pipeline.tracking.replica import replicate
-from pipeline.tracking.store import explain_failure, impatient, open_store
-from stages.command import fail_clearly
+from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.lock import holder
+from pipeline.plumbing.tracking.journal import JOURNAL, read_journal
+from pipeline.plumbing.tracking.record import MODEL, RECORD, TRAINING, UNSENT, killed, read_record, unsent
+from pipeline.plumbing.tracking.replica import replicate
+from pipeline.plumbing.tracking.store import explain_failure, impatient, open_store
 
 BUILD = Path("build")
 

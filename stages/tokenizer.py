@@ -2,8 +2,8 @@
 
 from pipeline.data.splits import read_split
 from pipeline.data.tokenizer import JOINT, SOURCE, TARGET, count_skipped, train_model
-from pipeline.params import TokenizerSettings
-from stages.command import StageCall, run_stage
+from pipeline.plumbing.command import StageCall, run_stage
+from pipeline.plumbing.params import TokenizerSettings
 
 
 def tokenizer(call: StageCall) -> None:

@@ -14,20 +14,20 @@ import torch
 from pipeline.data.encoding import open_split
 from pipeline.data.splits import read_split
 from pipeline.data.tokenizer import Tokenizer, model_files
-from pipeline.params import ModelSettings, TrainSettings
+from pipeline.plumbing.command import StageCall, expected_processes, run_stage
+from pipeline.plumbing.interruption import Interruption
+from pipeline.plumbing.params import ModelSettings, TrainSettings
+from pipeline.plumbing.progress import Progress
+from pipeline.plumbing.tracking.journal import JOURNAL
+from pipeline.plumbing.tracking.record import RECORD, TRAINING
+from pipeline.plumbing.tracking.run import Run, open_run
 from pipeline.processes import add_in_one_order, join_processes
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import save_weights
-from pipeline.tracking.journal import JOURNAL
-from pipeline.tracking.record import RECORD, TRAINING
-from pipeline.tracking.run import Run, open_run
 from pipeline.training.batching import imbalance, padding_share
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.interruption import Interruption
 from pipeline.training.trainer import Log, Trainer
 from pipeline.training.validation import Validation
-from stages.command import StageCall, expected_processes, run_stage
-from stages.progress import Progress
 
 
 def train(call: StageCall) -> None:

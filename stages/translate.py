@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from pipeline.artifacts import open_artifact
-from pipeline.errors import UserError
+from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.command import TARGETS, expected_processes, fail_clearly
+from pipeline.plumbing.errors import UserError
 from pipeline.seq2seq.translator import Translation, Translator
-from stages.command import TARGETS, expected_processes, fail_clearly
 
 # Read before the first is written, and decoded together: some 40 batches of a beam of 5, five each for 8 processes.
 # The same for every number of processes, because other blocks make other batches, whose scores round differently.

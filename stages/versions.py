@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
+from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.tracking.store import explain_failure
 from pipeline.registry.versions import all_versions
 from pipeline.reviews.ledger import Entry, Ledger, replay
-from pipeline.tracking.store import explain_failure
-from stages.command import fail_clearly
 from stages.desk import Desk, open_desk
 
 HEAD = ("version", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")

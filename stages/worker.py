@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from stages.outcome import FAILED, left_outcome
+from pipeline.plumbing.outcome import FAILED, left_outcome
 
 
 def main() -> None:

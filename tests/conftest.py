@@ -13,7 +13,7 @@ import pytest
 from tests.project import Finished, Project, finish, new_project
 
 if TYPE_CHECKING:
-    from pipeline.artifacts import Artifact
+    from pipeline.plumbing.artifacts import Artifact
     from tests.accounts import Team
     from tests.mlflow_server import Server
     from tests.postgres import Postgres
@@ -55,7 +55,7 @@ def a_process_of_its_own() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with its tables and nothing in it; making one takes seconds, copying it does not."""
-    from pipeline.tracking.store import open_store
+    from pipeline.plumbing.tracking.store import open_store
 
     directory = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
@@ -86,7 +86,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> P
 @pytest.fixture(scope="session")
 def package(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That model as it is registered; read only."""
-    from pipeline.artifacts import open_artifact
+    from pipeline.plumbing.artifacts import open_artifact
     from pipeline.registry import packaging
     from tests.published import PARAMS, SENTENCES
 

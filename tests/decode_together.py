@@ -7,10 +7,10 @@ import json
 import sys
 from pathlib import Path
 
+from pipeline.plumbing.command import expected_processes
 from pipeline.processes import join_processes
 from pipeline.seq2seq.decoding import translate_all
 from pipeline.seq2seq.translator import Translation, Translator
-from stages.command import expected_processes
 
 BEAM_SIZE, LENGTH_PENALTY = 3, 0.7
 

@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 from mlflow import MlflowClient
 
-from pipeline.artifacts import open_artifact
+from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.stamps import SECTIONS
+from pipeline.plumbing.tracking.journal import JOURNAL, read_journal
+from pipeline.plumbing.tracking.record import RECORD
 from pipeline.registry.packaging import CARD
-from pipeline.stamps import SECTIONS
-from pipeline.tracking.journal import JOURNAL, read_journal
-from pipeline.tracking.record import RECORD
 from tests.project import DIRECTORIES, Project, new_project, stages_in
 from tests.toy_corpus import sentence_pairs, write_tsv
 

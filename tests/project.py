@@ -10,9 +10,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.artifacts import open_artifact
-from pipeline.stamps import SECTIONS
-from stages.command import TARGETS
+from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.command import TARGETS
+from pipeline.plumbing.stamps import SECTIONS
 from tests.toy_corpus import sentence_pairs, write_tsv
 
 ROOT = Path(__file__).parent.parent

@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pipeline.artifacts import Artifact, open_artifact, publish
 from pipeline.data.splits import read_split
 from pipeline.data.tokenizer import JOINT, train_model
-from pipeline.params import ModelSettings, TokenizerSettings, TrainSettings
+from pipeline.plumbing.artifacts import Artifact, open_artifact, publish
+from pipeline.plumbing.params import ModelSettings, TokenizerSettings, TrainSettings
+from pipeline.plumbing.tracking.journal import JOURNAL
+from pipeline.plumbing.tracking.record import RECORD, TRAINING, read_record
+from pipeline.plumbing.tracking.run import open_run
 from pipeline.scoring.baselines import TranslationMemory
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import Translator, save_weights
-from pipeline.tracking.journal import JOURNAL
-from pipeline.tracking.record import RECORD, TRAINING, read_record
-from pipeline.tracking.run import open_run
 
 VOCABULARY = 290
 SETTINGS = ModelSettings(embedding_size=8, hidden_size=8, tie_embeddings="all")

@@ -8,14 +8,14 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from pipeline.artifacts import open_artifact
-from pipeline.params import GateSettings, RegisterSettings, ReviewSettings
+from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.params import GateSettings, RegisterSettings, ReviewSettings
+from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.registration import Registration
 from pipeline.reviews.ledger import Ledger
 from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.review import Review
 from pipeline.reviews.verdicts import Verdicts
-from pipeline.tracking.store import open_store
 from tests.published import publish_training
 from tests.reviews import better, make_review
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.params import ReviewSettings
+from pipeline.plumbing.params import ReviewSettings
 from pipeline.reviews.comparison import Comparison, compare
 from pipeline.reviews.gates import judge
 from pipeline.reviews.review import Leak, Leaks, Provenance, Review

@@ -7,7 +7,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run as StoredRun
 
-from pipeline.tracking.journal import JOURNAL, read_journal
+from pipeline.plumbing.tracking.journal import JOURNAL, read_journal
 
 History = dict[str, list[tuple[int, float, int]]]  # metric -> (step, value, time) of each value
 

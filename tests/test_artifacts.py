@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import MANIFEST, open_artifact, publish
+from pipeline.plumbing.artifacts import MANIFEST, open_artifact, publish
 
 
 def test_all_is_on_the_disk_before_the_rename_and_the_rename_after_it(

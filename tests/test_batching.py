@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.data.encoding import EncodedSplit, Side
 from pipeline.data.tokenizer import PAD
-from pipeline.errors import UserError
+from pipeline.plumbing.errors import UserError
 from pipeline.training.batching import collate, micro_batches_per_step, padding_share, plan_epoch, plan_in_order
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=8, max_size=80)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.artifacts import open_artifact
+from pipeline.plumbing.artifacts import open_artifact
 from pipeline.registry.card import LONGEST, code_span, write_short_card
 from tests.published import publish_training
 

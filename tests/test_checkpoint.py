@@ -13,7 +13,7 @@ import resource, signal, sys
 from pathlib import Path
 import torch
 from pipeline.training.checkpoint import Checkpoints
-from stages.command import fail_clearly
+from pipeline.plumbing.command import fail_clearly
 directory = Path(sys.argv[1])
 checkpoints = Checkpoints(directory, {}, {}, directory / "journal")
 checkpoints.save(1, {"weights": torch.zeros(10)})

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.data.cleaning import Pair, clean, normalised
-from pipeline.params import CleaningSettings
+from pipeline.plumbing.params import CleaningSettings
 
 SETTINGS = CleaningSettings(min_source_words=2, max_words=8, max_length_ratio=3.0, max_copied_words=0.5)
 GOOD = ("The old dog sleeps.", "Der alte Hund schläft.")

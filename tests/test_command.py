@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import open_artifact, publish
-from pipeline.errors import UserError
-from stages.command import _check_they_fit, _read_call
+from pipeline.plumbing.artifacts import open_artifact, publish
+from pipeline.plumbing.command import _check_they_fit, _read_call
+from pipeline.plumbing.errors import UserError
 from tests.project import DIRECTORIES, Finished, Project
 
 
@@ -105,8 +105,8 @@ def test_text_is_utf8_in_a_locale_that_is_not(finished: Finished) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a user of no rights to change to")
 def test_a_directory_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from stages.command import fail_clearly; "
-        "from pipeline.lock import hold; os.setuid(65534); "
+        "import os, sys; from pathlib import Path; from pipeline.plumbing.command import fail_clearly; "
+        "from pipeline.plumbing.lock import hold; os.setuid(65534); "
         "fail_clearly(lambda: hold(Path(sys.argv[1]) / 'build/default', 'train').__enter__())"
     )
     tmp_path.chmod(0o555)

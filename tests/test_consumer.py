@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.plumbing.errors import UserError
 from pipeline.registry.consumer import consume, link_requirements
 
 

@@ -14,13 +14,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.artifacts import Artifact, open_artifact, write_json
-from pipeline.errors import UserError
-from pipeline.params import EvaluateSettings
+from pipeline.plumbing.artifacts import Artifact, open_artifact, write_json
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import EvaluateSettings
+from pipeline.plumbing.tracking.journal import JOURNAL
+from pipeline.plumbing.tracking.record import TRAINING, begin
 from pipeline.seq2seq import translator as module
 from pipeline.seq2seq.translator import BLANK, Translator, in_order
-from pipeline.tracking.journal import JOURNAL
-from pipeline.tracking.record import TRAINING, begin
 from tests.decode_together import BEAM_SIZE, LENGTH_PENALTY, bits
 from tests.published import publish_corpus, publish_model
 

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from pipeline.errors import UserError
+from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.errors import UserError
 from stages import promote, review, rollback, versions
-from stages.command import fail_clearly
 from stages.desk import LONGEST_REASON, asked_reason, asked_version, is_forced, open_desk, who
 from tests.project import Project
 from tests.registered import ANYTHING, MODEL, aliases

@@ -9,9 +9,9 @@ from pipeline.data.cleaning import Pair
 from pipeline.data.corpus import build
 from pipeline.data.sources import Reading
 from pipeline.data.splitting import key
-from pipeline.errors import UserError
-from pipeline.params import DownloadSettings
-from pipeline.params_file import read_params
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import DownloadSettings
+from pipeline.plumbing.params_file import read_params
 from tests.downloading import ROOT, download
 
 

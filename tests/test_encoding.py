@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.data.encoding import encode_split, open_split
 from pipeline.data.tokenizer import JOINT, Tokenizer, train_model
-from pipeline.params import TokenizerSettings
+from pipeline.plumbing.params import TokenizerSettings
 from tests.toy_corpus import sentence_pairs
 
 PAIRS = [(f"one two {'three ' * n}", f"eins zwei {'drei ' * (n + 1)}") for n in range(8)]

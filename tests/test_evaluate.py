@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline.artifacts import Artifact, open_artifact, publish, write_json
 from pipeline.data.splits import one_line
 from pipeline.data.tokenizer import Tokenizer, train_model
-from pipeline.params import EvaluateSettings, ModelSettings, TokenizerSettings
+from pipeline.plumbing.artifacts import Artifact, open_artifact, publish, write_json
+from pipeline.plumbing.command import StageCall
+from pipeline.plumbing.params import EvaluateSettings, ModelSettings, TokenizerSettings
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import Translator, save_weights
-from stages.command import StageCall
 from stages.evaluate import evaluate
 
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]

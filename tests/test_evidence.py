@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import open_artifact
 from pipeline.data.fingerprints import find_known
 from pipeline.data.splits import read_split
-from pipeline.errors import UserError
+from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.tracking.store import open_store
 from pipeline.reviews.evidence import Evidence
-from pipeline.tracking.store import open_store
 from tests.registered import MODEL, get
 
 PARTS: dict[str, Callable[[Evidence], Any]] = {

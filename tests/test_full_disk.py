@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import open_artifact
-from pipeline.stamps import SECTIONS
+from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.stamps import SECTIONS
 from tests.faults import outcome, small_project
 from tests.project import DIRECTORIES, MIDDLE, Project, stages_in
 

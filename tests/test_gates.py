@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.params import GateSettings
-from pipeline.params_file import read_params
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import GateSettings
+from pipeline.plumbing.params_file import read_params
 from pipeline.reviews.comparison import Comparison
 from pipeline.reviews.gates import Gate, judge, passes
 from pipeline.reviews.subjects import Speed, Subject

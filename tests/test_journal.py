@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tracking.journal import JOURNAL, Journal, read_journal
+from pipeline.plumbing.tracking.journal import JOURNAL, Journal, read_journal
 
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from pipeline.tracking.journal import Journal
+from pipeline.plumbing.tracking.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 journal.log({"train/loss": 1.0}, 1)
 size = Path(sys.argv[1]).stat().st_size

@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
-from pipeline.errors import UserError
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.tracking.store import open_store
 from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Action, Entry, Ledger, State, replay
-from pipeline.tracking.store import open_store
 
 MODEL = "a model"
 

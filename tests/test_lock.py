@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.lock import hold, holder
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.lock import hold, holder
 
 HOLDING = """
 import sys, time
 from pathlib import Path
-from pipeline.lock import hold
+from pipeline.plumbing.lock import hold
 with hold(Path(sys.argv[1]), "train"):
     print("held", flush=True)
     time.sleep(60)
@@ -33,7 +33,7 @@ def other(tmp_path: Path) -> subprocess.Popen[str]:
 def test_the_second_is_told_who_holds_it(
     tmp_path: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.lock.PATIENCE", 0.2)
+    monkeypatch.setattr("pipeline.plumbing.lock.PATIENCE", 0.2)
     with pytest.raises(UserError, match=rf"is in use by train, process {other.pid} on .*, since"), hold(tmp_path, "x"):
         raise AssertionError("two hold the lock")
     assert str(other.pid) in (holder(tmp_path) or "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stamps import SECTIONS
+from pipeline.plumbing.stamps import SECTIONS
 from tests.faults import outcome
 from tests.project import DIRECTORIES, Finished, Kill, Project, kill_in, stages_in
 
@@ -51,8 +51,12 @@ def test_a_second_make_does_nothing_and_starts_no_python(finished: Finished, tmp
         ("stages/evaluate.py", "def ", "NEW = 1\n\n\ndef ", "evaluate register"),
         ("stages/train.py", "\nfrom ", "\n# why\nfrom ", ""),
         ("pipeline/seq2seq/model.py", '"""', '"""Once more: ', ""),
-        ("pipeline/params.py", "\nclass ", "\nUNUSED = 1\n\n\nclass ", ""),
-        ("pipeline/lock.py", "\nPATIENCE", "\nUNUSED = 1\nPATIENCE", ""),
+        ("pipeline/training/out_of_memory.py", "out of memory with", "memory ran out with", ""),
+        ("pipeline/training/trainer.py", "a checkpoint is saved", "there is a checkpoint", ""),
+        ("pipeline/training/trainer.py", "REPORT_EVERY = 10", "REPORT_EVERY = 11", "train evaluate register"),
+        ("pipeline/plumbing/params.py", "\nclass ", "\nUNUSED = 1\n\n\nclass ", ""),
+        ("pipeline/plumbing/progress.py", "\nclass ", "\nUNUSED = 1\n\n\nclass ", ""),
+        ("pipeline/plumbing/tracking/replica.py", "\nclass ", "\nUNUSED = 1\n\n\nclass ", ""),
     ],
 )
 def test_an_edit_reruns_what_depends_on_it(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.data.tokenizer import BOS, EOS, PAD
-from pipeline.params import ModelSettings
+from pipeline.plumbing.params import ModelSettings
 from pipeline.seq2seq.model import Seq2Seq
 
 V = 17

@@ -8,11 +8,11 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
+from pipeline.plumbing.tracking.journal import JOURNAL
+from pipeline.plumbing.tracking.record import RECORD
 from pipeline.registry.consumer import consume
 from pipeline.registry.packaging import REQUIREMENTS, code_files
 from pipeline.seq2seq.translator import Translator
-from pipeline.tracking.journal import JOURNAL
-from pipeline.tracking.record import RECORD
 from tests.published import PARAMS, SENTENCES
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline import params as params_module
-from pipeline.errors import UserError
-from pipeline.params import Params, RegisterSettings
-from pipeline.params_file import read_params
+from pipeline.plumbing import params as params_module
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import Params, RegisterSettings
+from pipeline.plumbing.params_file import read_params
 
 BASE = "download:\n  source: wheels\n  source_language: en\n  target_language: de\n"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline import processes
-from pipeline.errors import UserError
+from pipeline.plumbing.errors import UserError
 from pipeline.processes import join_processes
 
 pytestmark = pytest.mark.usefixtures("a_process_of_its_own")

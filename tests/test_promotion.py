@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.plumbing.errors import UserError
 from pipeline.registry.packaging import digests
 from pipeline.registry.versions import FILES, IDENTITY
 from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Entry

@@ -15,16 +15,16 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from pipeline.artifacts import Artifact, open_artifact, sha256_of
 from pipeline.data.fingerprints import find_known
 from pipeline.data.splits import read_split
-from pipeline.errors import UserError
-from pipeline.params import RegisterSettings
+from pipeline.plumbing.artifacts import Artifact, open_artifact, sha256_of
+from pipeline.plumbing.command import StageCall
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import RegisterSettings
+from pipeline.plumbing.tracking.store import impatient, open_store
 from pipeline.registry.packaging import CARD, digests
 from pipeline.registry.registration import TRAINING_SOURCES, Registration
 from pipeline.registry.versions import FILES
-from pipeline.tracking.store import impatient, open_store
-from stages.command import StageCall
 from stages.register import register
 from tests.mlflow_server import Server, unused_port
 from tests.published import SENTENCES, publish_training

@@ -8,14 +8,14 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.data.splits import read_split
-from pipeline.errors import UserError
-from pipeline.params import ReviewSettings
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import ReviewSettings
+from pipeline.plumbing.tracking.store import open_store
 from pipeline.reviews.ledger import Ledger
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.reviewer import Reviewer
 from pipeline.reviews.verdicts import BASELINES, Verdicts
-from pipeline.tracking.store import open_store
 from tests.registered import ANYTHING, LENIENT, MODEL, get, package_of
 
 

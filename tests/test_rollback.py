@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.plumbing.errors import UserError
 from pipeline.reviews.ledger import CHAMPION, PREVIOUS
 from pipeline.reviews.promotion import Promotion
 from tests.registered import MODEL, Registry, aliases, get

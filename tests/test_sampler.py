@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import Artifact
-from pipeline.tracking.journal import JOURNAL
-from pipeline.tracking.run import open_run
+from pipeline.plumbing.artifacts import Artifact
+from pipeline.plumbing.tracking.journal import JOURNAL
+from pipeline.plumbing.tracking.run import open_run
 from tests.stores import history, store, stored
 
 FULL_DISK = """
 import sys, tempfile, time
 from pathlib import Path
-from pipeline.tracking import run as tracking, sampler
-from pipeline.artifacts import open_artifact
+from pipeline.plumbing.tracking import run as tracking, sampler
+from pipeline.plumbing.artifacts import open_artifact
 tracking.SEND_SECONDS = sampler.SAMPLE_SECONDS = 0.1
 build, scratch, corpus = map(Path, sys.argv[1:])
 corpus = open_artifact(corpus, "download")
@@ -33,8 +33,8 @@ with tracking.open_run(build, "default", scratch, "first", settings={}, corpus=c
 
 
 def test_system_metrics_are_sampled(build: Path, corpus: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.tracking.run.SEND_SECONDS", 0.1)
-    monkeypatch.setattr("pipeline.tracking.sampler.SAMPLE_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.plumbing.tracking.run.SEND_SECONDS", 0.1)
+    monkeypatch.setattr("pipeline.plumbing.tracking.sampler.SAMPLE_SECONDS", 0.2)
     scratch = build / "default/model.training"
     for _ in range(2):  # the second time it goes on
         with open_run(build, "default", scratch, training="first", settings={}, corpus=corpus) as run:

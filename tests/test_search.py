@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.tokenizer import BOS, EOS, PAD, UNK
-from pipeline.params import ModelSettings
+from pipeline.plumbing.params import ModelSettings
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.search import Hypothesis, search
 

@@ -21,15 +21,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from pipeline.artifacts import open_artifact
-from pipeline.errors import UserError
-from pipeline.params import RegisterSettings
+from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import RegisterSettings
+from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.registration import Registration
 from pipeline.registry.versions import fetch, resolve
 from pipeline.seq2seq.translator import Translator
 from pipeline.service import serving
 from pipeline.service.serving import BODY, Service
-from pipeline.tracking.store import open_store
 from stages.serve import listen
 from tests.mlflow_server import unused_port
 from tests.published import SENTENCES, publish_training

@@ -14,8 +14,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline.errors import UserError
-from pipeline.tracking.store import open_store
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.tracking.store import open_store
 from stages.server import Options, free_port, main
 from tests.accounts import ADMIN, REVIEWER, TRAINER, Team
 from tests.mlflow_server import Server, unused_port

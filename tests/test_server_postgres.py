@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.tracking.store import experiment_id
+from pipeline.plumbing.tracking.store import experiment_id
 from tests.mlflow_server import Server, unused_port
 from tests.postgres import Postgres
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Artifact
-from pipeline.tracking.record import read_record
-from pipeline.tracking.replica import replicate
-from pipeline.tracking.run import open_run
+from pipeline.plumbing.artifacts import Artifact
+from pipeline.plumbing.tracking.record import read_record
+from pipeline.plumbing.tracking.replica import replicate
+from pipeline.plumbing.tracking.run import open_run
 from tests.mlflow_server import Server
 from tests.stores import history, journalled, store, stored
 
@@ -58,7 +58,7 @@ class Training:
 
 @pytest.fixture
 def training(build: Path, server: Server, corpus: Artifact, monkeypatch: pytest.MonkeyPatch) -> Training:
-    monkeypatch.setattr("pipeline.tracking.run.SEND_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.plumbing.tracking.run.SEND_SECONDS", 0.2)
     return Training(build, corpus)
 
 
@@ -106,7 +106,7 @@ def test_a_server_that_is_killed_and_hangs_on_the_way(training: Training, server
 def test_a_server_that_hangs_at_the_end(
     training: Training, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("pipeline.tracking.run.PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr("pipeline.plumbing.tracking.run.PATIENCE_SECONDS", 2.0)
     server.start()
 
     def trouble(train: Callable[[float], None]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stamps import SECTIONS
+from pipeline.plumbing.stamps import SECTIONS
 from tests.faults import small_project, whole_stages
 from tests.project import Project
 from tests.slurm import Slurm, running_slurm

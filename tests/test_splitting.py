@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.data.cleaning import Pair
 from pipeline.data.similarity import highest_similarities
 from pipeline.data.splitting import cut, key, without_duplicates, without_leaks
-from pipeline.errors import UserError
+from pipeline.plumbing.errors import UserError
 
 WORDS = st.sampled_from(["dog", "Dog", "cat", "dog!", "{name}", "7"])
 PAIRS = st.lists(

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import publish
-from pipeline.errors import UserError
-from pipeline.freshness import stale_reasons
-from pipeline.imports import imported_files
-from pipeline.params import Params
-from pipeline.stamps import SECTIONS, code_digests, write_stamps
-from stages.command import TARGETS
+from pipeline.plumbing.artifacts import publish
+from pipeline.plumbing.command import TARGETS
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.freshness import stale_reasons
+from pipeline.plumbing.imports import imported_files
+from pipeline.plumbing.params import Params
+from pipeline.plumbing.stamps import SECTIONS, code_digests, write_stamps
 
 SETTINGS = {"download": {"source": "wheels", "source_language": "en", "target_language": "de"}}
 
@@ -25,17 +25,18 @@ class Toy:
         self.root = root
         self.stamps = root / "build/default/stamps"
         self.artifacts = {stage: root / "build/default" / name for name, stage in TARGETS.items()}
-        for package in ("pipeline", "pipeline/sources", "stages"):
+        for package in ("pipeline", "pipeline/plumbing", "pipeline/sources", "stages"):
             self.write(f"{package}/__init__.py", "")
         for stage in SECTIONS:
             self.write(f"stages/{stage}.py", "x = 1\n")
         self.write("stages/train.py", "from pipeline.model import Model\n")
         self.write("stages/evaluate.py", "def f() -> None:\n    from pipeline import model\n")
         self.write(
-            "pipeline/model.py", '"""A model."""\nfrom .layers import layer\nfrom .params import Params\nimport torch\n'
+            "pipeline/model.py",
+            '"""A model."""\nfrom .layers import layer\nfrom .plumbing.params import Params\nimport torch\n',
         )
         self.write("pipeline/layers.py", "def layer():\n    '''A layer.'''\n    return 1  # one\n")
-        self.write("pipeline/params.py", "a = 1\n")
+        self.write("pipeline/plumbing/params.py", "a = 1\n")
 
     def write(self, name: str, text: str) -> None:
         path = self.root / name
@@ -131,9 +132,9 @@ def test_a_file_that_is_named_beside_counts_as_imported(toy: Toy) -> None:
         ("pipeline/layers.py", "def layer():\n\n    return (1)\n"),
         (
             "pipeline/model.py",
-            "'''Changed.'''\nfrom .layers import (layer)\nfrom .params import Params\nimport torch\n",
+            "'''Changed.'''\nfrom .layers import (layer)\nfrom .plumbing.params import Params\nimport torch\n",
         ),
-        ("pipeline/params.py", "a = 2\n"),
+        ("pipeline/plumbing/params.py", "a = 2\n"),
         ("pipeline/unrelated.py", "a = 2\n"),
         ("stages/unrelated.py", "a = 2\n"),
     ],
@@ -141,6 +142,36 @@ def test_a_file_that_is_named_beside_counts_as_imported(toy: Toy) -> None:
 def test_what_does_not_change_the_code_rewrites_nothing(toy: Toy, file: str, text: str) -> None:
     toy.write(file, text)
     assert toy.rewritten() == []
+
+
+SAYING = """
+def layer(a):
+    print(f"one {a} of", "two" + " three", "" if a else "nothing")
+    log.warning("%s is odd", a)
+    raise ValueError(f"got {a}, " f"expected {a:.1f}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "stale"),
+    [
+        ("one {a} of", "{a} out of", []),
+        ("three", "four", []),
+        ("nothing", "none", []),
+        ("is odd", "is strange", []),
+        ("got {a}", "not {a}", []),
+        ("one {a}", "one {a()}", ["train", "evaluate"]),
+        ("ValueError", "KeyError", ["train", "evaluate"]),
+        ('"two" + ', 'open("two") + ', ["train", "evaluate"]),
+        ("print(", "write(", ["train", "evaluate"]),
+    ],
+)
+def test_the_words_of_a_message_are_not_code(toy: Toy, old: str, new: str, stale: list[str]) -> None:
+    toy.write("pipeline/layers.py", SAYING)
+    toy.stamp()
+    assert old in SAYING
+    toy.write("pipeline/layers.py", SAYING.replace(old, new))
+    assert toy.rewritten() == stale
 
 
 def test_changed_code_rewrites_the_stamps_of_the_stages_that_use_it(toy: Toy) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pipeline.artifacts import Artifact
-from pipeline.tracking.record import read_record
-from pipeline.tracking.run import open_run
-from stages.command import fail_clearly
+from pipeline.plumbing.artifacts import Artifact
+from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.tracking.record import read_record
+from pipeline.plumbing.tracking.run import open_run
 from stages.sync import sync
 from tests.mlflow_server import unused_port
 from tests.stores import history, journalled, store, stored

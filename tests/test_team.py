@@ -10,9 +10,9 @@ import pytest
 import yaml
 from mlflow.exceptions import MlflowException
 
-from pipeline.artifacts import open_artifact
+from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.command import StageCall
 from pipeline.reviews.ledger import CHAMPION
-from stages.command import StageCall
 from stages.register import register
 from tests.accounts import ADMIN, REVIEWER, TRAINER, Team
 from tests.published import publish_training

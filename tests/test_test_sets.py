@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import Artifact, open_artifact
 from pipeline.data.splits import read_split
-from pipeline.errors import UserError
-from pipeline.params import ReviewSettings
+from pipeline.plumbing.artifacts import Artifact, open_artifact
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import ReviewSettings
 from pipeline.reviews.test_sets import read_test_sets
 
 LANGUAGES = "en", "de"

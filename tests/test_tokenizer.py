@@ -20,8 +20,8 @@ from pipeline.data.tokenizer import (
     count_skipped,
     train_model,
 )
-from pipeline.errors import UserError
-from pipeline.params import TokenizerSettings
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import TokenizerSettings
 from tests.toy_corpus import sentence_pairs
 
 LINES = [side for pair in sentence_pairs(300) for side in pair]

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Artifact
-from pipeline.errors import Paused
-from pipeline.tracking.record import flatten, read_record, unsent
-from pipeline.tracking.replica import DeletedRun, replicate
-from pipeline.tracking.run import open_run
-from pipeline.tracking.store import open_store
+from pipeline.plumbing.artifacts import Artifact
+from pipeline.plumbing.errors import Paused
+from pipeline.plumbing.tracking.record import flatten, read_record, unsent
+from pipeline.plumbing.tracking.replica import DeletedRun, replicate
+from pipeline.plumbing.tracking.run import open_run
+from pipeline.plumbing.tracking.store import open_store
 from tests.mlflow_server import unused_port
 from tests.stores import history, journalled, store, stored
 
@@ -27,8 +27,8 @@ SETTINGS = {"train": {"learning_rate": 1e-3, "tags": ["a", "ü"], "none": None},
 KILLED_TRAINING = """
 import sys, time
 from pathlib import Path
-from pipeline.artifacts import open_artifact
-from pipeline.tracking.run import open_run
+from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.tracking.run import open_run
 build, scratch, corpus = map(Path, sys.argv[1:])
 corpus = open_artifact(corpus, "download")
 with open_run(build, "default", scratch, "first", settings={}, corpus=corpus) as run:
@@ -140,7 +140,7 @@ def test_mlflow_that_is_away_at_the_start_gets_all_of_it_when_it_is_back(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{build}/later/mlflow.db")
     (build / "later").touch()  # a file, in which no store can be
-    monkeypatch.setattr("pipeline.tracking.run.SEND_SECONDS", 0.1)
+    monkeypatch.setattr("pipeline.plumbing.tracking.run.SEND_SECONDS", 0.1)
 
     def steps() -> Any:
         yield from range(10)
@@ -206,9 +206,7 @@ def test_long_settings_and_many_metrics_pass(build: Path, scratch: Path, corpus:
 
 
 def test_tracking_imports_no_torch() -> None:
-    script = (
-        "import sys; import pipeline.tracking.run, pipeline.registry.registration; sys.exit('torch' in sys.modules)"
-    )
+    script = "import sys; import pipeline.plumbing.tracking.run, pipeline.registry.registration; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 

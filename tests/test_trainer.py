@@ -14,13 +14,13 @@ from torch.nn.utils import parameters_to_vector
 
 from pipeline.data.encoding import EncodedSplit, Side
 from pipeline.data.tokenizer import EOS
-from pipeline.errors import Paused, UserError
-from pipeline.params import ModelSettings, TrainSettings
+from pipeline.plumbing.errors import Paused, UserError
+from pipeline.plumbing.interruption import SIGNALS, Interruption
+from pipeline.plumbing.params import ModelSettings, TrainSettings
 from pipeline.processes import add_in_one_order
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.training.batching import Batch
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.interruption import SIGNALS, Interruption
 from pipeline.training.out_of_memory import explain_out_of_memory
 from pipeline.training.schedule import schedule
 from pipeline.training.trainer import Trainer

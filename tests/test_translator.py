@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_model
 
 from pipeline.data.tokenizer import JOINT, Tokenizer, train_model
-from pipeline.params import ModelSettings, TokenizerSettings
+from pipeline.plumbing.params import ModelSettings, TokenizerSettings
 from pipeline.seq2seq import translator as module
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import DESCRIPTION, Translator, save_weights

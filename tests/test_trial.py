@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.plumbing.errors import UserError
 from pipeline.registry.consumer import Consumer
 from pipeline.reviews.trial import SINGLES, TURN, try_models
 

@@ -9,10 +9,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
+from pipeline.plumbing.tracking.store import open_store
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import AttentionMap, Review
 from pipeline.reviews.verdicts import BASELINES, DATA, REPORT, Verdict, Verdicts, files_digest
-from pipeline.tracking.store import open_store
 from tests.registered import FAIL, MODEL, PASS, get
 from tests.reviews import better, make_review
 

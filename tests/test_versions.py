@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.errors import UserError
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.tracking.store import explain_failure, impatient, open_store
 from pipeline.registry.packaging import digests
 from pipeline.registry.versions import FILES, all_versions, fetch, find_version, get_version, resolve
-from pipeline.tracking.store import explain_failure, impatient, open_store
 from tests.mlflow_server import unused_port
 from tests.registered import MODEL, get, package_of
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ..params import CleaningSettings
+from ..plumbing.params import CleaningSettings
 
 
 class Pair(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any
 
 import datasets
 
-from ..errors import UserError
-from ..params import DownloadSettings
+from ..plumbing.errors import UserError
+from ..plumbing.params import DownloadSettings
 from .cleaning import Pair, clean, normalised
 from .sources import Reading
 from .splitting import cut, without_duplicates, without_leaks

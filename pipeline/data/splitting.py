@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
-from ..errors import UserError
+from ..plumbing.errors import UserError
 from .cleaning import PLACEHOLDER, WORD, Pair
 
 LEAK_WORDS = 3  # a target of fewer words ("Settings") may stand on both sides: it is no sentence

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import sentencepiece
 
-from ..errors import UserError
-from ..params import TokenizerSettings
+from ..plumbing.errors import UserError
+from ..plumbing.params import TokenizerSettings
 
 PAD, UNK, BOS, EOS = range(4)
 JOINT, SOURCE, TARGET = "joint.model", "source.model", "target.model"

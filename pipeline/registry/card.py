@@ -7,7 +7,7 @@ outside: they stand in code spans, where nothing is markup.
 import re
 from typing import Any
 
-from ..artifacts import Artifact
+from ..plumbing.artifacts import Artifact
 
 LONGEST = 4800  # characters; MLflow's databases take 5000, and a link to the report follows
 SYSTEMS = {

@@ -20,7 +20,7 @@ from typing import IO, Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ..errors import UserError
+from ..plumbing.errors import UserError
 
 HERE = Path(__file__).resolve().parent
 CONSUME = "consume.py"

@@ -15,11 +15,11 @@ import mlflow
 from mlflow.models import Model
 from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
 
-from ..artifacts import Artifact, sha256_of
-from ..errors import UserError
-from ..imports import imported_files, parse
-from ..tracking.journal import JOURNAL
-from ..tracking.record import RECORD
+from ..plumbing.artifacts import Artifact, sha256_of
+from ..plumbing.errors import UserError
+from ..plumbing.imports import imported_files, parse
+from ..plumbing.tracking.journal import JOURNAL
+from ..plumbing.tracking.record import RECORD
 
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parent

@@ -19,15 +19,15 @@ from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_MODEL_VERSIONS
 
-from ..artifacts import MANIFEST, Artifact, sha256_of
 from ..data.fingerprints import fingerprints
 from ..data.splits import read_split
-from ..errors import UserError
-from ..params import RegisterSettings
-from ..tracking.journal import JOURNAL, read_journal
-from ..tracking.record import RECORD
-from ..tracking.replica import replicate
-from ..tracking.store import explain_failure
+from ..plumbing.artifacts import MANIFEST, Artifact, sha256_of
+from ..plumbing.errors import UserError
+from ..plumbing.params import RegisterSettings
+from ..plumbing.tracking.journal import JOURNAL, read_journal
+from ..plumbing.tracking.record import RECORD
+from ..plumbing.tracking.replica import replicate
+from ..plumbing.tracking.store import explain_failure
 from .card import write_card, write_short_card
 from .consumer import consume
 from .packaging import HERE, MODEL_CODE, REQUIREMENTS, check_files, code_files, digests, package

@@ -9,7 +9,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from ..errors import UserError
+from ..plumbing.errors import UserError
 from .packaging import check_files
 
 IDENTITY = "registration"  # tag: what was registered

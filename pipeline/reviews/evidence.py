@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from ..artifacts import Artifact, open_artifact, sha256_of
-from ..errors import UserError
+from ..plumbing.artifacts import Artifact, open_artifact, sha256_of
+from ..plumbing.errors import UserError
 from ..registry.packaging import REQUIREMENTS
 from ..registry.registration import TRAINING_SOURCES, evaluation_path
 from ..registry.versions import fetch

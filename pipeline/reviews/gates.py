@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..params import GateSettings
+from ..plumbing.params import GateSettings
 from .comparison import CANDIDATE, Comparison
 from .output_faults import Faults
 from .subjects import Subject

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from ..errors import UserError
+from ..plumbing.errors import UserError
 from ..registry.card import code_span
 from ..registry.versions import all_versions, find_version, make_model
 

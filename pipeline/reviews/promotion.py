@@ -16,7 +16,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from ..errors import UserError
+from ..plumbing.errors import UserError
 from ..registry.consumer import consume
 from ..registry.packaging import EXAMPLE, REQUIREMENTS
 from ..registry.versions import all_versions, fetch, find_version, get_version, make_model

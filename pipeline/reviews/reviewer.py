@@ -17,13 +17,13 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from ..data.fingerprints import find_known
-from ..errors import UserError
-from ..params import ReviewSettings
+from ..plumbing.errors import UserError
+from ..plumbing.params import ReviewSettings
+from ..plumbing.tracking.record import git_commit
 from ..registry.consumer import Consumer, consume
 from ..registry.versions import FILES, IDENTITY, all_versions, find_version, get_version
 from ..scoring.heatmaps import draw_heat_map
 from ..scoring.metrics import Scorer
-from ..tracking.record import git_commit
 from .comparison import CANDIDATE, OPPONENT, Comparison, compare
 from .evidence import Evidence
 from .gates import judge

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifacts import Artifact
 from ..data.cleaning import Pair, normalised
 from ..data.splits import one_line
-from ..errors import UserError
-from ..params import FilesSettings, ReviewSettings
+from ..plumbing.artifacts import Artifact
+from ..plumbing.errors import UserError
+from ..plumbing.params import FilesSettings, ReviewSettings
 
 BASELINES = {"memory": "translation memory", "copy": "source copied"}
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..data.splits import one_line
-from ..errors import UserError
+from ..plumbing.errors import UserError
 from ..registry.consumer import Consumer
 from .subjects import Speed
 

@@ -15,9 +15,9 @@ from mlflow.entities import Metric, RunTag
 from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
 
+from ..plumbing.tracking.record import now
+from ..plumbing.tracking.store import alone, experiment_id
 from ..registry.versions import FILES
-from ..tracking.record import now
-from ..tracking.store import alone, experiment_id
 from .description import write_description
 from .review import Review
 

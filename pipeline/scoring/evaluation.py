@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from accelerate import Accelerator
 
 from ..data.splits import one_line, read_split
-from ..params import EvaluateSettings
+from ..plumbing.params import EvaluateSettings
 from ..seq2seq.decoding import translate_all
 from ..seq2seq.translator import Translation, Translator
 from .baselines import TranslationMemory

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.tokenizer import BOS, PAD, UNK
-from ..params import ModelSettings
+from ..plumbing.params import ModelSettings
 from .attention import build_attention
 from .loss import smoothed_cross_entropy
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_model, save_file
 
 from ..data.tokenizer import PAD, Tokenizer
-from ..errors import UserError
-from ..params import ModelSettings
+from ..plumbing.errors import UserError
+from ..plumbing.params import ModelSettings
 from .model import Seq2Seq
 from .search import Hypothesis, search
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from ..errors import UserError
+from ..plumbing.errors import UserError
 
 ADMIN = "admin"
 SHORTEST_PASSWORD = 12  # characters; MLflow's rule

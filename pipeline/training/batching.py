@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data.encoding import EncodedSplit, Side
 from ..data.tokenizer import PAD
-from ..errors import UserError
+from ..plumbing.errors import UserError
 
 Rows = NDArray[np.int64]
 

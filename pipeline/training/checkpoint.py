@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ..artifacts import MANIFEST, Artifact, open_artifact, publish
-from ..errors import UserError
+from ..plumbing.artifacts import MANIFEST, Artifact, open_artifact, publish
+from ..plumbing.errors import UserError
 
 STATE = "state.pt"
 KEPT = 2  # the newest, and the one before in case the newest is damaged

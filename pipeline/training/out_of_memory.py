@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ..errors import UserError
+from ..plumbing.errors import UserError
 from .batching import Batch
 
 

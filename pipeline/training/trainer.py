@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ..data.encoding import EncodedSplit
-from ..errors import Paused, UserError
-from ..params import TrainSettings
+from ..plumbing.errors import Paused, UserError
+from ..plumbing.interruption import Interruption
+from ..plumbing.params import TrainSettings
 from ..seq2seq.model import Seq2Seq
 from .batching import Batch, Step, collate, micro_batches_per_step, plan_epoch, plan_in_order
 from .checkpoint import Checkpoints
-from .interruption import Interruption
 from .out_of_memory import explain_out_of_memory
 from .position import Position
 from .schedule import moving_average, schedule

@@ -5,9 +5,9 @@ import os
 import re
 from pathlib import Path
 
-from ...artifacts import sha256_of
-from ...errors import UserError
-from ...params import AlignedText, FilesSettings
+from ...plumbing.artifacts import sha256_of
+from ...plumbing.errors import UserError
+from ...plumbing.params import AlignedText, FilesSettings
 from ..cleaning import Pair
 from . import Reading
 from .tables import read_aligned, read_pairs

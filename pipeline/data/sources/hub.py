@@ -18,9 +18,9 @@ import httpx2
 from huggingface_hub import HfApi, RepoFile, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from ...artifacts import sha256_of
-from ...errors import UserError
-from ...params import HubSettings
+from ...plumbing.artifacts import sha256_of
+from ...plumbing.errors import UserError
+from ...plumbing.params import HubSettings
 from ..cleaning import Pair
 from . import Reading
 from .tables import read_pairs

@@ -6,7 +6,7 @@ from typing import Any
 
 import datasets
 
-from ...errors import UserError
+from ...plumbing.errors import UserError
 
 # Suffix -> the builder of `datasets` that reads it, and its options. Text is text: "NA" is no missing value, and in a
 # .tsv a quotation mark is a quotation mark.

@@ -19,8 +19,8 @@ from typing import Any
 
 import polib
 
-from ...artifacts import sha256_of
-from ...errors import UserError
+from ...plumbing.artifacts import sha256_of
+from ...plumbing.errors import UserError
 from ..cleaning import Pair
 from . import Reading
 from .packages import PACKAGES, Package

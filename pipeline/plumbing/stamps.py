@@ -25,14 +25,7 @@ SECTIONS = {
     "evaluate": ["evaluate"],
     "register": ["register"],
 }
-# Imported nearly everywhere, without a say in what a stage computes: values of settings stand in the stamp themselves.
-NEUTRAL = {
-    "pipeline/errors.py",
-    "pipeline/lock.py",
-    "pipeline/params.py",
-    "stages/command.py",
-    "stages/outcome.py",
-}
+NEUTRAL = "pipeline/plumbing/"  # the directory of code that has no say in what a stage computes
 
 
 def write_stamps(directory: Path, params: Params, artifacts: Mapping[str, Path], root: Path) -> None:
@@ -61,7 +54,7 @@ def write_conduct(path: Path, params: Params) -> None:
 def code_digests(root: Path, start: str) -> dict[str, str]:
     """File -> digest of its syntax tree, for `start` and every project file that it imports."""
     files = {file.relative_to(root).as_posix(): file for file in imported_files(root / start)}
-    return {name: _digest(file) for name, file in files.items() if name not in NEUTRAL}
+    return {name: _digest(file) for name, file in files.items() if not name.startswith(NEUTRAL)}
 
 
 def _take_back(path: Path, stamp: dict[str, Any], manifest: Path) -> None:
@@ -73,13 +66,47 @@ def _take_back(path: Path, stamp: dict[str, Any], manifest: Path) -> None:
 
 
 def _digest(file: Path) -> str:
-    tree = _WithoutDocstrings().visit(parse(file))
+    tree = _WithoutWords().visit(parse(file))
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
 
 
-class _WithoutDocstrings(ast.NodeTransformer):
-    """Docstrings, and other text that stands for itself, do nothing when the code runs."""
+class _WithoutWords(ast.NodeTransformer):
+    """Drops the words that only people read: docstrings, and the text of errors, of prints and of log messages.
 
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+    The values that such a message shows stay: to compute them may do something.
+    """
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if is_text else node
+        return None if is_text else self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        if isinstance(node.exc, ast.Call):
+            node.exc.args = list(map(_without_text, node.exc.args))
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if _is_message(node.func):
+            node.args = list(map(_without_text, node.args))
+        return self.generic_visit(node)
+
+
+def _is_message(function: ast.expr) -> bool:
+    """`print`, or a method of a module's logger, which is called `log` everywhere here."""
+    if isinstance(function, ast.Attribute):
+        return isinstance(function.value, ast.Name) and function.value.id == "log"
+    return isinstance(function, ast.Name) and function.id == "print"
+
+
+def _without_text(node: ast.expr) -> ast.expr:
+    """An expression without the text that it is directly made of; what is handed to a function in it stays."""
+    match node:
+        case ast.Constant(value=str()):
+            return ast.Constant("")
+        case ast.JoinedStr():
+            return ast.JoinedStr([part for part in node.values if isinstance(part, ast.FormattedValue)])
+        case ast.BinOp():
+            return ast.BinOp(_without_text(node.left), node.op, _without_text(node.right))
+        case ast.IfExp():
+            return ast.IfExp(node.test, _without_text(node.body), _without_text(node.orelse))
+    return node

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifact, publish, read_json
-from pipeline.errors import Paused, UserError
-from pipeline.lock import hold
-from stages.outcome import FAILED, INTERRUPTED, PAUSED, Outcome
+from .artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifact, publish, read_json
+from .errors import Paused, UserError
+from .lock import hold
+from .outcome import FAILED, INTERRUPTED, PAUSED, Outcome
 
 CONDUCT = "conduct.json"  # beside the stamps: settings of how training is run
 # The directory of an artifact -> the Make target that makes it.
@@ -43,7 +43,7 @@ class StageCall:
     conduct: dict[str, Any] = field(default_factory=dict)  # settings that have no say in what comes of it
 
     def publish(self) -> AbstractContextManager[Draft]:
-        """The output in the making; see pipeline.artifacts.publish."""
+        """The output in the making; see pipeline.plumbing.artifacts.publish."""
         return publish(self.output, self.inputs, self.stamp, self.started)
 
 
