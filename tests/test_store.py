@@ -116,7 +116,10 @@ def test_two_processes_may_meet_a_fresh_store_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_process_killed_while_it_makes_the_store_breaks_nothing(tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from pipeline.plumbing.tracking.store import *; open_store(Path(sys.argv[1]))"
+    script = (
+        "import sys; from pathlib import Path; from pipeline.plumbing.tracking.store import open_store; "
+        "open_store(Path(sys.argv[1]))"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     command = [sys.executable, "-c", script, str(tmp_path)]
     for seconds in (0.1, 0.3, 0.6):  # in which a broken one was made before

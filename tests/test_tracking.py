@@ -206,7 +206,10 @@ def test_long_settings_and_many_metrics_pass(build: Path, scratch: Path, corpus:
 
 
 def test_tracking_imports_no_torch() -> None:
-    script = "import sys; import pipeline.plumbing.tracking.run, pipeline.registry.registration; sys.exit('torch' in sys.modules)"
+    script = (
+        "import sys; import pipeline.plumbing.tracking.run, pipeline.registry.registration; "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
