@@ -7,7 +7,7 @@ import venv
 from pathlib import Path
 from typing import NoReturn
 
-LOCK, ENVIRONMENT = Path("requirements.lock"), Path(".venv")
+LOCK, PROJECT, ENVIRONMENT = Path("requirements.lock"), Path("pyproject.toml"), Path(".venv")
 INSTALLED = ENVIRONMENT / ".installed"  # what Make compares in time with LOCK
 
 
@@ -36,10 +36,24 @@ def is_fresh() -> bool:
 def install() -> None:
     print(f"installing {LOCK} into {ENVIRONMENT}", file=sys.stderr)
     venv.EnvBuilder(clear=True, symlinks=True, with_pip=True).create(ENVIRONMENT)
-    pip: list[str | Path] = [ENVIRONMENT / "bin/python", "-m", "pip", "install", "-q", "-r", LOCK]
-    if subprocess.run(pip, stdout=sys.stderr, check=False).returncode:
-        fail(f"pip could not install {LOCK}, see above; mend that and run make again")
+    # --no-deps: the lock is whole but for torch, which some of its packages require and pip then checks last of all.
+    pip_install(str(LOCK), "--require-hashes", "--no-deps", "-r", str(LOCK))
+    pip_install(PROJECT.name, *torch())
     INSTALLED.touch()
+
+
+def pip_install(what: str, *arguments: str) -> None:
+    pip = [str(ENVIRONMENT / "bin/python"), "-m", "pip", "install", "-q", *arguments]
+    if subprocess.run(pip, stdout=sys.stderr, check=False).returncode:
+        fail(f"pip could not install {what}, see above; mend that and run make again")
+
+
+def torch() -> list[str]:
+    """Return the project's requirement of torch. It has no digest: which build fits is the machine's choice."""
+    import tomllib  # not in the Pythons that main() refuses
+
+    requirements = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
+    return [requirement for requirement in requirements if requirement.startswith("torch==")]
 
 
 def fail(message: str) -> NoReturn:

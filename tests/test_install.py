@@ -1,13 +1,21 @@
 """Installing: once, however many makes want it, on a Python that has nothing but itself."""
 
+import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
+import tomllib
+import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from pipeline.registry.packaging import imported_modules
 from tests.project import ROOT
 
 # The bare Python that this environment was made of: what pip installed cannot be imported in it.
@@ -18,6 +26,9 @@ BARE = [sys._base_executable, "-m", "stages.install"]  # type: ignore[attr-defin
 def directory(tmp_path: Path) -> Path:
     """A project that requires nothing."""
     (tmp_path / "requirements.lock").touch()
+    (tmp_path / "pyproject.toml").write_text(
+        "[project]\ndependencies = ['torch==0; sys_platform == \"none\"']\n", encoding="utf-8"
+    )
     (tmp_path / "stages").symlink_to(ROOT / "stages")
     return tmp_path
 
@@ -65,3 +76,57 @@ def test_what_pip_cannot_install_is_told_and_not_taken_for_installed(directory: 
     assert done.returncode == 2
     assert "error: pip could not install requirements.lock" in done.stderr
     assert not (directory / ".venv/.installed").exists()
+
+
+def test_a_file_of_another_sha256_is_refused(directory: Path) -> None:
+    wheel = directory / "thing-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("thing.py", "")
+        archive.writestr("thing-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1\n")
+        archive.writestr("thing-1.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nTag: py3-none-any\n")
+        archive.writestr("thing-1.dist-info/RECORD", "")
+    lock = directory / "requirements.lock"
+    lock.write_text(f"--no-index\n--find-links {directory}\nthing==1 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    done = run(directory)
+    assert (done.returncode, "error: pip could not install requirements.lock" in done.stderr) == (2, True)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock.write_text(lock.read_text(encoding="utf-8").replace("0" * 64, digest), encoding="utf-8")
+    assert run(directory).returncode == 0
+
+
+def test_every_locked_requirement_has_its_digests() -> None:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    requirements = [line for line in lines if not line.startswith("#")]
+    assert len(requirements) > 100
+    assert [line for line in requirements if not re.search(r"==\S+( +--hash=sha256:[0-9a-f]{64})+$", line)] == []
+
+
+def test_the_lock_holds_what_the_project_requires() -> None:
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.M))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = [Requirement(line) for line in project["project"]["dependencies"] + project["dependency-groups"]["dev"]]
+    pinned = {canonicalize_name(it.name): str(it.specifier).removeprefix("==") for it in declared}
+    assert pinned.pop(canonicalize_name("torch"))
+    assert pinned.items() <= locked.items()
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Nothing is there only because something else happens to require it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    dependencies, development = project["project"]["dependencies"], project["dependency-groups"]["dev"]
+    owners = metadata.packages_distributions()
+    for folders, declared in (
+        (("pipeline", "stages"), dependencies),
+        (("tests", "benchmarks"), dependencies + development),
+    ):
+        files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+        modules = {module for file in files for module in imported_modules(file)} - {
+            "pipeline",
+            "stages",
+            "tests",
+            "benchmarks",
+        }
+        names = {canonicalize_name(Requirement(line).name) for line in declared}
+        assert [
+            module for module in sorted(modules) if not names & {canonicalize_name(o) for o in owners[module]}
+        ] == []

@@ -75,13 +75,13 @@ def check_files(directory: Path, recorded: dict[str, str], name: str) -> None:
 def requirements(files: list[Path]) -> list[str]:
     """The distributions that `files` import, pinned to the versions installed here."""
     owners = metadata.packages_distributions()
-    modules = {module for file in files for module in _imported(file)}
+    modules = {module for file in files for module in imported_modules(file)}
     names = {module if module in owners[module] else owners[module][0] for module in modules}
     return sorted(f"{name}=={metadata.version(name).partition('+')[0]}" for name in names)  # torch's is 2.13.0+cpu
 
 
-def _imported(file: Path) -> set[str]:
-    """Top-level names of the absolute imports of a source file, the standard library's left out."""
+def imported_modules(file: Path) -> set[str]:
+    """Return the top-level names of the absolute imports of a source file, the standard library's left out."""
     modules: set[str] = set()
     for node in ast.walk(parse(file)):
         if isinstance(node, ast.Import):
