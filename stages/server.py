@@ -210,7 +210,7 @@ def as_destination(text: str) -> str:
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    destination = text if "://" in text else str(Path(text).resolve())
+    destination = text if "://" in text else Path(text).resolve().as_uri()
     try:
         get_artifact_repository(destination)
     except (MlflowException, ImportError) as error:

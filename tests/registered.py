@@ -1,8 +1,6 @@
 """A registry with versions of the tiny untrained model: made once, and copied in a moment for each test."""
 
 import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -10,6 +8,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.params import GateSettings, RegisterSettings, ReviewSettings
+from pipeline.plumbing.tracking.local_store import relocate
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.registration import Registration
 from pipeline.reviews.ledger import Ledger
@@ -47,17 +46,10 @@ def register_versions(build: Path) -> None:
 
 
 def copy_store(build: Path, target: Path) -> None:
-    """Copy a SQLite store and its artifacts; where they lie stands in its tables as absolute paths."""
+    """Copy a SQLite store and its artifacts."""
     shutil.copytree(build / "mlartifacts", target / "mlartifacts")
     shutil.copyfile(build / "mlflow.db", target / "mlflow.db")
-    with closing(sqlite3.connect(target / "mlflow.db")) as database:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        for table in tables:
-            for _, column, kind, *_ in database.execute(f"PRAGMA table_info({table})").fetchall():
-                if kind.startswith(("VARCHAR", "TEXT")):
-                    change = f"UPDATE {table} SET {column} = replace({column}, ?, ?) WHERE instr({column}, ?)"
-                    database.execute(change, (str(build), str(target), str(build)))
-        database.commit()
+    relocate(target)
 
 
 def package_of(build: Path, client: MlflowClient, version: int) -> Path:

@@ -14,9 +14,17 @@ from pipeline.service.accounts import accounts_database, prepare_accounts
     [
         ("sqlite:////data/mlflow.db", "/data/mlflow.accounts.db"),
         ("sqlite:////data/other.db?timeout=5", "/data/other.accounts.db"),
-        ("postgresql://me:secret@10.0.0.5:5433/team", "/build/postgresql-10.0.0.5-team.accounts.db"),
-        ("postgresql+psycopg2:///team?host=/run/postgresql", "/build/postgresql-local-team.accounts.db"),
-        ("mysql+pymysql://h/a/b", "/build/mysql-h-a_b.accounts.db"),
+        ("sqlite:////data/other.sqlite", "/data/other.sqlite.accounts.db"),
+        ("sqlite+pysqlite:////50%25/mlflow.db", "/50%/mlflow.accounts.db"),
+        ("postgresql://me:secret@10.0.0.5/team", "/build/postgresql-10.0.0.5-team.accounts.db"),
+        ("postgresql://me:secret@10.0.0.5:5432/team", "/build/postgresql-10.0.0.5-team.accounts.db"),
+        ("postgresql://me:secret@10.0.0.5:5433/team", "/build/postgresql-10.0.0.5-5433-team.accounts.db"),
+        ("postgresql://10.0.0.5/team?port=5433", "/build/postgresql-10.0.0.5-5433-team.accounts.db"),
+        ("postgresql://[::1]:5433/team", "/build/postgresql-%3A%3A1-5433-team.accounts.db"),
+        ("postgresql:///team", "/build/postgresql-local-team.accounts.db"),
+        ("postgresql+psycopg2:///team?host=/run/a", "/build/postgresql-%2Frun%2Fa-team.accounts.db"),
+        ("postgresql://a-b/c", "/build/postgresql-a%2Db-c.accounts.db"),  # not as b-c on the host a
+        ("mysql+pymysql://h/a/b", "/build/mysql-h-a%2Fb.accounts.db"),  # not as the database a_b
     ],
 )
 def test_each_store_has_accounts_of_its_own(store: str, name: str) -> None:

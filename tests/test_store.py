@@ -49,7 +49,7 @@ def test_a_deleted_experiment_is_named_with_what_to_do(build: Path) -> None:
 def test_artifacts_of_a_bare_database_stay_in_the_build_directory(build: Path) -> None:
     client = open_store(build)
     location = client.get_experiment(experiment_id(client, "default", build)).artifact_location
-    assert location == str(build / "mlartifacts" / "default")
+    assert location == (build / "mlartifacts" / "default").as_uri()
 
 
 def test_two_machines_that_both_miss_an_experiment_agree_on_one(build: Path) -> None:

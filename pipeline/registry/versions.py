@@ -10,6 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from ..plumbing.errors import UserError
+from ..plumbing.tracking.local_store import local_path
 from .packaging import check_files
 
 IDENTITY = "registration"  # tag: what was registered
@@ -85,6 +86,12 @@ def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Pat
     recorded = get_version(client, name, version).tags.get(FILES)
     if recorded is None:
         raise UserError(f"{uri} was not registered by this pipeline: it has no tag {FILES} with its files' digests")
+    place = local_path(client.get_model_version_download_uri(name, str(version)))
+    if place and not place.exists():  # MLflow would give an empty directory
+        raise UserError(
+            f"the files of {uri} are not there: MLflow's store says that they are in {place}; "
+            "if they were moved, move them back"
+        )
     try:
         package = Path(download_artifacts(uri, dst_path=str(directory), tracking_uri=client.tracking_uri))
     except (MlflowException, OSError) as error:

@@ -4,17 +4,19 @@ It makes the admin's account and no other. Who else there is, and who may do wha
 """
 
 import os
-import re
 import secrets
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import make_url
 
 from ..plumbing.errors import UserError
+from ..plumbing.tracking.local_store import sqlite_uri
 
 ADMIN = "admin"
 SHORTEST_PASSWORD = 12  # characters; MLflow's rule
 PUBLIC_PASSWORD = "password1234"  # MLflow's old default, with which it lets no admin in any more
+PORTS = {"postgresql": "5432", "mysql": "3306", "mssql": "1433"}  # where the URL names none
 SETTINGS = """\
 [mlflow]
 default_permission = READ
@@ -27,10 +29,15 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 def accounts_database(store: str, build: Path) -> Path:
     """Where the accounts of a store's server are: grants name experiments by number, so each store has its own."""
     url = make_url(store)
-    if url.get_backend_name() == "sqlite":
-        return Path(url.database or "mlflow.db").resolve().with_suffix(".accounts.db")
-    name = re.sub(r"[^\w.-]+", "_", f"{url.get_backend_name()}-{url.host or 'local'}-{url.database}")
-    return build.resolve() / f"{name}.accounts.db"
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        path = Path(url.database or "mlflow.db").resolve()
+        return path.with_name(f"{path.name.removesuffix('.db')}.accounts.db")
+    host = url.host or ",".join(url.normalized_query.get("host", ())) or "local"
+    port = str(url.port or ",".join(url.normalized_query.get("port", ())) or PORTS.get(backend, ""))
+    ports = [] if port == PORTS.get(backend, "") else [port]
+    parts = (quote(part, safe="").replace("-", "%2D") for part in (backend, host, *ports, url.database or ""))
+    return build.resolve() / f"{'-'.join(parts)}.accounts.db"
 
 
 def check_password(password: str, database: Path) -> None:
@@ -51,7 +58,7 @@ def prepare_accounts(database: Path, password: str) -> dict[str, str]:
     key, settings = database.with_suffix(".key"), database.with_suffix(".ini")
     if not key.exists():
         _write(key, secrets.token_hex(32))
-    uri = f"sqlite:///{database}".replace("%", "%%")
+    uri = sqlite_uri(database).replace("%", "%%")
     _write(settings, SETTINGS.format(uri=uri, admin=ADMIN))
     return {
         "MLFLOW_AUTH_CONFIG_PATH": str(settings),
@@ -67,7 +74,7 @@ def _make_database(path: Path, password: str) -> None:
         leftover.unlink(missing_ok=True)
     scratch.touch(mode=0o600)
     store = SqlAlchemyStore()
-    store.init_db(f"sqlite:///{scratch}")  # type: ignore[no-untyped-call]
+    store.init_db(sqlite_uri(scratch))  # type: ignore[no-untyped-call]
     store.create_user(ADMIN, password, is_admin=True)
     store.engine.dispose()
     os.rename(scratch, path)

@@ -19,14 +19,20 @@ from mlflow.store.db.db_types import DATABASE_ENGINES
 from sqlalchemy import create_engine
 
 from ..errors import UserError
+from .local_store import DATABASE, KIND, artifact_location, local_uri, relocate, sqlite_path, sqlite_uri
 
 REMEDY = "start its server, or correct or unset MLFLOW_TRACKING_URI"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # so that its pages are those for training
 
 
 def tracking_uri(build: Path) -> str:
     """MLFLOW_TRACKING_URI, or else the SQLite store in `build`, the directory of all experiments' outputs."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{build.resolve() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or local_uri(build)
+
+
+def _is_local(uri: str, build: Path) -> bool:
+    """Whether it is the store in `build`, by whatever URL."""
+    path = sqlite_path(uri)
+    return path is not None and path.resolve() == build.resolve() / DATABASE
 
 
 def is_server(uri: str) -> bool:
@@ -59,6 +65,8 @@ def open_store(build: Path, uri: str = "") -> MlflowClient:
         _make_database(uri)
         client = MlflowClient()
         client.search_experiments(max_results=1)  # asks a server
+        if _is_local(uri, build):
+            relocate(build)
     return client
 
 
@@ -67,14 +75,14 @@ def _make_database(uri: str) -> None:
 
     Its tables take seconds, in several transactions: a process that is killed on the way would break it for good.
     """
-    if uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES and not uri.startswith("sqlite:"):
+    path = sqlite_path(uri)
+    if uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES and not uri.startswith("sqlite"):
         _reach(uri)
-    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-    if uri.startswith("sqlite:///") and not path.exists():
+    if path and not path.exists():
         scratch = path.with_name(f"{path.name}.new")
         for leftover in (scratch, scratch.with_name(f"{scratch.name}-journal")):
             leftover.unlink(missing_ok=True)
-        MlflowClient(f"sqlite:///{scratch}").search_experiments(max_results=1)
+        MlflowClient(sqlite_uri(scratch)).search_experiments(max_results=1)
         os.rename(scratch, path)
 
 
@@ -117,7 +125,7 @@ def explain_failure(uri: str, errors: type[Exception] = MlflowException, remedy:
 def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
     """The id of MLflow's experiment `name`, which is made where it is missing."""
     # A server decides where artifacts go; a bare database would put them into the working directory.
-    location = None if is_server(client.tracking_uri) else str(build.resolve() / "mlartifacts" / name)
+    location = None if is_server(client.tracking_uri) else artifact_location(build, name)
     with alone(build):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
