@@ -19,10 +19,10 @@ def tokenizer(call: StageCall) -> None:
         for name, lines in texts.items():
             (draft.directory / name).write_bytes(train_model(lines, settings))
         skipped = {side: count_skipped(lines) for side, lines in sides.items()}
-        draft.facts.update(vocabulary_size=settings.vocabulary_size, skipped_for_length=skipped)
+        draft.facts.update(vocabulary_size=settings.vocabulary_size, skipped=skipped)
         for side, count in skipped.items():
             if count:
-                print(f"tokenizer: SentencePiece left out {count} {side} lines for their length in bytes")
+                print(f"tokenizer: SentencePiece left out {count} {side} lines, too long in bytes or with U+2585")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline.data.splits import one_line
 from pipeline.data.tokenizer import Tokenizer, train_model
 from pipeline.plumbing.artifacts import Artifact, open_artifact, publish, write_json
 from pipeline.plumbing.command import StageCall
@@ -113,10 +112,8 @@ def test_the_files_hold_a_line_a_sentence_in_the_order_of_the_test_set(evaluatio
         sources = test_set["source"]
         assert lines_of(evaluation, f"{name}.source.txt") == sources
         assert lines_of(evaluation, f"{name}.reference.txt") == test_set["target"]
-        assert lines_of(evaluation, f"{name}.greedy.txt") == [
-            one_line(t.text) for t in translator.translate(sources, 1)
-        ]
-        assert lines_of(evaluation, f"{name}.beam.txt") == [one_line(t.text) for t in translator.translate(sources, 3)]
+        assert lines_of(evaluation, f"{name}.greedy.txt") == [t.text for t in translator.translate(sources, 1)]
+        assert lines_of(evaluation, f"{name}.beam.txt") == [t.text for t in translator.translate(sources, 3)]
         memory = lines_of(evaluation, f"{name}.memory.txt")
         assert len(memory) == len(sources)
         assert set(memory) <= set(pairs(0, 30, 4)["target"])
@@ -200,31 +197,11 @@ def test_hypotheses_with_line_breaks_stay_on_one_line(corpus: Artifact, tmp_path
             model.output.bias[tokenizer.target.piece_to_id("<0x0A>")] = 50.0
 
     broken = make_model(tmp_path / "model", spoil=say_line_breaks)
-    assert Translator.load(broken.directory).translate(["one two"])[0].text.startswith("\n\n")
+    assert Translator.load(broken.directory).translate(["one two"])[0].tokens[:2] == ["<0x0A>", "<0x0A>"]
     found = run(tmp_path, corpus, broken)
     for name in ("greedy", "beam"):
         assert lines_of(found, f"test.{name}.txt") == [""] * 12
         assert found.facts["test_sets"]["test"]["systems"][name]["empty"] == 1
-
-
-def test_a_corpus_with_odd_characters_keeps_a_line_a_sentence(model: Artifact, tmp_path: Path) -> None:
-    odd = {
-        "source": ["one\u2028two", "three\tfour", "five\r\nsix", "\u0085seven", "eight\x0bnine", "☃\u00a0€"],
-        "target": ["eins\u2029zwei", "drei\rvier", "fünf\tsechs", "sieben\n", "acht\x1cneun", "☃\u00a0€"],
-    }
-    found = run(tmp_path, make_corpus(tmp_path / "corpus", test=odd, train=odd), model)
-    assert lines_of(found, "test.source.txt")[:3] == ["one two", "three four", "five six"]
-    assert lines_of(found, "test.memory.txt") == lines_of(found, "test.reference.txt")
-    assert lines_of(found, "test.reference.txt")[-1] == "☃\u00a0€"  # a space that is no line break stays what it is
-    for kind in ("source", "reference", "memory", "greedy", "beam"):
-        assert len(lines_of(found, f"test.{kind}.txt")) == 6
-
-
-@pytest.mark.parametrize(
-    "text", ["a\nb", "a\rb", "a\r\nb", "a\tb", "a\u2028b", "a\u2029b", "a\x85b", "a\x0cb", "\na b\n"]
-)
-def test_a_text_with_breaks_becomes_one_line(text: str) -> None:
-    assert one_line(text) == "a b"
 
 
 def test_the_stage_runs_as_make_calls_it_and_prints_a_line_a_test_set(

@@ -1,12 +1,14 @@
 """SentencePiece as the pipeline uses it: round trips, fixed special ids, the same model twice, clear errors."""
 
-import unicodedata
+import itertools
+import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.data.text import normal_form
 from pipeline.data.tokenizer import (
     BOS,
     EOS,
@@ -22,10 +24,25 @@ from pipeline.data.tokenizer import (
 )
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import TokenizerSettings
+from pipeline.scoring.metrics import Scorer
 from tests.toy_corpus import sentence_pairs
 
 LINES = [side for pair in sentence_pairs(300) for side in pair]
+# Often enough to have pieces of their own, were they not told apart from what SentencePiece means by them.
+ODD = ["<0x41>", "<s>", "</s>", "<unk>", "▁", "½ m²", "…", "，", "ﬁ", "\N{ZERO WIDTH NON-JOINER}"] * 20
 SETTINGS = TokenizerSettings(vocabulary_size=400)
+
+
+@pytest.fixture(scope="module", params=itertools.product(["unigram", "bpe"], [True, False]), ids=str)
+def any_tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """Of each type, joint and one a side."""
+    kind, is_joint = request.param
+    directory = tmp_path_factory.mktemp("tokenizer")
+    of_kind = SETTINGS.model_copy(update={"type": kind})
+    files = {JOINT: LINES + ODD} if is_joint else {SOURCE: LINES, TARGET: LINES + ODD}
+    for name, lines in files.items():
+        (directory / name).write_bytes(train_model(lines, of_kind))
+    return Tokenizer.load(directory)
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +52,58 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return Tokenizer.load(directory)
 
 
-def _spaces(text: str) -> str:
-    return " ".join(text.split())
+# Any text that UTF-8 can hold, half of it made of what SentencePiece itself writes, changes by default, or cuts at.
+TEXTS = st.lists(
+    st.characters(codec="utf-8") | st.sampled_from([*"▁▅⁇ \n\t\0\x85\u2028\u3000\xa0\u200c\u200d", *ODD]), max_size=30
+).map("".join)
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cf", "Co", "Cn", "Zl", "Zp")), max_size=30))
-def test_text_comes_back_after_normalisation(tokenizer: Tokenizer, text: str) -> None:
-    """Byte fallback: letters, emoji and scripts that the model never saw come back too."""
-    normalised = _spaces(tokenizer.source.normalize(text).replace("▁", " "))
-    (ids,) = tokenizer.encode_target([text])
+@settings(max_examples=400)
+@given(TEXTS)
+def test_every_text_comes_back_in_normal_form(any_tokenizer: Tokenizer, text: str) -> None:
+    (ids,) = any_tokenizer.encode_target([text])
     assert UNK not in ids
-    assert _spaces(tokenizer.decode_target([ids])[0]) == normalised
-    if text.isascii():
-        assert normalised == _spaces(unicodedata.normalize("NFKC", text))
+    assert any_tokenizer.decode_target([ids]) == [normal_form(text)]
+    assert ids == any_tokenizer.encode_target([normal_form(text)])[0]
+    assert any_tokenizer.encode_source([text]) == any_tokenizer.encode_source([normal_form(text)])
+
+
+def test_every_character_comes_back(tokenizer: Tokenizer) -> None:
+    texts = [normal_form(f"a{chr(code)}b") for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    assert tokenizer.decode_target(tokenizer.encode_target(texts)) == texts
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("zh", "你好，世界！面积是 30 m²（约½公顷）……对吗？"),
+        ("zh", "请按“确定”；否则，数据会丢失：①保存②退出。"),
+        ("fa", "می‌خواهم این کتاب‌ها را بخوانم، اما نمی‌توانم."),
+        ("hi", "क्‍या आप ½ किलो दाल… चाहते हैं?"),
+    ],
+)
+def test_a_perfect_translation_scores_100(tokenizer: Tokenizer, language: str, text: str) -> None:
+    (perfect,) = tokenizer.decode_target(tokenizer.encode_target([text]))
+    assert Scorer(["-"], [text], language).score([perfect])["bleu"] == 100
+
+
+def test_pieces_show_the_character_that_sentencepiece_writes_spaces_with(any_tokenizer: Tokenizer) -> None:
+    (ids,) = any_tokenizer.encode_target(["▁ tisk"])
+    assert "".join(any_tokenizer.target_pieces(ids)) == "▁▁▁tisk</s>"
+
+
+@given(TEXTS)
+def test_normal_form_is_one_line_and_stays_as_it_is(text: str) -> None:
+    normal = normal_form(text)
+    assert len(normal.splitlines()) <= 1
+    assert normal == normal_form(normal) == normal_form(f"\n {text}\u3000")
+    assert normal.split(" ") == normal.split() or normal == ""
+
+
+@given(st.lists(st.integers(0, 399), max_size=30))
+def test_whatever_a_model_says_is_text_in_normal_form(tokenizer: Tokenizer, ids: list[int]) -> None:
+    (text,) = tokenizer.decode_target([ids])
+    assert text == normal_form(text)
 
 
 def test_special_ids_are_where_the_model_expects_them(tokenizer: Tokenizer) -> None:
@@ -60,8 +116,8 @@ def test_special_ids_are_where_the_model_expects_them(tokenizer: Tokenizer) -> N
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_the_same_text_gives_the_same_bytes(kind: str) -> None:
-    settings = TokenizerSettings.model_validate({"vocabulary_size": 400, "type": kind})
-    assert train_model(LINES, settings) == train_model(list(LINES), settings)
+    of_kind = TokenizerSettings.model_validate({"vocabulary_size": 400, "type": kind})
+    assert train_model(LINES, of_kind) == train_model(list(LINES), of_kind)
 
 
 def test_one_model_a_side(tmp_path: Path) -> None:
@@ -77,8 +133,7 @@ def test_a_vocabulary_that_the_text_cannot_carry_is_named(lines: list[str], size
         train_model(lines, TokenizerSettings(vocabulary_size=size))
 
 
-def test_lines_that_sentencepiece_skips_are_counted_in_bytes() -> None:
-    at_limit = "é" * (MAX_LINE_BYTES // 2)
-    assert count_skipped([at_limit, at_limit + "e", "short"]) == 1
-    alone = train_model([*LINES, "ж" * (MAX_LINE_BYTES // 2 + 1)], SETTINGS)
-    assert alone == train_model(LINES, SETTINGS)
+@pytest.mark.parametrize("line", ["ж" * (MAX_LINE_BYTES // 2 + 1), "a ▅ bar"], ids=["long", "reserved"])
+def test_lines_that_sentencepiece_skips_are_counted(line: str) -> None:
+    assert count_skipped(["é" * (MAX_LINE_BYTES // 2), "short", line]) == 1
+    assert train_model([*LINES, line], SETTINGS) == train_model(LINES, SETTINGS)

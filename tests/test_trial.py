@@ -39,7 +39,7 @@ def test_texts_keep_their_order_and_are_one_line_each(models: dict[str, Model]) 
     trials = try_models(cast(dict[str, Consumer], models), SETS, advanced.append)
     for name, said in (("candidate", "ours"), ("opponent", "theirs")):
         assert trials[name].texts == {
-            test_set: [f"{said}: {source}   of two lines" for source in sources] for test_set, sources in SETS.items()
+            test_set: [f"{said}: {source} of two lines" for source in sources] for test_set, sources in SETS.items()
         }
     assert sum(advanced) == 2 * sum(map(len, SETS.values()))
 

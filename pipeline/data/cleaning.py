@@ -1,4 +1,4 @@
-"""Owns what a clean pair is: the normalisation of text and the rules that drop a pair. Knows no sources, no splits.
+"""Owns what a clean pair is: the rules that drop a pair. Knows no sources, no splits.
 
 A rule is a small function that is true of a pair to be dropped; `clean` has their order, and the first that is true is
 the one that counts. Duplicates and leaks are not found by looking at one pair: see splitting.py.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..plumbing.params import CleaningSettings
+from .text import normal_form
 
 
 class Pair(NamedTuple):
@@ -45,9 +46,8 @@ SCRIPTS = {
 
 
 def normalised(pair: Pair) -> Pair:
-    """The pair in Unicode's composed form (NFC), with every run of white space one space and none at the ends."""
-    source, target = (" ".join(unicodedata.normalize("NFC", side).split()) for side in (pair.source, pair.target))
-    return Pair(source, target, pair.origin)
+    """Return the pair with both sides in normal form."""
+    return Pair(normal_form(pair.source), normal_form(pair.target), pair.origin)
 
 
 def is_empty(pair: Pair) -> bool:

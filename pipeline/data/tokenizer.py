@@ -1,4 +1,7 @@
-"""Owns text <-> token ids: training SentencePiece models, the special ids, encoding and decoding.
+"""Text and token ids: training SentencePiece models, the special ids, encoding and decoding.
+
+Text is brought into normal form first, and SentencePiece changes none of it: for every text,
+decode(encode(text)) == normal_form(text). What a vocabulary lacks becomes bytes, and bytes become the same text again.
 
 Source: Kudo and Richardson 2018 (arXiv 1808.06226); unigram model: Kudo 2018 (arXiv 1804.10959).
 """
@@ -12,16 +15,21 @@ import sentencepiece
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import TokenizerSettings
+from .text import normal_form
 
 PAD, UNK, BOS, EOS = range(4)
 JOINT, SOURCE, TARGET = "joint.model", "source.model", "target.model"
 MAX_LINE_BYTES = 4192  # SentencePiece leaves longer lines out of training, silently
+RESERVED = "\u2585"  # and lines with this character, which it uses itself
 THREADS = 4  # part of the result: another number gives another model
+# SentencePiece writes a space as ▁ and cannot tell it from a ▁ in the text. Normal form has one kind of white space, so
+# another kind is free to stand for the ▁ of the text.
+META_SPACE, META_SPACE_IN_TEXT = "\u2581", "\u2028"
 
 
 def count_skipped(lines: Iterable[str]) -> int:
-    """How many lines SentencePiece leaves out of training for their length in bytes."""
-    return sum(len(line.encode()) > MAX_LINE_BYTES for line in lines)
+    """Return how many lines SentencePiece leaves out of training: too long in bytes, or with its reserved character."""
+    return sum(len(line.encode()) > MAX_LINE_BYTES or RESERVED in line for line in map(_to_sentencepiece, lines))
 
 
 def train_model(lines: Iterable[str], settings: TokenizerSettings) -> bytes:
@@ -32,12 +40,14 @@ def train_model(lines: Iterable[str], settings: TokenizerSettings) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines),
+            sentence_iterator=map(_to_sentencepiece, lines),
             model_writer=model,
             model_type=settings.type,
             vocab_size=settings.vocabulary_size,
             character_coverage=settings.character_coverage,
             byte_fallback=True,
+            normalization_rule_name="identity",  # the default, NFKC, makes m2 of m²
+            remove_extra_whitespaces=False,
             pad_id=PAD,
             unk_id=UNK,
             bos_id=BOS,
@@ -59,6 +69,14 @@ def _reason(error: RuntimeError) -> str:
     return str(error).rsplit("] ", 1)[-1].strip() or str(error)
 
 
+def _to_sentencepiece(text: str) -> str:
+    return normal_form(text).replace(META_SPACE, META_SPACE_IN_TEXT)
+
+
+def _from_sentencepiece(text: str) -> str:
+    return text.replace(META_SPACE_IN_TEXT, META_SPACE)
+
+
 @dataclass(frozen=True)
 class Tokenizer:
     """The SentencePiece models of both sides; the same object twice when they are joint."""
@@ -75,21 +93,34 @@ class Tokenizer:
         return cls(_load(directory / SOURCE), _load(directory / TARGET))
 
     def encode_source(self, sentences: list[str]) -> list[list[int]]:
-        """Ids of each sentence, closed by EOS."""
-        return [[*ids, EOS] for ids in self.source.encode(sentences, num_threads=1)]
+        """Return the ids of each sentence, closed by EOS."""
+        return _encode(self.source, sentences)
 
     def encode_target(self, sentences: list[str]) -> list[list[int]]:
-        """Ids of each sentence, closed by EOS; the decoder's input is the same shifted right by a BOS."""
-        return [[*ids, EOS] for ids in self.target.encode(sentences, num_threads=1)]
+        """Return the ids of each sentence, closed by EOS; the decoder's input is the same shifted right by a BOS."""
+        return _encode(self.target, sentences)
 
     def decode_target(self, ids: list[list[int]]) -> list[str]:
-        """Detokenised text of each list of ids; special ids vanish."""
-        return list(self.target.decode([[i for i in sentence if i > EOS] for sentence in ids], num_threads=1))
+        """Return the detokenised text of each list of ids, in normal form whatever the ids; special ids vanish."""
+        texts = self.target.decode([[i for i in sentence if i > EOS] for sentence in ids], num_threads=1)
+        return [normal_form(_from_sentencepiece(text)) for text in texts]
+
+    def source_pieces(self, ids: list[int]) -> list[str]:
+        """Return the pieces of the source as people read them."""
+        return [_from_sentencepiece(self.source.id_to_piece(i)) for i in ids]
+
+    def target_pieces(self, ids: list[int]) -> list[str]:
+        """Return the pieces of the target as people read them."""
+        return [_from_sentencepiece(self.target.id_to_piece(i)) for i in ids]
 
 
 def model_files(directory: Path) -> list[Path]:
     """The SentencePiece models in a directory: one joint, or one a side."""
     return sorted(directory.glob("*.model"))
+
+
+def _encode(model: sentencepiece.SentencePieceProcessor, sentences: list[str]) -> list[list[int]]:
+    return [[*ids, EOS] for ids in model.encode(list(map(_to_sentencepiece, sentences)), num_threads=1)]
 
 
 def _load(path: Path) -> sentencepiece.SentencePieceProcessor:

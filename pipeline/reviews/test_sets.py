@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.cleaning import Pair, normalised
-from ..data.splits import one_line
+from ..data.cleaning import normalised
 from ..plumbing.artifacts import Artifact
 from ..plumbing.errors import UserError
 from ..plumbing.params import FilesSettings, ReviewSettings
@@ -46,7 +45,7 @@ def _named(settings: ReviewSettings, languages: tuple[str, str]) -> list[TestSet
     reading = read_files(FilesSettings(splits=settings.test_sets), languages, "review.test_sets")
     found = []
     for name, pairs in reading.splits.items():
-        clean = [normalised(Pair(one_line(pair.source), one_line(pair.target))) for pair in pairs]
+        clean = [normalised(pair) for pair in pairs]
         kept = [pair for pair in clean if pair.source and pair.target]
         if not kept:
             raise UserError(f"review.test_sets.{name}: no pair has text on both sides")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.splits import one_line
+from ..data.text import normal_form
 from ..plumbing.errors import UserError
 from ..registry.consumer import Consumer
 from .subjects import Speed
@@ -54,7 +54,7 @@ def try_models(
             latencies[name].append(consumer.translate([sentence])[1])
     return {
         name: Trial(
-            {test_set: [one_line(output["text"]) for output in found] for test_set, found in outputs[name].items()},
+            {test_set: [normal_form(output["text"]) for output in found] for test_set, found in outputs[name].items()},
             {test_set: _unknown_share(found) for test_set, found in outputs[name].items()},
             _speed(len(everything) / seconds[name], latencies[name]),
         )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from accelerate import Accelerator
 
-from ..data.splits import one_line, read_split
+from ..data.splits import read_split
 from ..plumbing.params import EvaluateSettings
 from ..seq2seq.decoding import translate_all
 from ..seq2seq.translator import Translation, Translator
@@ -73,8 +73,8 @@ def evaluate_split(decoding: Decoding, memory: TranslationMemory, target_languag
     sources, references = decoding.sources, decoding.references
     remembered, memory_seconds = _timed(lambda: memory.translate(sources))
     hypotheses = {
-        "beam": [one_line(translation.text) for translation in decoding.beam],
-        "greedy": [one_line(translation.text) for translation in decoding.greedy],
+        "beam": [translation.text for translation in decoding.beam],
+        "greedy": [translation.text for translation in decoding.greedy],
         "memory": remembered,
         "copy": sources,
     }

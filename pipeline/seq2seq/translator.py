@@ -118,8 +118,8 @@ class Translator:
         return Translation(
             text=self.tokenizer.decode_target([hypothesis.ids])[0],
             score=hypothesis.score,
-            tokens=[self.tokenizer.target.id_to_piece(i) for i in hypothesis.ids],
-            source_tokens=[self.tokenizer.source.id_to_piece(i) for i in source],
+            tokens=self.tokenizer.target_pieces(hypothesis.ids),
+            source_tokens=self.tokenizer.source_pieces(source),
             attention=attention,
         )
 
