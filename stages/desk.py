@@ -12,12 +12,12 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from pipeline.plumbing.artifacts import experiment_option
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import Params
 from pipeline.plumbing.params_file import read_params
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.versions import registered_name
+from pipeline.reviews.models import Models
 from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.verdicts import Verdicts
 
@@ -30,20 +30,23 @@ class Desk:
     """Where an experiment's versions are reviewed and promoted."""
 
     params: Params
-    client: MlflowClient
-    candidates: str  # the registered model that training makes versions of
-    production: str  # the one that has the champion
-    option: str  # ` EXP=name`, as it was typed, or nothing
+    models: Models
+
+    @property
+    def client(self) -> MlflowClient:
+        return self.models.client
+
+    @property
+    def production(self) -> str:
+        return self.models.production
 
     @property
     def verdicts(self) -> Verdicts:
         return Verdicts(self.client, self.production, BUILD)
 
     def decision(self, reason: str, forced: bool) -> Promotion:
-        """What somebody decides here."""
-        return Promotion(
-            self.client, self.candidates, self.production, self.verdicts, who(), reason, self.option, forced
-        )
+        """Return what decides for somebody, with their reason."""
+        return Promotion(self.models, self.params.review, self.verdicts, who(), reason, forced)
 
 
 def open_desk() -> Desk:
@@ -53,8 +56,8 @@ def open_desk() -> Desk:
     languages = params.download.source_language, params.download.target_language
     candidates = registered_name(params.registration.model_name, *languages)
     production = registered_name(params.review.production_model or params.registration.model_name, *languages)
-    option = experiment_option(files[-1].stem if len(files) > 1 else "default")
-    return Desk(params, open_store(BUILD), candidates, production, option)
+    experiment = files[-1].stem if len(files) > 1 else "default"
+    return Desk(params, Models(open_store(BUILD), candidates, production, experiment))
 
 
 def asked_version() -> int | None:

@@ -3,6 +3,7 @@
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import explain_failure
+from pipeline.reviews.models import describe
 from stages.desk import asked_reason, asked_version, is_forced, open_desk
 
 
@@ -13,7 +14,7 @@ def promote() -> None:
     desk = open_desk()
     with explain_failure(desk.client.tracking_uri):
         champion = desk.decision(reason, forced).promote(version)
-    print(f"version {champion} of {desk.production} is the champion; to go back: make rollback REASON=...{desk.option}")
+    print(f"{describe(champion)} is the champion; to go back: make rollback REASON=...{desk.models.option}")
 
 
 if __name__ == "__main__":

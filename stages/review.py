@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.tracking.store import explain_failure, is_refusal
+from pipeline.reviews.models import experiment_of
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.reviewer import Finding, Reviewer
-from pipeline.reviews.verdicts import BASELINES
 from stages.desk import BUILD, Desk, asked_version, open_desk, who
 
 FAILED = 1
@@ -25,7 +25,8 @@ def review() -> None:
     version = asked_version()
     desk = open_desk()
     with explain_failure(desk.client.tracking_uri):
-        reviewer = Reviewer(desk.client, desk.candidates, desk.production, desk.params.review, who(), desk.option)
+        desk.verdicts.check()
+        reviewer = Reviewer(desk.models, desk.params.review, who())
         with tqdm(unit=" sentences", disable=None, desc="review") as bar:
             finding = reviewer.review(version, _counting(bar))
         print("\n".join(describe(finding)))
@@ -45,14 +46,16 @@ def _counting(bar: "tqdm[Never]") -> Callable[[int], Callable[[int], object]]:
 def _keep(desk: Desk, finding: Finding) -> None:
     """Put the review into MLflow, and its page into build/, where it can be opened at once."""
     report = write_report(finding.review, finding.maps)
-    verdict = desk.verdicts.keep(finding.candidate, finding.compared_with, finding.review, report)
+    verdict = desk.verdicts.keep(finding.candidate, finding.champion, finding.review, report)
     try:
         desk.verdicts.show(verdict, finding.candidate)
     except MlflowException as error:
         if not is_refusal(error):
             raise
-        print(f"version {finding.candidate.version} does not show it: {who()} may not write to {desk.candidates}")
-    page = BUILD / "reviews" / desk.candidates / f"{finding.candidate.version}.html"
+        print(
+            f"version {finding.candidate.version} does not show it: {who()} may not write to {finding.candidate.name}"
+        )
+    page = BUILD / "reviews" / desk.models.candidates / f"{finding.candidate.version}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(report, encoding="utf-8")
     print(f"report: {page}, and in run {verdict.run_id} of MLflow's experiment {desk.verdicts.experiment!r}")
@@ -60,10 +63,9 @@ def _keep(desk: Desk, finding: Finding) -> None:
 
 def describe(finding: Finding) -> list[str]:
     review = finding.review
-    against = (
-        "the best baseline" if finding.compared_with == BASELINES else f"the champion, version {finding.compared_with}"
-    )
-    lines = [f"{review.candidate.name} version {review.candidate.version} against {against}"]
+    of = f"of the experiment {experiment_of(finding.candidate)}"
+    against = f"the champion, version {finding.champion.version}" if finding.champion else "the best baseline"
+    lines = [f"{review.candidate.name} version {review.candidate.version}, {of}, against {against}"]
     for comparison in review.comparisons:
         bleu, chrf = (comparison.differences[metric].points for metric in ("bleu", "chrf"))
         scores = comparison.scores["candidate"]

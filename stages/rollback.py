@@ -2,6 +2,7 @@
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.tracking.store import explain_failure
+from pipeline.reviews.models import describe
 from stages.desk import asked_reason, is_forced, open_desk
 
 
@@ -10,7 +11,7 @@ def rollback() -> None:
     desk = open_desk()
     with explain_failure(desk.client.tracking_uri):
         champion = desk.decision(reason, forced).rollback()
-    print(f"version {champion} of {desk.production} is the champion again")
+    print(f"{describe(champion)} is the champion again")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import explain_failure
-from pipeline.registry.versions import fetch, resolve
+from pipeline.registry.versions import fetch
 from pipeline.reviews.ledger import CHAMPION
 from pipeline.service.serving import run
 from stages.desk import open_desk
@@ -44,7 +44,7 @@ def _serve(alias: str, listener: socket.socket) -> None:
     desk = open_desk()
     client, name = desk.client, desk.production
     with explain_failure(client.tracking_uri):
-        version = resolve(client, name, alias)
+        version = desk.models.resolve(alias)
     with tempfile.TemporaryDirectory() as scratch:
         package = fetch(client, name, int(version.version), Path(scratch))
         host, port = listener.getsockname()[:2]

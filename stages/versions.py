@@ -2,18 +2,18 @@
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.tracking.store import explain_failure
-from pipeline.registry.versions import all_versions
-from pipeline.reviews.ledger import Entry, Ledger, replay
+from pipeline.registry.versions import EXPERIMENT, VersionId, all_versions, identify
+from pipeline.reviews.ledger import Entry, replay
 from stages.desk import Desk, open_desk
 
-HEAD = ("version", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")
+HEAD = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")
 SHOWN = 8  # characters of a digest
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
@@ -21,7 +21,7 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 def versions() -> None:
     desk = open_desk()
     with explain_failure(desk.client.tracking_uri):
-        for model in dict.fromkeys((desk.candidates, desk.production)):
+        for model in dict.fromkeys((desk.models.candidates, desk.production)):
             print("\n".join([model, *table([HEAD, *rows(desk.client, model)]), ""]))
         print("\n".join(record(desk)))
 
@@ -41,6 +41,7 @@ def row(version: ModelVersion, aliases: Iterable[str]) -> Sequence[str]:
     verdict = f"{tags['review']}, against {tags['compared_with']}" if is_reviewed else "not reviewed"
     return (
         str(version.version),
+        tags.get(EXPERIMENT, "-"),
         ", ".join(sorted(aliases)) or "-",
         verdict,
         _score(tags, "bleu"),
@@ -52,14 +53,20 @@ def row(version: ModelVersion, aliases: Iterable[str]) -> Sequence[str]:
 
 
 def record(desk: Desk) -> list[str]:
-    """Who became champion when, and why; the last decision first."""
-    ledger = Ledger(desk.client, desk.production)
-    entries = ledger.entries()
-    if not entries:
-        return [f"no version of {desk.production} has been champion yet"]
+    """Who became champion when, and why; the last decision first. Then what is not as the record says."""
+    entries = desk.models.ledger.entries()
     state, in_force = replay(entries)
-    told = [(entry.at, _decision(entry, entry.number in in_force), entry.by, entry.reason) for entry in entries]
-    lines = [f"champions of {desk.production}", *table([("when", "what", "who", "why"), *reversed(told)])]
+    production = desk.production
+    if entries:
+        known = {identify(version) for version in all_versions(desk.client, production)}
+        told = [
+            (entry.at, _decision(entry, entry.number in in_force, known), entry.by, entry.reason) for entry in entries
+        ]
+        lines = [f"champions of {production}", *table([("when", "what", "who", "why"), *reversed(told)])]
+    else:
+        lines = [f"no version of {production} has been champion yet"]
+    if by_hand := desk.models.told_of_alias(state):
+        lines += ["", by_hand]
     if not state.settled:
         lines += [
             "",
@@ -68,9 +75,11 @@ def record(desk: Desk) -> list[str]:
     return lines
 
 
-def _decision(entry: Entry, is_in_force: bool) -> str:
+def _decision(entry: Entry, is_in_force: bool, known: Collection[VersionId]) -> str:
     forced = ", forced" if entry.forced else ""
-    return f"{entry.action} to {entry.version or 'none'}{forced}{'' if is_in_force else ' (another came first)'}"
+    deleted = ", deleted since" if entry.version and entry.version not in known else ""
+    other = "" if is_in_force else " (another came first)"
+    return f"{entry.action} to {entry.version or 'none'}{forced}{deleted}{other}"
 
 
 def age(seconds: float) -> str:

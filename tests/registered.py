@@ -1,6 +1,8 @@
 """A registry with versions of the tiny untrained model: made once, and copied in a moment for each test."""
 
 import shutil
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -11,9 +13,13 @@ from pipeline.plumbing.params import GateSettings, RegisterSettings, ReviewSetti
 from pipeline.plumbing.tracking.local_store import relocate
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.registration import Registration
+from pipeline.registry.versions import VersionId, identify
+from pipeline.reviews.evidence import Evidence
 from pipeline.reviews.ledger import Ledger
+from pipeline.reviews.models import Models
 from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.review import Review
+from pipeline.reviews.test_sets import read_test_sets
 from pipeline.reviews.verdicts import Verdicts
 from tests.published import publish_training
 from tests.reviews import better, make_review
@@ -27,6 +33,7 @@ ANYTHING = {
     for name, setting in GateSettings().model_dump().items()
     if name not in ("significance", "size_ratio", "leak")
 } | {"significance": {"threshold": 0.0, "required": True}}
+DEFAULT = ReviewSettings()
 LENIENT = ReviewSettings.model_validate({"gates": ANYTHING})
 
 # Reviews whose verdict is what a test needs, and not how they came about.
@@ -73,22 +80,48 @@ class Registry:
     def __init__(self, build: Path) -> None:
         self.build, self.client = build, open_store(build)
 
-    def decision(self, reason: str = "because", forced: bool = False, production: str = MODEL) -> Promotion:
+    def models(self, production: str = MODEL, experiment: str = "other") -> Models:
+        return Models(self.client, MODEL, production, experiment)
+
+    def decision(
+        self,
+        reason: str = "because",
+        forced: bool = False,
+        production: str = MODEL,
+        settings: ReviewSettings = DEFAULT,
+    ) -> Promotion:
         verdicts = Verdicts(self.client, production, self.build)
-        return Promotion(self.client, MODEL, production, verdicts, "jane", reason, " EXP=small", forced)
+        return Promotion(self.models(production), settings, verdicts, "jane", reason, forced)
 
     def ledger(self, production: str = MODEL) -> Ledger:
         return Ledger(self.client, production)
 
+    def identity(self, version: int, model: str = MODEL) -> VersionId:
+        return identify(get(self.client, version, model))
+
     def crown(self, *versions: int) -> None:
         """Make versions the champion, one after another, whatever they are."""
-        for version in versions:
+        for version in map(self.identity, versions):
             entry = self.ledger().append("promote", version, self.ledger().state(), "ann", "it was so", forced=False)
             self.ledger().set_aliases()
             self.ledger().settle(entry)
 
-    def keep(self, version: int, against: str, review: Review = PASS, production: str = MODEL) -> None:
-        Verdicts(self.client, production, self.build).keep(get(self.client, version), against, review, "")
+    def keep(
+        self,
+        version: int,
+        against: int | None,
+        review: Review = PASS,
+        production: str = MODEL,
+        settings: ReviewSettings = DEFAULT,
+    ) -> None:
+        """Keep a verdict on a version; `against` is the champion's, None the baselines."""
+        candidate = get(self.client, version)
+        with tempfile.TemporaryDirectory() as scratch:
+            evidence = Evidence(self.client, candidate, Path(scratch))
+            read = read_test_sets(evidence.evaluation, settings, evidence.languages)
+        made = replace(review.provenance, test_sets={test_set.name: test_set.digest for test_set in read})
+        champion = get(self.client, against, production) if against else None
+        Verdicts(self.client, production, self.build).keep(candidate, champion, replace(review, provenance=made), "")
 
     def break_code(self, version: int) -> None:
         """Let the stored code of a version fail when it is run."""

@@ -67,5 +67,6 @@ def make_review(
     counts = {comparison.test_set: 0 for comparison in comparisons} if leaked is None else leaked
     gates = judge(review.gates, comparisons, candidate, opponent, counts)
     leaks = Leaks(counts, [Leak(name, 7, "source <b>") for name, count in counts.items() if count])
-    made = Provenance("2026-01-02T03:04:05+00:00", "jane", review.model_dump(), "f" * 40, "2 cores")
+    read = {comparison.test_set: "9" * 64 for comparison in comparisons}
+    made = Provenance("2026-01-02T03:04:05+00:00", "jane", review.model_dump(), read, "f" * 40, "2 cores")
     return Review(candidate, opponent, comparisons, gates, leaks, made)

@@ -94,8 +94,8 @@ def overlay(registry: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
         monkeypatch.delenv(name, raising=False)
 
     def write(**settings: object) -> list[str]:
-        Path("small.yaml").write_text(yaml.safe_dump({"review": settings}))
-        arguments = [PARAMS, "small.yaml"]
+        Path("again.yaml").write_text(yaml.safe_dump({"review": settings}))
+        arguments = [PARAMS, "again.yaml"]
         monkeypatch.setattr(sys, "argv", ["a stage", *arguments])
         return arguments
 
@@ -105,7 +105,7 @@ def overlay(registry: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
 def test_a_desk_knows_both_models_and_how_its_experiment_is_named(overlay: Callable[..., list[str]]) -> None:
     overlay(production_model="live {target_language}")
     opened = open_desk()
-    assert (opened.candidates, opened.production, opened.option) == (MODEL, "live de", " EXP=small")
+    assert (opened.models.candidates, opened.production, opened.models.option) == (MODEL, "live de", " EXP=again")
     assert opened.verdicts.experiment == "live de reviews"
     overlay()
     assert open_desk().production == MODEL
@@ -123,7 +123,11 @@ def test_a_desk_knows_both_models_and_how_its_experiment_is_named(overlay: Calla
         ),
         (promote.promote, {"VERSION": "2", "REASON": "x", "FORCE": "yes"}, "error: FORCE: got 'yes'"),
         (rollback.rollback, {}, "error: REASON is missing"),
-        (rollback.rollback, {"REASON": "x"}, f"error: no version of {MODEL} was champion before"),
+        (
+            rollback.rollback,
+            {"REASON": "x"},
+            f"error: no version of {MODEL} has been champion yet; run: make review VERSION=3 EXP=again",
+        ),
         (review.review, {"VERSION": "9"}, f"error: {MODEL} has no version 9; the last are 1, 2, 3"),
         (review.review, {"VERSION": "x"}, "error: VERSION: got 'x'"),
     ],
@@ -158,10 +162,10 @@ def test_a_version_whose_tags_are_incomplete_is_listed(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == MODEL
     assert lines[1].split() == [word for title in versions.HEAD for word in title.split()]
-    assert [line.split()[:6] for line in lines[2:5]] == [
-        ["3", "-", "not", "reviewed", "-", "45.6"],
-        ["2", "-", "not", "reviewed", "12.3", "[11.0,"],
-        ["1", "-", "not", "reviewed", "12.3", "[11.0,"],
+    assert [line.split()[:7] for line in lines[2:5]] == [
+        ["3", "again", "-", "not", "reviewed", "-", "45.6"],
+        ["2", "other", "-", "not", "reviewed", "12.3", "[11.0,"],
+        ["1", "first", "-", "not", "reviewed", "12.3", "[11.0,"],
     ]
     assert lines[-1] == f"no version of {MODEL} has been champion yet"
 
@@ -184,28 +188,37 @@ REASON = """it's "cheaper": $5, $HOME, $(shell touch pwned), `touch pwned`, 100 
 
 @pytest.mark.slow
 def test_make_hands_on_what_was_typed(project: Project, registry: Path) -> None:
-    (project.root / "experiments/small.yaml").write_text(yaml.safe_dump({"review": {"gates": ANYTHING}}))
+    (project.root / "experiments/again.yaml").write_text(yaml.safe_dump({"review": {"gates": ANYTHING}}))
     uri = os.environ["MLFLOW_TRACKING_URI"]
     client = MlflowClient(uri)
 
     def make(*arguments: str, **environment: str) -> str:
-        run = project.make(*arguments, "EXP=small", MLFLOW_TRACKING_URI=uri, LOGNAME="jane", **environment)
+        run = project.make(*arguments, "EXP=again", MLFLOW_TRACKING_URI=uri, LOGNAME="jane", **environment)
         assert run.returncode == 0, run.stdout + run.stderr
         return run.stdout
 
     said = make("review", "VERSION=2")
     assert said.startswith(
-        f"{MODEL} version 2 against the best baseline\n  test (10), against translation memory: BLEU "
+        f"{MODEL} version 2, of the experiment other, against the best baseline\n"
+        "  test (10), against translation memory: BLEU "
     )
     assert "\nverdict: pass\n" in said
     said = make("promote", "VERSION=2", f"REASON={REASON}")
-    assert said == f"version 2 of {MODEL} is the champion; to go back: make rollback REASON=... EXP=small\n"
+    champion = f"version 2 of {MODEL}, of the experiment other, is the champion"
+    assert said == f"{champion}; to go back: make rollback REASON=... EXP=again\n"
     make("promote", "VERSION=3", f"REASON={REASON}", "FORCE=1", VERSION="1", FORCE="no")  # the environment is not asked
-    assert make("rollback", f"REASON={REASON}") == f"version 2 of {MODEL} is the champion again\n"
+    assert (
+        make("rollback", f"REASON={REASON}")
+        == f"version 2 of {MODEL}, of the experiment other, is the champion again\n"
+    )
     assert aliases(client) == {"champion": 2}
     table, record = make("versions").split("\n\n")
-    assert [line.split()[:2] for line in table.splitlines()[2:]] == [["3", "-"], ["2", "champion"], ["1", "-"]]
-    assert "  2        champion  pass, against baselines  12.3 [11.0, 13.5]  45.6 [44.0, 47.0]  " in table
+    assert [line.split()[:3] for line in table.splitlines()[2:]] == [
+        ["3", "again", "-"],
+        ["2", "other", "champion"],
+        ["1", "first", "-"],
+    ]
+    assert "  2        other       champion  pass, against baselines  12.3 [11.0, 13.5]  45.6 [44.0, 47.0]  " in table
     head, _, *told = record.splitlines()
     assert head == f"champions of {MODEL}"
     assert [line.split(maxsplit=1)[1] for line in told] == [

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import ReviewSettings
 from pipeline.registry.packaging import digests
 from pipeline.registry.versions import FILES, IDENTITY
 from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Entry
 from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.verdicts import BASELINES
-from tests.registered import FAIL, MODEL, Registry, aliases, get, package_of
+from tests.registered import DEFAULT, FAIL, MODEL, Registry, aliases, get, package_of
 
 TEAM = "production"
 NAME = f"version 2 of {MODEL}"
@@ -23,47 +24,47 @@ def it(registry: Path) -> Registry:
     return Registry(registry)
 
 
-def refusal(it: Registry, version: int = 2, forced: bool = False) -> str:
+def refusal(it: Registry, version: int = 2, forced: bool = False, settings: ReviewSettings = DEFAULT) -> str:
     """The line with which promoting is refused; nothing has changed by it."""
     before = it.ledger().entries(), aliases(it.client)
     with pytest.raises(UserError) as refused:
-        it.decision(forced=forced).promote(version)
+        it.decision(forced=forced, settings=settings).promote(version)
     assert (it.ledger().entries(), aliases(it.client)) == before
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
 
 def shown(entry: Entry) -> tuple[Any, ...]:
-    return entry.action, entry.version, entry.by, entry.reason, entry.forced, entry.settled
+    return entry.action, str(entry.version), entry.by, entry.reason, entry.forced, entry.settled
 
 
 def test_a_version_that_was_not_reviewed_is_refused(it: Registry) -> None:
-    assert refusal(it) == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=small"
+    assert refusal(it) == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=other"
 
 
 def test_a_version_that_only_says_that_it_passed_is_refused(it: Registry) -> None:
     for tag, value in (("review", "pass"), ("compared_with", BASELINES)):
         it.client.set_model_version_tag(MODEL, "2", tag, value)
-    assert refusal(it) == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=small"
+    assert refusal(it) == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=other"
 
 
 def test_a_version_that_failed_is_refused_with_the_gates(it: Registry) -> None:
-    it.keep(2, BASELINES, FAIL)
+    it.keep(2, None, FAIL)
     told = refusal(it)
     assert told.startswith(f"{NAME} failed its review against baselines (bleu_drop; by jane, ")
-    assert told.endswith("if you know better, repeat with FORCE=1 and a reason")
+    assert told.endswith("if you know better: make promote VERSION=2 REASON=... FORCE=1 EXP=other")
 
 
 def test_a_review_against_another_champion_does_not_count(it: Registry) -> None:
-    it.keep(2, BASELINES)
+    it.keep(2, None)
     it.crown(1)
     assert refusal(it) == (
-        f"{NAME} was reviewed against baselines, but the champion is 1; run: make review VERSION=2 EXP=small"
+        f"{NAME} was reviewed against baselines, but the champion is 1; run: make review VERSION=2 EXP=other"
     )
 
 
 def test_files_that_changed_since_they_were_registered_are_refused(it: Registry) -> None:
-    it.keep(2, BASELINES)
+    it.keep(2, None)
     it.break_code(2)
     assert refusal(it).startswith(
         f"models:/{MODEL}/2 is not as it was registered: artifacts/code/registry/request.py is changed"
@@ -71,31 +72,68 @@ def test_files_that_changed_since_they_were_registered_are_refused(it: Registry)
 
 
 def test_files_that_changed_together_with_their_digests_are_refused(it: Registry) -> None:
-    it.keep(2, BASELINES)
+    it.keep(2, None)
     it.break_code(2)
     recorded = digests(package_of(it.build, it.client, 2))
     it.client.set_model_version_tag(MODEL, "2", FILES, str(recorded).replace("'", '"'))
     told = refusal(it)
-    assert told == f"the files of {NAME} are not those that were reviewed; run: make review VERSION=2 EXP=small"
+    assert told == f"the files of {NAME} are not those that were reviewed; run: make review VERSION=2 EXP=other"
 
 
 def test_a_champion_that_was_deleted_is_told_with_the_way_out(it: Registry) -> None:
-    it.crown(1)
-    it.keep(2, "1")
+    it.crown(3, 1)
+    it.keep(2, 1)
     it.client.delete_model_version(MODEL, "1")
     told = refusal(it)
     assert told.startswith(f"the champion, version 1 of {MODEL}, was deleted, so nothing can be compared with it; ")
-    assert told.endswith("run: make rollback REASON=... EXP=small, or repeat with FORCE=1")
+    assert told.endswith("run: make rollback REASON=... EXP=other")
 
 
-@pytest.mark.parametrize(("champions", "recorded"), [((), "none"), ((1,), "1")])
-def test_an_alias_that_was_moved_by_hand_is_told(it: Registry, champions: tuple[int, ...], recorded: str) -> None:
+def test_where_no_champion_is_left_a_review_against_the_baselines_counts(it: Registry) -> None:
+    it.crown(1)
+    it.keep(2, 1)
+    it.client.delete_model_version(MODEL, "1")
+    assert refusal(it).startswith(f"{NAME} was reviewed against 1, but the champion is baselines; run: make review")
+
+
+def test_gates_that_changed_since_the_review_are_refused(it: Registry) -> None:
+    it.keep(2, None)
+    settings = ReviewSettings.model_validate({"gates": {"size_ratio": {"threshold": 1.5, "required": True}}})
+    assert refusal(it, settings=settings) == (
+        f"the gates (review.gates: size_ratio) of {NAME} are not those that were reviewed; "
+        "run: make review VERSION=2 EXP=other"
+    )
+
+
+def test_test_sets_that_changed_since_the_review_are_refused(it: Registry, tmp_path: Path) -> None:
+    more = tmp_path / "more.tsv"
+    more.write_text("en\tde\nnobody wrote this\tNIEMAND\n")
+    settings = ReviewSettings.model_validate({"test_sets": {"more": str(more)}})
+    it.keep(2, None, settings=settings)
+    it.decision(settings=settings).models.champion(it.ledger().state())
+    more.write_text("en\tde\nnobody wrote this\tNIEMAND!\n")
+    expected = f"the test sets (more) of {NAME} are not those that were reviewed; run: make review VERSION=2 EXP=other"
+    assert refusal(it, settings=settings) == refusal(it) == expected
+    more.unlink()
+    assert "review.test_sets.more: no file matches" in refusal(it, settings=settings)
+
+
+@pytest.mark.parametrize("champions", [(), (1,), (2, 1)])
+def test_an_alias_that_was_moved_by_hand_is_told(it: Registry, champions: tuple[int, ...]) -> None:
     it.crown(*champions)
-    it.keep(2, recorded)
+    it.keep(2, champions[-1] if champions else None)
     it.client.set_registered_model_alias(MODEL, CHAMPION, "3")
     told = refusal(it)
-    assert told.startswith(f"the alias champion of {MODEL} is on version 3, but the record has {recorded}: ")
-    assert "repeat with FORCE=1" in told
+    recorded = "version 1" if champions else "none"
+    fact, *ways = told.split("; ")
+    assert fact == (f"the alias champion of {MODEL} was moved by hand: it is on version 3, the record has {recorded}")
+    puts_back = ["make promote VERSION=1 REASON=... EXP=other puts it back"] if champions else []
+    leads = [f"make rollback REASON=... FORCE=1 EXP=other leads to version {champions[0]}"] if champions else []
+    assert ways == [
+        *puts_back,
+        "make promote VERSION=3 REASON=... FORCE=1 EXP=other records version 3",
+        *leads,
+    ]
     with pytest.raises(UserError, match="moved by hand"):
         it.decision().rollback()
 
@@ -113,11 +151,11 @@ def test_a_version_that_is_not_there_is_told(it: Registry) -> None:
 
 def test_a_reviewed_version_becomes_the_champion_and_says_how(it: Registry) -> None:
     it.crown(1)
-    it.keep(2, "1")
-    assert it.decision("better on long texts").promote(2) == 2
+    it.keep(2, 1)
+    assert int(it.decision("better on long texts").promote(2).version) == 2
     assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
     entry = it.ledger().entries()[-1]
-    assert shown(entry) == ("promote", 2, "jane", "better on long texts", False, True)
+    assert shown(entry) == ("promote", "2", "jane", "better on long texts", False, True)
     told = {"by": "jane", "after": "1", "reason": "better on long texts", "since": entry.at}
     assert {f"champion_{key}": value for key, value in told.items()}.items() <= get(it.client, 2).tags.items()
 
@@ -128,12 +166,12 @@ def unreviewed(it: Registry) -> None:
 
 def failed(it: Registry) -> None:
     it.crown(1)
-    it.keep(2, "1", FAIL)
+    it.keep(2, 1, FAIL)
 
 
 def changed(it: Registry) -> None:
     it.crown(1)
-    it.keep(2, "1")
+    it.keep(2, 1)
     card = package_of(it.build, it.client, 2) / "model_card.md"
     card.write_text(f"{card.read_text()}\n")
 
@@ -145,7 +183,7 @@ def deleted(it: Registry) -> None:
 
 def moved(it: Registry) -> None:
     it.crown(1)
-    it.keep(2, "1")
+    it.keep(2, 1)
     it.client.set_registered_model_alias(MODEL, CHAMPION, "3")
 
 
@@ -154,9 +192,9 @@ def moved(it: Registry) -> None:
 def test_force_goes_over_it_and_is_on_record(it: Registry, spoil: Callable[[Registry], None]) -> None:
     spoil(it)
     refusal(it)
-    assert it.decision("I know better", forced=True).promote(2) == 2
+    assert int(it.decision("I know better", forced=True).promote(2).version) == 2
     assert aliases(it.client) == {CHAMPION: 2} | ({} if spoil is deleted else {PREVIOUS: 1})
-    assert shown(it.ledger().entries()[-1]) == ("promote", 2, "jane", "I know better", True, True)
+    assert shown(it.ledger().entries()[-1]) == ("promote", "2", "jane", "I know better", True, True)
 
 
 @pytest.mark.slow
@@ -178,8 +216,9 @@ def test_a_champion_that_fails_its_first_request_is_taken_back(
     assert "RuntimeError: out of order" in rest[-1]
     assert aliases(it.client) == expected
     *_, promotion, rollback = it.ledger().entries()
-    assert (promotion.action, promotion.version) == ("promote", 2)
-    assert (rollback.action, rollback.version, rollback.settled) == ("rollback", expected.get(CHAMPION, 0), True)
+    assert (promotion.action, str(promotion.version)) == ("promote", "2")
+    back = expected.get(CHAMPION)
+    assert (rollback.action, str(rollback.version), rollback.settled) == ("rollback", str(back), True)
     assert rollback.reason.startswith(f"smoke request failed: models:/{MODEL}@champion does not load and translate")
 
 
@@ -209,7 +248,7 @@ def test_it_is_not_taken_back_over_a_later_decision(it: Registry, monkeypatch: p
 
 def test_a_decision_that_was_cut_short_is_carried_out_by_the_next_command(it: Registry) -> None:
     it.crown(1)
-    it.ledger().append("promote", 2, it.ledger().state(), "ann", "then the power failed", forced=False)
+    it.ledger().append("promote", it.identity(2), it.ledger().state(), "ann", "then the power failed", forced=False)
     assert aliases(it.client) == {CHAMPION: 1}
     with pytest.raises(UserError, match="was not reviewed"):
         it.decision().promote(3)
@@ -231,10 +270,10 @@ def test_a_promotion_that_was_killed_goes_on_when_it_is_typed_again(
     with pytest.raises(UserError, match=r"failed its first request, so version 1 is the champion again"):
         it.decision("a hurry", forced=True).promote(2)
     assert aliases(it.client) == {CHAMPION: 1}
-    assert [(entry.action, entry.version) for entry in it.ledger().entries()] == [
-        ("promote", 1),
-        ("promote", 2),
-        ("rollback", 1),
+    assert [(entry.action, str(entry.version)) for entry in it.ledger().entries()] == [
+        ("promote", "1"),
+        ("promote", "2"),
+        ("rollback", "1"),
     ]
 
 
@@ -243,8 +282,8 @@ def test_promotion_copies_a_version_once_into_the_model_for_production(it: Regis
     def decide() -> Promotion:
         return it.decision(production=TEAM)
 
-    it.keep(2, BASELINES, production=TEAM)
-    assert decide().promote(2) == 1
+    it.keep(2, None, production=TEAM)
+    assert int(decide().promote(2).version) == 1
     copy = get(it.client, 1, TEAM)
     assert {"review": "pass", "compared_with": BASELINES, IDENTITY: get(it.client, 2).tags[IDENTITY]}.items() <= (
         copy.tags.items()
@@ -255,15 +294,15 @@ def test_promotion_copies_a_version_once_into_the_model_for_production(it: Regis
     assert aliases(it.client) == {}
     # A tag that says that it is the champion does not make another version the champion.
     it.client.set_model_version_tag(MODEL, "1", IDENTITY, get(it.client, 2).tags[IDENTITY])
-    it.keep(1, "1", production=TEAM)
-    assert decide().promote(1) == 2
+    it.keep(1, 1, production=TEAM)
+    assert int(decide().promote(1).version) == 2
     assert get(it.client, 2, TEAM).source == f"models:/{MODEL}/1"
     # The second promotion of a version uses its copy, which then shows its latest review.
-    it.keep(2, "2", production=TEAM)
-    assert decide().promote(2) == 1
+    it.keep(2, 2, production=TEAM)
+    assert int(decide().promote(2).version) == 1
     assert get(it.client, 1, TEAM).tags["compared_with"] == "2"
     with pytest.raises(UserError, match=f"^version 1 of {TEAM} is the champion already$"):
         decide().promote(2)
-    assert decide().rollback() == 2
+    assert int(decide().rollback().version) == 2
     assert aliases(it.client, TEAM) == {CHAMPION: 2, PREVIOUS: 1}
-    assert [entry.version for entry in it.ledger(TEAM).entries()] == [1, 2, 1, 2]
+    assert [str(entry.version) for entry in it.ledger(TEAM).entries()] == ["1", "2", "1", "2"]

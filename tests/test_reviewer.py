@@ -11,11 +11,13 @@ from pipeline.data.splits import read_split
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ReviewSettings
 from pipeline.plumbing.tracking.store import open_store
+from pipeline.registry.versions import identify
 from pipeline.reviews.ledger import Ledger
+from pipeline.reviews.models import Models
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.reviewer import Reviewer
-from pipeline.reviews.verdicts import BASELINES, Verdicts
+from pipeline.reviews.verdicts import Verdicts
 from tests.registered import ANYTHING, LENIENT, MODEL, get, package_of
 
 
@@ -24,8 +26,10 @@ def client(registry: Path) -> MlflowClient:
     return open_store(registry)
 
 
-def reviewer(client: MlflowClient, settings: ReviewSettings = LENIENT, candidates: str = MODEL) -> Reviewer:
-    return Reviewer(client, candidates, MODEL, settings, "jane", " EXP=small")
+def reviewer(
+    client: MlflowClient, settings: ReviewSettings = LENIENT, candidates: str = MODEL, experiment: str = "again"
+) -> Reviewer:
+    return Reviewer(Models(client, candidates, MODEL, experiment), settings, "jane")
 
 
 def with_test_set(name: str, path: Path) -> ReviewSettings:
@@ -35,7 +39,7 @@ def with_test_set(name: str, path: Path) -> ReviewSettings:
 def crown(client: MlflowClient, version: int) -> None:
     """Make a version the champion, whatever it is."""
     ledger = Ledger(client, MODEL)
-    ledger.append("promote", version, ledger.state(), "ann", "because", forced=False)
+    ledger.append("promote", identify(get(client, version)), ledger.state(), "ann", "because", forced=False)
     ledger.set_aliases()
 
 
@@ -74,7 +78,7 @@ def test_without_a_champion_the_newest_meets_the_baselines_and_leaks_fail_it(
 
     finding = reviewer(client, with_test_set("more", tmp_path / "more.tsv")).review(None, count)
     review = finding.review
-    assert (int(finding.candidate.version), finding.compared_with) == (3, BASELINES)
+    assert (int(finding.candidate.version), finding.champion) == (3, None)
     assert [(c.test_set, c.sentences, c.opponent) for c in review.comparisons] == [
         ("test", 10, "translation memory"),
         ("more", 2, "source copied"),
@@ -102,7 +106,7 @@ def test_a_review_against_the_champion_comes_to_the_same_when_it_is_repeated(
         finding = reviewer(client).review(2, quietly)
         found.append(timeless(finding.review))
         verdict = verdicts.keep(
-            finding.candidate, finding.compared_with, finding.review, write_report(finding.review, finding.maps)
+            finding.candidate, finding.champion, finding.review, write_report(finding.review, finding.maps)
         )
     assert found[0] == found[1]
     assert (verdict.is_pass, verdict.compared_with) == (True, "1")
@@ -129,7 +133,7 @@ def test_equal_weights_make_no_difference_where_one_is_asked_for(client: MlflowC
 def test_the_champion_is_not_compared_with_itself(client: MlflowClient) -> None:
     crown(client, 2)
     told = refusal(client)
-    assert told == f"version 2 of {MODEL} is the champion itself; name another version: make review VERSION=n EXP=small"
+    assert told == f"version 2 of {MODEL} is the champion itself; run: make review VERSION=3 EXP=again"
 
 
 def test_other_languages_are_refused(client: MlflowClient) -> None:
@@ -141,24 +145,27 @@ def test_other_languages_are_refused(client: MlflowClient) -> None:
 
 
 def test_a_champion_that_was_deleted_is_told_with_the_way_out(client: MlflowClient) -> None:
-    crown(client, 1)
+    for version in (2, 1):
+        crown(client, version)
     client.delete_model_version(MODEL, "1")
-    told = refusal(client)
+    told = refusal(client, 3)
     assert told.startswith(f"the champion, version 1 of {MODEL}, was deleted")
-    assert "make rollback REASON=... EXP=small" in told
+    assert told.endswith("run: make rollback REASON=... EXP=again")
 
 
 @pytest.mark.parametrize("tag", ["languages", "training_sources", "registration"])
 def test_a_version_that_was_registered_otherwise_is_told(client: MlflowClient, tag: str) -> None:
     client.delete_model_version_tag(MODEL, "2", tag)
-    assert f"has no tag {tag}; register it again: make register EXP=small" in refusal(client)
+    assert f"has no tag {tag}; register it again: make register EXP=other" in refusal(client)
     crown(client, 2)
     told = refusal(client, 1)
     assert told.startswith(f"the champion, version 2 of {MODEL}, was not registered by this pipeline")
 
 
 def test_nothing_to_review_is_told(client: MlflowClient) -> None:
-    assert refusal(client, None, candidates="nothing") == "nothing has no version yet; run: make register EXP=small"
+    assert refusal(client, None, candidates="nothing") == (
+        "nothing has no version of the experiment again; run: make register EXP=again"
+    )
     assert refusal(client, 9) == f"{MODEL} has no version 9; the last are 1, 2, 3"
 
 

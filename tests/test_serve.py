@@ -26,7 +26,8 @@ from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.registration import Registration
-from pipeline.registry.versions import fetch, resolve
+from pipeline.registry.versions import fetch
+from pipeline.reviews.models import Models
 from pipeline.seq2seq.translator import Translator
 from pipeline.service import serving
 from pipeline.service.serving import BODY, Service
@@ -154,11 +155,14 @@ def test_each_of_many_clients_gets_its_own_answer(http: TestClient, tiny_model: 
 
 def test_a_missing_alias_or_model_is_named_with_what_there_is(registered: Path) -> None:
     client = open_store(registered)
-    assert int(resolve(client, NAME, "champion").version) == 1
+    models = Models(client, NAME, NAME, "default")
+    assert int(models.resolve("champion").version) == 1
     with pytest.raises(UserError, match=rf"no version of {NAME} has the alias 'best'; aliases: champion \(version 1\)"):
-        resolve(client, NAME, "best")
-    with pytest.raises(UserError, match="there is no registered model 'other'"):
-        resolve(client, "other", "champion")
+        models.resolve("best")
+    with pytest.raises(
+        UserError, match="no version of other has .*; aliases: none; other has no version; run: make reg"
+    ):
+        Models(client, "other", "other", "default").resolve("champion")
     with pytest.raises(UserError, match=f"{NAME} has no version 9; the last are 1"):
         fetch(client, NAME, 9, registered)
 

@@ -48,7 +48,7 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
 
     make("register", "EXP=a")
     said = make("review", "EXP=a")
-    assert "story version 1 against the best baseline" in said
+    assert "story version 1, of the experiment a, against the best baseline" in said
     assert "verdict: pass" in said
     make("promote", "EXP=a", "VERSION=1", "REASON=the first")
     assert aliases() == {CHAMPION: 1}
@@ -58,7 +58,7 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
         "promote", "EXP=b", "VERSION=2", "REASON=in a hurry", status=2
     )
     said = make("review", "EXP=b")
-    assert "story version 2 against the champion, version 1" in said
+    assert "story version 2, of the experiment b, against the champion, version 1" in said
     assert "verdict: pass" in said
     make("promote", "EXP=b", "VERSION=2", "REASON=better")
     assert aliases() == {CHAMPION: 2, PREVIOUS: 1}
@@ -71,7 +71,9 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
     assert "version 3 of story failed its review against 2 (bleu_drop, chrf_drop, significance;" in said
     assert aliases() == {CHAMPION: 2, PREVIOUS: 1}
 
-    assert "version 1 of story is the champion again" in make("rollback", "EXP=a", "REASON=b is slow on phones")
+    assert "version 1 of story, of the experiment a, is the champion again" in make(
+        "rollback", "EXP=a", "REASON=b is slow on phones"
+    )
     assert aliases() == {CHAMPION: 1}
 
     client = store()
@@ -86,11 +88,11 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
     ledger = Ledger(client, MODEL)
     entries = ledger.entries()
     state, in_force = replay(entries)
-    assert (state.champions, state.settled, in_force) == ((1,), True, {1, 2, 3})
-    assert [(e.action, e.version, e.reason) for e in entries] == [
-        ("promote", 1, "the first"),
-        ("promote", 2, "better"),
-        ("rollback", 1, "b is slow on phones"),
+    assert ([each.number for each in state.champions], state.settled, in_force) == ([1], True, {1, 2, 3})
+    assert [(e.action, str(e.version), e.reason) for e in entries] == [
+        ("promote", "1", "the first"),
+        ("promote", "2", "better"),
+        ("rollback", "1", "b is slow on phones"),
     ]
     told = make("versions", "EXP=a")
     for part in (

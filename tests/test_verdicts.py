@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import AttentionMap, Review
-from pipeline.reviews.verdicts import BASELINES, DATA, REPORT, Verdict, Verdicts, files_digest
+from pipeline.reviews.verdicts import DATA, REPORT, Verdict, Verdicts, files_digest
 from tests.registered import FAIL, MODEL, PASS, get
 from tests.reviews import better, make_review
 
@@ -25,6 +25,10 @@ def verdicts(registry: Path) -> Verdicts:
 @pytest.fixture
 def candidate(verdicts: Verdicts) -> ModelVersion:
     return get(verdicts.client, 2)
+
+
+def champion(verdicts: Verdicts, version: int) -> ModelVersion:
+    return get(verdicts.client, version)
 
 
 def at(review: Review, time: str) -> Review:
@@ -58,8 +62,8 @@ def test_without_a_review_there_is_no_verdict(verdicts: Verdicts, candidate: Mod
 def test_a_review_that_is_repeated_leaves_one_run_and_one_value_a_metric(
     verdicts: Verdicts, candidate: ModelVersion
 ) -> None:
-    first = verdicts.keep(candidate, "1", at(PASS, "2026-01-01T00:00:00Z"), "")
-    second = verdicts.keep(candidate, "1", at(PASS, "2026-01-02T00:00:00Z"), "")
+    first = verdicts.keep(candidate, champion(verdicts, 1), at(PASS, "2026-01-01T00:00:00Z"), "")
+    second = verdicts.keep(candidate, champion(verdicts, 1), at(PASS, "2026-01-02T00:00:00Z"), "")
     assert second == replace(first, at="2026-01-02T00:00:00Z")
     assert verdicts.find(candidate) == [second]
     assert (first.is_pass, first.compared_with, first.failed, first.by) == (True, "1", "", "jane")
@@ -79,8 +83,8 @@ def test_a_review_that_is_repeated_leaves_one_run_and_one_value_a_metric(
 def test_a_review_that_comes_to_something_else_takes_the_place_of_the_first(
     verdicts: Verdicts, candidate: ModelVersion
 ) -> None:
-    verdicts.keep(candidate, "1", PASS, "")
-    verdict = verdicts.keep(candidate, "1", worse(FAIL, 3.0), "")
+    verdicts.keep(candidate, champion(verdicts, 1), PASS, "")
+    verdict = verdicts.keep(candidate, champion(verdicts, 1), worse(FAIL, 3.0), "")
     (run,) = runs(verdicts)
     assert verdicts.find(candidate) == [verdict]
     assert (verdict.is_pass, verdict.failed) == (False, "bleu_drop")
@@ -89,10 +93,10 @@ def test_a_review_that_comes_to_something_else_takes_the_place_of_the_first(
 
 
 def test_each_champion_has_a_verdict_of_its_own_the_last_first(verdicts: Verdicts, candidate: ModelVersion) -> None:
-    verdicts.keep(candidate, BASELINES, at(PASS, "2026-01-01T00:00:00Z"), "")
-    verdicts.keep(candidate, "3", at(FAIL, "2026-01-03T00:00:00Z"), "")
-    verdicts.keep(candidate, "1", at(PASS, "2026-01-02T00:00:00Z"), "")
-    verdicts.keep(get(verdicts.client, 1), "3", at(PASS, "2026-01-04T00:00:00Z"), "")
+    verdicts.keep(candidate, None, at(PASS, "2026-01-01T00:00:00Z"), "")
+    verdicts.keep(candidate, champion(verdicts, 3), at(FAIL, "2026-01-03T00:00:00Z"), "")
+    verdicts.keep(candidate, champion(verdicts, 1), at(PASS, "2026-01-02T00:00:00Z"), "")
+    verdicts.keep(get(verdicts.client, 1), champion(verdicts, 3), at(PASS, "2026-01-04T00:00:00Z"), "")
     assert [(v.compared_with, v.is_pass) for v in verdicts.find(candidate)] == [
         ("3", False),
         ("1", True),
@@ -104,12 +108,12 @@ def test_each_champion_has_a_verdict_of_its_own_the_last_first(verdicts: Verdict
 def test_a_review_that_is_interrupted_leaves_no_verdict(
     verdicts: Verdicts, candidate: ModelVersion, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    verdicts.keep(candidate, "1", PASS, "")
+    verdicts.keep(candidate, champion(verdicts, 1), PASS, "")
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, step, lambda *arguments, **more: (_ for _ in ()).throw(KeyboardInterrupt))
-        pytest.raises(KeyboardInterrupt, verdicts.keep, candidate, "1", FAIL, "")
+        pytest.raises(KeyboardInterrupt, verdicts.keep, candidate, champion(verdicts, 1), FAIL, "")
     assert verdicts.find(candidate) == []
-    assert verdicts.keep(candidate, "1", PASS, "").is_pass
+    assert verdicts.keep(candidate, champion(verdicts, 1), PASS, "").is_pass
     assert len(runs(verdicts)) == 1
 
 
@@ -117,7 +121,7 @@ def test_the_report_the_data_and_the_pictures_are_in_the_run(
     verdicts: Verdicts, candidate: ModelVersion, tmp_path: Path
 ) -> None:
     picture = AttentionMap("test, line 3", b"\x89PNG of attention")
-    verdict = verdicts.keep(candidate, "1", PASS, write_report(PASS, [picture]))
+    verdict = verdicts.keep(candidate, champion(verdicts, 1), PASS, write_report(PASS, [picture]))
     report, data = (
         Path(verdicts.client.download_artifacts(verdict.run_id, name, str(tmp_path))).read_text("utf-8")
         for name in (REPORT, DATA)
@@ -128,7 +132,7 @@ def test_the_report_the_data_and_the_pictures_are_in_the_run(
 
 
 def test_the_version_shows_what_its_review_found(verdicts: Verdicts, candidate: ModelVersion) -> None:
-    verdict = verdicts.keep(candidate, "1", FAIL, "")
+    verdict = verdicts.keep(candidate, champion(verdicts, 1), FAIL, "")
     verdicts.show(verdict, candidate)
     shown = get(verdicts.client, 2)
     expected = {
@@ -153,9 +157,9 @@ def test_what_an_earlier_review_looked_at_is_not_shown_any_more(verdicts: Verdic
     both = make_review(
         [better(), better(name="extra")], replace(PASS.candidate, unknown_pieces={"test": 0.0, "extra": 0.0})
     )
-    verdicts.show(verdicts.keep(candidate, "1", both, ""), candidate)
+    verdicts.show(verdicts.keep(candidate, champion(verdicts, 1), both, ""), candidate)
     assert "review/extra/difference/bleu" in tags(verdicts.client)
-    verdict: Verdict = verdicts.keep(candidate, "1", worse(PASS, 3.0), "")
+    verdict: Verdict = verdicts.keep(candidate, champion(verdicts, 1), worse(PASS, 3.0), "")
     verdicts.show(verdict, get(verdicts.client, 2))
     shown = tags(verdicts.client)
     assert [key for key in shown if "extra" in key] == []

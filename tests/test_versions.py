@@ -12,7 +12,16 @@ from mlflow import MlflowClient
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import explain_failure, impatient, open_store
 from pipeline.registry.packaging import digests
-from pipeline.registry.versions import FILES, all_versions, fetch, find_version, get_version, resolve
+from pipeline.registry.versions import (
+    FILES,
+    IDENTITY,
+    all_versions,
+    fetch,
+    find_again,
+    find_version,
+    get_version,
+    identify,
+)
 from tests.mlflow_server import unused_port
 from tests.registered import MODEL, get, package_of
 
@@ -33,11 +42,25 @@ def test_a_version_is_found_with_its_aliases_or_not(client: MlflowClient) -> Non
     found = find_version(client, MODEL, 2)
     assert found
     assert (int(found.version), found.aliases) == (2, ["champion"])
-    assert int(resolve(client, MODEL, "champion").version) == 2
     assert find_version(client, MODEL, 0) is None
     assert find_version(client, "no such model", 1) is None
     assert [int(version.version) for version in all_versions(client, MODEL)] == [1, 2, 3]
     assert all_versions(client, "no such model") == []
+
+
+def test_a_version_is_known_again_but_not_another_with_its_number(client: MlflowClient) -> None:
+    identity = identify(get(client, 1))
+    again = find_again(client, MODEL, identity)
+    assert again
+    assert identify(again) == identity
+    client.set_model_version_tag(MODEL, "1", IDENTITY, "another")  # a tag is not what it is known by
+    assert find_again(client, MODEL, identity)
+    client.delete_registered_model(MODEL)
+    assert find_again(client, MODEL, identity) is None
+    client.create_registered_model(MODEL)
+    client.create_model_version(MODEL, "nothing")
+    assert find_version(client, MODEL, 1)
+    assert find_again(client, MODEL, identity) is None
 
 
 def test_versions_are_counted_over_all_pages(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,10 +72,8 @@ def test_versions_are_counted_over_all_pages(client: MlflowClient, monkeypatch: 
 def test_what_is_not_there_is_told_with_what_is(client: MlflowClient) -> None:
     with pytest.raises(UserError, match=f"^{MODEL} has no version 9; the last are 1, 2, 3$"):
         get_version(client, MODEL, 9)
-    with pytest.raises(UserError, match="nothing is registered there yet; run: make register$"):
-        get_version(client, "no such model", 1)
-    with pytest.raises(UserError, match=f"no version of {MODEL} has the alias 'champion'; aliases: none; make promote"):
-        resolve(client, MODEL, "champion")
+    with pytest.raises(UserError, match="nothing is registered there; run: make register EXP=mine$"):
+        get_version(client, "no such model", 1, " EXP=mine")
 
 
 def test_a_version_is_fetched_as_it_was_registered(client: MlflowClient, scratch: Path) -> None:

@@ -31,7 +31,7 @@ from ..plumbing.tracking.store import explain_failure
 from .card import write_card, write_short_card
 from .consumer import consume
 from .packaging import HERE, MODEL_CODE, REQUIREMENTS, check_files, code_files, digests, package
-from .versions import FILES, IDENTITY, make_model, registered_name
+from .versions import EXPERIMENT, FILES, IDENTITY, make_model, registered_name
 
 LOGGED_NAME = "translator"  # of the model inside its run
 TRAINING_SOURCES = "training_sources.npy"  # artifact of the run, see data/fingerprints.py
@@ -59,10 +59,14 @@ class Registration:
         facts = self.corpus.facts
         return registered_name(self.settings.model_name, facts["source_language"], facts["target_language"])
 
+    @property
+    def experiment(self) -> str:
+        return self.model.directory.parent.name
+
     @cached_property
     def identity(self) -> str:
         """Names what is registered: the same artifacts and code under the same name are the same version."""
-        parts = [self.model_name, self.corpus.digest, self.model.digest, self.evaluation.digest]
+        parts = [self.experiment, self.model_name, self.corpus.digest, self.model.digest, self.evaluation.digest]
         parts += [sha256_of(file) for file in (*code_files(), HERE / MODEL_CODE)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -160,6 +164,7 @@ class Registration:
         scores, facts = results["systems"]["beam"], self.corpus.facts
         return {
             IDENTITY: self.identity,
+            EXPERIMENT: self.experiment,
             "languages": f"{facts['source_language']}-{facts['target_language']}",
             "test_set": test_set,
             **{metric: json.dumps(scores[metric]) for metric in SHOWN},

@@ -1,7 +1,8 @@
-"""Owns how a version in MLflow's registry is found and fetched: whole, and as it was registered, or not at all."""
+"""Find versions in MLflow's registry, and fetch them: whole, and as they were registered, or not at all."""
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -14,8 +15,34 @@ from ..plumbing.tracking.local_store import local_path
 from .packaging import check_files
 
 IDENTITY = "registration"  # tag: what was registered
+EXPERIMENT = "experiment"  # tag: whose stages made it, the directory under build/
 FILES = "sha256"  # tag: the digest of every file of the package, as JSON
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for an unknown version, and alias
+
+
+@dataclass(frozen=True)
+class VersionId:
+    """Which version of a registered model it is, whatever happens to the model.
+
+    A number alone does not say: when the model is deleted and made again, its versions start at 1 again. Tags can be
+    edited. The server's time of creation cannot, and no other version with this number has it.
+    """
+
+    number: int
+    created: int  # Unix milliseconds
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+    @property
+    def key(self) -> str:
+        """The identity as one word, for tags and filters."""
+        return f"{self.number}@{self.created}"
+
+
+def identify(version: ModelVersion) -> VersionId:
+    """Return which version it is."""
+    return VersionId(int(version.version), int(version.creation_timestamp))
 
 
 def registered_name(pattern: str, source_language: str, target_language: str) -> str:
@@ -33,12 +60,21 @@ def find_version(client: MlflowClient, name: str, version: int) -> ModelVersion 
         raise
 
 
-def get_version(client: MlflowClient, name: str, version: int) -> ModelVersion:
-    """A version, with its aliases; UserError if there is none of this number."""
+def find_again(client: MlflowClient, name: str, identity: VersionId) -> ModelVersion | None:
+    """Return this very version; None if it was deleted, though another may have its number now."""
+    found = find_version(client, name, identity.number)
+    return found if found and identify(found) == identity else None
+
+
+def get_version(client: MlflowClient, name: str, version: int, option: str = "") -> ModelVersion:
+    """Return a version, with its aliases; UserError if there is none of this number.
+
+    `option` is ` EXP=name` or nothing, for the command that the error names.
+    """
     found = find_version(client, name, version)
     if found is None:
         numbers = ", ".join(str(each.version) for each in all_versions(client, name)[-10:])
-        known = f"the last are {numbers}" if numbers else "nothing is registered there yet; run: make register"
+        known = f"the last are {numbers}" if numbers else f"nothing is registered there; run: make register{option}"
         raise UserError(f"{name} has no version {version}; {known}")
     return found
 
@@ -61,20 +97,6 @@ def make_model(client: MlflowClient, name: str, description: str | None = None) 
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def resolve(client: MlflowClient, name: str, alias: str) -> ModelVersion:
-    """The version that an alias is on; UserError if it is on none."""
-    try:
-        aliases = client.get_registered_model(name).aliases
-    except MlflowException as error:
-        if error.error_code not in MISSING:
-            raise
-        raise UserError(f"there is no registered model {name!r} yet; run: make register") from None
-    if alias in aliases:
-        return get_version(client, name, int(aliases[alias]))
-    known = ", ".join(f"{each} (version {version})" for each, version in sorted(aliases.items())) or "none"
-    raise UserError(f"no version of {name} has the alias {alias!r}; aliases: {known}; make promote gives a champion")
 
 
 def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Path:

@@ -1,10 +1,13 @@
-"""Owns the record of who was champion when, and sees to it that the aliases say what the record says.
+"""Keep the record of who was champion when, and see to it that the aliases say what the record says.
 
 MLflow's aliases have no history and no compare-and-set: of two that move one, the last wins and nobody is told. But the
 versions of a registered model are numbered one after another, whoever makes them. So the record is a registered model
 of its own, `<model>.promotions`: each attempt to change the champion is a version of it, appended and never changed,
 and says which entry was the last in force when its author decided. Read in order, an entry is in force if and only if
 no other came between; everybody who reads the record agrees. No lock is needed, and the aliases can be set again.
+
+Versions are recorded by their identity, not by their number. So the record outlives what it tells of: the versions,
+the model, its aliases and tags, runs and experiments. If an entry of its own is deleted, the others still count.
 """
 
 import random
@@ -12,7 +15,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -20,7 +23,7 @@ from mlflow.exceptions import MlflowException
 
 from ..plumbing.errors import UserError
 from ..registry.card import code_span
-from ..registry.versions import all_versions, find_version, make_model
+from ..registry.versions import VersionId, all_versions, find_again, make_model
 
 CHAMPION, PREVIOUS = "champion", "previous"
 PATIENCE = 60.0  # seconds: MLflow gives up a version's number when several want it at once
@@ -35,7 +38,7 @@ class Entry:
     number: int  # its place in the record
     key: str  # chosen by its author: a request that was sent twice is one entry
     action: Action
-    version: int  # that is to be the champion; 0 for none
+    version: VersionId | None  # that is to be the champion; None if there is to be none
     after: int  # the last entry in force that its author saw; 0 for none
     by: str
     at: str  # the author's clock, UTC
@@ -49,32 +52,28 @@ class State:
     """What the entries in force come to."""
 
     number: int  # the last entry in force; 0 for none
-    champions: tuple[int, ...]  # the champion last, before it those that a rollback leads to, one after another
+    champions: tuple[VersionId, ...]  # the champion last, before it those that a rollback leads to, one after another
     settled: bool  # whether all that follows from that entry was done
 
     @property
-    def champion(self) -> int:
-        """The champion's version; 0 for none."""
-        return self.champions[-1] if self.champions else 0
-
-    @property
-    def previous(self) -> int:
-        return self.champions[-2] if len(self.champions) > 1 else 0
+    def champion(self) -> VersionId | None:
+        return self.champions[-1] if self.champions else None
 
 
 def replay(entries: Sequence[Entry]) -> tuple[State, set[int]]:
-    """The state after `entries`, which are in order, and the numbers of those in force."""
+    """Return the state after `entries`, which are in order, and the numbers of those in force."""
     state, in_force = State(0, (), True), set()
     for entry in entries:
-        if entry.after != state.number:
+        # Its author saw the last entry in force, or one in force after that, which was deleted from the record since.
+        if not state.number <= entry.after < entry.number:
             continue
         in_force.add(entry.number)
         kept = list(state.champions)
-        if entry.action == "promote":
-            kept.append(entry.version)
-        else:
+        if entry.action == "rollback":
             while kept and kept[-1] != entry.version:
                 kept.pop()
+        if entry.version and entry.version not in kept[-1:]:
+            kept.append(entry.version)
         state = State(entry.number, tuple(kept), entry.settled)
     return state, in_force
 
@@ -91,46 +90,54 @@ class Ledger:
         return f"{self.model}.promotions"
 
     def entries(self) -> list[Entry]:
-        """All entries in their order."""
+        """Return all entries in their order."""
         first: dict[str, Entry] = {}
         for version in all_versions(self.client, self.name):
-            entry = _entry(version)
-            first.setdefault(entry.key, entry)
+            if entry := _entry(version):
+                first.setdefault(entry.key, entry)
         return list(first.values())
 
     def state(self) -> State:
         return replay(self.entries())[0]
 
-    def append(self, action: Action, version: int, seen: State, by: str, reason: str, forced: bool) -> Entry:
+    def append(
+        self, action: Action, version: VersionId | None, seen: State, by: str, reason: str, forced: bool
+    ) -> Entry:
         """Ask for another champion; UserError, naming who was faster, if it is not the one `seen` that is replaced."""
         key = uuid.uuid4().hex
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        tags = {"key": key, "action": action, "version": str(version), "after": str(seen.number)}
+        tags = {"key": key, "action": action, "after": str(seen.number)}
+        tags |= {"version": str(version or 0), "created": str(version.created if version else 0)}
         tags |= {"by": by, "at": at, "reason": reason, "forced": str(forced).lower()}
         shown = (
             f"{action} {version or 'none'} after {seen.champion or 'none'}, {at}, {code_span(by)}: {code_span(reason)}"
         )
-        if not seen.number:
-            about = f"Who was champion of {self.model} when, and why: one version an attempt, in order."
-            make_model(self.client, self.name, about)
+        about = f"Who was champion of {self.model} when, and why: one version an attempt, in order."
+        make_model(self.client, self.name, about)
         self._create(f"models:/{self.model}/{version or seen.champion}", tags, shown)
         entries = self.entries()
         _, in_force = replay(entries)
-        (mine,) = (entry for entry in entries if entry.key == key)
-        if mine.number not in in_force:
-            winner = next(e for e in entries if e.number in in_force and e.after == seen.number)
+        mine = next((entry for entry in entries if entry.key == key), None)
+        if mine is None or mine.number not in in_force:
+            faster = next((e for e in entries if e.number in in_force and e.after >= seen.number), None)
+            told = f"{self.name} was changed by hand"
+            if faster:
+                told = f"version {faster.version or 'none'} did a moment before, by {faster.by} ({faster.reason})"
             raise UserError(
-                f"version {version} did not become the champion: version {winner.version or 'none'} did a moment "
-                f"before, by {winner.by} ({winner.reason}); look at make versions, and decide again"
+                f"version {version} did not become the champion: {told}; look at make versions, and decide again"
             )
         return mine
+
+    def last_existing(self, champions: Sequence[VersionId]) -> VersionId | None:
+        """Return the last of them that was not deleted."""
+        return next((each for each in reversed(champions) if find_again(self.client, self.model, each)), None)
 
     def set_aliases(self) -> State:
         """Set the aliases as the record says, and read both again."""
         deadline = time.monotonic() + PATIENCE
         while True:
             state = self.state()
-            wanted = self._existing(state.champion), self._existing(state.previous)
+            wanted = self._number(state.champions[-1:]), self._number(state.champions[:-1])
             try:
                 self._point(CHAMPION, wanted[0])
                 self._point(PREVIOUS, wanted[1])
@@ -139,7 +146,8 @@ class Ledger:
                 if error.error_code != "BAD_REQUEST" or time.monotonic() > deadline:
                     raise
             # Whoever sets an alias last reads the record after that: in the end the two agree.
-            if self.state().number == state.number and self._both() == wanted:
+            aliases = self._aliases()
+            if self.state().number == state.number and wanted == tuple(aliases.get(a, 0) for a in (CHAMPION, PREVIOUS)):
                 break
         return state
 
@@ -147,28 +155,27 @@ class Ledger:
         """Note that all that follows from an entry was done."""
         self.client.set_model_version_tag(self.name, str(entry.number), SETTLED, "true")
 
-    def check_aliases(self, state: State) -> None:
-        """UserError if somebody has moved the champion's alias by hand since it was set as the record says."""
-        champion, _ = self._both()
-        is_other = state.settled and champion not in (state.champion, 0)
-        if is_other and self.state().number == state.number:  # else somebody has decided in the meantime
-            raise UserError(
-                f"the alias {CHAMPION} of {self.model} is on version {champion}, but the record has "
-                f"{state.champion or 'none'}: it was moved by hand; repeat with FORCE=1 to go on from the record"
-            )
+    def moved_by_hand(self, state: State) -> tuple[int, int] | None:
+        """Return the versions that the champion's alias is on and should be on (0 for none), if somebody has moved it.
 
-    def _both(self) -> tuple[int, int]:
-        """The versions that champion and previous are on; 0 for none."""
-        aliases = self._aliases()
-        return aliases.get(CHAMPION, 0), aliases.get(PREVIOUS, 0)
+        None if it is as the record says, or if somebody who has decided is about to set it.
+        """
+        if not state.settled:
+            return None
+        found, recorded = self._aliases().get(CHAMPION, 0), self._number(state.champions[-1:])
+        if found == recorded or self.state().number != state.number:  # else somebody has decided in the meantime
+            return None
+        return found, recorded
 
     def _aliases(self) -> dict[str, int]:
         # Found by a search: of a model that is not there a server with accounts says that one may not read it.
         found = self.client.search_registered_models(f"name = '{self.model}'")
         return {alias: int(version) for alias, version in found[0].aliases.items()} if found else {}
 
-    def _existing(self, version: int) -> int:
-        return version if version and find_version(self.client, self.model, version) else 0
+    def _number(self, champions: Sequence[VersionId]) -> int:
+        """Return the number of the last of them that was not deleted; 0 if there is none."""
+        last = self.last_existing(champions)
+        return last.number if last else 0
 
     def _point(self, alias: str, version: int) -> None:
         if version:
@@ -190,17 +197,24 @@ class Ledger:
                 time.sleep(random.uniform(0, 0.2))
 
 
-def _entry(version: ModelVersion) -> Entry:
+def _entry(version: ModelVersion) -> Entry | None:
+    """Read an entry; None if somebody has edited its tags so that it is none any more."""
     tags = version.tags
-    return Entry(
-        number=int(version.version),
-        key=tags["key"],
-        action=cast(Action, tags["action"]),
-        version=int(tags["version"]),
-        after=int(tags["after"]),
-        by=tags["by"],
-        at=tags["at"],
-        reason=tags["reason"],
-        forced=tags["forced"] == "true",
-        settled=SETTLED in tags,
-    )
+    try:
+        if tags["action"] not in get_args(Action):
+            return None
+        identity = VersionId(int(tags["version"]), int(tags["created"]))
+        return Entry(
+            number=int(version.version),
+            key=tags["key"],
+            action=cast(Action, tags["action"]),
+            version=identity if identity.number else None,
+            after=int(tags["after"]),
+            by=tags["by"],
+            at=tags["at"],
+            reason=tags["reason"],
+            forced=tags["forced"] == "true",
+            settled=SETTLED in tags,
+        )
+    except (KeyError, ValueError):
+        return None

@@ -1,4 +1,4 @@
-"""Owns how a version becomes the champion, and how the one before comes back: what must hold first, what is done then.
+"""Make a version the champion, and the one before it again: what must hold first, what is done then.
 
 Who was champion when is the ledger's (see ledger.py); whether a version may become it was said by a review (see
 verdicts.py).
@@ -6,7 +6,6 @@ verdicts.py).
 
 import json
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -17,143 +16,179 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from ..plumbing.errors import UserError
+from ..plumbing.params import ReviewSettings
 from ..registry.consumer import consume
 from ..registry.packaging import EXAMPLE, REQUIREMENTS
-from ..registry.versions import all_versions, fetch, find_version, get_version, make_model
+from ..registry.versions import VersionId, fetch, find_again, get_version, identify, make_model
+from .evidence import Evidence
 from .ledger import CHAMPION, Action, Entry, Ledger, State, replay
-from .verdicts import BASELINES, Verdicts, files_digest
+from .models import COPY_OF, Models
+from .test_sets import read_test_sets
+from .verdicts import BASELINES, Verdict, Verdicts, files_digest
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """Somebody's decisions on one model. Versions are promoted from `candidates` to `production`, which may be one."""
+    """Somebody's decisions on the models of an experiment."""
 
-    client: MlflowClient
-    candidates: str
-    production: str
+    models: Models
+    settings: ReviewSettings
     verdicts: Verdicts
     by: str
     reason: str
-    option: str  # ` EXP=name` or nothing, for the commands that errors name
     forced: bool  # whatever speaks against it, but another's decision a moment before
 
     @property
-    def ledger(self) -> Ledger:
-        return Ledger(self.client, self.production)
+    def client(self) -> MlflowClient:
+        return self.models.client
 
-    def promote(self, version: int) -> int:
-        """Make a version of `candidates` the champion; returns its number in `production`.
+    @property
+    def production(self) -> str:
+        return self.models.production
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.models.ledger
+
+    def promote(self, number: int) -> ModelVersion:
+        """Make a candidate the champion; returns its version in production.
 
         UserError if its review does not allow it, if somebody else's decision came first, or if it does not answer a
         request once it is the champion: then the champion before it is the champion again.
         """
         state = self._state()
-        candidate = get_version(self.client, self.candidates, version)
-        chosen = self._in_production(candidate)
-        if chosen and chosen == state.champion:
+        candidate = self.models.candidate(number)
+        if self.models.is_champion(candidate, state):
             entry, before = self._unfinished("promote", state)
             if entry is None:
-                raise UserError(f"version {chosen} of {self.production} is the champion already")
+                return self._put_back(state)
         else:
+            self._check_alias(state)
             if not self.forced:
                 self._check(candidate, state)
-            if self.production != self.candidates:
-                chosen = chosen or self._copy(candidate)
+            chosen = self.models.in_production(candidate) or self._copy(candidate)
+            if self.production != self.models.candidates:
                 self._show_review(candidate, chosen)
-            entry, before = self._append("promote", chosen, state), state
+            entry, before = self._append("promote", identify(chosen), state), state
         self._carry_out(entry, before)
         try:
             self._ask_champion()
         except Exception as error:  # whatever it is, the champion does not answer
             self._take_back(entry, before, error)
         self.ledger.settle(entry)
-        return chosen
+        return self._champion(entry)
 
-    def rollback(self) -> int:
-        """Make the champion before the champion again, or the one before that if it is deleted; returns its number."""
+    def rollback(self) -> ModelVersion:
+        """Make the champion before the champion again, or the one before that if it is deleted; returns its version."""
         state = self._state()
-        entry, before_it = self._unfinished("rollback", state)
-        if entry:
-            self._carry_out(entry, before_it)
-            self.ledger.settle(entry)
-            return entry.version
-        before = self._last_existing(state.champions[:-1])
-        if not before:
-            raise UserError(f"no version of {self.production} was champion before version {state.champion or 'none'}")
-        if not self.forced:
-            with tempfile.TemporaryDirectory() as scratch:
-                fetch(self.client, self.production, before, Path(scratch))
-        entry = self._append("rollback", before, state)
-        self._carry_out(entry, state)
+        entry, before = self._unfinished("rollback", state)
+        if entry is None:
+            self._check_alias(state)
+            target = self.models.rollback_target(state)
+            if target is None:
+                raise UserError(self._nothing_before(state))
+            if not self.forced:
+                self._check_files(target)
+            entry, before = self._append("rollback", target, state), state
+        self._carry_out(entry, before)
         self.ledger.settle(entry)
-        return before
+        return self._champion(entry)
 
     def _state(self) -> State:
-        """The state to decide on, with the aliases as it says."""
+        """The state to decide on, with the aliases as it says if its author could not set them."""
         state = self.ledger.state()
         if not state.settled:
             self.ledger.set_aliases()  # whoever wrote the last entry died before the aliases were set, or is about to
-        elif not self.forced:
-            self.ledger.check_aliases(state)
         return state
 
-    def _last_existing(self, champions: Sequence[int]) -> int:
-        """The last of them that was not deleted; 0 if there is none."""
-        return next((v for v in reversed(champions) if find_version(self.client, self.production, v)), 0)
+    def _check_alias(self, state: State) -> None:
+        """UserError if the champion's alias was moved by hand; one that was removed is set again by what follows."""
+        moved = self.ledger.moved_by_hand(state)
+        if moved and moved[0] and not self.forced:
+            raise UserError(str(self.models.told_of_alias(state)))
+
+    def _put_back(self, state: State) -> ModelVersion:
+        """Set the alias of the champion by the record again, if it was moved by hand."""
+        champion = state.champion
+        assert champion
+        if not self.ledger.moved_by_hand(state):
+            raise UserError(f"version {champion} of {self.production} is the champion already")
+        if not self.forced:
+            self._check_files(champion)
+        self.ledger.set_aliases()
+        self._ask_champion()
+        return get_version(self.client, self.production, champion.number)
+
+    def _nothing_before(self, state: State) -> str:
+        if not state.champion:
+            told = f"no version of {self.production} has been champion yet"
+        elif self.ledger.last_existing(state.champions):
+            told = f"no version of {self.production} was champion before version {state.champion}"
+        else:
+            told = f"no version of {self.production} that was champion is left"
+        return f"{told}; {self.models.first_step(state)}"
 
     def _check(self, candidate: ModelVersion, state: State) -> None:
-        """UserError unless the candidate passed a review against the champion, and its files are those reviewed."""
-        name = f"version {candidate.version} of {self.candidates}"
-        remedy = f"run: make review VERSION={candidate.version}{self.option}"
-        if state.champion and not find_version(self.client, self.production, state.champion):
-            raise UserError(
-                f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
-                f"with it; run: make rollback REASON=...{self.option}, or repeat with FORCE=1"
-            )
+        """UserError unless the candidate passed a review against the champion, and all is still as it was reviewed."""
+        name = f"version {candidate.version} of {candidate.name}"
+        remedy = f"run: make review VERSION={candidate.version}{self.models.option}"
+        champion = self.models.champion(state)
+        opponent, shown = (identify(champion).key, str(champion.version)) if champion else (BASELINES, BASELINES)
         verdicts = self.verdicts.find(candidate)
-        champion = str(state.champion or BASELINES)
-        verdict = next((verdict for verdict in verdicts if verdict.compared_with == champion), None)
+        verdict = next((verdict for verdict in verdicts if verdict.opponent == opponent), None)
         if verdict is None and verdicts:
-            raise UserError(
-                f"{name} was reviewed against {verdicts[0].compared_with}, but the champion is {champion}; {remedy}"
-            )
+            other = verdicts[0].compared_with
+            told = f"another version {other}, which was deleted" if other == shown else other
+            raise UserError(f"{name} was reviewed against {told}, but the champion is {shown}; {remedy}")
         if verdict is None:
             raise UserError(f"{name} was not reviewed; {remedy}")
         if not verdict.is_pass:
             raise UserError(
-                f"{name} failed its review against {champion} ({verdict.failed}; by {verdict.by}, {verdict.at}); "
-                "if you know better, repeat with FORCE=1 and a reason"
+                f"{name} failed its review against {shown} ({verdict.failed}; by {verdict.by}, {verdict.at}); "
+                f"if you know better: make promote VERSION={candidate.version} REASON=... FORCE=1{self.models.option}"
             )
         with tempfile.TemporaryDirectory() as scratch:
-            fetch(self.client, candidate.name, int(candidate.version), Path(scratch))
-        if files_digest(candidate) != verdict.files:
-            raise UserError(f"the files of {name} are not those that were reviewed; {remedy}")
+            evidence = Evidence(self.client, candidate, Path(scratch))
+            changed = "files" if evidence.package and files_digest(candidate) != verdict.files else ""
+            if changed := changed or self._changed(verdict, evidence):
+                raise UserError(f"the {changed} of {name} are not those that were reviewed; {remedy}")
 
-    def _in_production(self, candidate: ModelVersion) -> int:
-        """The candidate's number in `production`; 0 where it was not copied there yet."""
-        if self.production == self.candidates:
-            return int(candidate.version)
-        copies = [v for v in all_versions(self.client, self.production) if v.source == _uri(candidate)]
-        return int(copies[-1].version) if copies else 0
+    def _changed(self, verdict: Verdict, evidence: Evidence) -> str:
+        """Return which gates or test sets are not those of the review; nothing if all are."""
+        gates = self.settings.gates.model_dump(mode="json")
+        if names := sorted(name for name in {*gates, *verdict.gates} if gates.get(name) != verdict.gates.get(name)):
+            return f"gates (review.gates: {', '.join(names)})"
+        test_sets = {t.name: t.digest for t in read_test_sets(evidence.evaluation, self.settings, evidence.languages)}
+        known = verdict.test_sets
+        names = sorted(name for name in {*test_sets, *known} if test_sets.get(name) != known.get(name))
+        return f"test sets ({', '.join(names)})" if names else ""
 
-    def _copy(self, candidate: ModelVersion) -> int:
+    def _check_files(self, version: VersionId) -> None:
+        """UserError unless the files of a version in production are as they were registered."""
+        with tempfile.TemporaryDirectory() as scratch:
+            fetch(self.client, self.production, version.number, Path(scratch))
+
+    def _copy(self, candidate: ModelVersion) -> ModelVersion:
         make_model(self.client, self.production)
-        copy = self.client.create_model_version(  # of the version: its files are the same
+        return self.client.create_model_version(  # of the version: its files are the same
             self.production,
-            _uri(candidate),
+            f"models:/{candidate.name}/{candidate.version}",
             candidate.run_id,
-            tags=candidate.tags,
+            tags=candidate.tags | {COPY_OF: identify(candidate).key},
             description=candidate.description,
         )
-        return int(copy.version)
 
-    def _show_review(self, candidate: ModelVersion, copy: int) -> None:
+    def _show_review(self, candidate: ModelVersion, copy: ModelVersion) -> None:
         """Let the copy in `production` tell what the last review of the candidate found."""
         for verdict in self.verdicts.find(candidate)[:1]:
-            self.verdicts.show(verdict, get_version(self.client, self.production, copy))
+            self.verdicts.show(verdict, copy)
 
-    def _append(self, action: Action, version: int, seen: State) -> Entry:
+    def _append(self, action: Action, version: VersionId | None, seen: State) -> Entry:
         return self.ledger.append(action, version, seen, self.by, self.reason, self.forced)
+
+    def _champion(self, entry: Entry) -> ModelVersion:
+        assert entry.version
+        return get_version(self.client, self.production, entry.version.number)
 
     def _unfinished(self, action: Action, state: State) -> tuple[Entry | None, State]:
         """This very decision, if a process made it and died before all was done, and the state before it.
@@ -173,7 +208,7 @@ class Promotion:
     def _carry_out(self, entry: Entry, before: State) -> None:
         """Set the aliases, and let the version tell how it became the champion."""
         self.ledger.set_aliases()
-        if entry.version:
+        if entry.version and find_again(self.client, self.production, entry.version):
             told = {
                 "champion_since": entry.at,
                 "champion_by": entry.by,
@@ -204,7 +239,7 @@ class Promotion:
         told = str(error) or type(error).__name__
         after = self.ledger.state()
         if after.number == entry.number:
-            last = self._last_existing(before.champions)
+            last = self.ledger.last_existing(before.champions)
             reason = f"smoke request failed: {told.splitlines()[0]}"
             back = self.ledger.append("rollback", last, after, self.by, reason, self.forced)
             self._carry_out(back, after)
@@ -216,7 +251,3 @@ class Promotion:
             f"version {entry.version} of {self.production} became the champion and failed its first request, "
             f"{now}: {told}"
         ) from error
-
-
-def _uri(version: ModelVersion) -> str:
-    return f"models:/{version.name}/{version.version}"

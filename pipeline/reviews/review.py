@@ -1,4 +1,4 @@
-"""Owns what one review found, as data: both subjects, their comparisons, the gates, leaks, and where it comes from.
+"""What one review found, as data: both subjects, their comparisons, the gates, leaks, and where it comes from.
 
 Kept as JSON beside the pages made of it. How it is shown is `report`'s and `description`'s; nothing is computed here
 but the verdict, which the gates give.
@@ -39,6 +39,7 @@ class Provenance:
     time: str  # ISO 8601, UTC
     reviewer: str
     settings: Mapping[str, Any]  # the section `review`
+    test_sets: Mapping[str, str]  # name -> digest of its sentences, see test_sets.py
     commit: str | None  # of the project that reviewed
     hardware: str  # one line
 

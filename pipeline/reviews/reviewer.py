@@ -13,26 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from ..data.fingerprints import find_known
+from ..plumbing.artifacts import experiment_option
 from ..plumbing.errors import UserError
 from ..plumbing.params import ReviewSettings
 from ..plumbing.tracking.record import git_commit
 from ..registry.consumer import Consumer, consume
-from ..registry.versions import FILES, IDENTITY, all_versions, find_version, get_version
+from ..registry.versions import EXPERIMENT, FILES, IDENTITY
 from ..scoring.heatmaps import draw_heat_map
 from ..scoring.metrics import Scorer
 from .comparison import CANDIDATE, OPPONENT, Comparison, compare
 from .evidence import Evidence
 from .gates import judge
-from .ledger import Ledger
+from .models import Models
 from .review import SHOWN_LEAKS, AttentionMap, Leak, Leaks, Provenance, Review
 from .subjects import Subject
 from .test_sets import TestSet, read_test_sets
 from .trial import Trial, try_models
-from .verdicts import BASELINES, files_digest
+from .verdicts import files_digest
 
 NEEDED = {IDENTITY, FILES, "languages", "corpus", "model", "evaluation", "training_sources", "commit"}  # tags
 MAPS = 3  # pictures of attention
@@ -46,34 +46,26 @@ class Finding:
     review: Review
     maps: Sequence[AttentionMap]
     candidate: ModelVersion
-    compared_with: str  # version of the champion, or BASELINES
+    champion: ModelVersion | None  # None: the opponent was the best baseline
 
 
 @dataclass(frozen=True)
 class Reviewer:
-    """Reviews versions of `candidates` against the champion of `production`."""
+    """Reviews candidates against the champion."""
 
-    client: MlflowClient
-    candidates: str
-    production: str
+    models: Models
     settings: ReviewSettings
     by: str
-    option: str  # ` EXP=name` or nothing, for the commands that errors name
 
     def review(self, version: int | None, progress: Callable[[int], Callable[[int], object]]) -> Finding:
-        """Review a version, the newest if none is named.
+        """Review a version, the experiment's newest if none is named.
 
         `progress` is told how many sentences there are to translate, and returns what is told how many more are done.
         """
-        candidate, champion = self._candidate(version), self._champion()
-        if champion and candidate.tags.get(IDENTITY) == champion.tags.get(IDENTITY):
-            raise UserError(
-                f"version {candidate.version} of {self.candidates} is the champion itself; "
-                f"name another version: make review VERSION=n{self.option}"
-            )
+        candidate, champion = self._pair(version)
         with tempfile.TemporaryDirectory() as scratch, ExitStack() as processes:
-            ours = Evidence(self.client, candidate, Path(scratch) / CANDIDATE)
-            theirs = Evidence(self.client, champion, Path(scratch) / OPPONENT) if champion else None
+            ours = Evidence(self.models.client, candidate, Path(scratch) / CANDIDATE)
+            theirs = Evidence(self.models.client, champion, Path(scratch) / OPPONENT) if champion else None
             _check_languages(ours, theirs)
             test_sets = read_test_sets(ours.evaluation, self.settings, ours.languages)
             leaks = _find_leaks(ours.training_sources, test_sets)
@@ -89,45 +81,37 @@ class Reviewer:
             subject = _subject(ours, trials[CANDIDATE])
             opponent = _subject(theirs, trials[OPPONENT]) if theirs else _baseline(ours, comparisons)
             gates = judge(self.settings.gates, comparisons, subject, opponent, leaks.counts)
-            review = Review(subject, opponent, comparisons, gates, leaks, self._provenance())
+            review = Review(subject, opponent, comparisons, gates, leaks, self._provenance(test_sets))
             maps = _draw_maps(consumers[CANDIDATE], test_sets[0], Path(scratch))
-        return Finding(review, maps, candidate, str(champion.version) if champion else BASELINES)
+        return Finding(review, maps, candidate, champion)
 
-    def _candidate(self, version: int | None) -> ModelVersion:
-        if version is None:
-            known = all_versions(self.client, self.candidates)
-            if not known:
-                raise UserError(f"{self.candidates} has no version yet; run: make register{self.option}")
-            version = int(known[-1].version)
-        candidate = get_version(self.client, self.candidates, version)
+    def _pair(self, number: int | None) -> tuple[ModelVersion, ModelVersion | None]:
+        """Return the candidate and the champion; UserError if they cannot be compared."""
+        state = self.models.ledger.state()
+        candidate, champion = self.models.candidate(number), self.models.champion(state)
+        if champion and self.models.is_champion(candidate, state):
+            raise UserError(
+                f"version {candidate.version} of {candidate.name} is the champion itself; "
+                f"{self.models.first_step(state)}"
+            )
         if missing := NEEDED - candidate.tags.keys():
             raise UserError(
-                f"version {version} of {self.candidates} was not registered by this pipeline as it is now: "
-                f"it has no tag {', '.join(sorted(missing))}; register it again: make register{self.option}"
+                f"version {candidate.version} of {candidate.name} was not registered by this pipeline as it is now: "
+                f"it has no tag {', '.join(sorted(missing))}; register it again: make register"
+                f"{experiment_option(candidate.tags.get(EXPERIMENT, self.models.experiment))}"
             )
-        return candidate
-
-    def _champion(self) -> ModelVersion | None:
-        state = Ledger(self.client, self.production).state()
-        if not state.champion:
-            return None
-        champion = find_version(self.client, self.production, state.champion)
-        if champion is None:
+        if champion and (missing := NEEDED - champion.tags.keys()):
             raise UserError(
-                f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
-                f"with it; run: make rollback REASON=...{self.option}, or promote another with FORCE=1"
+                f"the champion, version {champion.version} of {champion.name}, was not registered by this pipeline as "
+                f"it is now: it has no tag {', '.join(sorted(missing))}, so nothing can be compared with it; run: "
+                f"make promote VERSION={candidate.version} REASON=... FORCE=1{self.models.option}"
             )
-        if missing := NEEDED - champion.tags.keys():
-            raise UserError(
-                f"the champion, version {state.champion} of {self.production}, was not registered by this pipeline as "
-                f"it is now: it has no tag {', '.join(sorted(missing))}, so nothing can be compared with it; "
-                "promote another with FORCE=1"
-            )
-        return champion
+        return candidate, champion
 
-    def _provenance(self) -> Provenance:
+    def _provenance(self, test_sets: Sequence[TestSet]) -> Provenance:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        return Provenance(now, self.by, self.settings.model_dump(mode="json"), git_commit(), _hardware())
+        read = {test_set.name: test_set.digest for test_set in test_sets}
+        return Provenance(now, self.by, self.settings.model_dump(mode="json"), read, git_commit(), _hardware())
 
 
 def _check_languages(ours: Evidence, theirs: Evidence | None) -> None:

@@ -1,5 +1,7 @@
-"""Owns which test sets a review looks at: those of the candidate's run, and those that the settings name."""
+"""Read the test sets that a review looks at: those of the candidate's run, and those that the settings name."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,11 @@ class TestSet:
     sources: Sequence[str]
     references: Sequence[str]
     baselines: Mapping[str, Sequence[str]]  # name -> its translations
+
+    @property
+    def digest(self) -> str:
+        """Hex sha256 of the sources and references: what a translation is scored against."""
+        return hashlib.sha256(json.dumps([list(self.sources), list(self.references)]).encode()).hexdigest()
 
 
 def read_test_sets(evaluation: Artifact, settings: ReviewSettings, languages: tuple[str, str]) -> list[TestSet]:

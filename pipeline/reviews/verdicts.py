@@ -1,4 +1,4 @@
-"""Owns where reviews are kept in MLflow: a run for each pair of candidate and champion, with the report and verdict.
+"""Keep reviews in MLflow: a run for each pair of candidate and champion, with the report and verdict.
 
 The runs are in an experiment of the reviewers, `<model> reviews`: who may train need not be able to write a verdict.
 What a version shows of its review is a copy. How a verdict is reached: see reviewer.py.
@@ -7,8 +7,10 @@ What a version shows of its review is a copy. How a verdict is reached: see revi
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
@@ -17,7 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from ..plumbing.tracking.record import now
 from ..plumbing.tracking.store import alone, experiment_id
-from ..registry.versions import FILES
+from ..registry.versions import FILES, identify
 from .description import write_description
 from .review import Review
 
@@ -33,8 +35,11 @@ class Verdict:
 
     run_id: str
     is_pass: bool
-    compared_with: str  # version of the champion, or BASELINES
+    compared_with: str  # number of the champion, or BASELINES
+    opponent: str  # identity of the champion, or BASELINES
     files: str  # digest of the candidate's files, see files_digest
+    gates: Mapping[str, Any]  # the settings that it was judged by
+    test_sets: Mapping[str, str]  # name -> digest
     failed: str  # names of the gates that failed
     by: str
     at: str
@@ -52,18 +57,26 @@ class Verdicts:
     def experiment(self) -> str:
         return f"{self.model} reviews"
 
+    def check(self) -> None:
+        """Raise UserError if a review could not be kept, because the experiment for it was deleted."""
+        if self.client.get_experiment_by_name(self.experiment):
+            experiment_id(self.client, self.experiment, self.build)
+
     def find(self, candidate: ModelVersion) -> list[Verdict]:
-        """The verdicts on a candidate, one for each champion that it was compared with, the last review first."""
-        experiment = self.client.get_experiment_by_name(self.experiment)
-        if experiment is None:
+        """Return the verdicts on a candidate, one for each champion that it was compared with, the last review first.
+
+        UserError if the experiment with the reviews was deleted.
+        """
+        if self.client.get_experiment_by_name(self.experiment) is None:
             return []
-        runs = self.client.search_runs([experiment.experiment_id], f"tags.candidate = '{_name(candidate)}'")
-        ended = [_verdict(run) for run in runs if "review" in run.data.tags]
+        experiment = experiment_id(self.client, self.experiment, self.build)
+        runs = self.client.search_runs([experiment], _of(candidate))
+        ended = [verdict for run in runs if (verdict := _verdict(run))]
         return sorted(ended, key=lambda verdict: verdict.at, reverse=True)
 
-    def keep(self, candidate: ModelVersion, compared_with: str, review: Review, page: str) -> Verdict:
+    def keep(self, candidate: ModelVersion, champion: ModelVersion | None, review: Review, page: str) -> Verdict:
         """Put a review and its page into its run, in place of an earlier one of the pair; the verdict comes last."""
-        run = self._run(candidate, compared_with)
+        run = self._run(candidate, champion)
         run_id, tags = run.info.run_id, run.data.tags
         if "review" in tags:
             self.client.delete_tag(run_id, "review")  # from here on until the end there is none
@@ -81,11 +94,15 @@ class Verdicts:
             "failed_gates": ", ".join(gate.name for gate in review.gates if gate.blocks),
             "files": files_digest(candidate),
             "review_test_sets": json.dumps({c.test_set: c.sentences for c in review.comparisons}),
+            "review_test_set_digests": json.dumps(review.provenance.test_sets),
+            "review_gates": json.dumps(review.provenance.settings["gates"]),
         }
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in told.items()])
         self.client.set_tag(run_id, "review", review.verdict)
         self.client.set_terminated(run_id)
-        return _verdict(self.client.get_run(run_id))
+        verdict = _verdict(self.client.get_run(run_id))
+        assert verdict
+        return verdict
 
     def show(self, verdict: Verdict, version: ModelVersion) -> None:
         """Let a version tell what its review found: tags, and the description on its page."""
@@ -104,15 +121,17 @@ class Verdicts:
         description = f"{write_description(review)}\n[The whole report]({page})\n"  # opens in MLflow's interface
         self.client.update_model_version(name, number, description)
 
-    def _run(self, candidate: ModelVersion, compared_with: str) -> StoredRun:
+    def _run(self, candidate: ModelVersion, champion: ModelVersion | None) -> StoredRun:
         """The run for a pair: made once, used again."""
         experiment = experiment_id(self.client, self.experiment, self.build)
+        opponent = identify(champion).key if champion else BASELINES
         with alone(self.build):
-            filter_string = f"tags.candidate = '{_name(candidate)}' and tags.compared_with = '{compared_with}'"
-            for run in self.client.search_runs([experiment], filter_string):
+            for run in self.client.search_runs([experiment], f"{_of(candidate)} and tags.opponent_id = '{opponent}'"):
                 return run
+            compared_with = str(champion.version) if champion else BASELINES
             title = f"version {candidate.version} against {compared_with}"
-            tags = {"candidate": _name(candidate), "compared_with": compared_with}
+            tags = {"candidate": f"{candidate.name}/{candidate.version}", "candidate_id": _key(candidate)}
+            tags |= {"compared_with": compared_with, "opponent_id": opponent}
             return self.client.create_run(experiment, tags=tags, run_name=title)
 
 
@@ -121,8 +140,12 @@ def files_digest(version: ModelVersion) -> str:
     return hashlib.sha256(version.tags[FILES].encode()).hexdigest()
 
 
-def _name(version: ModelVersion) -> str:
-    return f"{version.name}/{version.version}"
+def _key(version: ModelVersion) -> str:
+    return f"{version.name}/{identify(version).key}"
+
+
+def _of(candidate: ModelVersion) -> str:
+    return f"tags.candidate_id = '{_key(candidate)}'"
 
 
 def _metrics(review: Review) -> dict[str, float]:
@@ -139,14 +162,21 @@ def _metrics(review: Review) -> dict[str, float]:
     return found
 
 
-def _verdict(run: StoredRun) -> Verdict:
+def _verdict(run: StoredRun) -> Verdict | None:
+    """Read a verdict; None if the review was interrupted, or somebody has edited its tags so that it is none."""
     tags = run.data.tags
-    return Verdict(
-        run_id=run.info.run_id,
-        is_pass=tags["review"] == "pass",
-        compared_with=tags["compared_with"],
-        files=tags["files"],
-        failed=tags["failed_gates"],
-        by=tags["reviewed_by"],
-        at=tags["reviewed_at"],
-    )
+    try:
+        return Verdict(
+            run_id=run.info.run_id,
+            is_pass=tags["review"] == "pass",
+            compared_with=tags["compared_with"],
+            opponent=tags["opponent_id"],
+            files=tags["files"],
+            gates=json.loads(tags["review_gates"]),
+            test_sets=json.loads(tags["review_test_set_digests"]),
+            failed=tags["failed_gates"],
+            by=tags["reviewed_by"],
+            at=tags["reviewed_at"],
+        )
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,158 @@
+"""Find the versions that a review or a decision is about: the candidate that its user named, and the champion.
+
+A message names the commands that lead out of the state that it tells of; each works as it is written there.
+"""
+
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from ..plumbing.artifacts import experiment_option
+from ..plumbing.errors import UserError
+from ..registry.versions import EXPERIMENT, VersionId, all_versions, find_again, find_version, get_version, identify
+from .ledger import CHAMPION, Ledger, State
+
+COPY_OF = "copy_of"  # tag of a version in production: the identity of the candidate that it is a copy of
+
+
+@dataclass(frozen=True)
+class Models:
+    """The registered models of an experiment: its versions are candidates in one, the other, which may be the same,
+    has the champion."""
+
+    client: MlflowClient
+    candidates: str
+    production: str
+    experiment: str
+
+    @property
+    def option(self) -> str:
+        """` EXP=name` or nothing, for the commands that messages name."""
+        return experiment_option(self.experiment)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.client, self.production)
+
+    def candidate(self, number: int | None) -> ModelVersion:
+        """Return the candidate of this number, of whatever experiment; without one, this experiment's newest."""
+        if number:
+            return get_version(self.client, self.candidates, number, self.option)
+        known = all_versions(self.client, self.candidates)
+        ours = [version for version in known if version.tags.get(EXPERIMENT) == self.experiment]
+        if ours:
+            return ours[-1]
+        others = ", ".join(f"{v.version} (of {experiment_of(v)})" for v in known[-10:])
+        raise UserError(
+            f"{self.candidates} has no version of the experiment {self.experiment}; run: make register{self.option}"
+            + (f", or name another experiment's, VERSION=n: {others}" if others else "")
+        )
+
+    def champion(self, state: State) -> ModelVersion | None:
+        """Return the champion by the record; None if there is none, or none of those that were champion is left.
+
+        UserError if the champion was deleted and there is one to go back to.
+        """
+        if not state.champion:
+            return None
+        champion = find_again(self.client, self.production, state.champion)
+        if champion is None and self.ledger.last_existing(state.champions):
+            raise UserError(
+                f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
+                f"with it; run: make rollback REASON=...{self.option}"
+            )
+        return champion
+
+    def resolve(self, alias: str) -> ModelVersion:
+        """Return the version in production that an alias is on; UserError if it is on none."""
+        # Found by a search: of a model that is not there a server with accounts says that one may not read it.
+        found = self.client.search_registered_models(f"name = '{self.production}'")
+        aliases = found[0].aliases if found else {}
+        if alias in aliases:
+            return get_version(self.client, self.production, int(aliases[alias]), self.option)
+        state = self.ledger.state()
+        if alias == CHAMPION and (by_hand := self.told_of_alias(state)):
+            raise UserError(by_hand)
+        known = ", ".join(f"{each} (version {version})" for each, version in sorted(aliases.items())) or "none"
+        raise UserError(
+            f"no version of {self.production} has the alias {alias!r}; aliases: {known}; {self.first_step(state)}"
+        )
+
+    def in_production(self, candidate: ModelVersion) -> ModelVersion | None:
+        """Return the candidate's version in production; None if it was not copied there yet."""
+        if self.production == self.candidates:
+            return candidate
+        key = identify(candidate).key
+        copies = [v for v in all_versions(self.client, self.production) if v.tags.get(COPY_OF) == key]
+        return copies[-1] if copies else None
+
+    def told_of_alias(self, state: State) -> str | None:
+        """Return a line that tells that the champion's alias was moved or removed by hand, and what to do; or None."""
+        moved = self.ledger.moved_by_hand(state)
+        if moved is None:
+            return None
+        found, recorded = moved
+        force = " FORCE=1" if found else ""
+        ways = []
+        if number := self._candidate_number(recorded):
+            ways.append(f"make promote VERSION={number} REASON=...{self.option} puts it back")
+        if number := self._candidate_number(found):
+            ways.append(f"make promote VERSION={number} REASON=...{force}{self.option} records version {found}")
+        if (target := self.rollback_target(state)) and target.number != found:
+            ways.append(f"make rollback REASON=...{force}{self.option} leads to version {target}")
+        if not ways:
+            ways.append(f"make promote VERSION=n REASON=...{force}{self.option} makes another version the champion")
+        return (
+            f"the alias {CHAMPION} of {self.production} was {'moved' if found else 'removed'} by hand: it is on "
+            f"{f'version {found}' if found else 'no version'}, the record has {self._shown_champion(state)}; "
+            f"{'; '.join(ways)}"
+        )
+
+    def rollback_target(self, state: State) -> VersionId | None:
+        """Return the last of those that were champion before and still exist.
+
+        Where there is none it is the champion itself, if its alias was taken away from it.
+        """
+        before = self.ledger.last_existing(state.champions[:-1])
+        return before or (self.ledger.last_existing(state.champions) if self.ledger.moved_by_hand(state) else None)
+
+    def first_step(self, state: State) -> str:
+        """Return what begins to make another version the champion: a command, where there is one to name."""
+        known = all_versions(self.client, self.candidates)
+        others = [version for version in known if not self.is_champion(version, state)]
+        if others:
+            return f"run: make review VERSION={others[-1].version}{self.option}"
+        if not known:
+            return f"{self.candidates} has no version; run: make register{self.option}"
+        return f"{self.candidates} has no other version to review"
+
+    def is_champion(self, candidate: ModelVersion, state: State) -> bool:
+        """Return whether the candidate, or its copy in production, is the champion by the record."""
+        chosen = self.in_production(candidate)
+        return chosen is not None and identify(chosen) == state.champion
+
+    def _shown_champion(self, state: State) -> str:
+        if not state.champion:
+            return "none"
+        is_there = find_again(self.client, self.production, state.champion)
+        return f"version {state.champion}{'' if is_there else ', which was deleted'}"
+
+    def _candidate_number(self, number: int) -> int:
+        """Return the number of the candidate that became this version in production; 0 if there is none."""
+        if self.production == self.candidates or not number:
+            return number
+        copy = find_version(self.client, self.production, number)
+        key = copy.tags.get(COPY_OF) if copy else None
+        found = [v for v in all_versions(self.client, self.candidates) if identify(v).key == key]
+        return int(found[0].version) if found else 0
+
+
+def experiment_of(version: ModelVersion) -> str:
+    """Return the name of the experiment that made a version."""
+    return version.tags.get(EXPERIMENT, "(unknown)")
+
+
+def describe(version: ModelVersion) -> str:
+    """Return a version's number, model and experiment in words."""
+    return f"version {version.version} of {version.name}, of the experiment {experiment_of(version)},"
