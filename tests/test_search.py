@@ -38,11 +38,35 @@ def probability(model: Seq2Seq, source: torch.Tensor, ids: list[int]) -> float:
 
 
 def brute_force(model: Seq2Seq, source: torch.Tensor, length_penalty: float) -> list[tuple[float, list[int]]]:
-    """Every translation of at most LIMIT tokens with its score, best first."""
+    """Every translation of at most LIMIT tokens with its score: those that end first, the best first among them."""
     ended = [[*words, EOS] for n in range(LIMIT) for words in itertools.product(WORDS, repeat=n)]
     cut = [list(words) for words in itertools.product(WORDS, repeat=LIMIT)]
-    scored = [(probability(model, source, ids) / len(ids) ** length_penalty, ids) for ids in ended + cut]
-    return sorted(scored, reverse=True)
+    return [
+        found
+        for group in (ended, cut)
+        for found in sorted(
+            ((probability(model, source, ids) / len(ids) ** length_penalty, ids) for ids in group), reverse=True
+        )
+    ]
+
+
+def plain_beam_search(
+    model: Seq2Seq, source: list[int], beam_size: int, length_penalty: float, limit: int
+) -> list[tuple[float, list[int]]]:
+    """Beam search as a textbook has it: one sentence, lists, float64, each prefix scored from its beginning."""
+    padded = torch.tensor([source])
+    ended: list[tuple[float, list[int]]] = []
+    still_open: list[tuple[float, list[int]]] = [(0.0, [])]  # log-probability, ids
+    for length in range(1, limit + 1):
+        longer = [[*ids, token] for _, ids in still_open for token in (*WORDS, EOS)]
+        best = sorted(((probability(model, padded, ids), ids) for ids in longer), reverse=True)[:beam_size]
+        scored = [(log_p / length**length_penalty, ids) for log_p, ids in best]
+        ended = sorted([*ended, *(found for found in scored if found[1][-1] == EOS)], reverse=True)[:beam_size]
+        still_open = [(log_p, ids) for log_p, ids in best if ids[-1] != EOS]
+        cut = [(score, ids) for score, ids in scored if ids[-1] != EOS]
+        if not cut or (len(ended) == beam_size and cut[0][0] <= ended[0][0]):
+            return ended
+    return [*ended, *cut][:beam_size]
 
 
 def translate(model: Seq2Seq, sources: list[list[int]], beam_size: int, penalty: float = 1.0) -> list[list[Hypothesis]]:
@@ -62,6 +86,32 @@ def test_a_wide_enough_beam_finds_what_brute_force_finds(kind: dict[str, object]
     assert [h.ids for h in found] == [ids for _, ids in expected]
     for hypothesis, (score, _) in zip(found, expected, strict=True):
         assert hypothesis.score == pytest.approx(score, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.sampled_from(WORDS), max_size=4),
+    st.integers(1, 5),
+    st.sampled_from([0.0, 0.6, 1.0, 2.0]),
+    st.integers(1, 6),
+)
+def test_it_finds_what_a_plain_beam_search_finds(words: list[int], beam_size: int, penalty: float, limit: int) -> None:
+    model, source = build(), [*words, EOS]
+    (found,) = search(model, torch.tensor([source]), torch.tensor([len(source)]), beam_size, penalty, [limit])
+    expected = plain_beam_search(model, source, beam_size, penalty, limit)
+    assert [h.ids for h in found] == [ids for _, ids in expected]
+    assert [h.score for h in found] == pytest.approx([score for score, _ in expected], abs=1e-5)
+
+
+def test_what_has_ended_ranks_before_what_the_limit_cut() -> None:
+    """Also where the part that was cut is likelier."""
+    sources = [[*words, EOS] for words in itertools.product(WORDS, repeat=3)]
+    likelier = 0
+    for found in translate(build(), sources, beam_size=5):
+        has_ended = [h.ids[-1] == EOS for h in found]
+        assert has_ended == sorted(has_ended, reverse=True)
+        likelier += any(has_ended) and max(found, key=lambda h: h.score).ids[-1] != EOS
+    assert likelier > 0
 
 
 def test_a_beam_of_one_takes_the_likeliest_token_at_each_step() -> None:

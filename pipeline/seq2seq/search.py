@@ -1,4 +1,4 @@
-"""Owns decoding: beam search over a batch of encoded sentences; greedy search is a beam of one.
+"""Beam search over a batch of encoded sentences; greedy search is a beam of one.
 
 Knows the model's `decode` and ids; knows nothing of text. What a sentence becomes does not depend on the others in its
 batch: finished sentences leave it, padding weighs nothing, and every choice is made within one sentence.
@@ -26,6 +26,11 @@ class Hypothesis:
     score: float  # what the search ranks by: log-probability / length ** length_penalty
     attention: Tensor  # (len(ids), S), each row sums to 1 over the real source tokens
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Return what sorts hypotheses, best first: whole ones before those that the limit cut, then by score."""
+        return self.ids[-1] != EOS, -self.score
+
 
 @dataclass
 class _Beams:
@@ -45,7 +50,8 @@ def search(
 
     `limits` (B) is the most tokens, EOS counted, that each may have. A sentence is finished when `beam_size` hypotheses
     have ended in EOS and no open one scores better than the best of them, or at its limit, where those still open are
-    cut and count as they are.
+    cut: they rank after all that ended, whatever their scores, because a part of a translation is likelier than the
+    whole.
     Length normalisation: Wu et al. 2016 (arXiv 1609.08144, section 7) in the plain form |ids| ** length_penalty.
     """
     memory = model.encode(source, lengths)
@@ -116,7 +122,7 @@ def _collect(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: fl
                 beams.attention[n, k].clone(),
             )
         )
-        ended.sort(key=lambda h: -h.score)
+        ended.sort(key=lambda h: h.rank)
         del ended[beams.scores.shape[1] :]
     beams.scores = beams.scores.masked_fill(done, float("-inf"))
 
