@@ -8,14 +8,17 @@ from pipeline.seq2seq import loss
 from pipeline.seq2seq.loss import smoothed_cross_entropy
 
 N, E, V = 37, 6, 11
+BF16 = 2**-8  # the most that rounding to bf16 changes a number, relatively
 
 
-def _leaves(dtype: torch.dtype) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+def _leaves(
+    dtype: torch.dtype, tokens: int = N
+) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    shapes = [(N, E), (V, E), (V,)]
+    shapes = [(tokens, E), (V, E), (V,)]
     leaves = [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
     features, weight, bias = (leaf.requires_grad_() for leaf in leaves)
-    return (features, weight, bias), torch.randint(0, V, (N,), generator=generator)
+    return (features, weight, bias), torch.randint(0, V, (tokens,), generator=generator)
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
@@ -36,3 +39,21 @@ def test_bf16_features_lose_no_more_than_bf16_does() -> None:
     coarse = smoothed_cross_entropy(leaves[0].bfloat16(), *leaves[1:], target, 0.1)
     assert coarse.dtype == torch.float32
     torch.testing.assert_close(coarse, exact, rtol=5e-3, atol=0)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_gradients_of_bf16_features_are_those_of_float64_but_for_bf16s_rounding(
+    label_smoothing: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over 300 chunks: sums in bf16, of 8 bits, would lose what each chunk adds."""
+    monkeypatch.setattr(loss, "CHUNK", 10)
+    (features, weight, bias), target = _leaves(torch.float32, tokens=3000)
+    coarse = features.detach().bfloat16().requires_grad_()
+    mine = torch.autograd.grad(
+        3 * smoothed_cross_entropy(coarse, weight, bias, target, label_smoothing), (coarse, weight, bias)
+    )
+    exact = [leaf.detach().double().requires_grad_() for leaf in (coarse, weight, bias)]
+    plain = F.cross_entropy(F.linear(*exact), target, reduction="sum", label_smoothing=label_smoothing)
+    assert [gradient.dtype for gradient in mine] == [torch.bfloat16, torch.float32, torch.float32]
+    for gradient, expected in zip(mine, torch.autograd.grad(3 * plain, exact), strict=True):
+        assert (gradient.double() - expected).norm() < BF16 * expected.norm()

@@ -73,6 +73,7 @@ class Run:
     device: str = "cpu"
     network: dict[str, Any] = field(default_factory=dict)
     precision: str = ""  # no, bf16: Accelerate's words
+    bleus: list[float] = field(default_factory=lambda: [0.0] * 50)  # what the validation of each epoch scores
     metrics: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
     def trainer(self) -> Trainer:
@@ -80,16 +81,17 @@ class Run:
         network = {"embedding_size": 16, "hidden_size": 16, "dropout": 0.1, "word_dropout": 0.1, "decoder_layers": 2}
         model = Seq2Seq(ModelSettings(**network | self.network), V, V)
         on_cpu = self.device == "cpu"
-        return Trainer(
+        trainer = Trainer(
             TrainSettings.model_validate(SETTINGS | self.settings),
             model,
             toy_split(300, 1),
             toy_split(40, 2),
             Accelerator(cpu=on_cpu, mixed_precision=self.precision or ("no" if on_cpu else "bf16")),
             Checkpoints(self.directory / "checkpoints", {}, {"settings": self.settings}, self.directory / "journal"),
-            lambda model: 0.0,
+            lambda model: self.bleus[trainer.position.epoch],
             Interruption(None),
         )
+        return trainer
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         timeless = {name: value for name, value in metrics.items() if name != "train/tokens_per_second"}
@@ -262,6 +264,52 @@ def test_training_learns_and_keeps_the_best_weights(tmp_path: Path) -> None:
     model = trainer.averaged.module
     model.load_state_dict(trainer.best_weights)
     assert trainer._validation_loss(model.eval()) == pytest.approx(min(losses), abs=1e-6)
+
+
+@pytest.mark.parametrize("paused_in", [None, 2, 4], ids=lambda epoch: f"paused in {epoch}")
+def test_the_weights_of_the_best_bleu_are_kept_not_the_last_and_not_those_of_the_least_loss(
+    tmp_path: Path, paused_in: int | None
+) -> None:
+    """Also over an interruption: it is the averaged weights as they were validated."""
+    run = Run(tmp_path, {"epochs": 9, "learning_rate": 3e-2, "patience": 3}, bleus=[1.0, 7.0, 3.0, 6.0, 6.9, 50.0])
+    validated: dict[int, dict[str, torch.Tensor]] = {}
+
+    def watched() -> Trainer:
+        trainer = run.trainer()
+        score = trainer.score
+
+        def watch(model: Seq2Seq) -> float:
+            assert not model.training
+            validated[trainer.position.epoch] = {name: w.clone() for name, w in model.state_dict().items()}
+            return score(model)
+
+        trainer.score = watch
+        return trainer
+
+    trainer = watched()
+    if paused_in:
+        trainer.interruption = StopAt(trainer, paused_in * trainer.steps_per_epoch + 3)
+        with pytest.raises(Paused):
+            trainer.fit(run.log)
+        trainer = watched()
+    trainer.fit(run.log)
+    assert (trainer.position.best_epoch, trainer.position.best_bleu, trainer.position.epoch) == (2, 7.0, 5)
+    losses = [metrics["validation/loss"] for _, metrics in run.metrics if "validation/loss" in metrics]
+    assert trainer.position.best_loss == losses[1] > min(losses)
+    assert_same_weights(trainer.best_weights, validated[1], 0)
+    assert (trainer.best_weights["output.bias"] != validated[4]["output.bias"]).any()
+
+
+@pytest.mark.parametrize(("tying", "names"), [("all", 3), ("target", 2), ("none", 1)])
+def test_a_checkpoint_holds_tied_weights_once(tmp_path: Path, tying: str, names: int) -> None:
+    trainer = Run(tmp_path, {"epochs": 1}, network={"tie_embeddings": tying}).fit()
+    state = trainer.checkpoints.latest()
+    assert state is not None
+    for weights in (state["model"], state["best_weights"]):
+        tied = weights["target_embedding.weight"]
+        assert sum(tensor.data_ptr() == tied.data_ptr() for tensor in weights.values()) == names
+        assert len({tensor.data_ptr() for tensor in weights.values()}) == len(weights) - names + 1
+    assert_same_weights(state["best_weights"], trainer.best_weights, 0)
 
 
 def test_training_stops_when_patience_runs_out(tmp_path: Path) -> None:

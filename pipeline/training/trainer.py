@@ -189,7 +189,7 @@ class Trainer:
         position.epoch, position.index = position.epoch + 1, 0
         if position.is_best(bleu, loss):
             position.best_epoch, position.best_bleu, position.best_loss = position.epoch, bleu, loss
-            self.best_weights = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
+            self.best_weights = _copied(model.state_dict())
         self._log(
             {
                 "validation/loss": loss,
@@ -273,6 +273,12 @@ class Trainer:
             optimizer.load_state_dict(state["optimizer"])
             self.position = Position(**state["position"])
             self.best_weights = state["best_weights"]
+
+
+def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a copy in the processor's memory, in which tied weights are one tensor too, and one in a checkpoint."""
+    copies = {tensor.data_ptr(): tensor.cpu().clone() for tensor in weights.values()}
+    return {name: copies[tensor.data_ptr()] for name, tensor in weights.items()}
 
 
 def _seed(*numbers: int) -> int:
