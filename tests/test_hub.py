@@ -1,9 +1,11 @@
 """A data set of the Hub, read in fresh processes from a Hub on the loopback address, with and without faults."""
 
+import gzip
 import io
 import json
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -54,6 +56,15 @@ JSON_LINES = {
 }
 
 
+def table(texts: list[dict[str, str]], mark: str) -> bytes:
+    return "".join(mark.join(row.values()) + "\n" for row in texts).encode()
+
+
+def card(*splits: str, options: str = "") -> bytes:
+    files = "".join(f"  - split: {name.partition('.')[0]}\n    path: {name}\n" for name in splits)
+    return f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}{options}---\n".encode()
+
+
 NO_PAUSES = "import time; time.sleep = lambda seconds: None"
 
 
@@ -98,6 +109,51 @@ def test_a_branch_is_resolved_and_recorded_and_one_column_a_language_is_read(tmp
     assert result.status == 0, result.errors
     assert result.facts["splits"] == {"train": 5, "validation": 5, "test": 5}
     assert {source["revision"] for source in result.facts["sources"]} == {COMMIT}
+
+
+def test_the_type_translation_is_read(tmp_path: Path) -> None:
+    features = datasets.Features({"translation": datasets.Translation(["de", "en"])})
+    files = {"README.md": CARD}
+    for path in PARQUET.keys() - {"README.md"}:
+        made = datasets.Dataset.from_dict({"translation": rows(path[6:8], 4)}, features=features)
+        made.to_parquet(tmp_path / "a.parquet")
+        files[path] = (tmp_path / "a.parquet").read_bytes()
+    result, _ = read(tmp_path, files, hub={"config": "de-en"})
+    assert result.status == 0, result.errors
+    assert result.pairs("test") == [(row["en"], row["de"]) for row in rows("te", 4)]
+
+
+def test_a_card_s_options_and_compressed_files_are_read(tmp_path: Path) -> None:
+    names = {"train": "old", "validation": "small", "test": "big"}
+    files = {f"{split}.csv.gz": gzip.compress(table(rows(name, 5), ";")) for split, name in names.items()}
+    files["README.md"] = card(*files, options="  sep: ';'\n  names: [en, de]\n")
+    result, _ = read(tmp_path, files)
+    assert result.status == 0, result.errors
+    assert result.pairs("test") == [(row["en"], row["de"]) for row in rows("big", 5)]
+    assert result.facts["splits"] == {"train": 5, "validation": 5, "test": 5}
+
+
+@pytest.mark.parametrize("kind", ["tsv", "jsonl"])
+def test_compressed_files_are_read_without_a_card(tmp_path: Path, kind: str) -> None:
+    header = [{"en": "en", "de": "de"}] if kind == "tsv" else []
+    files = {}
+    for split, name in {"train": "old", "validation": "small", "test": "big"}.items():
+        texts = [*header, *rows(name, 5)]
+        lines = table(texts, "\t") if kind == "tsv" else "".join(json.dumps(row) + "\n" for row in texts).encode()
+        files[f"{split}.{kind}.gz"] = gzip.compress(lines)
+    result, _ = read(tmp_path, files)
+    assert result.status == 0, result.errors
+    assert result.facts["splits"] == {"train": 5, "validation": 5, "test": 5}
+
+
+def test_a_split_of_another_name_is_validation_and_no_test_set(tmp_path: Path) -> None:
+    names = ("train", "dev", "newstest2019", "train_extra")
+    lines = {f"{name}.jsonl": "".join(json.dumps(row) + "\n" for row in rows(name, 3)).encode() for name in names}
+    result, _ = read(tmp_path, {**lines, "README.md": card(*lines)})
+    assert result.status == 0, result.errors
+    assert result.facts["splits"] == {"train": 3, "newstest2019": 3, "validation": 3}
+    assert "dev is taken as validation" in result.output
+    assert "train_extra is left out" in result.output
 
 
 @pytest.mark.parametrize(("kind", "large"), [("503", True), ("truncate", True), ("corrupt", True), ("corrupt", False)])

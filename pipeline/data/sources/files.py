@@ -1,4 +1,4 @@
-"""Owns one's own corpus: which local files make up each split. How a file is read is in tables.py."""
+"""Read one's own corpus: which local files make up each split. How a file is read is in tables.py."""
 
 import glob
 import os

@@ -1,17 +1,20 @@
-"""Owns data sets of the Hugging Face Hub: pinned to a commit, checked byte for byte. How a file is read: tables.py.
+"""Read data sets of the Hugging Face Hub: pinned to a commit, checked byte for byte. How a file is read: tables.py.
 
 `load_dataset` by name does neither: with the Hub away it serves whatever revision was cached last, and it compares no
-checksum (huggingface/datasets#7928). So `datasets` only says which files make up the splits; they are downloaded by
-commit, compared with the Hub's digests, and read as local files. No token is sent: what is loaded here is public.
+checksum (huggingface/datasets#7928). So `datasets` only says which files make up the splits, and what the card says of
+how they are read; they are downloaded by commit, compared with the Hub's digests, and read as local files. No token is
+sent: what is loaded here is public.
 """
 
 import hashlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import datasets
 import httpx2
@@ -27,6 +30,11 @@ from .tables import read_pairs
 
 TRIES = 4  # of what fails for a passing reason; 1, 2 and 4 seconds lie between
 
+# Other names of the splits, and names that a test set does not have.
+MEANT = dict.fromkeys(("valid", "val", "dev", "development", "validation"), "validation")
+MEANT |= dict.fromkeys(("train", "training"), "train")
+NO_TEST_SET = re.compile(rf"(?!(?-i:train|validation)$|.*test)(?:{'|'.join(MEANT)})(?![a-z])", re.IGNORECASE)
+
 Result = TypeVar("Result")
 
 
@@ -37,20 +45,40 @@ def read_hub(settings: HubSettings, languages: tuple[str, str], cache: Path, rep
     commit, licence = str(info.sha), str(getattr(info.card_data, "license", None) or "not stated")
     report(f"{settings.dataset} at commit {commit} ({licence})")
     reading = Reading()
-    for split, paths in _attempt(settings, lambda: _files_of_splits(settings, commit)).items():
+    files, options = _attempt(settings, lambda: _ask_card(settings, commit))
+    for split, paths in chosen_splits(files, report).items():
         reading.splits[split] = []
         for path in paths:
             file = _attempt(settings, _downloader(api, settings.dataset, commit, path, cache))
             name, digest = f"{settings.dataset}/{path}", sha256_of(file)
             origin = reading.add_origin({"name": name, "revision": commit, "licence": licence, "sha256": digest})
-            pairs = read_pairs(file, languages)
+            pairs = read_pairs(file, languages, options)
             reading.splits[split] += [Pair(source, target, origin) for source, target in pairs]
             report(f"{path}: {len(pairs)} rows")
     return reading
 
 
-def _files_of_splits(settings: HubSettings, commit: str) -> dict[str, list[str]]:
-    """Split -> paths in the repository, as its card or file names say. In an empty cache nothing stale can answer."""
+def chosen_splits(files: dict[str, list[str]], report: Callable[[str], None]) -> dict[str, list[str]]:
+    """Return the splits under the names that they have here; what is neither for training nor a test set is left out.
+
+    The user cannot rename a data set's splits, and `dev` would become a test set, while validation is cut from train.
+    """
+    chosen = {name: paths for name, paths in files.items() if not NO_TEST_SET.match(name)}
+    for name in [name for name in files if name not in chosen]:
+        meant = MEANT.get(name.casefold())
+        if meant and meant not in chosen and meant not in files:
+            report(f"its split {name} is taken as {meant}")
+            chosen[meant] = files[name]
+        else:
+            report(f"its split {name} is left out: it looks like no test set, and there is no use for it in training")
+    return chosen
+
+
+def _ask_card(settings: HubSettings, commit: str) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """Split -> paths in the repository, as its card or file names say; and the options with which they are read.
+
+    In an empty cache nothing stale can answer.
+    """
     with tempfile.TemporaryDirectory() as empty:
         try:
             builder = datasets.load_dataset_builder(
@@ -61,7 +89,10 @@ def _files_of_splits(settings: HubSettings, commit: str) -> dict[str, list[str]]
             raise UserError(f"download.hub: {settings.dataset}, config {settings.config}: {reason}") from None
     prefix = f"hf://datasets/{settings.dataset}@{commit}/"
     files: dict[str, list[str]] = builder.config.data_files
-    return {str(split): [url.removeprefix(prefix) for url in urls] for split, urls in files.items()}
+    splits = {str(split): [url.removeprefix(prefix) for url in urls] for split, urls in files.items()}
+    usual, base = type(builder.config)(), {field.name for field in fields(datasets.BuilderConfig)}
+    said = {f.name: getattr(builder.config, f.name) for f in fields(builder.config) if f.name not in base}
+    return splits, {name: value for name, value in said.items() if value != getattr(usual, name)}
 
 
 def _downloader(api: HfApi, dataset: str, commit: str, path: str, cache: Path) -> Callable[[], Path]:

@@ -1,96 +1,219 @@
-"""Owns how one local file becomes sentence pairs, through Hugging Face `datasets`. Not where the file came from."""
+"""Read the sentence pairs of one local file. Where the file came from is not known here.
 
-import tempfile
+Text is text: nothing is taken for a number, a date or a missing value, and what is no text is refused.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ...plumbing.errors import UserError
+from .columns import Place, choose_columns, show
+from .dialect import Dialect, check_options, delimited_dialect, json_options
+from .lines import COMPRESSED, read_lines
 
-# Suffix -> the builder of `datasets` that reads it, and its options. Text is text: "NA" is no missing value, and in a
-# .tsv a quotation mark is a quotation mark.
-FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".parquet": ("parquet", {}),
-    ".jsonl": ("json", {}),
-    ".json": ("json", {}),
-    ".csv": ("csv", {"keep_default_na": False}),
-    ".tsv": ("csv", {"keep_default_na": False, "sep": "\t", "quoting": 3}),
-}
+PARQUET, JSON, DELIMITED = (".parquet",), (".jsonl", ".ndjson", ".json"), (".csv", ".tsv")
+SHOWN = 120  # characters of a wrong line
 
 
-def read_pairs(file: Path, languages: tuple[str, str]) -> list[tuple[str, str]]:
-    """(source, target) of each row, from a column `translation` of language -> text or from one column a language."""
-    if file.suffix not in FORMATS:
-        raise UserError(
-            f"{file}: got the suffix {file.suffix!r}, expected one of {', '.join(FORMATS)}; of two text files with a "
-            "sentence a line, name one as source: and one as target:"
-        )
-    builder, options = FORMATS[file.suffix]
-    if builder != "parquet":
-        _check_utf8(file)
-    rows = _load(builder, file, options)
-    columns = {name: rows[name] for name in rows.column_names}
-    if isinstance(nested := rows.features.get("translation"), dict):
-        texts = list(rows["translation"])
-        columns = {name: [(row or {}).get(name) for row in texts] for name in nested}
-    missing = [language for language in languages if language not in columns]
-    if missing:
-        raise UserError(
-            f"{file} has no column {missing[0]!r}; it has: {', '.join(columns)}; columns are named as "
-            "download.source_language and download.target_language are"
-        )
-    sides = [[_text(value) for value in columns[language]] for language in languages]
+def read_pairs(
+    file: Path, languages: tuple[str, str], options: Mapping[str, Any] | None = None
+) -> list[tuple[str, str]]:
+    """Return (source, target) of each row, from a column a language, or from the fields of one column.
+
+    `options` are what a data set's card says of its files, in the words of `datasets`. An empty value is an empty text.
+    """
+    suffix = _format(file)
+    if suffix in PARQUET:
+        check_options(file, options or {}, ())
+        sides = _read_parquet(file, languages)
+    elif suffix in JSON:
+        sides = _read_json(file, languages, options or {})
+    else:
+        sides = _read_delimited(file, languages, delimited_dialect(file, suffix, options or {}))
     for texts, language in zip(sides, languages, strict=True):
         _check_text(texts, f"{file}, column {language!r}")
     return list(zip(*sides, strict=True))
 
 
 def read_aligned(source: Path, target: Path) -> list[tuple[str, str]]:
-    """Line n of `source` with line n of `target`."""
-    sides = []
-    for file in (source, target):
-        _check_utf8(file)
-        sides.append(list(_load("text", file, {})["text"]))
-        _check_text(sides[-1], str(file))
+    """Return line n of `source` with line n of `target`."""
+    sides = [list(read_lines(file)) for file in (source, target)]
     if len(sides[0]) != len(sides[1]):
         raise UserError(
             f"{source} has {len(sides[0])} lines, {target} has {len(sides[1])}; line n of one must translate line n "
             "of the other"
         )
+    for file, texts in zip((source, target), sides, strict=True):
+        _check_text(texts, str(file))
     return list(zip(*sides, strict=True))
 
 
-def _load(builder: str, file: Path, options: dict[str, Any]) -> datasets.Dataset:
-    """The rows of `file`. The cache lives as long as the call, so that a changed file is never served from old rows."""
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what is wrong is said below, in one line
-    with tempfile.TemporaryDirectory() as cache:
+def _format(file: Path) -> str:
+    """The suffix that tells the format, before that of a compression; UserError if there is none that is read."""
+    name = file.name.lower()
+    packing = next((suffix for suffix in COMPRESSED if name.endswith(suffix)), "")
+    suffix = Path(name.removesuffix(packing)).suffix
+    if suffix in (*JSON, *DELIMITED) or (suffix in PARQUET and not packing):
+        return suffix
+    raise UserError(
+        f"{file}: got the suffix {suffix + packing!r}, expected one of {', '.join((*PARQUET, *JSON, *DELIMITED))}, of "
+        f"text also with {', '.join(COMPRESSED)}; of two text files with a sentence a line, name one as source: and "
+        "one as target:"
+    )
+
+
+def _read_parquet(file: Path, languages: tuple[str, str]) -> list[list[str]]:
+    """A column of `datasets`' type Translation is a struct, as are others of language -> text."""
+    try:
+        with pq.ParquetFile(file) as parquet:
+            fields = {field.name: _names(field.type) for field in parquet.schema_arrow}
+            places = choose_columns(fields, languages, file)
+            table = parquet.read(columns=sorted({place[0] for place in places}))
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise UserError(f"{file} could not be read as Parquet: {error}; is it damaged?") from None
+    return [_texts(pc.struct_field(table[c], f) if f else table[c], (c, *f), file) for c, *f in places]
+
+
+def _names(type_: pa.DataType) -> list[str]:
+    return [field.name for field in type_] if pa.types.is_struct(type_) else []
+
+
+def _texts(column: pa.ChunkedArray, place: Place, file: Path) -> list[str]:
+    type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    if not any(is_kind(type_) for is_kind in kinds):
+        examples = enumerate(column.to_pylist(), 1)
+        row, value = next(((row, value) for row, value in examples if value is not None), (1, None))
+        raise _refusal(f"{file}, row {row}", place, str(type_), value)
+    return [text or "" for text in column.to_pylist()]
+
+
+def _read_json(file: Path, languages: tuple[str, str], options: Mapping[str, Any]) -> list[list[str]]:
+    encoding, field = json_options(file, options)
+    rows = list(_json_rows(file, encoding, field))
+    fields: dict[str, dict[str, None]] = {}
+    for _, row in rows:
+        for name, value in row.items():
+            fields.setdefault(name, {}).update(dict.fromkeys(value if isinstance(value, dict) else ()))
+    return [
+        [_json_text(row, place, f"{file}, {where}") for where, row in rows]
+        for place in choose_columns({name: list(inner) for name, inner in fields.items()}, languages, file)
+    ]
+
+
+def _json_rows(file: Path, encoding: str, field: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each object stands, and the object: one a line, or the items of one list."""
+    lines = list(read_lines(file, encoding))
+    if field is not None or next((line for line in lines if line.strip()), "").lstrip().startswith("["):
+        whole = _parsed("\n".join(lines), str(file))
+        if field is not None:
+            whole = whole.get(field) if isinstance(whole, dict) else None
+        if not isinstance(whole, list):
+            raise UserError(f"{file}: expected a list of objects{f' in the field {field!r}' if field else ''}")
+        found = [(f"item {number}", row) for number, row in enumerate(whole, 1)]
+    else:
+        found = [(f"line {n}", _parsed(line, f"{file}, line {n}")) for n, line in enumerate(lines, 1) if line.strip()]
+    for where, row in found:
+        if not isinstance(row, dict):
+            raise UserError(f"{file}, {where}: got {show(row)}, expected an object with a text for each language")
+        yield where, row
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not valid JSON: {error}: {show(text)}") from None
+
+
+def _json_text(row: dict[str, Any], place: Place, where: str) -> str:
+    value: object = row
+    for depth, key in enumerate(place):
+        if not isinstance(value, dict):
+            raise _refusal(where, place[:depth], type(value).__name__, value)
+        value = {} if depth + 1 < len(place) and value.get(key) is None else value.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _refusal(where, place, type(value).__name__, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where}: column {'.'.join(place)!r} has half a character, \\u{ord(value[error.start]):04x}; "
+            "write the text anew, from what it was made of"
+        ) from None
+    return value
+
+
+def _refusal(where: str, place: Sequence[str], kind: str, example: object) -> UserError:
+    return UserError(
+        f"{where}: column {'.'.join(place)!r} holds {kind}, such as {show(example)}, expected text, one translation a "
+        "row"
+    )
+
+
+def _read_delimited(file: Path, languages: tuple[str, str], dialect: Dialect) -> list[list[str]]:
+    rows = _rows(file, dialect)
+    begin, names = 1, list(dialect.names or [])
+    if dialect.has_header:
+        begin, header = next(rows, (1, []))
+        names = names or header
+    first = next(rows, None) if not names else None
+    if first:  # without names, `datasets` counts the columns
+        names = [str(number) for number in range(len(first[1]))]
+    places = choose_columns(dict.fromkeys(names, ()), languages, file)
+    for (name,) in places:
+        if names.count(name) > 1:
+            raise UserError(f"{file}, line {begin}: two columns are named {name!r}; rename one")
+    numbers = [names.index(name) for (name,) in places]
+    sides: list[list[str]] = [[], []]
+    for line, row in rows:
+        if len(row) == len(names):
+            for side, number in zip(sides, numbers, strict=True):
+                side.append(row[number])
+        elif not dialect.skips_bad_lines:
+            raise UserError(_wrong_row(f"{file}, line {line}", row, names, dialect.separator))
+    return sides
+
+
+def _rows(file: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+    """The line where each row begins, and its fields; blank lines are no rows."""
+    lines = read_lines(file, dialect.encoding)
+    for _ in range(dialect.skipped_lines):
+        next(lines, None)
+    reader = csv.reader((f"{line}\n" for line in lines), strict=True, **dialect.format)
+    while True:
+        begin = dialect.skipped_lines + reader.line_num + 1
         try:
-            return datasets.load_dataset(
-                builder, data_files=str(file), split="train", cache_dir=cache, keep_in_memory=True, **options
-            )
-        except (datasets.exceptions.DatasetGenerationError, OSError, ValueError) as error:
-            reason = str(error.__cause__ or error).strip().partition("\n")[0]
-            raise UserError(f"{file} could not be read as {builder}: {reason}; is it damaged or empty?") from None
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UserError(
+                f"{file}, row that begins in line {begin}: {error}; a field that holds a quotation mark, a separator "
+                "or a line break stands in quotation marks, and those in it are doubled"
+            ) from None
+        if row:
+            yield begin, row
 
 
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
+def _wrong_row(where: str, row: list[str], names: list[str], separator: str) -> str:
+    text = f"{where}: {len(row)} fields, expected {len(names)} ({', '.join(names)}): {show(separator.join(row))}"
+    if len(row) == len(names) + 1 and not row[-1]:
+        return f"{text}; it ends in {'a tab' if separator == chr(9) else repr(separator)}, remove it"
+    return f"{text}; every row needs a field for each column"
 
 
 def _check_text(texts: list[str], name: str) -> None:
+    if not texts:
+        raise UserError(f"{name}: there are no rows")
     if not any(text.strip() for text in texts):
         raise UserError(f"{name}: all {len(texts)} rows are empty; a corpus needs text on both sides")
-
-
-def _check_utf8(file: Path) -> None:
-    with open(file, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                byte = line[error.start]
-                raise UserError(
-                    f"{file}, line {number}: byte 0x{byte:02x} is not UTF-8; convert the file, e.g. with iconv"
-                ) from None

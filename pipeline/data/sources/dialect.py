@@ -1,0 +1,97 @@
+"""Translate what a data set's card says of its text files into how they are read here.
+
+The options are those of `datasets`' builders `csv` and `json`, which stand in the card's `configs`.
+"""
+
+import codecs
+import csv
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...plumbing.errors import UserError
+
+# Of options that say how a value is taken for a number or as missing, how much is read at once, or repeat another:
+# all is read as text here, so that they change nothing.
+WITHOUT_EFFECT = {
+    *("chunksize", "block_size", "batch_size", "use_threads", "memory_map", "low_memory", "engine", "float_precision"),
+    *("features", "keep_default_na", "na_filter", "true_values", "false_values", "thousands", "decimal"),
+    *("date_format", "verbose", "skip_blank_lines", "mangle_dupe_cols", "columns", "on_mixed_types"),
+    *("parse_agent_traces", "delimiter", "column_names", "lineterminator", "usecols"),
+}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a delimited file is read."""
+
+    format: dict[str, Any]  # for csv.reader
+    names: list[str] | None = None  # of the columns, instead of those in the header
+    has_header: bool = True
+    skipped_lines: int = 0
+    skips_bad_lines: bool = False
+    encoding: str = "utf-8"
+
+    @property
+    def separator(self) -> str:
+        return str(self.format["delimiter"])
+
+
+def delimited_dialect(file: Path, suffix: str, options: Mapping[str, Any]) -> Dialect:
+    """Return how a .csv or .tsv is read; in a .tsv a quotation mark is a quotation mark, unless the card says more."""
+    marks = ("doublequote", "escapechar", "quotechar", "skipinitialspace")
+    known = (*marks, "sep", "quoting", "names", "header", "skiprows", "on_bad_lines", "encoding")
+    check_options(file, options, known)
+    is_plain = suffix == ".tsv" and "quotechar" not in options
+    form = {"delimiter": options.get("sep", "\t" if suffix == ".tsv" else ",")}
+    form["quoting"] = csv.QUOTE_NONE if options.get("quoting", 3 * is_plain) == csv.QUOTE_NONE else csv.QUOTE_MINIMAL
+    form |= {name: options[name] for name in marks if name in options}
+    names, header, skipped = options.get("names"), options.get("header", "infer"), options.get("skiprows") or 0
+    for name, value in (("header", header), ("skiprows", skipped)):
+        if value not in ("infer", None) and not isinstance(value, int):
+            raise _refusal(file, name, value)
+    try:
+        csv.reader([], **form)
+    except (TypeError, ValueError):
+        name = "sep" if len(str(form["delimiter"])) != 1 else "quotechar"
+        raise _refusal(file, name, options.get(name)) from None
+    return Dialect(
+        form,
+        [str(name) for name in names] if names else None,
+        has_header=names is None if header == "infer" else header is not None,
+        skipped_lines=skipped + (header if isinstance(header, int) else 0),
+        skips_bad_lines=options.get("on_bad_lines") in ("skip", "warn"),
+        encoding=_encoding(file, options),
+    )
+
+
+def json_options(file: Path, options: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the encoding of a JSON file, and the field that holds its rows."""
+    check_options(file, options, ("encoding", "field"))
+    return _encoding(file, options), options.get("field")
+
+
+def _encoding(file: Path, options: Mapping[str, Any]) -> str:
+    name = str(options.get("encoding", "utf-8"))
+    try:
+        known = codecs.lookup(name).name
+    except LookupError:
+        raise _refusal(file, "encoding", name) from None
+    if "\n".encode(known) != b"\n":  # UTF-16, UTF-32: lines are cut as bytes
+        raise _refusal(file, "encoding", name)
+    return known
+
+
+def check_options(file: Path, options: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raise UserError for an option that is not among those known, and may change what the file says."""
+    for name, value in options.items():
+        if name not in known and name not in WITHOUT_EFFECT:
+            raise _refusal(file, name, value)
+
+
+def _refusal(file: Path, name: str, value: object) -> UserError:
+    return UserError(
+        f"{file}: the data set's card sets {name}: {value!r}, which cannot be read here; download the files, convert "
+        "them, and name them in download.files.splits"
+    )

@@ -1,0 +1,298 @@
+"""How a file becomes pairs: every format and compression; what is refused, with file, line and value."""
+
+import bz2
+import gzip
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.data.sources.tables import read_aligned, read_pairs
+from pipeline.plumbing.errors import UserError
+
+LANGUAGES = ("en", "de")
+ODD = "a\u2028b\x85c\x0bd\x0ce\x1cf"  # nothing in it ends a line, whatever Python's splitlines says
+
+
+def pairs(folder: Path, name: str, content: str | bytes, **options: Any) -> list[tuple[str, str]]:
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_pairs(folder / name, LANGUAGES, options)
+
+
+def complaint(folder: Path, name: str, content: str | bytes, **options: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        pairs(folder, name, content, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).replace(f"{folder}/", "")
+
+
+def parquet_complaint(folder: Path, table: pa.Table, languages: tuple[str, str] = LANGUAGES) -> str:
+    pq.write_table(table, folder / "a.parquet")
+    with pytest.raises(UserError) as caught:
+        read_pairs(folder / "a.parquet", languages)
+    return str(caught.value).replace(f"{folder}/", "")
+
+
+def aligned(folder: Path, source: bytes, target: bytes) -> list[tuple[str, str]]:
+    (folder / "a.en").write_bytes(source)
+    (folder / "a.de").write_bytes(target)
+    return read_aligned(folder / "a.en", folder / "a.de")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("last", [True, False])
+def test_lf_and_crlf_alone_end_a_line_and_a_byte_order_mark_is_none_of_the_text(
+    tmp_path: Path, end: str, mark: str, last: bool
+) -> None:
+    def lines(*texts: str) -> str:
+        return mark + end.join(texts) + end * last
+
+    expected = [(ODD, "x"), ("lone CR", "y")]
+    rows = [json.dumps({"en": en, "de": de}, ensure_ascii=False) for en, de in expected]
+    assert pairs(tmp_path, "a.jsonl", lines(*rows)) == expected
+    assert pairs(tmp_path, "a.tsv", lines("en\tde", f"{ODD}\tx", "lone\rCR\ty")) == expected
+    assert pairs(tmp_path, "a.csv", lines("en,de", f"{ODD},x", "lone\rCR,y")) == expected
+    sides = lines(ODD, "lone\rCR").encode(), lines("x", "y").encode()
+    assert aligned(tmp_path, *sides) == expected
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
+def test_compressed_text_is_read_and_damage_is_told(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]
+) -> None:
+    for name, text in [("a.TSV", "en\tde\na\tb\n"), ("a.csv", "en,de\na,b\n"), ("a.jsonl", '{"en": "a", "de": "b"}\n')]:
+        assert pairs(tmp_path, name + suffix, pack(text.encode())) == [("a", "b")]
+        assert "is it damaged" in complaint(tmp_path, name + suffix, pack(text.encode() * 99)[:-9])
+    for side in ("en", "de"):
+        (tmp_path / f"a.{side}{suffix}").write_bytes(pack(side.encode()))
+    assert read_aligned(tmp_path / f"a.en{suffix}", tmp_path / f"a.de{suffix}") == [("en", "de")]
+
+
+@pytest.mark.parametrize("name", ["a.tsv.zip", "a.jsonl.zst", "a.parquet.gz", "a.gz", "a"])
+def test_a_format_that_is_not_read_is_told_with_those_that_are(tmp_path: Path, name: str) -> None:
+    assert "expected one of .parquet, .jsonl" in complaint(tmp_path, name, b"PK")
+
+
+def test_lines_that_end_in_cr_alone_are_told_with_the_command_that_mends_them(tmp_path: Path) -> None:
+    for name in ("a.tsv", "a.csv", "a.jsonl"):
+        assert "CR alone" in complaint(tmp_path, name, "en\tde\ra\tb\rc\td\r")
+    with pytest.raises(UserError, match="tr '"):
+        aligned(tmp_path, b"a\rb\r", b"c\rd\r")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
+def test_another_unicode_encoding_is_named(tmp_path: Path, encoding: str, name: str) -> None:
+    told = complaint(tmp_path, name, "en\tde\na\tb\n".encode(encoding))
+    assert told.startswith(f"{name}, line 1: this is UTF-16")
+    assert "iconv" in told
+
+
+def test_aligned_files_of_different_lengths_are_told_with_both_counts(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.en has 3 lines, .*a\.de has 2"):
+        aligned(tmp_path, b"a\nb\n\n", b"c\nd\n")
+    with pytest.raises(UserError, match=r"a\.en has 0 lines, .*a\.de has 1"):
+        aligned(tmp_path, b"", b"\n")
+    with pytest.raises(UserError, match=r"a\.en: there are no rows"):
+        aligned(tmp_path, b"", b"")
+    assert aligned(tmp_path, b"a\n\nb", b"c\n\nd") == [("a", "c"), ("", ""), ("b", "d")]
+
+
+def test_what_looks_like_a_number_a_date_or_nothing_is_text(tmp_path: Path) -> None:
+    expected = [("007", "1.50"), ("2024-01-02", "NA"), ("true", "null")]
+    rows = [json.dumps({"en": en, "de": de}) for en, de in expected]
+    assert pairs(tmp_path, "a.jsonl", "\n".join(rows)) == expected
+    for name, mark in (("a.csv", ","), ("a.tsv", "\t")):
+        assert pairs(tmp_path, name, "\n".join(f"{en}{mark}{de}" for en, de in [LANGUAGES, *expected])) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("a\tb\tc", "3 fields, expected 2 (en, de): 'a\\tb\\tc'; every row needs a field for each column"),
+        ("a\tb\t", "3 fields, expected 2 (en, de): 'a\\tb\\t'; it ends in a tab, remove it"),
+        ("a b", "1 fields, expected 2 (en, de): 'a b'; every row"),
+    ],
+)
+def test_a_row_with_more_or_fewer_fields_is_told(tmp_path: Path, row: str, expected: str) -> None:
+    for rows in (f"x\ty\n{row}\n", f"x\ty\n{row}", f"x\ty\n{row}\nx\ty\n"):
+        assert complaint(tmp_path, "a.tsv", f"en\tde\n{rows}").startswith(f"a.tsv, line 3: {expected}")
+    row, expected = row.replace("\t", ","), expected.replace("\\t", ",").replace("a tab", "','")
+    assert complaint(tmp_path, "a.csv", f"en,de\n{row}\n").startswith(f"a.csv, line 2: {expected}")
+
+
+def test_every_row_with_a_field_too_many_is_no_index(tmp_path: Path) -> None:
+    assert "line 2: 3 fields" in complaint(tmp_path, "a.tsv", "en\tde\n" + "a\tb\tc\n" * 3)
+    assert pairs(tmp_path, "a.csv", ",en,de\n0,a,b\n1,c,d\n") == [("a", "b"), ("c", "d")]  # an index with its own name
+    assert pairs(tmp_path, "b.csv", "de,id,en\nb,1,a\n\nd,2,c\n") == [("a", "b"), ("c", "d")]
+
+
+def test_columns_of_one_name_and_separators_of_another_format_are_told(tmp_path: Path) -> None:
+    assert "two columns are named 'en'" in complaint(tmp_path, "a.csv", "en,de,en\na,b,c\n")
+    assert "is ';' the separator?" in complaint(tmp_path, "a.csv", "en;de\na;b\n")
+    assert "is '\\t' the separator?" in complaint(tmp_path, "a.csv", "en\tde\na\tb\n")
+    assert "there are no rows" in complaint(tmp_path, "a.csv", "en,de\n")
+    assert "has no column 'en'; it has: ;" in complaint(tmp_path, "a.csv", "")
+
+
+def test_quotation_marks_are_text_in_tsv_and_quote_in_csv(tmp_path: Path) -> None:
+    assert pairs(tmp_path, "a.tsv", 'en\tde\n"a\t""b""\n5" disk\t\'c\n') == [('"a', '""b""'), ('5" disk', "'c")]
+    assert pairs(tmp_path, "a.csv", 'en,de\n"a, ""x""\nb",c\n') == [('a, "x"\nb', "c")]
+    assert "row that begins in line 3" in complaint(tmp_path, "a.csv", 'en,de\na,b\n"c,d\ne,f\n')
+    assert "row that begins in line 2" in complaint(tmp_path, "a.csv", 'en,de\n"a"b,c\n')
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(["a", "b"], "list"), ({"x": "a"}, "dict"), (3, "int"), (1.5, "float"), (True, "bool"), ([], "list")],
+)
+def test_a_value_of_json_that_is_no_text_is_refused(tmp_path: Path, value: object, kind: str) -> None:
+    good = {"en": "a", "de": "b"}
+    told = complaint(tmp_path, "a.jsonl", f"{json.dumps(good)}\n{json.dumps(good | {'de': value})}\n")
+    assert told.startswith(f"a.jsonl, line 2: column 'de' holds {kind}, such as {value!r}, expected text")
+    nested = "".join(json.dumps({"translation": row}) + "\n" for row in (good, good | {"de": value}))
+    assert "line 2: column 'translation.de' holds" in complaint(tmp_path, "a.jsonl", nested)
+
+
+def test_what_is_missing_or_null_in_json_is_empty(tmp_path: Path) -> None:
+    rows = [{"en": "a", "de": "b"}, {"en": None, "de": "c"}, {"de": "d"}]
+    expected = [("a", "b"), ("", "c"), ("", "d")]
+    assert pairs(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))) == expected
+    assert pairs(tmp_path, "a.json", json.dumps(rows, indent=1)) == expected
+    nested: list[object] = [*({"t": row} for row in rows), {"t": None}, {}]
+    assert pairs(tmp_path, "a.jsonl", "\n".join(map(json.dumps, nested))) == [*expected, ("", ""), ("", "")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"en": "a", "de": "b"}\n{"en": "a"\n', "a.jsonl, line 2: not valid JSON"),
+        ('{"en": "a", "de": "b"}\r{"en": "a", "de": "b"}\n', "a.jsonl, line 1: not valid JSON: Extra data"),
+        ('["a", "b"]', "a.jsonl, item 1: got 'a', expected an object"),
+        ('{"en": "a", "de": "b"}\n"x"\n', "a.jsonl, line 2: got 'x', expected an object"),
+        ('{"en": "a", "de": "\\ud83d"}\n', "a.jsonl, line 1: column 'de' has half a character, \\ud83d"),
+        ('{"t": {"en": "a", "de": "b"}}\n{"t": "x"}', "a.jsonl, line 2: column 't' holds str, such as 'x'"),
+        ('{"a": {"en": "", "de": ""}, "b": {"en": "", "de": ""}}', "a.jsonl: the columns a and b each hold en and de"),
+        ('{"en": "a", "x": {"de": "b"}}', "a.jsonl: en and de are not both columns, nor fields of one; it has: en, x"),
+        ("[" * 100_000, "a.jsonl: not valid JSON"),
+    ],
+)  # fmt: skip
+def test_json_that_holds_no_pairs_is_told(tmp_path: Path, text: str, expected: str) -> None:
+    assert complaint(tmp_path, "a.jsonl", text).startswith(expected)
+
+
+@pytest.mark.parametrize("name", ["translation", "t"])
+def test_the_type_translation_is_read_from_parquet_whatever_its_column_is_called(tmp_path: Path, name: str) -> None:
+    rows = [{"en": "a", "de": "b", "fr": "x"}, {"en": "c", "de": None, "fr": None}, None]
+    for kind in (
+        datasets.Translation(["de", "en", "fr"]),
+        {code: datasets.Value("large_string") for code in ("de", "en", "fr")},
+    ):
+        features = datasets.Features({"id": datasets.Value("int32"), name: kind})
+        made = datasets.Dataset.from_dict({"id": [1, 2, 3], name: rows}, features=features)
+        made.to_parquet(tmp_path / "a.parquet")
+        assert read_pairs(tmp_path / "a.parquet", LANGUAGES) == [("a", "b"), ("c", ""), ("", "")]
+
+
+def test_texts_of_every_arrow_type_are_read(tmp_path: Path) -> None:
+    types = [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+    for type_ in types:
+        table = pa.table({"en": pa.array(["a", None], type_), "de": pa.array(["b", "c"], type_)})
+        pq.write_table(table, tmp_path / "a.parquet")
+        assert read_pairs(tmp_path / "a.parquet", LANGUAGES) == [("a", "b"), ("", "c")]
+    assert "column 'de': all 1 rows are empty" in parquet_complaint(tmp_path, pa.table({"en": ["a"], "de": [None]}))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(["a", "b"], "list<"), ({"x": "a"}, "struct<"), (3, "int64"), (1.5, "double"), (True, "bool"), (b"a", "binary")],
+)
+def test_a_column_of_parquet_that_is_no_text_is_refused(tmp_path: Path, value: object, kind: str) -> None:
+    told = parquet_complaint(tmp_path, pa.table({"en": ["a", "b"], "de": [None, value]}))
+    assert told.startswith(f"a.parquet, row 2: column 'de' holds {kind}")
+    assert f"such as {value!r}, expected text" in told
+    told = parquet_complaint(tmp_path, pa.table({"t": [{"en": "a", "de": value}]}))
+    assert told.startswith(f"a.parquet, row 1: column 't.de' holds {kind}")
+
+
+def test_translations_of_variable_languages_are_refused_with_what_to_write(tmp_path: Path) -> None:
+    features = datasets.Features({"translation": datasets.TranslationVariableLanguages(["en", "de"])})
+    made = datasets.Dataset.from_dict({"translation": [{"en": "a", "de": ["b", "c"]}]}, features=features)
+    made.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"TranslationVariableLanguages.*one translation a row"):
+        read_pairs(tmp_path / "a.parquet", LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("column", "code", "is_same"),
+    [("pt_BR", "pt-BR", True), ("PT-br", "pt-BR", True), ("pt", "pt-BR", False), ("zh-CN", "zh", False)],
+)
+def test_a_code_is_matched_but_for_case_and_never_a_wider_or_narrower_one(
+    tmp_path: Path, column: str, code: str, is_same: bool
+) -> None:
+    table = pa.table({"t": [{"en": "a", column: "b"}]})
+    if is_same:
+        pq.write_table(table, tmp_path / "a.parquet")
+        assert read_pairs(tmp_path / "a.parquet", ("en", code)) == [("a", "b")]
+    else:
+        told = parquet_complaint(tmp_path, table, ("en", code))
+        assert told.startswith(f"a.parquet has no column {code!r}; it has: t, t.en, t.{column}; if {column!r} is meant")
+
+
+def test_what_is_no_parquet_is_told(tmp_path: Path) -> None:
+    assert complaint(tmp_path, "a.parquet", b"PAR1 no parquet").startswith("a.parquet could not be read as Parquet")
+    assert complaint(tmp_path, "a.parquet", b"").startswith("a.parquet could not be read as Parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("en;de\na;b\n", {"sep": ";"}),
+        ("a|b\n", {"sep": "|", "names": ["en", "de"]}),
+        ("x,y\na,b\n", {"names": ["en", "de"], "header": 0}),
+        ("made by us\nen,de\na,b\n", {"skiprows": 1}),
+        ("made by us\nen,de\na,b\n", {"header": 1}),
+        ("en,de\n'a','b'\n", {"quotechar": "'"}),
+        ("en,de\na,b\nx,y,z\n", {"on_bad_lines": "skip"}),
+        ("en, de\na, b\n", {"skipinitialspace": True, "keep_default_na": False}),
+    ],
+)
+def test_a_card_s_options_are_kept_to(tmp_path: Path, text: str, options: dict[str, Any]) -> None:
+    assert pairs(tmp_path, "a.csv", text, **options) == [("a", "b")]
+
+
+def test_a_card_s_encoding_quoting_and_field_are_kept_to(tmp_path: Path) -> None:
+    latin = "en,de\ncafé,b\n".encode("latin-1")
+    assert pairs(tmp_path, "a.csv", latin, encoding="latin-1") == [("café", "b")]
+    assert pairs(tmp_path, "a.csv", 'en,de\n"a,b"\n', quoting=3) == [('"a', 'b"')]
+    assert pairs(tmp_path, "a.tsv", 'en\tde\n"a"\tb\n', quotechar='"') == [("a", "b")]
+    whole = json.dumps({"data": [{"en": "a", "de": "b"}]}, indent=2)
+    assert pairs(tmp_path, "a.json", whole, field="data") == [("a", "b")]
+    assert "a list of objects in the field 'rows'" in complaint(tmp_path, "a.json", whole, field="rows")
+    assert "it has: 0, 1" in complaint(tmp_path, "a.csv", "a,b\n", header=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.csv", {"sep": " ||| "}),
+        ("a.csv", {"comment": "#"}),
+        ("a.csv", {"encoding": "utf-16"}),
+        ("a.csv", {"encoding": "klingon"}),
+        ("a.csv", {"skiprows": [1, 2]}),
+        ("a.csv", {"header": [0, 1]}),
+        ("a.csv", {"quotechar": "''"}),
+        ("a.jsonl", {"sep": ";"}),
+        ("a.parquet", {"filters": [["en", "==", "a"]]}),
+    ],
+)
+def test_a_card_s_option_that_cannot_be_kept_to_is_named(tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+    ((option, value),) = options.items()
+    assert f"card sets {option}: {value!r}" in complaint(tmp_path, name, "en,de\na,b\n", **options)
