@@ -17,6 +17,26 @@ NODES     ?= 1
 NODE_RANK ?= 0
 MASTER    ?=
 RESTARTS  ?= 3
+
+# Not the environment's: some shells and build systems leave one of their own there.
+HOST    := 127.0.0.1
+VERSION :=
+REASON  :=
+FORCE   :=
+ALIAS   := champion
+TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
+# As it was typed: quotes, dollar signs and backticks reach a command through the environment, and neither Make nor a
+# shell reads them on the way.
+define AS_TYPED
+ifneq (undefined,$$(origin $(1)))
+override $(1) := $$(value $(1))
+export $(1)
+endif
+endef
+PROCESSES := NPROC NODES NODE_RANK MASTER RESTARTS
+ANSWERS   := TEXT VERSION REASON FORCE ALIAS HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
+$(foreach name,EXP $(PROCESSES) $(ANSWERS),$(eval $(call AS_TYPED,$(name))))
+
 NAME   := $(or $(EXP),default)
 B      := build/$(NAME)
 S      := $(B)/stamps
@@ -24,9 +44,15 @@ VENV   := .venv/.installed
 PY     := .venv/bin/python
 
 EXPERIMENTS := $(sort $(basename $(notdir $(wildcard experiments/*.yaml))))
-ifneq (,$(filter-out default $(EXPERIMENTS),$(NAME)))
+ifneq ($(NAME),$(if $(word 2,$(NAME)),,$(filter default $(EXPERIMENTS),$(NAME))))
 $(error no experiments/$(NAME).yaml; EXP may be: $(EXPERIMENTS))
 endif
+NOT_DIGITS = $(subst 0,,$(subst 1,,$(subst 2,,$(subst 3,,$(subst 4,,$(subst 5,,$(subst 6,,$(subst 7,,$(subst 8,,$(subst \
+             9,,$(1)))))))))))
+IS_WHOLE   = $(if $(call NOT_DIGITS,$(1)),,$(if $(filter-out 0,$(1)),$(if $(filter 0%,$(1)),,yes),$(filter 0,$(1))))
+$(foreach name,NPROC NODES NODE_RANK RESTARTS,$(if $(call IS_WHOLE,$($(name))),,\
+    $(error $(name): got '$($(name))', expected a whole number, as in: make train $(name)=2)))
+$(foreach name,NPROC NODES,$(if $(filter 0,$($(name))),$(error $(name): got '0', expected at least 1)))
 ifneq (0,$(NODE_RANK))
 ifneq (train,$(MAKECMDGOALS))
 $(error machine NODE_RANK=$(NODE_RANK) joins machine 0 in training, nothing else; run: make train)
@@ -51,24 +77,10 @@ export PYTHONUTF8 := 1
 # exec: a shell in between would die of a signal to all, and Make not wait for the launcher's checkpoint.
 SEVERAL  = stages.launch --processes $(NPROC) --restarts $(RESTARTS)
 ONE_NODE = $(PY) -m$(if $(filter-out 1,$(NPROC)), $(SEVERAL))
-LAUNCH   = $(if $(filter-out 1,$(NODES)),exec $(PY) -m $(SEVERAL) --machines $(NODES) --machine $(NODE_RANK) \
-           --master "$(MASTER)",$(ONE_NODE))
-
-# Not the environment's: some shells and build systems leave one of their own there.
-HOST    := 127.0.0.1
-VERSION :=
-REASON  :=
-FORCE   :=
-ALIAS   := champion
-# As it was typed: quotes, dollar signs and backticks reach a command through the environment, not through a shell.
-define AS_TYPED
-ifneq (undefined,$$(origin $(1)))
-override $(1) := $$(value $(1))
-export $(1)
-endif
-endef
-$(foreach name,TEXT VERSION REASON FORCE ALIAS HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH,\
-    $(eval $(call AS_TYPED,$(name))))
+LAUNCH   = $(if $(filter-out 1x0,$(NODES)x$(NODE_RANK)),exec $(PY) -m $(SEVERAL) --machines $(NODES) --machine $(NODE_RANK) \
+           --master "$$MASTER",$(ONE_NODE))
+# Whoever reads a command's output may have seen enough of it, as head has: that is no failure (141 is SIGPIPE's).
+OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
 UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench-serving clean translate summary sync server ui \
@@ -76,6 +88,29 @@ UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
 .PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
+
+# A variable that nobody reads is a slip, such as exp=mine. Only where each goal is one of ours: another makefile may
+# include this one.
+GOALS := $(or $(MAKECMDGOALS),all)
+READ_BY_translate := TEXT NPROC
+READ_BY_review    := VERSION
+READ_BY_promote   := VERSION REASON FORCE
+READ_BY_rollback  := REASON FORCE
+READ_BY_serve     := ALIAS HOST PORT
+READ_BY_server    := HOST PORT STORE ARTIFACTS AUTH ALLOWED_HOSTS
+READ_BY_ui        := $(READ_BY_server)
+READ_BY_bench-serving := DURATION
+READ := EXP PYTHON DEBUG SHELL $(foreach goal,$(GOALS),$(READ_BY_$(goal))) \
+        $(if $(filter all smoke status $(STAGES),$(GOALS)),$(PROCESSES))
+UNREAD := $(filter-out $(READ),$(TYPED))
+ifneq (,$(UNREAD)) # the settings may name a file by a variable: ${CORPUS}/train.tsv
+SETTINGS := $(shell cat $(PARAMS))
+UNREAD   := $(strip $(foreach name,$(UNREAD),$(if $(findstring $${$(name)},$(SETTINGS)),,$(name))))
+endif
+ifneq (,$(if $(filter-out all status $(STAGES) $(UNSTAMPED),$(GOALS)),,$(UNREAD)))
+$(error make $(GOALS) reads no variable $(firstword $(UNREAD)), but: $(strip $(READ)). What is meant for the environment \
+stands before the command: $(firstword $(UNREAD))=... make $(GOALS))
+endif
 
 all: $(B)/summary.txt                    ## the whole pipeline, and a summary of what came of it
 download: $(B)/corpus/manifest.json      ## fetch, clean and split the parallel corpus
@@ -110,7 +145,7 @@ $(B)/summary.txt: $(B)/evaluation/manifest.json $(B)/registered/manifest.json
 # A stage's settings and code are in its stamp, which is rewritten only when they change. Make remakes an included file
 # before it plans, under -n and -q too, and then reads itself again: so the plan is true before and after an edit.
 # Without .venv a dry run shows its installation and all that follows, and installs nothing.
-STAMPED := $(filter-out $(UNSTAMPED),$(or $(MAKECMDGOALS),all))
+STAMPED := $(filter-out $(UNSTAMPED),$(GOALS))
 ifneq (,$(and $(STAMPED),$(or $(wildcard $(VENV)),$(if $(DRY),,install))))
 include $(S)/checked.mk
 endif
@@ -126,11 +161,11 @@ $(VENV): requirements.lock
 # What was read from standard input is gone, what was written stands: nothing to start again from.
 translate: RESTARTS := 0
 translate: | $(VENV) ## TEXT="..." with this experiment's model; without TEXT, standard input line by line
-	@$(ONE_NODE) stages.translate $(B)/model
+	@$(ONE_NODE) stages.translate $(B)/model $(OR_ENOUGH)
 summary: ## the summary again
 	@cat $(B)/summary.txt 2>/dev/null || { echo "error: nothing to sum up yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
 status: ## each stage: fresh, or stale and why
-	@$(PY) -m stages.status $(S)
+	@$(PY) -m stages.status $(S) $(OR_ENOUGH)
 sync: | $(VENV) ## send MLflow what it missed of every training's metrics and ends
 	@$(PY) -m stages.sync
 review: | $(VENV) ## a version (VERSION=n, else the newest) against the champion; the verdict goes into the registry
@@ -140,7 +175,7 @@ promote: | $(VENV) ## VERSION=n REASON="..." makes a reviewed version the champi
 rollback: | $(VENV) ## REASON="..." makes the champion before the champion again
 	@$(PY) -m stages.rollback $(PARAMS)
 versions: | $(VENV) ## every version with its verdict, scores and aliases; who became champion when, and why
-	@$(PY) -m stages.versions $(PARAMS)
+	@$(PY) -m stages.versions $(PARAMS) $(OR_ENOUGH)
 serve: | $(VENV) ## the model with ALIAS=champion behind HTTP; HOST= PORT=5001
 	@$(PY) -m stages.serve $(PARAMS)
 server: | $(VENV) ## MLflow's server for a team; HOST= PORT= STORE=url ARTIFACTS=url AUTH=1 ALLOWED_HOSTS=

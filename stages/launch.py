@@ -39,6 +39,10 @@ def main() -> None:
 
 
 def _launch(call: argparse.Namespace) -> None:
+    if call.machine >= call.machines:
+        raise UserError(
+            f"NODE_RANK: got {call.machine}, expected at most {call.machines - 1} with NODES={call.machines}"
+        )
     logging.disable(logging.ERROR)  # the agent tells every end of a process at length; it is told below, once
     arguments = launch_command_parser().parse_args(_options(call))
     with tempfile.TemporaryDirectory() as scratch:
@@ -85,7 +89,7 @@ def _options(call: argparse.Namespace) -> list[str]:
 
 def _endpoint(master: str) -> tuple[str, str]:
     host, _, port = master.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
         raise UserError(f"MASTER: got {master!r}, expected host:port of machine 0, e.g. MASTER=10.0.0.1:29500")
     return host, port
 

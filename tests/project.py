@@ -37,7 +37,10 @@ MIDDLE = {
 }
 DIRECTORIES = {stage: directory for directory, stage in TARGETS.items()}
 # What would reach into the copy: from `make test` itself, or from whoever runs it.
-FOREIGN = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "EXP", "NPROC", "PYTHON", "TEXT", "MLFLOW_TRACKING_URI", "PYTHONPATH")
+FOREIGN = (
+    "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "EXP", "NPROC", "NODES", "NODE_RANK", "MASTER", "RESTARTS", "PYTHON", "TEXT",
+    "DEBUG", "MLFLOW_TRACKING_URI", "PYTHONPATH",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 from pipeline.plumbing.artifacts import open_artifact, publish
 from pipeline.plumbing.command import _check_they_fit, _read_call
 from pipeline.plumbing.errors import UserError
-from tests.project import DIRECTORIES, Finished, Project
+from tests.project import DIRECTORIES, ROOT, Finished, Project
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_a_damaged_file_is_noticed_with_what_rebuilds_it(
         path.write_bytes(data[:middle] + (bytes([data[middle] ^ 1]) + data[middle + 1 :] if harm == "flip" else b""))
     if stage != "translate":
         shutil.rmtree(project.build / DIRECTORIES[stage])
-    run = project.make(stage, "TEXT=x")
+    run = project.make(stage, TEXT="x")
     assert run.returncode == 2
     directory = f"build/smoke/{file.partition('/')[0]}"
     assert re.search(rf"error: build/smoke/{file} .*; remove {directory} and run: make \w+ EXP=smoke", run.stderr)
@@ -121,3 +122,37 @@ def test_how_training_is_run_makes_nothing_stale(finished: Finished, tmp_path: P
     assert project.planned() == []
     conduct = json.loads((project.build / "stamps/conduct.json").read_bytes())
     assert conduct == {"checkpoint_seconds": 9, "max_minutes": 5.0}
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pipeline.plumbing.command import fail_clearly; "
+        "fail_clearly(lambda: Path(sys.argv[1]).read_text())"
+    )
+
+    def told(**environment: str) -> str:
+        command = [sys.executable, "-c", code, str(tmp_path / "missing")]
+        run = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+        assert run.returncode == 2
+        return run.stderr
+
+    line = f"error: [Errno 2] No such file or directory: '{tmp_path}/missing' (the same with DEBUG=1 shows where)\n"
+    assert told() == told(DEBUG="") == told(DEBUG="0") == line
+    assert re.fullmatch(r"Traceback .*in read_text.*" + re.escape(line), told(DEBUG="1"), re.DOTALL)
+
+
+def test_make_hands_debug_to_the_stages(project: Project) -> None:
+    assert "Traceback" in project.make("translate", "TEXT=x", "DEBUG=1").stderr
+    assert "Traceback" not in project.make("translate", "TEXT=x").stderr
+
+
+@pytest.mark.parametrize("module", ["stages", "pipeline.plumbing.errors", "numpy", "mlflow.exceptions"])
+def test_interrupted_while_it_imports_a_stage_says_only_that(module: str) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "stages.review", "params.yaml"]
+    stage = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert stage.stderr
+    while (line := stage.stderr.readline()).split("|")[-1].strip() != module:
+        assert line.startswith("import time:"), line
+    stage.send_signal(signal.SIGINT)
+    told = [line for line in stage.stderr if not line.startswith("import time:")]
+    assert (told, stage.wait(timeout=30)) == (["interrupted\n"], 130)

@@ -79,7 +79,18 @@ def test_an_error_of_one_process_ends_all_within_seconds_and_is_told_once(finish
     [
         (["train", "NODES=2", "MASTER=here"], r"error: MASTER: got 'here', expected host:port"),
         (["NODES=2", "NODE_RANK=1", "MASTER=127.0.0.1:1"], r"NODE_RANK=1 joins machine 0 in training, nothing else"),
-        (["train", "NPROC=two"], r"argument --processes: invalid int value: 'two'"),
+        (["train", "NODES=2", "MASTER=here:70000"], r"error: MASTER: got 'here:70000', expected host:port"),
+        (["train", "NODE_RANK=1"], r"error: NODE_RANK: got 1, expected at most 0 with NODES=1"),
+        (
+            ["train", "NODES=2", "NODE_RANK=2", "MASTER=a:1"],
+            r"error: NODE_RANK: got 2, expected at most 1 with NODES=2",
+        ),
+        (["train", "NPROC=two"], r"NPROC: got 'two', expected a whole number"),
+        (["NPROC="], r"NPROC: got '', expected a whole number"),
+        (["translate", "NPROC=1 2"], r"NPROC: got '1 2', expected a whole number"),
+        (["NPROC=0"], r"NPROC: got '0', expected at least 1"),
+        (["NODES=0"], r"NODES: got '0', expected at least 1"),
+        (["RESTARTS=-1"], r"RESTARTS: got '-1', expected a whole number"),
     ],
 )
 def test_a_wrong_number_of_processes_or_machines_is_told(

@@ -1,11 +1,14 @@
 """What Make promises: the plan is the truth, nothing runs twice, nothing half-made is taken for whole."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -120,6 +123,51 @@ def test_an_unknown_experiment_is_told_with_those_that_exist(project: Project) -
     assert not (project.root / "build/lstn").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["my exp", "smoke default", "smo%", "../smoke", "$(shell touch run)smoke", "`touch run`"]
+)
+def test_an_experiment_is_one_name_and_nothing_that_make_or_a_shell_reads(project: Project, name: str) -> None:
+    run = project.make("-n", EXP=name)
+    typed = project.make("-n", f"EXP={name}", EXP="")
+    for told in (run, typed):
+        assert (told.returncode, told.stdout) == (2, "")
+        assert told.stderr.startswith("Makefile:")
+        assert told.stderr.count("\n") == 1
+        assert f"no experiments/{name}.yaml; EXP may be: " in told.stderr
+    assert not (project.root / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("goals", "typed", "unread"),
+    [
+        ("", "exp=mine", "exp"),
+        ("train", "epochs=3", "epochs"),
+        ("translate", "FILE=text.txt", "FILE"),
+        ("translate", "ATTENTION=1", "ATTENTION"),
+        ("serve", "VERSION=3", "VERSION"),
+        ("download train", "TEXT=x", "TEXT"),
+        ("help", "CORPUS=/data", "CORPUS"),
+        ("clean", "a'b=1", "a'b"),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_told(project: Project, goals: str, typed: str, unread: str) -> None:
+    run = project.make("-n", *goals.split(), typed)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert re.search(
+        rf"\*\*\* make {goals or 'all'} reads no variable {unread}, but: EXP .* before the command: {unread}=",
+        run.stderr,
+    )
+
+
+def test_a_variable_that_the_settings_name_or_a_goal_reads_is_taken(project: Project) -> None:
+    assert project.make("-n", "train", "NPROC=2").returncode == 0
+    assert project.make("-n", "status", "review", "NPROC=2", "VERSION=1").returncode == 0
+    assert project.make("-n", "download", "CORPUS=/data").returncode == 2
+    project.edit("experiments/smoke.yaml", "{train: build/smoke-corpus/train.tsv}", "{train: '${CORPUS}/train.tsv'}")
+    told = project.make("-n", "download", "CORPUS=build/smoke-corpus")
+    assert (told.returncode, told.stderr) == (0, "")
+
+
 def test_wrong_settings_are_told_before_anything_runs(project: Project) -> None:
     project.edit("experiments/smoke.yaml", "learning_rate: 1.0e-2", "learning_rate: 1e-2\n  epochz: 3\n  seed: -1")
     run = project.make()
@@ -173,6 +221,30 @@ def test_the_text_reaches_translate_as_it_was_typed(finished: Finished) -> None:
     assert typed.stdout == finished.make("translate", stdin=text + "\n").stdout
     (finished.root / "show.mk").write_text('include Makefile\nshow: ; @printf "%s" "$$TEXT"\n', encoding="utf-8")
     assert finished.make("-f", "show.mk", "show", f"TEXT={text}").stdout == text
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure(finished: Finished) -> None:
+    lines = "Tha felp walpes tha lond.\n" * 9000  # more than one block, and than a pipe holds
+    for command, shown in (("translate", 1), ("status", 0)):
+        make = subprocess.Popen(
+            ["make", command], cwd=finished.root, env=finished.environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert make.stdin
+        assert make.stdout
+        assert make.stderr
+        feeder = threading.Thread(target=feed, args=(make.stdin, lines.encode()))
+        feeder.start()
+        for _ in range(shown):
+            assert make.stdout.readline().endswith(b"\n")
+        make.stdout.close()
+        assert (make.wait(timeout=120), make.stderr.read()) == (0, b"")
+        feeder.join()
+
+
+def feed(pipe: IO[bytes], text: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), pipe:
+        pipe.write(text)
 
 
 def test_input_that_is_not_text_is_told(finished: Finished) -> None:

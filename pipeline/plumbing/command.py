@@ -6,13 +6,16 @@ python -m stages.encode build/default/stamps/encode.json build/default/corpus/ma
 import errno
 import json
 import os
+import select
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifact, publish, read_json
 from .errors import Paused, UserError
@@ -53,19 +56,44 @@ def run_stage(stage: Callable[[StageCall], None]) -> None:
 
 
 def fail_clearly(work: Callable[[], None]) -> None:
-    """Call `work`; an error that the user can mend becomes one line on stderr and status 2, without a traceback."""
+    """Call `work`; an error that the user can mend becomes one line on stderr and status 2, without a traceback.
+
+    DEBUG=1 in the environment shows the traceback too.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell leaves it to what runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # stages/__init__.py had one until here
     try:
         work()
+        sys.stdout.flush()
     except (UserError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            _leave_quietly()
+        if os.environ.get("DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
         text = str(error)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             text += "; make room, then run the same again: it goes on from there"
+        elif isinstance(error, OSError):
+            text += " (the same with DEBUG=1 shows where)"
         message = "\n".join(f"error: {line}" for line in text.splitlines())
         Outcome(FAILED, message).end()
     except Paused as pause:
         Outcome(PAUSED, str(pause)).end()
     except KeyboardInterrupt:
         Outcome(INTERRUPTED, "interrupted").end()
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
+
+
+def _leave_quietly() -> NoReturn:
+    """End as a program does that SIGPIPE ends, which Python ignores."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python says so again at its exit
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def expected_processes() -> int:
