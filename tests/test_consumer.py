@@ -36,7 +36,7 @@ def test_what_is_not_installed_is_named(tmp_path: Path, line: str, told: str) ->
 def test_a_model_that_does_not_load_is_told_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("mlflow\n")
     with (
-        consume(str(tmp_path), tmp_path / "requirements.txt", "the model") as consumer,
+        consume(tmp_path, "the model") as consumer,
         pytest.raises(UserError, match=r"the model does not load.*\n(.*\n)*.*MLmodel"),
     ):
         consumer.translate(["a"])

@@ -42,7 +42,7 @@ def test_each_part_is_as_training_and_evaluation_left_it(evidence: Evidence, ver
     assert evidence.model_facts == open_artifact(home / "model", "train").facts
     sources, _ = read_split(home / "corpus/train.parquet")
     assert find_known(evidence.training_sources, ["nobody has seen this", sources[7]]) == [1]
-    assert evidence.requirements.parent == evidence.package
+    assert (evidence.package / "requirements.txt").is_file()
     weights = (home / "model/weights.safetensors").stat().st_size
     assert weights < evidence.size_bytes < weights + 1_000_000
 

@@ -1,31 +1,26 @@
-"""Owns the other end of a Consumer: loads a packaged model where nothing of this project is at hand, and answers.
+"""The other end of a Consumer: loads a packaged model where nothing of this project is at hand, and answers.
 
-python -I -S -B consume.py DIRECTORY_OF_REQUIREMENTS MODEL_URI, then a request a line on standard input and an answer a
-line on standard output: {"sentences": [...], "params": {...}} -> {"predictions": [...], "seconds": 0.12}.
+python -I -S -B consume.py DIRECTORY_OF_REQUIREMENTS PACKAGE, then a request a line on standard input and an answer a
+line on standard output: {"sentences": [...], "params": {...}} -> [...], the model's predictions.
 """
 
 import json
 import os
 import sys
-import time
 
 
-def main(requirements: str, uri: str) -> None:
+def main(requirements: str, package: str) -> None:
     # Answers have standard output for themselves; what libraries print goes where errors go.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.path.insert(0, requirements)
     import mlflow
 
-    model = mlflow.pyfunc.load_model(uri)
+    model = mlflow.pyfunc.load_model(package)
     assert "pipeline" not in sys.modules, "the packaged model imported the project instead of its own copy"
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        begun = time.perf_counter()
-        predictions = model.predict(request["sentences"], params=request["params"])
-        print(
-            json.dumps({"predictions": predictions, "seconds": time.perf_counter() - begun}), file=answers, flush=True
-        )
+        print(json.dumps(model.predict(request["sentences"], params=request["params"])), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,112 +1,134 @@
-"""Owns a consumer of a packaged model: a process of its own that loads it as any user would, and translates on request.
+"""A consumer of a packaged model: a process that loads it as any user would, and translates on request.
 
 It sees the distributions that the model requires, what these require, and nothing else: neither this project nor what
-else is installed. Two models in two consumers share no code (MLflow would give both the code of the first).
+else is installed. Two models in two consumers share no code (MLflow would give both the code of the first). The code is
+a stranger's: it runs in a sandbox, and its answers are data that are checked.
 """
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Annotated, Any, TypeVar
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from ..plumbing.errors import UserError
+from .packaging import REQUIREMENTS
+from .sandbox import PYTHON, Sandbox, run_apart
 
 HERE = Path(__file__).resolve().parent
 CONSUME = "consume.py"
-LOUD = 10  # lines of a failure that are shown
-PATIENCE = 600.0  # seconds for an answer, loading included
+LOADING = 600.0  # seconds that the first answer may take
+PATIENCE = 60.0, 5.0  # seconds that another one may take, and for each of its sentences
+LONGEST, PIECES = 20_000, 5_000  # characters and pieces of a translation
+
+Text = Annotated[str, Field(max_length=LONGEST)]
+Pieces = Annotated[list[Annotated[str, Field(max_length=1_000)]], Field(max_length=PIECES)]
+Row = Annotated[list[FiniteFloat], Field(max_length=PIECES)]
 
 
-@dataclass(frozen=True)
+class Hypothesis(BaseModel):
+    """A translation with what the model tells of it."""
+
+    model_config = ConfigDict(strict=True)
+
+    text: Text
+    tokens: Pieces
+    source_tokens: Pieces
+    attention: Annotated[list[Row], Field(max_length=PIECES)] | None = None  # a row a token, a column a source token
+
+
+Answer = TypeVar("Answer")
+TEXTS = TypeAdapter(list[Text], config=ConfigDict(strict=True))
+N_BEST: TypeAdapter[list[list[Hypothesis]]] = TypeAdapter(
+    list[Annotated[list[Hypothesis], Field(min_length=1, max_length=1)]], config=ConfigDict(strict=True)
+)
+
+
+@dataclass
 class Consumer:
-    """A running consumer."""
+    """A running consumer. Misbehaviour where it does not load, ends, is too slow, or answers something else."""
 
     name: str  # of the model, for errors
-    _process: subprocess.Popen[str]
-    _errors: IO[str]
+    _sandbox: Sandbox
+    _loaded: bool = False
 
-    def translate(self, sentences: Sequence[str], **params: Any) -> tuple[list[Any], float]:
-        """The model's predictions, and the seconds that they took; without params as the model has them by default.
+    def translate(self, sentences: Sequence[str]) -> tuple[list[str], float]:
+        """Translate as the model does by default; returns a text a sentence, and the seconds that passed here."""
+        return self._ask(sentences, {}, TEXTS)
 
-        UserError, with the last lines of what the process said, if it does not load or fails.
-        """
-        assert self._process.stdin
-        assert self._process.stdout
+    def explain(self, sentences: Sequence[str], attention: bool = False) -> tuple[list[Hypothesis], float]:
+        """The same with pieces, and with attention if that is wanted."""
+        answers, seconds = self._ask(sentences, {"n_best": 1, "attention": attention}, N_BEST)
+        best = [hypothesis for (hypothesis,) in answers]
+        for hypothesis in best:
+            rows, shape = hypothesis.attention or [], (len(hypothesis.tokens), len(hypothesis.source_tokens))
+            if rows and (len(rows) != shape[0] or any(len(row) != shape[1] for row in rows)):
+                self._sandbox.fail(f"its attention has not {shape[0]} rows of {shape[1]}, one a token, as expected")
+        return best, seconds
+
+    def _ask(
+        self, sentences: Sequence[str], params: dict[str, Any], expected: TypeAdapter[list[Answer]]
+    ) -> tuple[list[Answer], float]:
+        request = json.dumps({"sentences": list(sentences), "params": params}).encode()
+        once, each = PATIENCE
+        begun = time.perf_counter()
+        line = self._sandbox.ask(request, once + each * len(sentences) if self._loaded else LOADING)
+        seconds = time.perf_counter() - begun
+        self._loaded = True
         try:
-            print(json.dumps({"sentences": list(sentences), "params": params}), file=self._process.stdin, flush=True)
-            with _killed_after(PATIENCE, self._process):
-                answer = self._process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        if not answer:
-            self._process.wait()
-            self._errors.seek(0)
-            said = "".join(self._errors.readlines()[-LOUD:])
-            raise UserError(
-                f"{self.name} does not load and translate in a fresh process within {PATIENCE:g} s:\n{said}"
+            answers = expected.validate_json(line)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            place = "".join(f"[{part}]" for part in first["loc"])[:100]
+            self._sandbox.fail(
+                f"it answered with something else than {'hypotheses' if params else 'texts'} ({place} "
+                f"{first['msg']:.200}); if it is an old package of this pipeline, register the model again"
             )
-        told = json.loads(answer)
-        return told["predictions"], told["seconds"]
+        if len(answers) != len(sentences):
+            self._sandbox.fail(f"it answered {len(sentences)} sentences with {len(answers)} translations")
+        return answers, seconds
 
 
 @contextmanager
-def _killed_after(seconds: float, process: "subprocess.Popen[str]") -> Iterator[None]:
-    """Kill the process if this block is not left in time."""
-    timer = threading.Timer(seconds, process.kill)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-@contextmanager
-def consume(uri: str, requirements: Path, name: str) -> Iterator[Consumer]:
-    """A consumer of the model at `uri`, a directory or `models:/x@alias`, that sees what `requirements` lists.
+def consume(package: Path, name: str) -> Iterator[Consumer]:
+    """A consumer of the model in the directory `package`, which sees what its requirements list.
 
     Errors call the model `name`.
     """
-    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        home, seen = Path(scratch) / "home", Path(scratch) / "requirements"
-        home.mkdir()
-        link_requirements(requirements, seen)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", str(HERE / CONSUME), str(seen), uri],
-            cwd=home,
-            env=environment | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            encoding="utf-8",
-        )
-        try:
-            yield Consumer(name, process, errors)
-        finally:
-            process.kill()
-            process.communicate()
+    with tempfile.TemporaryDirectory() as directory:
+        seen = Path(directory) / "requirements"
+        sites = link_requirements(package / REQUIREMENTS, seen)
+        for path in (seen, package, *package.rglob("*")):  # fetched by root for itself, nobody is to read it
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+        command = [PYTHON, "-I", "-S", "-B", "-X", "utf8", str(HERE / CONSUME), str(seen), str(package.resolve())]
+        read = [HERE / CONSUME, seen, package.resolve(), *sites]
+        with run_apart(name, command, read) as sandbox:
+            yield Consumer(name, sandbox)
 
 
-def link_requirements(requirements: Path, directory: Path) -> None:
+def link_requirements(requirements: Path, directory: Path) -> set[Path]:
     """Make a directory for sys.path with the installed distributions that `requirements` need, as links.
 
-    UserError where one is not installed here in a version that is asked for.
+    Returns the directories that the links lead into. UserError where one is not installed here in a version that is
+    asked for.
     """
     directory.mkdir()
     lines = [line.strip() for line in requirements.read_text(encoding="utf-8").splitlines()]
-    waiting = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    try:
+        waiting = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    except InvalidRequirement as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{requirements.name} of the model: got {reason!r:.200}, expected name==version") from None
+    sites = set()
     found: set[tuple[str, str]] = set()
     while waiting:
         wanted = waiting.pop()
@@ -115,7 +137,8 @@ def link_requirements(requirements: Path, directory: Path) -> None:
             if (canonicalize_name(wanted.name), extra) not in found:
                 found.add((canonicalize_name(wanted.name), extra))
                 waiting += _required(distribution, extra)
-        _link(distribution, directory)
+        sites.add(_link(distribution, directory))
+    return sites
 
 
 def _installed(wanted: Requirement, requirements: Path) -> metadata.Distribution:
@@ -139,9 +162,10 @@ def _required(distribution: metadata.Distribution, extra: str) -> Iterator[Requi
             yield requirement
 
 
-def _link(distribution: metadata.Distribution, directory: Path) -> None:
-    """Link what a distribution has at the top of site-packages; several may share a directory there."""
+def _link(distribution: metadata.Distribution, directory: Path) -> Path:
+    """Link what a distribution has at the top of site-packages, which is returned; several may share a directory."""
     site = Path(str(distribution.locate_file(""))).resolve()
     for name in {file.parts[0] for file in distribution.files or [] if len(file.parts) > 0}:
         if name not in ("..", "__pycache__") and not (directory / name).exists():
             (directory / name).symlink_to(site / name)
+    return site

@@ -30,7 +30,7 @@ from ..plumbing.tracking.replica import replicate
 from ..plumbing.tracking.store import explain_failure
 from .card import write_card, write_short_card
 from .consumer import consume
-from .packaging import HERE, MODEL_CODE, REQUIREMENTS, check_files, code_files, digests, package
+from .packaging import HERE, MODEL_CODE, check_files, code_files, digests, package
 from .versions import EXPERIMENT, FILES, IDENTITY, make_model, registered_name
 
 LOGGED_NAME = "translator"  # of the model inside its run
@@ -118,7 +118,7 @@ class Registration:
             directory = Path(download_artifacts(f"models:/{model_id}", dst_path=scratch))
             recorded = json.loads(self.client.get_logged_model(model_id).tags[FILES])
             check_files(directory, recorded, f"models:/{model_id}")
-            with consume(str(directory), directory / REQUIREMENTS, "the packaged model") as consumer:
+            with consume(directory, "the packaged model") as consumer:
                 given, _ = consumer.translate(sources)
         for example, translation in zip(examples, given, strict=True):
             if translation.split() != example["hypothesis"].split():

@@ -16,7 +16,6 @@ from mlflow.exceptions import MlflowException
 
 from ..plumbing.artifacts import Artifact, open_artifact, sha256_of
 from ..plumbing.errors import UserError
-from ..registry.packaging import REQUIREMENTS
 from ..registry.registration import TRAINING_SOURCES, evaluation_path
 from ..registry.versions import fetch
 
@@ -44,10 +43,6 @@ class Evidence:
         directory = self.directory / "package"
         directory.mkdir(parents=True)
         return fetch(self.client, self.version.name, int(self.version.version), directory)
-
-    @property
-    def requirements(self) -> Path:
-        return self.package / REQUIREMENTS
 
     @property
     def size_bytes(self) -> int:

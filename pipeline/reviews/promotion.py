@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from ..plumbing.errors import UserError
 from ..plumbing.params import ReviewSettings
 from ..registry.consumer import consume
-from ..registry.packaging import EXAMPLE, REQUIREMENTS
+from ..registry.packaging import EXAMPLE
 from ..registry.versions import VersionId, fetch, find_again, get_version, identify, make_model
 from .evidence import Evidence
 from .ledger import CHAMPION, Action, Entry, Ledger, State, replay
@@ -223,15 +223,13 @@ class Promotion:
         uri = f"models:/{self.production}@{CHAMPION}"
         with tempfile.TemporaryDirectory() as scratch:
             try:
-                requirements, example = (
-                    Path(download_artifacts(f"{uri}/{name}", dst_path=scratch)) for name in (REQUIREMENTS, EXAMPLE)
-                )
-                sentences = json.loads(example.read_bytes())["inputs"]
+                package = Path(download_artifacts(uri, dst_path=scratch))
+                sentences = json.loads((package / EXAMPLE).read_bytes())["inputs"]
             except (MlflowException, OSError, ValueError, KeyError) as error:
                 raise UserError(f"{uri} cannot be fetched: {str(error).partition(chr(10))[0]}") from error
-            with consume(uri, requirements, uri) as consumer:
+            with consume(package, uri) as consumer:
                 answers, _ = consumer.translate(sentences)
-        if len(answers) != len(sentences) or not all(isinstance(answer, str) and answer for answer in answers):
+        if not all(answers):
             raise UserError(f"{uri} answers {sentences!r} with {answers!r}, expected a text for each")
 
     def _take_back(self, entry: Entry, before: State, error: Exception) -> NoReturn:

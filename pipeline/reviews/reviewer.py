@@ -72,8 +72,7 @@ class Reviewer:
             consumers: dict[str, Consumer] = {}
             for name, evidence in ((CANDIDATE, ours), (OPPONENT, theirs)):
                 if evidence:
-                    package = consume(str(evidence.package), evidence.requirements, evidence.name)
-                    consumers[name] = processes.enter_context(package)
+                    consumers[name] = processes.enter_context(consume(evidence.package, evidence.name))
             sources = {test_set.name: test_set.sources for test_set in test_sets}
             advance = progress(len(consumers) * sum(map(len, sources.values())))
             trials = try_models(consumers, sources, advance)
@@ -185,11 +184,11 @@ def _draw_maps(consumer: Consumer, test_set: TestSet, directory: Path) -> list[A
     for line in map(int, lines[: 20 * MAPS]):
         if len(maps) == MAPS:
             break
-        ((best, *_),), _ = consumer.translate([test_set.sources[line - 1]], n_best=1, attention=True)
-        if best["attention"] and len(best["source_tokens"]) - 1 in MAP_PIECES:
+        (best,), _ = consumer.explain([test_set.sources[line - 1]], attention=True)
+        if best.attention and len(best.source_tokens) - 1 in MAP_PIECES:
             title, path = f"{test_set.name}, line {line}", directory / "map.png"
-            attention = np.array(best["attention"], dtype=np.float32)
-            draw_heat_map(path, attention, best["source_tokens"], best["tokens"], title)
+            attention = np.array(best.attention, dtype=np.float32)
+            draw_heat_map(path, attention, best.source_tokens, best.tokens, title)
             maps.append(AttentionMap(title, path.read_bytes()))
     return maps
 

@@ -7,13 +7,11 @@ machine slows both. Judges nothing.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..data.text import normal_form
-from ..plumbing.errors import UserError
-from ..registry.consumer import Consumer
+from ..registry.consumer import Consumer, Hypothesis
 from .subjects import Speed
 
 TURN = 64  # sentences that one translates before it is the other's turn
@@ -34,7 +32,7 @@ def try_models(
     consumers: Mapping[str, Consumer], test_sets: Mapping[str, Sequence[str]], advance: Callable[[int], object]
 ) -> dict[str, Trial]:
     """Let all models translate the sources of all test sets. `advance` is told how many sentences one more has done."""
-    outputs: dict[str, dict[str, list[Any]]] = {name: {} for name in consumers}
+    outputs: dict[str, dict[str, list[Hypothesis]]] = {name: {} for name in consumers}
     seconds = dict.fromkeys(consumers, 0.0)
     everything = [source for sources in test_sets.values() for source in sources]
     for consumer in consumers.values():
@@ -43,8 +41,8 @@ def try_models(
         for start in range(0, len(sources), TURN):
             for name, consumer in consumers.items():
                 turn = sources[start : start + TURN]
-                answers, took = consumer.translate(turn, n_best=1)
-                outputs[name].setdefault(test_set, []).extend(_best(answer, consumer) for answer in answers)
+                answers, took = consumer.explain(turn)
+                outputs[name].setdefault(test_set, []).extend(answers)
                 seconds[name] += took
                 advance(len(turn))
     singles = _spread(everything, SINGLES)
@@ -54,7 +52,7 @@ def try_models(
             latencies[name].append(consumer.translate([sentence])[1])
     return {
         name: Trial(
-            {test_set: [normal_form(output["text"]) for output in found] for test_set, found in outputs[name].items()},
+            {test_set: [normal_form(output.text) for output in found] for test_set, found in outputs[name].items()},
             {test_set: _unknown_share(found) for test_set, found in outputs[name].items()},
             _speed(len(everything) / seconds[name], latencies[name]),
         )
@@ -62,24 +60,13 @@ def try_models(
     }
 
 
-def _best(answer: Any, consumer: Consumer) -> Mapping[str, Any]:
-    """The best of the hypotheses that a model gives for a sentence; UserError where it gives something else."""
-    match answer:
-        case [{"text": str(), "source_tokens": list()} as best, *_]:
-            return dict(best)
-    raise UserError(
-        f"{consumer.name} answers n_best=1 with {answer!r:.80}, expected a list of hypotheses; it is no package "
-        "of this pipeline as it is now: register the model again"
-    )
-
-
 def _spread(sentences: Sequence[str], count: int) -> list[str]:
     """At most `count` sentences, evenly from the whole."""
     return [sentences[i] for i in np.linspace(0, len(sentences) - 1, min(count, len(sentences))).astype(int)]
 
 
-def _unknown_share(outputs: Sequence[Mapping[str, Any]]) -> float:
-    pieces = [piece for output in outputs for piece in output["source_tokens"]]
+def _unknown_share(outputs: Sequence[Hypothesis]) -> float:
+    pieces = [piece for output in outputs for piece in output.source_tokens]
     return sum(bool(UNKNOWN.fullmatch(piece)) for piece in pieces) / max(1, len(pieces))
 
 

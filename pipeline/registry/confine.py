@@ -1,0 +1,103 @@
+"""Shut this process in, then become the program that is to run: python -I -S -B confine.py PLAN, see sandbox.py.
+
+Where there are namespaces, the process sees a file system of its own: what it may read, a scratch of bounded size, and
+the processes of its own namespace. Limits hold with and without them. Imports the standard library alone.
+"""
+
+import ctypes
+import json
+import os
+import platform
+import resource
+import sys
+from glob import glob
+from typing import Any
+
+RDONLY, NOSUID, NODEV, BIND, REC, PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18  # mount(2)
+DETACH = 2  # umount2(2)
+MOUNT_SETATTR, RECURSIVE = 442, 0x8000  # mount_setattr(2), since Linux 5.12; the number is every machine's
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
+JOIN_SESSION_KEYRING = 1  # keyctl(2)
+KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
+# Programs and libraries; the devices that every program may use, and those of GPUs.
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store", "/sys/devices/system")
+SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "dxg", "kfd", "dri")
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def main(text: str) -> None:
+    plan: dict[str, Any] = json.loads(text)
+    for name, most in plan["limits"].items():
+        kind = getattr(resource, name)
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, most))
+    if plan["root"]:
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("1000")  # where memory runs out, this process goes first
+        LIBC.syscall(KEYCTL[platform.machine()], JOIN_SESSION_KEYRING, None)  # not the user's, with their tickets
+        _enter(plan)
+    os.chdir(plan["scratch"])
+    os.execvp(plan["command"][0], plan["command"])
+
+
+def _enter(plan: dict[str, Any]) -> None:
+    """Make a file system of what may be seen, and leave the old one."""
+    root, scratch = plan["root"], plan["scratch"]
+    os.umask(0o022)
+    _call("mount", None, b"/", None, REC | PRIVATE, None)
+    _mount_tmpfs(root, plan["scratch_bytes"])
+    for path in (*SYSTEM, *SYSTEM_FILES):
+        _show(path, root)
+    for path in plan["hidden"]:  # what of the user's lies in what is shown
+        if os.path.isdir(root + path):
+            _mount_tmpfs(root + path, plan["scratch_bytes"])
+    for path in (*plan["read"], *(path for device in DEVICES for path in glob(f"/dev/{device}"))):
+        _show(path, root)
+    for path in ("/proc", scratch):
+        os.makedirs(root + path, exist_ok=True)
+    _freeze(root)
+    _call("mount", b"proc", (root + "/proc").encode(), b"proc", NOSUID | NODEV, None)
+    _mount_tmpfs(root + scratch, plan["scratch_bytes"], mode="1777")
+    os.chdir(root)
+    _call("syscall", PIVOT_ROOT[platform.machine()], b".", b".")  # the old root now lies on the new one
+    _call("umount2", b".", DETACH)
+
+
+def _show(path: str, root: str) -> None:
+    """Bind a file or a directory at its own place below `root`; a link in the system's root stays a link."""
+    inside = root + path
+    if os.path.lexists(inside) or not os.path.exists(path):
+        return
+    os.makedirs(os.path.dirname(inside), exist_ok=True)
+    if os.path.islink(path):
+        os.symlink(os.readlink(path), inside)
+        return
+    if os.path.isdir(path):
+        os.mkdir(inside)
+    else:
+        open(inside, "wb").close()
+    _call("mount", path.encode(), inside.encode(), None, BIND | REC, None)
+
+
+def _freeze(path: str) -> None:
+    """Let nobody write to the file systems at `path` and below; devices there work on."""
+    attributes = (ctypes.c_uint64 * 4)(RDONLY | NOSUID, 0, 0, 0)  # to set, to clear, propagation, user namespace
+    _call("syscall", MOUNT_SETATTR, -100, path.encode(), RECURSIVE, attributes, ctypes.c_size_t(32))
+
+
+def _mount_tmpfs(path: str, size: int, mode: str = "755") -> None:
+    options = f"size={size},nr_inodes=20000,mode={mode}"
+    _call("mount", b"tmpfs", path.encode(), b"tmpfs", NOSUID | NODEV, options.encode())
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(LIBC, name)(*arguments) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name} {arguments}: {os.strerror(number)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

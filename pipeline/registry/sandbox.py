@@ -1,0 +1,280 @@
+"""Run a program that nobody here wrote: apart from the user's files, secrets, network and processes, and within limits.
+
+What it may do is in docs/threat-model.md. Where the system offers no namespaces, the environment and most limits hold
+alone; `isolation` says so. A line goes in, a line comes out.
+"""
+
+import functools
+import json
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from glob import glob
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import psutil
+
+from ..plumbing.errors import UserError
+
+CONFINE = "confine.py"
+PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))  # the one that a virtual environment is of
+# All that a program is given of the environment: no password, key or token is in these.
+ALLOWED = re.compile(
+    r"PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|OMP_NUM_THREADS|MKL_NUM_THREADS|CUDA_VISIBLE_DEVICES|MALLOC_\w+"
+)
+ADDED = {"USER": "nobody", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+NOBODY = 65534  # the user and the group of a program that root runs
+
+MEMORY = min(8 << 30, psutil.virtual_memory().total // 2)  # bytes, of all processes of a program together
+PROCESSES = 64
+TASKS = 512 + 8 * (os.cpu_count() or 1)  # threads, of all its processes together
+SCRATCH = 256 << 20  # bytes; what it writes lies in memory
+ANSWER = 16 << 20  # bytes of a line
+CHUNK = 1 << 16
+KEPT, SHOWN = 8 << 10, 10  # bytes that are kept of what it says on standard error, and lines that are shown
+TICK = 0.5  # seconds between two looks at its memory and processes
+LAST = 10.0  # seconds that the end of a process may take
+
+
+@dataclass(frozen=True)
+class Way:
+    """How this system shuts a program in."""
+
+    told: str
+    unshare: Sequence[str]  # options of unshare(1)
+    setpriv: Sequence[str]  # options of setpriv(1)
+
+
+APART = "no network, files read-only, processes of its own"
+AS_NOBODY = Way(f"as user nobody, {APART}", (), (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"))
+AS_USER = Way(f"in a user namespace, {APART}", ("--map-root-user",), ())
+TRIAL = "import os, sys; [os.listdir(path) if os.path.isdir(path) else open(path).read() for path in sys.argv[1:]]"
+SEPARATE = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child")
+LOSE_ALL = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
+NOT_ISOLATED = (
+    "not isolated: this system offers no user namespaces; review only packages that you trust, or run the review in a "
+    "container or on a machine that holds no secrets, see docs/threat-model.md"
+)
+
+
+class Misbehaviour(UserError):
+    """A program ended, broke a limit or did not answer as it must."""
+
+    def __init__(self, name: str, reason: str, said: str = "") -> None:
+        super().__init__(f"{name} does not load and translate in a fresh process: {reason}\n{said}".rstrip())
+        self.name, self.reason, self.said = name, reason, said
+
+
+@dataclass
+class Sandbox:
+    """A running program. What it says is foreign: a line of any content, of bounded size, in bounded time."""
+
+    name: str  # for errors
+    _process: subprocess.Popen[bytes]
+    _said: bytes = b""  # the end of standard error
+    _members: list[psutil.Process] = field(default_factory=list)  # all its processes, when last looked at
+    _broken: str = ""  # what limit it broke
+    _left: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self, request: bytes, seconds: float) -> bytes:
+        """Send a line, and return the line that comes back. Misbehaviour if that is not all that comes, in time."""
+        stdin, stdout, stderr = map(_descriptor, (self._process.stdin, self._process.stdout, self._process.stderr))
+        until = time.monotonic() + seconds
+        waiting, answer = request + b"\n", bytearray()
+        with selectors.DefaultSelector() as ready:
+            ready.register(stdout, selectors.EVENT_READ)
+            if ready.select(0) and os.read(stdout, 1):
+                self.fail("it spoke without being asked")
+            ready.register(stdin, selectors.EVENT_WRITE)
+            ready.register(stderr, selectors.EVENT_READ)
+            while waiting or not answer.endswith(b"\n"):
+                events = ready.select(max(0.0, until - time.monotonic()))
+                if time.monotonic() > until:
+                    self.fail(f"it gave no answer within {seconds:g} s")
+                for key, _ in events:
+                    if key.fd == stdin:
+                        waiting = _send(stdin, waiting)
+                    elif key.fd == stdout:
+                        answer += os.read(stdout, CHUNK) or self._end()
+                    elif not self._listen():
+                        ready.unregister(stderr)
+                if not waiting and stdin in ready.get_map():
+                    ready.unregister(stdin)
+                if len(answer) > ANSWER:
+                    self.fail(f"it answered with more than {ANSWER:,} bytes")
+        if b"\n" in answer[:-1]:
+            self.fail("it gave more than one answer")
+        return bytes(answer)
+
+    def fail(self, reason: str) -> NoReturn:
+        """Raise Misbehaviour, with the last that the program said on standard error."""
+        for _ in range(KEPT):  # it may go on for ever
+            if not self._listen():
+                break
+        text = self._said.decode(errors="replace")
+        said = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+        raise Misbehaviour(self.name, self._broken or reason, "\n".join(said.splitlines()[-SHOWN:]))
+
+    def _end(self) -> NoReturn:
+        """Tell how a program ended that closed its output."""
+        try:
+            status = self._process.wait(LAST)
+        except subprocess.TimeoutExpired:
+            self.fail("it closed its output instead of answering")
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        self.fail(f"it {how} instead of answering")
+
+    def _listen(self) -> bool:
+        """Read what there is on standard error; whether there may be more."""
+        try:
+            chunk = os.read(_descriptor(self._process.stderr), CHUNK)
+        except BlockingIOError:
+            return False
+        self._said = (self._said + chunk)[-KEPT:]
+        return bool(chunk)
+
+    def watch(self) -> None:
+        """Until it is left, look at all its processes; end them when they have too much memory or are too many."""
+        while not self._left.wait(TICK) and not self._broken:
+            self._look()
+            if len(self._members) > PROCESSES:
+                self._broken = f"it started more than {PROCESSES} processes"
+            if sum(map(_resident, self._members)) > MEMORY:
+                self._broken = f"it took more than {MEMORY / 2**30:.1f} GiB of memory"
+        if self._broken:
+            self._kill()
+
+    def close(self) -> None:
+        """End all its processes, and wait until they are gone."""
+        self._left.set()
+        self._look()
+        self._kill()
+        self._process.communicate()
+        psutil.wait_procs(self._members, timeout=LAST)
+
+    def _look(self) -> None:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self._process.pid)
+            self._members = [process, *process.children(recursive=True)]
+
+    def _kill(self) -> None:
+        """Kill its processes: the first takes its namespace with it, where it has one."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for process in self._members:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+@contextmanager
+def run_apart(name: str, command: Sequence[str], read: Sequence[Path]) -> Iterator[Sandbox]:
+    """Run `command` in a scratch of its own, where it sees the system's programs and what may be `read`.
+
+    Nothing of it remains when this is left. Errors call it `name`.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        process = subprocess.Popen(
+            _shut_in(find_way(), command, read, Path(directory)),
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(Path(directory)),
+            cwd="/",
+            start_new_session=True,
+        )
+        for stream in (process.stdin, process.stderr):
+            os.set_blocking(_descriptor(stream), False)
+        sandbox = Sandbox(name, process)
+        watcher = threading.Thread(target=sandbox.watch, daemon=True)
+        watcher.start()
+        try:
+            yield sandbox
+        finally:
+            sandbox.close()
+            watcher.join()
+
+
+def isolation() -> str:
+    """How programs are shut in here, in a line."""
+    way = find_way()
+    return way.told if way else NOT_ISOLATED
+
+
+@functools.cache
+def find_way() -> Way | None:
+    """The first way in which this system does run a program; None where there is none."""
+    if not all(map(shutil.which, ("unshare", "setpriv"))):
+        return None
+    needed = Path(psutil.__file__).parents[1], Path(__file__)  # the libraries and the project
+    for way in (AS_NOBODY, AS_USER) if os.geteuid() == 0 else (AS_USER,):
+        with tempfile.TemporaryDirectory() as directory:
+            command = _shut_in(way, [PYTHON, "-I", "-S", "-c", TRIAL, *map(str, needed)], needed, Path(directory))
+            environment = _environment(Path(directory))
+            tried = subprocess.run(command, env=environment, cwd="/", capture_output=True, check=False)
+        if tried.returncode == 0:
+            return way
+    return None
+
+
+def _shut_in(way: Way | None, command: Sequence[str], read: Sequence[Path], directory: Path) -> list[str]:
+    """The command that shuts a program in and becomes it; `directory` is empty."""
+    root, scratch = directory / "root", directory / "scratch"
+    for path in (root, scratch):
+        path.mkdir()
+    limits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": SCRATCH}
+    if not glob("/dev/nvidia[0-9]*"):  # CUDA maps more than it uses
+        limits["RLIMIT_DATA"] = MEMORY
+    confine = Path(__file__).resolve().parent / CONFINE
+    plan: dict[str, Any] = {"limits": limits, "root": None, "scratch": str(scratch), "command": list(command)}
+    within: list[str] = []
+    if way:
+        setpriv, unshare = (os.path.realpath(shutil.which(name) or name) for name in ("setpriv", "unshare"))
+        last = ("--pdeathsig=KILL", "--")  # nothing outlives this process, however it ends
+        private = {Path.home(), Path.cwd(), confine.parents[2]}
+        limits["RLIMIT_NPROC"] = TASKS
+        plan |= {
+            "root": str(root),
+            "scratch_bytes": SCRATCH,
+            "read": [PYTHON, *{f"{prefix}/lib" for prefix in (sys.base_prefix, sys.base_exec_prefix)}, *map(str, read)],
+            "hidden": [str(path.resolve()) for path in private if path.resolve() != Path("/")],
+            "command": [setpriv, *way.setpriv, *LOSE_ALL, *last, *command],
+        }
+        within = [setpriv, *last, unshare, *SEPARATE, *way.unshare, "--"]
+    return [*within, PYTHON, "-I", "-S", "-B", str(confine), json.dumps(plan)]
+
+
+def _environment(directory: Path) -> dict[str, str]:
+    allowed = {name: value for name, value in os.environ.items() if ALLOWED.fullmatch(name)}
+    return allowed | ADDED | dict.fromkeys(("HOME", "TMPDIR"), str(directory / "scratch"))
+
+
+def _send(descriptor: int, waiting: bytes) -> bytes:
+    """Write what can be written; returns what is left."""
+    try:
+        return waiting[os.write(descriptor, waiting) :]
+    except BrokenPipeError:  # its output tells how it ended
+        return b""
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _descriptor(stream: IO[bytes] | None) -> int:
+    assert stream
+    return stream.fileno()
