@@ -2,21 +2,25 @@
 
 from urllib.parse import urlsplit
 
+from pipeline.plumbing.artifacts import experiment_option
 from pipeline.plumbing.command import StageCall, run_stage
 from pipeline.plumbing.params import RegisterSettings
-from pipeline.plumbing.tracking.store import open_store, without_password
+from pipeline.plumbing.tracking.store import explain_failure, open_store, without_password
 from pipeline.registry.registration import Registration
 
 
 def register(call: StageCall) -> None:
+    """Ask the registry what is there, and add what is missing: all is as if it were done for the first time."""
     settings = RegisterSettings(**call.stamp["params"]["register"])
     corpus, model, evaluation = (call.inputs[name] for name in ("corpus", "model", "evaluation"))
     client = open_store(call.output.parent.parent)
     registration = Registration(client, settings, corpus, model, evaluation)
-    registration.complete_run()
-    model_id = registration.log_model()
-    registration.try_out(model_id)
-    version = registration.version(model_id)
+    with explain_failure(client.tracking_uri):
+        registration.complete_run()
+        model_id = registration.log_model()
+        registration.try_out(model_id)
+        version = registration.version(model_id)
+        others = registration.others()
     with call.publish() as draft:
         (draft.directory / "card.md").write_text(str(version.description), encoding="utf-8")
         draft.facts |= {
@@ -28,6 +32,11 @@ def register(call: StageCall) -> None:
             "store": urlsplit(client.tracking_uri).scheme,  # sqlite, http, ...; where exactly is the machine's business
         }
     print(f"registered {version.name} version {version.version} in {without_password(client.tracking_uri)}")
+    if others:
+        print(
+            f"{version.name} has versions of other experiments, too ({', '.join(others)}); make review"
+            f"{experiment_option(call.experiment)} takes the newest of {call.experiment}"
+        )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def describe(evaluation: Artifact, registered: Artifact, experiment: str) -> lis
     return [
         *lines,
         "",
-        f"{registered.facts['model_name']} version {registered.facts['version']} is in the registry. Next:",
+        f"Registered as {registered.facts['model_name']} version {registered.facts['version']}. Next:",
         "",
         f'  make translate{option} TEXT="..."',
         f"  make review{option}".ljust(33) + "may it become the champion? (make promote makes it that)",

@@ -25,7 +25,7 @@ def test_the_whole_pipeline_ends_with_a_summary(finished: Finished) -> None:
     assert re.search(r"^  this model, beam +\d+\.\d +\d+\.\d$", log, re.MULTILINE)
     assert re.search(r"^  translation memory +\d+\.\d +\d+\.\d$", log, re.MULTILINE)
     assert re.search(r"^bleu: nrefs:1\|.*\|version:", log, re.MULTILINE)
-    assert "smoke version 1 is in the registry" in log
+    assert "Registered as smoke version 1. Next:" in log
     assert "make translate EXP=smoke TEXT=" in log
     assert finished.make("summary").stdout in log
 

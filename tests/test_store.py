@@ -42,7 +42,7 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pyt
 def test_a_deleted_experiment_is_named_with_what_to_do(build: Path) -> None:
     client = open_store(build)
     client.delete_experiment(experiment_id(client, "default", build))
-    with pytest.raises(UserError, match="mlflow experiments restore --experiment-id 1"):
+    with pytest.raises(UserError, match="-m mlflow experiments restore --experiment-id 1$"):
         experiment_id(client, "default", build)
 
 

@@ -31,7 +31,7 @@ from ..plumbing.tracking.store import explain_failure
 from .card import write_card, write_short_card
 from .consumer import consume
 from .packaging import HERE, MODEL_CODE, check_files, code_files, digests, package
-from .versions import EXPERIMENT, FILES, IDENTITY, make_model, registered_name
+from .versions import EXPERIMENT, FILES, IDENTITY, all_versions, make_model, registered_name
 
 LOGGED_NAME = "translator"  # of the model inside its run
 TRAINING_SOURCES = "training_sources.npy"  # artifact of the run, see data/fingerprints.py
@@ -128,11 +128,20 @@ class Registration:
                 )
 
     def version(self, model_id: str) -> ModelVersion:
-        """The version of the model in the registry, made if it is not there yet."""
-        made = self._find_version() or self._make_version(model_id)
+        """Return the version of the model in the registry: made if it is not there, with its tags if it lost some."""
+        tags = self._tags() | {FILES: self.client.get_logged_model(model_id).tags[FILES]}
+        made = self._find_version(model_id) or self._make_version(model_id, tags)
+        for key, value in tags.items():
+            if made.tags.get(key) != value:
+                self.client.set_model_version_tag(made.name, str(made.version), key, value)
         link = json.dumps([{"name": made.name, "version": made.version}])
         self.client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: link})  # shown on the model's page
         return made
+
+    def others(self) -> list[str]:
+        """Return the experiments that have versions of the same registered model."""
+        found = {v.tags.get(EXPERIMENT, self.experiment) for v in all_versions(self.client, self.model_name)}
+        return sorted(found - {self.experiment})
 
     def scores(self) -> dict[str, float]:
         """All scores of the evaluation: `test/beam/bleu`, one a test set, system and metric."""
@@ -144,14 +153,14 @@ class Registration:
             if not isinstance(value, list)
         }
 
-    def _find_version(self) -> ModelVersion | None:
-        filter_string = f"name = '{self.model_name}' and tags.{IDENTITY} = '{self.identity}'"
+    def _find_version(self, model_id: str) -> ModelVersion | None:
+        """Find the version by what nobody can edit: its model and its run."""
+        filter_string = f"name = '{self.model_name}' and source_path = 'models:/{model_id}'"
         versions = self.client.search_model_versions(filter_string)
-        return versions[0] if versions else None
+        return next((version for version in versions if version.run_id == self.run.info.run_id), None)
 
-    def _make_version(self, model_id: str) -> ModelVersion:
+    def _make_version(self, model_id: str, tags: dict[str, str]) -> ModelVersion:
         make_model(self.client, self.model_name)
-        tags = self._tags() | {FILES: self.client.get_logged_model(model_id).tags[FILES]}
         description = write_short_card(self.corpus, self.model, self.evaluation, self._commit)
         run_id = self.run.info.run_id
         return self.client.create_model_version(

@@ -15,7 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT
 from ..errors import UserError
 from .journal import JOURNAL, read_journal
 from .record import Record, read_record
-from .store import alone, experiment_id
+from .store import alone, experiment_id, restore_command
 
 BATCH = 900  # metrics in a request; MLflow refuses more than 1000
 PARAMS = 100  # in a request, MLflow's limit
@@ -66,9 +66,8 @@ class Replica:
             active = [run for run in runs if run.info.lifecycle_stage == LifecycleStage.ACTIVE]
             if not active:
                 run_id = runs[0].info.run_id
-                raise DeletedRun(
-                    f"MLflow's run {run_id} was deleted; restore it with: mlflow runs restore --run-id {run_id}"
-                )
+                remedy = restore_command(self.client.tracking_uri, self._build, "runs", run_id)
+                raise DeletedRun(f"MLflow's run {run_id} was deleted; restore it with: {remedy}")
             return self._only(active)
 
     def _only(self, runs: list[StoredRun]) -> str:

@@ -6,9 +6,12 @@ By default the store is a SQLite file beside the experiments' outputs; MLFLOW_TR
 import logging
 import os
 import re
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import mlflow
 from filelock import FileLock
@@ -137,11 +140,20 @@ def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
                 experiment = client.get_experiment_by_name(name)
     assert experiment
     if experiment.lifecycle_stage == LifecycleStage.DELETED:
-        raise UserError(
-            f"MLflow's experiment {name!r} was deleted; restore it with: "
-            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
-        )
+        remedy = restore_command(client.tracking_uri, build, "experiments", experiment.experiment_id)
+        raise UserError(f"MLflow's experiment {name!r} was deleted; restore it with: {remedy}")
     return str(experiment.experiment_id)
+
+
+def restore_command(uri: str, build: Path, what: Literal["runs", "experiments"], identity: str) -> str:
+    """Return the command that restores a deleted run or experiment in the store `uri`, as it can be typed here."""
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    # MLflow would look into another store than the one in `build`; what names any other is set where this is typed.
+    store = f"MLFLOW_TRACKING_URI={shlex.quote(uri)} " if _is_local(uri, build) else ""
+    option = f"--{what.removesuffix('s')}-id"
+    return f"{store}{shlex.quote(str(python))} -m mlflow {what} restore {option} {identity}"
 
 
 @contextmanager
