@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.tracking.store import explain_failure, is_refusal
+from pipeline.registry.sandbox import isolation
 from pipeline.reviews.models import experiment_of
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
@@ -27,6 +28,7 @@ def review() -> None:
     with explain_failure(desk.client.tracking_uri):
         desk.verdicts.check()
         reviewer = Reviewer(desk.models, desk.params.review, who())
+        print(isolation(), file=sys.stderr)
         with tqdm(unit=" sentences", disable=None, desc="review") as bar:
             finding = reviewer.review(version, _counting(bar))
         print("\n".join(describe(finding)))
@@ -73,6 +75,8 @@ def describe(finding: Finding) -> list[str]:
             f"  {comparison.test_set} ({comparison.sentences:,}), against {comparison.opponent}: "
             f"BLEU {scores.bleu:.1f} ({bleu:+.1f}), chrF {scores.chrf:.1f} ({chrf:+.1f})"
         )
+    if failure := review.failure:
+        lines += [f"  in a fresh process {failure.reason}", *(f"  | {line}" for line in failure.said.splitlines())]
     lines += _gates(review)
     return [*lines, f"verdict: {review.verdict}"]
 

@@ -68,5 +68,5 @@ def make_review(
     gates = judge(review.gates, comparisons, candidate, opponent, counts)
     leaks = Leaks(counts, [Leak(name, 7, "source <b>") for name, count in counts.items() if count])
     read = {comparison.test_set: "9" * 64 for comparison in comparisons}
-    made = Provenance("2026-01-02T03:04:05+00:00", "jane", review.model_dump(), read, "f" * 40, "2 cores")
+    made = Provenance("2026-01-02T03:04:05+00:00", "jane", review.model_dump(), read, "f" * 40, "2 cores", "isolated")
     return Review(candidate, opponent, comparisons, gates, leaks, made)

@@ -55,7 +55,7 @@ def with_foreign_text(text: str) -> Review:
         replace(side, name=text, version=text, source_language=text, digests={text: text}, commit=text)
         for side in (CANDIDATE, CHAMPION)
     )
-    made = Provenance(text, text, {"test_sets": {text: text}}, {text: text}, text, text)
+    made = Provenance(text, text, {"test_sets": {text: text}}, {text: text}, text, text, text)
     review = make_review([comparison], candidate, opponent)
     return replace(review, provenance=made, leaks=Leaks({text: 1}, [Leak(text, 1, text)]))
 

@@ -57,8 +57,8 @@ class Way:
 
 
 APART = "no network, files read-only, processes of its own"
-AS_NOBODY = Way(f"as user nobody, {APART}", (), (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"))
-AS_USER = Way(f"in a user namespace, {APART}", ("--map-root-user",), ())
+AS_NOBODY = Way(f"isolated: as user nobody, {APART}", (), (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"))
+AS_USER = Way(f"isolated: in a user namespace, {APART}", ("--map-root-user",), ())
 TRIAL = "import os, sys; [os.listdir(path) if os.path.isdir(path) else open(path).read() for path in sys.argv[1:]]"
 SEPARATE = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child")
 LOSE_ALL = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
@@ -215,17 +215,19 @@ def isolation() -> str:
 @functools.cache
 def find_way() -> Way | None:
     """The first way in which this system does run a program; None where there is none."""
+    ways = (AS_NOBODY, AS_USER) if os.geteuid() == 0 else (AS_USER,)
+    return next(filter(works, ways), None)
+
+
+def works(way: Way) -> bool:
+    """Whether a program that is shut in so can read the libraries and the project."""
     if not all(map(shutil.which, ("unshare", "setpriv"))):
-        return None
-    needed = Path(psutil.__file__).parents[1], Path(__file__)  # the libraries and the project
-    for way in (AS_NOBODY, AS_USER) if os.geteuid() == 0 else (AS_USER,):
-        with tempfile.TemporaryDirectory() as directory:
-            command = _shut_in(way, [PYTHON, "-I", "-S", "-c", TRIAL, *map(str, needed)], needed, Path(directory))
-            environment = _environment(Path(directory))
-            tried = subprocess.run(command, env=environment, cwd="/", capture_output=True, check=False)
-        if tried.returncode == 0:
-            return way
-    return None
+        return False
+    needed = Path(psutil.__file__).parents[1], Path(__file__)
+    with tempfile.TemporaryDirectory() as directory:
+        command = _shut_in(way, [PYTHON, "-I", "-S", "-c", TRIAL, *map(str, needed)], needed, Path(directory))
+        environment = _environment(Path(directory))
+        return subprocess.run(command, env=environment, cwd="/", capture_output=True, check=False).returncode == 0
 
 
 def _shut_in(way: Way | None, command: Sequence[str], read: Sequence[Path], directory: Path) -> list[str]:

@@ -104,6 +104,7 @@ def _subjects(review: Review) -> str:
     made = review.provenance
     commit = code_span(made.commit or "not under git", longest=NAME)
     lines.append(f"- reviewed {code_span(made.time, NAME)} by {_quote(made.reviewer)} with commit {commit}")
+    lines.append(f"- {code_span(made.isolation, longest=len(made.isolation))}")
     return "\n".join(lines)
 
 

@@ -42,6 +42,15 @@ class Provenance:
     test_sets: Mapping[str, str]  # name -> digest of its sentences, see test_sets.py
     commit: str | None  # of the project that reviewed
     hardware: str  # one line
+    isolation: str  # of the packages' code, see registry/sandbox.py
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a candidate could not be compared."""
+
+    reason: str
+    said: str  # the last lines of its process; foreign text
 
 
 @dataclass(frozen=True)
@@ -60,10 +69,11 @@ class Review:
     gates: Sequence[Gate]
     leaks: Leaks | None  # None: nobody looked
     provenance: Provenance
+    failure: Failure | None = None  # of the candidate; then there are no comparisons
 
     @property
     def verdict(self) -> Literal["pass", "fail"]:
-        return "pass" if passes(self.gates) else "fail"
+        return "pass" if passes(self.gates) and not self.failure else "fail"
 
     def to_json(self) -> str:
         return _ADAPTER.dump_json(self, indent=2).decode() + "\n"

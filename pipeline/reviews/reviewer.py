@@ -21,6 +21,7 @@ from ..plumbing.errors import UserError
 from ..plumbing.params import ReviewSettings
 from ..plumbing.tracking.record import git_commit
 from ..registry.consumer import Consumer, consume
+from ..registry.sandbox import Misbehaviour, isolation
 from ..registry.versions import EXPERIMENT, FILES, IDENTITY
 from ..scoring.heatmaps import draw_heat_map
 from ..scoring.metrics import Scorer
@@ -28,7 +29,7 @@ from .comparison import CANDIDATE, OPPONENT, Comparison, compare
 from .evidence import Evidence
 from .gates import judge
 from .models import Models
-from .review import SHOWN_LEAKS, AttentionMap, Leak, Leaks, Provenance, Review
+from .review import SHOWN_LEAKS, AttentionMap, Failure, Leak, Leaks, Provenance, Review
 from .subjects import Subject
 from .test_sets import TestSet, read_test_sets
 from .trial import Trial, try_models
@@ -75,13 +76,20 @@ class Reviewer:
                     consumers[name] = processes.enter_context(consume(evidence.package, evidence.name))
             sources = {test_set.name: test_set.sources for test_set in test_sets}
             advance = progress(len(consumers) * sum(map(len, sources.values())))
-            trials = try_models(consumers, sources, advance)
-            comparisons = _compare(test_sets, trials, theirs, ours.languages[1])
-            subject = _subject(ours, trials[CANDIDATE])
-            opponent = _subject(theirs, trials[OPPONENT]) if theirs else _baseline(ours, comparisons)
+            maps: list[AttentionMap] = []
+            failure: Failure | None = None
+            try:
+                trials = try_models(consumers, sources, advance)
+                maps = _draw_maps(consumers[CANDIDATE], test_sets[0], Path(scratch))
+            except Misbehaviour as error:
+                if error.name != ours.name:
+                    raise
+                trials, failure = {}, Failure(error.reason, error.said)
+            comparisons = _compare(test_sets, trials, theirs, ours.languages[1]) if trials else []
+            subject = _subject(ours, trials.get(CANDIDATE))
+            opponent = _subject(theirs, trials.get(OPPONENT)) if theirs else _baseline(ours, comparisons)
             gates = judge(self.settings.gates, comparisons, subject, opponent, leaks.counts)
-            review = Review(subject, opponent, comparisons, gates, leaks, self._provenance(test_sets))
-            maps = _draw_maps(consumers[CANDIDATE], test_sets[0], Path(scratch))
+            review = Review(subject, opponent, comparisons, gates, leaks, self._provenance(test_sets), failure)
         return Finding(review, maps, candidate, champion)
 
     def _pair(self, number: int | None) -> tuple[ModelVersion, ModelVersion | None]:
@@ -110,7 +118,9 @@ class Reviewer:
     def _provenance(self, test_sets: Sequence[TestSet]) -> Provenance:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         read = {test_set.name: test_set.digest for test_set in test_sets}
-        return Provenance(now, self.by, self.settings.model_dump(mode="json"), read, git_commit(), _hardware())
+        return Provenance(
+            now, self.by, self.settings.model_dump(mode="json"), read, git_commit(), _hardware(), isolation()
+        )
 
 
 def _check_languages(ours: Evidence, theirs: Evidence | None) -> None:
@@ -153,7 +163,7 @@ def _find_leaks(training_sources: Path, test_sets: Sequence[TestSet]) -> Leaks:
     return Leaks(counts, found[:SHOWN_LEAKS])
 
 
-def _subject(evidence: Evidence, trial: Trial) -> Subject:
+def _subject(evidence: Evidence, trial: Trial | None) -> Subject:
     version, tags = evidence.version, evidence.version.tags
     source, target = evidence.languages
     return Subject(
@@ -165,15 +175,15 @@ def _subject(evidence: Evidence, trial: Trial) -> Subject:
         commit=tags["commit"] or None,
         parameters=evidence.model_facts["parameters"],
         size_bytes=evidence.size_bytes,
-        speed=trial.speed,
-        unknown_pieces=trial.unknown_pieces,
+        speed=trial.speed if trial else None,
+        unknown_pieces=trial.unknown_pieces if trial else {},
     )
 
 
 def _baseline(candidate: Evidence, comparisons: Sequence[Comparison]) -> Subject:
     """The baseline that was best, or those, where test sets differ in which."""
     source, target = candidate.languages
-    names = " or ".join(dict.fromkeys(comparison.opponent for comparison in comparisons))
+    names = " or ".join(dict.fromkeys(comparison.opponent for comparison in comparisons)) or "not chosen"
     return Subject(names, None, source, target, {}, None, None, None, None, {})
 
 

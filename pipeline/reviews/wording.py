@@ -41,6 +41,8 @@ def subject(subject: Subject, quote: Quote) -> str:
 def verdict(review: Review, quote: Quote) -> str:
     """The verdict and its reason in one sentence."""
     opponent = subject(review.opponent, quote)
+    if review.failure:
+        return f"It fails without a comparison: in a fresh process {review.failure.reason}."
     if blocking := [gate for gate in review.gates if gate.blocks]:
         return f"It fails against {opponent}: {'; '.join(reasons(blocking))}."
     alpha = significance_level(review.gates)

@@ -1,0 +1,280 @@
+"""Programs that break out, never end, eat memory or flood, run in a sandbox: none gets more than it may.
+
+Limits are tried with and without namespaces; what only namespaces give is tried where this system offers them.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.registry import sandbox
+from pipeline.registry.sandbox import AS_NOBODY, AS_USER, PYTHON, Misbehaviour, Sandbox, Way, run_apart
+
+HERE = Path(__file__).resolve()
+NAMES = {"nobody": AS_NOBODY, "namespace": AS_USER}
+WAYS = [pytest.param(way, id=name) for name, way in NAMES.items() if sandbox.works(way)]
+NONE = pytest.param(None, id="none")
+SKIPPED = pytest.param(None, id="none", marks=pytest.mark.skip(reason="this system offers no namespaces"))
+isolated = pytest.mark.parametrize("way", WAYS or [SKIPPED], indirect=True)
+both = pytest.mark.parametrize("way", [*WAYS[:1], NONE], indirect=True)
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way | None:
+    """Shut programs in so, and in no other way."""
+    found: Way | None = request.param
+    monkeypatch.setattr(sandbox, "find_way", lambda: found)
+    return found
+
+
+@contextlib.contextmanager
+def program(code: str, *read: Path) -> Iterator[Sandbox]:
+    """A program that has all that these tests' programs need."""
+    begin = "import json, os, socket, subprocess, sys, time; sys.stdin.readline()\n"
+    with run_apart("it", [PYTHON, "-I", "-S", "-c", begin + code], read) as running:
+        yield running
+
+
+def told(code: str, *read: Path) -> object:
+    """What an expression is inside; an error's name where it raises one."""
+    lines = (
+        f"try:\n  found = {code}\nexcept Exception as error:\n  found = type(error).__name__\nprint(json.dumps(found))"
+    )
+    with program(lines, *read) as running:
+        return json.loads(running.ask(b"", 30))
+
+
+def reason(code: str, seconds: float = 30) -> str:
+    with program(code) as running, pytest.raises(Misbehaviour) as caught:
+        running.ask(b"", seconds)
+    return caught.value.reason
+
+
+def alive(marker: str) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(marker in argument for argument in process.cmdline()) and process.pid != os.getpid():
+                found.append(process.pid)
+    return found
+
+
+@both
+def test_of_the_environment_it_sees_what_is_allowed(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_URI", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "PYTHONPATH"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    seen = told("dict(os.environ)")
+    assert isinstance(seen, dict)
+    assert "secret" not in seen.values()
+    assert seen["CUDA_VISIBLE_DEVICES"] == "1"
+    assert seen["HOME"] == seen["TMPDIR"] != os.environ.get("HOME")
+
+
+@isolated
+def test_it_sees_no_other_process(way: Way) -> None:
+    assert told("[name for name in os.listdir('/proc') if name.isdigit()]") == ["1"]
+    assert told(f"open('/proc/{os.getpid()}/environ').read()") == "FileNotFoundError"
+    assert told(f"os.kill({os.getpid()}, 9)") == "ProcessLookupError"
+
+
+@isolated
+def test_it_has_no_privileges(way: Way) -> None:
+    status = told(
+        "[line.split() for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapBnd', 'NoNew'))]"
+    )
+    assert status == [["CapEff:", "0" * 16], ["CapBnd:", "0" * 16], ["NoNewPrivs:", "1"]]
+    assert told("os.setuid(0)" if way is AS_NOBODY else "os.setuid(1)") in ("PermissionError", "OSError")
+
+
+@isolated
+def test_it_reaches_no_server_of_this_machine(way: Way) -> None:
+    name = f"\0sandbox-test-{os.getpid()}"
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
+        abstract.bind(name)
+        abstract.listen()
+        address = server.getsockname()
+        socket.create_connection(address, 5).close()
+        assert told(f"socket.create_connection({address!r}, 5)") == "OSError"
+        assert told(f"socket.socket(socket.AF_UNIX).connect({name!r})") == "ConnectionRefusedError"
+
+
+@isolated
+def test_it_sees_nothing_of_home_and_project(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".netrc").write_text("machine x login y password z")
+    assert told(f"open({str(tmp_path / '.netrc')!r}).read()") == "FileNotFoundError"
+    private = [Path.home(), HERE.parents[1] / "params.yaml", Path("/etc/shadow"), Path("/run"), Path("/var")]
+    seen = told(f"[[path, os.listdir(path)] for path in {list(map(str, private))!r} if os.path.exists(path)]")
+    assert isinstance(seen, list)
+    assert [path for path, _ in seen if path != str(Path.home())] == []
+    assert all(Path(PYTHON).is_relative_to(Path(path) / name) for path, names in seen for name in names)  # on its way
+    shown = Path("/usr/share")  # a home or a project in what is shown
+    monkeypatch.setenv("HOME", str(shown))
+    assert list(shown.iterdir())
+    assert told(f"os.listdir({str(shown)!r})") == []
+
+
+@isolated
+def test_it_writes_to_its_scratch_alone(way: Way, tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    tmp_path.chmod(0o777)
+    (tmp_path / "package/code.py").write_text("")
+    places = [tmp_path / "package/new", tmp_path / "package/code.py", tmp_path / "new", "/new", "/usr/new", "/dev/new"]
+    write = f"""
+refused = 0
+for path in {[str(place) for place in places]!r}:
+    try:
+        open(path, 'a').write('x')
+    except OSError:
+        refused += 1
+open(os.environ['HOME'] + '/new', 'w').write('x')
+print(refused)"""
+    with program(write, tmp_path / "package") as running:
+        assert running.ask(b"", 30) == b"%d\n" % len(places)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["code.py", "package"]
+
+
+@both
+def test_what_it_writes_is_bounded(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "SCRATCH", 1 << 20)
+    code = "open(os.environ['HOME'] + '/file', 'wb').write(bytes({}))"
+    assert told(code.format(100_000)) == 100_000
+    assert told(code.format(2 << 20)) == "OSError"
+
+
+@isolated
+def test_many_files_are_bounded_too(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "SCRATCH", 1 << 20)
+    assert told("[open(os.environ['HOME'] + f'/{n}', 'wb').write(bytes(500_000)) for n in range(9)]") == "OSError"
+
+
+@both
+def test_one_that_never_ends_is_ended(way: Way | None) -> None:
+    assert reason("while True: pass  # without-end", 0.5) == "it gave no answer within 0.5 s"
+    assert alive("without-end") == []
+
+
+@both
+def test_one_that_eats_memory_is_refused_it(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "MEMORY", 200 << 20)
+    with program("print(len(bytes(300 << 20)))") as running, pytest.raises(Misbehaviour) as caught:
+        running.ask(b"", 30)
+    assert caught.value.reason == "it ended with status 1 instead of answering"
+    assert caught.value.said.endswith("MemoryError")
+
+
+@both
+def test_several_that_eat_memory_together_are_ended(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "MEMORY", 200 << 20)
+    told = reason("[os.fork() for _ in range(2)]; some = b'x' * (90 << 20); time.sleep(60)  # eaters")
+    assert told == "it took more than 0.2 GiB of memory"
+    assert alive("eaters") == []
+
+
+@both
+def test_a_fork_bomb_is_ended(way: Way | None) -> None:
+    assert reason("[os.fork() for _ in range(7)]; time.sleep(60)  # bomb") == "it started more than 64 processes"
+    assert alive("bomb") == []
+
+
+@isolated
+def test_there_are_no_more_processes_than_may_be(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0 and way is AS_USER:
+        pytest.skip("root's own processes are not counted")
+    monkeypatch.setattr(sandbox, "TASKS", 20)
+    code = (
+        "[subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)']) for _ in range(30)] and 'all'"
+    )
+    assert told(code) == "BlockingIOError"
+
+
+@both
+def test_a_flood_of_answers_is_ended(way: Way | None) -> None:
+    assert reason("while True: print('x' * 999_999, end='')") == "it answered with more than 16,777,216 bytes"
+    assert reason("print('1\\n2', flush=True); time.sleep(60)") == "it gave more than one answer"
+
+
+@both
+def test_a_flood_of_errors_is_passed_over(way: Way | None) -> None:
+    code = "[print('x' * 9_999, file=sys.stderr) for _ in range(9_999)]; print('answer')"
+    with program(code) as running:
+        assert running.ask(b"", 60) == b"answer\n"
+    assert reason("while True: print('x' * 9_999, file=sys.stderr)", 1) == "it gave no answer within 1 s"
+
+
+@both
+def test_what_it_says_does_not_reach_the_terminal_as_it_is(way: Way | None) -> None:
+    code = "print('\\x1b[2Jgone\\u202e', file=sys.stderr); sys.exit(3)"
+    with program(code) as running, pytest.raises(Misbehaviour) as caught:
+        running.ask(b"", 30)
+    assert (caught.value.reason, caught.value.said) == ("it ended with status 3 instead of answering", "�[2Jgone�")
+
+
+@both
+def test_one_that_ends_without_an_answer_is_told(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reason("pass") == "it ended with status 0 instead of answering"
+    monkeypatch.setattr(sandbox, "LAST", 0.1)
+    expected = "it gave no answer within 2 s" if way else "it closed its output instead of answering"
+    assert reason("os.close(1); time.sleep(60)", 2) == expected
+
+
+@both
+def test_an_answer_before_the_question_is_no_answer(way: Way | None) -> None:
+    with program("print('first', flush=True); time.sleep(0.3); print('second', flush=True); time.sleep(60)") as running:
+        assert running.ask(b"", 30) == b"first\n"
+        select.select([running._process.stdout], [], [], 30)
+        with pytest.raises(Misbehaviour, match="it spoke without being asked"):
+            running.ask(b"", 30)
+
+
+@both
+def test_it_need_not_read_what_it_is_asked(way: Way | None) -> None:
+    command = [PYTHON, "-I", "-S", "-c", "import time; time.sleep(60)"]
+    with run_apart("it", command, []) as running, pytest.raises(Misbehaviour, match=r"it gave no answer within 1 s"):
+        running.ask(b"x" * 1_000_000, 1)
+
+
+@isolated
+def test_no_daemon_outlives_it(way: Way) -> None:
+    daemon = "[sys.executable, '-S', '-c', 'import time; time.sleep(60)  # daemon-of-it']"
+    code = f"os.fork() or (os.setsid(), os.fork() or subprocess.Popen({daemon}))\ntime.sleep(0.2); print('done')"
+    with program(code) as running:
+        running.ask(b"", 30)
+        assert alive("daemon-of-it")
+    assert alive("daemon-of-it") == []
+
+
+@isolated
+def test_nothing_outlives_a_review_that_is_killed(way: Way) -> None:
+    code = (
+        "from pathlib import Path; from pipeline.registry import sandbox\n"
+        f"sandbox.find_way = lambda: sandbox.{'AS_NOBODY' if way is AS_NOBODY else 'AS_USER'}\n"
+        "with sandbox.run_apart('it', [sandbox.PYTHON, '-S', '-c', 'while True: pass  # orphan-of-it'], []) as it:\n"
+        "    print('started', flush=True); it.ask(b'', 60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=HERE.parents[1]) as review:
+        assert review.stdout
+        review.stdout.readline()
+        until = time.monotonic() + 20
+        while len(alive("pass  # orphan-of-it")) < 3 and time.monotonic() < until:  # the review, unshare, the program
+            time.sleep(0.05)
+        review.send_signal(signal.SIGKILL)
+    while alive("orphan-of-it") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert alive("orphan-of-it") == []
+
+
+def test_what_this_system_does_not_offer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "find_way", lambda: None)
+    assert sandbox.isolation().startswith("not isolated: this system offers no user namespaces; review only packages")
