@@ -88,10 +88,10 @@ class Consumer:
             answers = expected.validate_json(line)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            place = "".join(f"[{part}]" for part in first["loc"])[:100]
+            place = "".join(f"[{part}] " for part in first["loc"])[:100]
             self._sandbox.fail(
-                f"it answered with something else than {'hypotheses' if params else 'texts'} ({place} "
-                f"{first['msg']:.200}); if it is an old package of this pipeline, register the model again"
+                f"it answered with something else than {'hypotheses' if params else 'texts'} "
+                f"({place}{first['msg']:.200}); if it is an old package of this pipeline, register the model again"
             )
         if len(answers) != len(sentences):
             self._sandbox.fail(f"it answered {len(sentences)} sentences with {len(answers)} translations")
