@@ -233,6 +233,7 @@ def test_one_that_ends_without_an_answer_is_told(way: Way | None, monkeypatch: p
 def test_an_answer_before_the_question_is_no_answer(way: Way | None) -> None:
     with program("print('first', flush=True); time.sleep(0.3); print('second', flush=True); time.sleep(60)") as running:
         assert running.ask(b"", 30) == b"first\n"
+        assert running._process.stdout
         select.select([running._process.stdout], [], [], 30)
         with pytest.raises(Misbehaviour, match="it spoke without being asked"):
             running.ask(b"", 30)
