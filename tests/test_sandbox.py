@@ -249,7 +249,8 @@ def test_it_need_not_read_what_it_is_asked(way: Way | None) -> None:
 @isolated
 def test_no_daemon_outlives_it(way: Way) -> None:
     daemon = "[sys.executable, '-S', '-c', 'import time; time.sleep(60)  # daemon-of-it']"
-    code = f"os.fork() or (os.setsid(), os.fork() or subprocess.Popen({daemon}))\ntime.sleep(0.2); print('done')"
+    code = f"child = os.fork()\nif not child: os.setsid(), subprocess.Popen({daemon}), os._exit(0)\n"
+    code += "os.waitpid(child, 0); print('done', flush=True); time.sleep(60)"
     with program(code) as running:
         running.ask(b"", 30)
         assert alive("daemon-of-it")

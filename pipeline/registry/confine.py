@@ -9,6 +9,8 @@ import json
 import os
 import platform
 import resource
+import select
+import signal
 import sys
 from glob import glob
 from typing import Any
@@ -17,6 +19,7 @@ RDONLY, NOSUID, NODEV, BIND, REC, PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18  # mou
 DETACH = 2  # umount2(2)
 MOUNT_SETATTR, RECURSIVE = 442, 0x8000  # mount_setattr(2), since Linux 5.12; the number is every machine's
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
+SET_PDEATHSIG, CAPBSET_DROP, SET_NO_NEW_PRIVS, LAST_CAPABILITY = 1, 24, 38, 64  # prctl(2)
 JOIN_SESSION_KEYRING = 1  # keyctl(2)
 KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 # Programs and libraries; the devices that every program may use, and those of GPUs.
@@ -39,7 +42,12 @@ def main(text: str) -> None:
             score.write("1000")  # where memory runs out, this process goes first
         LIBC.syscall(KEYCTL[platform.machine()], JOIN_SESSION_KEYRING, None)  # not the user's, with their tickets
         _enter(plan)
+        _lose_privileges(plan["user"])
     os.chdir(plan["scratch"])
+    if sys.platform == "linux":
+        _call("prctl", SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # it ends with the process that waits for it
+    if _is_forsaken():  # that one has ended already, and will send no signal
+        sys.exit(1)
     os.execvp(plan["command"][0], plan["command"])
 
 
@@ -64,6 +72,24 @@ def _enter(plan: dict[str, Any]) -> None:
     os.chdir(root)
     _call("syscall", PIVOT_ROOT[platform.machine()], b".", b".")  # the old root now lies on the new one
     _call("umount2", b".", DETACH)
+
+
+def _lose_privileges(user: int | None) -> None:
+    """Become `user`, if one is given, and lose all capabilities for good: with the next program they are gone."""
+    for capability in range(LAST_CAPABILITY):
+        LIBC.prctl(CAPBSET_DROP, capability, 0, 0, 0)  # fails for those that this kernel does not know
+    if user is not None:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    _call("prctl", SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _is_forsaken() -> bool:
+    """Whether nobody is left to write to standard input."""
+    poll = select.poll()
+    poll.register(0, 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def _show(path: str, root: str) -> None:

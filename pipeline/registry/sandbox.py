@@ -53,15 +53,14 @@ class Way:
 
     told: str
     unshare: Sequence[str]  # options of unshare(1)
-    setpriv: Sequence[str]  # options of setpriv(1)
+    user: int | None  # that the program runs as; None: as whoever started it
 
 
 APART = "no network, files read-only, processes of its own"
-AS_NOBODY = Way(f"isolated: as user nobody, {APART}", (), (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"))
-AS_USER = Way(f"isolated: in a user namespace, {APART}", ("--map-root-user",), ())
+AS_NOBODY = Way(f"isolated: as user nobody, {APART}", (), NOBODY)
+AS_USER = Way(f"isolated: in a user namespace, {APART}", ("--map-root-user",), None)
 TRIAL = "import os, sys; [os.listdir(path) if os.path.isdir(path) else open(path).read() for path in sys.argv[1:]]"
 SEPARATE = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child")
-LOSE_ALL = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
 NOT_ISOLATED = (
     "not isolated: this system offers no user namespaces; review only packages that you trust, or run the review in a "
     "container or on a machine that holds no secrets, see docs/threat-model.md"
@@ -229,7 +228,10 @@ def works(way: Way) -> bool:
     with tempfile.TemporaryDirectory() as directory:
         command = _shut_in(way, [PYTHON, "-I", "-S", "-c", TRIAL, *map(str, needed)], needed, Path(directory))
         environment = _environment(Path(directory))
-        return subprocess.run(command, env=environment, cwd="/", capture_output=True, check=False).returncode == 0
+        tried = subprocess.run(
+            command, env=environment, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+    return tried.returncode == 0
 
 
 def _shut_in(way: Way | None, command: Sequence[str], read: Sequence[Path], directory: Path) -> list[str]:
@@ -245,7 +247,6 @@ def _shut_in(way: Way | None, command: Sequence[str], read: Sequence[Path], dire
     within: list[str] = []
     if way:
         setpriv, unshare = (os.path.realpath(shutil.which(name) or name) for name in ("setpriv", "unshare"))
-        last = ("--pdeathsig=KILL", "--")  # nothing outlives this process, however it ends
         private = {Path.home(), Path.cwd(), confine.parents[2]}
         limits["RLIMIT_NPROC"] = TASKS
         plan |= {
@@ -253,9 +254,10 @@ def _shut_in(way: Way | None, command: Sequence[str], read: Sequence[Path], dire
             "scratch_bytes": SCRATCH,
             "read": [PYTHON, *{f"{prefix}/lib" for prefix in (sys.base_prefix, sys.base_exec_prefix)}, *map(str, read)],
             "hidden": [str(path.resolve()) for path in private if path.resolve() != Path("/")],
-            "command": [setpriv, *way.setpriv, *LOSE_ALL, *last, *command],
+            "user": way.user,
         }
-        within = [setpriv, *last, unshare, *SEPARATE, *way.unshare, "--"]
+        # Nothing outlives this process, however it ends.
+        within = [setpriv, "--pdeathsig=KILL", "--", unshare, *SEPARATE, *way.unshare, "--"]
     return [*within, PYTHON, "-I", "-S", "-B", str(confine), json.dumps(plan)]
 
 
