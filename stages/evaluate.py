@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pipeline.data.languages import tokeniser_for
 from pipeline.data.splits import read_split
 from pipeline.plumbing.artifacts import write_json
 from pipeline.plumbing.command import StageCall, expected_processes, run_stage
@@ -16,7 +17,6 @@ from pipeline.scoring.baselines import TranslationMemory
 from pipeline.scoring.charts import draw_bleu_by_length
 from pipeline.scoring.evaluation import Decoding, Evaluation, decode_split, evaluate_split
 from pipeline.scoring.heatmaps import draw_heat_map
-from pipeline.scoring.metrics import tokeniser_for
 from pipeline.seq2seq.translator import Translator
 
 WRITTEN = ("beam", "greedy", "memory")  # copies of the source are in the source's file

@@ -71,8 +71,10 @@ def describe(finding: Finding) -> list[str]:
     for comparison in review.comparisons:
         bleu, chrf = (comparison.differences[metric].points for metric in ("bleu", "chrf"))
         scores = comparison.scores["candidate"]
+        blank = finding.blank[comparison.test_set]
+        left_out = f"; {blank:,} blank pairs left out" if blank else ""
         lines.append(
-            f"  {comparison.test_set} ({comparison.sentences:,}), against {comparison.opponent}: "
+            f"  {comparison.test_set} ({comparison.sentences:,}{left_out}), against {comparison.opponent}: "
             f"BLEU {scores.bleu:.1f} ({bleu:+.1f}), chrF {scores.chrf:.1f} ({chrf:+.1f})"
         )
     if failure := review.failure:

@@ -78,6 +78,18 @@ def test_a_sentence_like_nothing_gets_the_first_target() -> None:
     assert TranslationMemory(["abc", "def"], ["first", "second"]).translate(["0123", ""]) == ["first", "first"]
 
 
+@pytest.mark.parametrize("sources", [["a", "b"], ["", " "], ["好", "!"]])
+def test_sources_shorter_than_an_n_gram_are_found_where_they_are_the_same(sources: list[str]) -> None:
+    memory = TranslationMemory(sources, ["first", "second"])
+    assert memory.translate([*sources, "something else"]) == ["first", "second", "first"]
+
+
+def test_words_that_differ_in_a_mark_are_other_words() -> None:
+    memory = TranslationMemory(["दाल में", "दिल में"], ["lentils", "heart"])
+    assert memory.translate(["दिल में", "दाल में"]) == ["heart", "lentils"]
+    assert baselines.TOKEN.findall("दिल, हाँ!") == ["दिल", ",", "हाँ", "!"]
+
+
 def test_the_size_of_the_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = [f"sentence number {i} of {i * i}" for i in range(50)]
     memory = TranslationMemory(sources, sources)

@@ -1,19 +1,31 @@
 """Each cleaning rule drops what it is for, keeps what looks like it, and counts."""
 
+import sys
+import unicodedata
+from typing import Any, get_args
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.data.cleaning import Pair, clean, normalised
-from pipeline.plumbing.params import CleaningSettings
+from pipeline.data.cleaning import CONTROL, Cleaned, Pair, clean, normalised
+from pipeline.data.languages import WORD
+from pipeline.plumbing.params import DownloadSettings, Rule
 
-SETTINGS = CleaningSettings(min_source_words=2, max_words=8, max_length_ratio=3.0, max_copied_words=0.5)
+LIMITS = {"min_source_words": 2, "max_words": 8, "max_length_ratio": 3.0, "max_copied_words": 0.5}
 GOOD = ("The old dog sleeps.", "Der alte Hund schläft.")
 
 
-def rule_for(source: str, target: str, languages: tuple[str, str] = ("en", "de")) -> str | None:
+def cleaned(*pairs: Pair, languages: tuple[str, str] = ("en", "de"), kind: str = "wheels", **limits: Any) -> Cleaned:
+    codes = dict(zip(("source_language", "target_language"), languages, strict=True))
+    return clean(pairs, DownloadSettings.model_validate({"source": kind, "cleaning": LIMITS | limits, **codes}))
+
+
+def rule_for(source: str, target: str, languages: tuple[str, str] = ("en", "de"), **more: Any) -> str | None:
     """The rule that drops the pair, None where it is kept."""
-    kept, dropped = clean([Pair(source, target)], languages, SETTINGS)
-    rules = [name for name, count in dropped.items() if count]
-    assert len(kept) + len(rules) == 1
+    found = cleaned(Pair(source, target), languages=languages, **more)
+    rules = [name for name, count in found.dropped.items() if count]
+    assert len(found.pairs) + len(rules) == 1
     return rules[0] if rules else None
 
 
@@ -23,7 +35,7 @@ def rule_for(source: str, target: str, languages: tuple[str, str] = ("en", "de")
         ("empty", GOOD[0], " \t "),
         ("control_characters", "The old\x07 dog sleeps.", GOOD[1]),
         ("control_characters", GOOD[0], "Der alte Hund schl\ufffdft."),
-        ("only_placeholders", "{name}: 42 %", "{name}: 42 %"),
+        ("no_words", "{name}: 42 %", "{name}: 42 %"),
         ("too_short", "Dog {name} 7", "Hund {name} 7"),
         ("too_long", "one two three four five six seven eight nine", GOOD[1]),
         ("length_ratio", "The dog", "Der wohl allerliebste Hund von allen"),
@@ -59,7 +71,7 @@ def test_the_target_must_be_in_the_script_of_its_language() -> None:
 
 def test_a_korean_sentence_counts_by_its_bytes_not_its_few_characters() -> None:
     source, target = "Please wait while installing", "설치 중입니다"
-    assert len(source) > SETTINGS.max_length_ratio * len(target)
+    assert len(source) > LIMITS["max_length_ratio"] * len(target)
     assert rule_for(source, target, ("en", "ko")) is None
 
 
@@ -69,8 +81,97 @@ def test_text_is_composed_and_its_white_space_collapsed() -> None:
 
 def test_every_rule_is_counted_and_the_first_one_wins() -> None:
     bad = Pair("", "")  # empty, too short, identical
-    kept, dropped = clean([Pair(*GOOD), bad, bad], ("en", "de"), SETTINGS)
-    assert kept == [Pair(*GOOD)]
-    assert dropped["empty"] == 2
-    assert dropped.total() == 2
-    assert dropped["script"] == 0
+    found = cleaned(Pair(*GOOD), bad, bad)
+    assert found.pairs == [Pair(*GOOD)]
+    assert found.dropped["empty"] == 2
+    assert found.dropped.total() == 2
+    assert list(found.dropped) == list(get_args(Rule))
+
+
+@pytest.mark.parametrize("rule", get_args(Rule))
+def test_every_rule_can_be_skipped(rule: str) -> None:
+    """Alone it keeps what only it would drop; with all others skipped too, anything stays."""
+    everything = [name for name in get_args(Rule) if name != rule]
+    bad = {
+        "empty": ("", "x"),
+        "control_characters": ("a\x07", "b"),
+        "no_words": ("7", "b"),
+        "too_short": ("dog", "Hund"),
+        "too_long": ("a " * 9, "b"),
+        "length_ratio": ("a", "bbbb"),
+        "identical": ("A", "a"),
+        "untranslated": ("a b", "a"),
+        "placeholders": ("{a}", "{b}"),
+        "script": ("a", "б"),
+    }[rule]
+    assert rule_for(*bad, skip=everything) == rule
+    assert rule_for(*bad, skip=[*everything, rule]) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "languages"),
+    [
+        ("The old dog sleeps.", "Стари пас спава.", ("en", "sr-Cyrl")),
+        ("The old dog sleeps.", "Stari pas spava.", ("en", "sr")),
+        ("The old dog sleeps.", "பழைய நாய் தூங்குகிறது.", ("en", "ta")),
+        ("The old dog sleeps.", "ბებერ ძაღლს სძინავს.", ("en", "ka")),
+        ("The old dog sleeps.", "老狗在睡觉。", ("en", "zh-CN")),
+        ("老狗在睡觉。", "The old dog sleeps.", ("zh_Hans", "en")),
+        ("年老いた犬が眠っている。", "The old dog sleeps.", ("ja", "en")),
+        ("สุนัขแก่กำลังนอนหลับ", "The old dog sleeps.", ("th", "en")),
+        ("ခွေးအိုကြီး အိပ်နေသည်။", "The old dog sleeps.", ("my", "en")),
+        ("ឆ្កែចាស់កំពុងគេង។", "The old dog sleeps.", ("km", "en")),
+        ("ཁྱི་རྒན་དེ་གཉིད་ཉལ་བ་རེད།", "The old dog sleeps.", ("bo", "en")),
+        ("سگ پیر می\u200cخوابد.", "The old dog sleeps.", ("fa", "en")),
+        ("The coat costs $20 and 5 €.", "Der Mantel kostet 20 Dollar und 5 €.", ("en", "de")),
+        ("I am 100 % sure of %20 here.", "Ich bin mir da 100%ig sicher.", ("en", "de")),
+        ("The dog smiles \U0001fa77", "Der Hund lächelt \U0001fa77", ("en", "de")),
+    ],
+)
+@pytest.mark.parametrize("kind", ["files", "wheels"])
+def test_a_good_pair_of_any_language_is_kept(source: str, target: str, languages: tuple[str, str], kind: str) -> None:
+    assert rule_for(source, target, languages, kind=kind, min_source_words=3) is None
+
+
+def test_placeholders_are_compared_in_interface_text_alone_unless_one_asks() -> None:
+    pair = "The set {a, b} is small", "Die Menge {b, a} ist klein"
+    assert rule_for(*pair) == "placeholders"
+    for kind in ("files", "hub"):
+        assert rule_for(*pair, kind=kind) is None
+        assert rule_for(*pair, kind=kind, skip=[]) == "placeholders"
+
+
+def test_half_of_a_chinese_sentence_s_letters_are_its_words() -> None:
+    assert rule_for("老狗", "The old dog", ("zh", "en"), min_source_words=2) == "too_short"
+    assert rule_for("老狗" * 10, "The old dog sleeps", ("zh", "en"), max_length_ratio=9.0) == "too_long"
+
+
+def test_no_character_is_a_control_character_for_its_age() -> None:
+    """Those that Unicode may yet assign, and those newer than this Python, stay: 3.11 has Unicode 14, 3.14 has 16."""
+    for character in map(chr, range(sys.maxunicode + 1)):
+        category, code = unicodedata.category(character), ord(character)
+        never = 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
+        bad = category in ("Cc", "Cs", "Co") or never or character == "\ufffd"
+        assert bool(CONTROL.search(character)) == bad, f"U+{code:04X}"
+
+
+def test_a_blank_side_has_nothing_that_one_sees() -> None:
+    for blank in ("", " ", "\u200b", "\ufeff", "\u2060\u00ad"):
+        assert rule_for(GOOD[0], blank) == "empty"
+
+
+def test_what_dropped_the_most_is_told_with_an_example_and_the_way_out() -> None:
+    found = cleaned(*[Pair("老狗在睡觉", "老狗在睡觉")] * 3, Pair("", ""), Pair(*GOOD), Pair("", "x"))
+    assert found.tell() == (
+        "identical dropped 3 of 6 pairs, such as '老狗在睡觉' -> '老狗在睡觉'; empty dropped 2 of 6 pairs, such as "
+        "'' -> ''; good pairs stay with download.cleaning.skip: [identical, empty]"
+    )
+    assert cleaned(Pair(*GOOD)).tell() == ""
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_no_text_breaks_a_rule(source: str, target: str) -> None:
+    for languages in (("zh", "my"), ("qaa", "sr")):
+        found = cleaned(Pair(source, target), languages=languages)
+        assert len(found.pairs) + found.dropped.total() == 1
+        assert all(WORD.search(pair.target) for pair in found.pairs)

@@ -54,10 +54,49 @@ def test_the_same_settings_give_the_same_corpus_and_another_seed_another() -> No
     assert build(reading(30), settings()).splits["test"] != build(reading(30), settings(seed=2)).splits["test"]
 
 
-def test_a_corpus_of_which_cleaning_leaves_nothing_says_what_was_dropped() -> None:
+def test_a_corpus_of_which_cleaning_leaves_nothing_says_what_was_dropped_and_the_way_out() -> None:
+    told = (
+        "identical dropped 1 of 1 pairs, such as 'same' -> 'same'; good pairs stay with "
+        "download.cleaning.skip: [identical]"
+    )
     given = Reading({name: [Pair("same", "same")] for name in ("train", "validation", "test")}, [{"name": "one"}])
-    with pytest.raises(UserError, match="'identical': 1"):
+    with pytest.raises(UserError) as refusal:
         build(given, settings())
+    assert str(refusal.value).endswith(told)
+    with pytest.raises(UserError) as refusal:  # where test sets are cut
+        build(Reading({"train": [Pair("same", "same")]}, [{"name": "one"}]), settings())
+    assert str(refusal.value).startswith("the corpus has 0 different source sentences")
+    assert str(refusal.value).endswith(told)
+
+
+def test_blank_pairs_of_a_given_test_set_leave_and_are_counted() -> None:
+    given = reading(30)
+    given.splits["test"] = [Pair("", ""), Pair("a fox runs", "\u200b"), Pair("a fox  runs", "ein Fuchs läuft")]
+    corpus = build(given, settings())
+    assert corpus.splits["test"] == [Pair("a fox runs", "ein Fuchs läuft")]
+    assert corpus.facts["dropped"]["blank_held_out"] == 2
+    given.splits["test"] = [Pair("", "")]
+    with pytest.raises(UserError, match="^the split test: no pair has text on both sides$"):
+        build(given, settings())
+
+
+@pytest.mark.parametrize(
+    ("languages", "source", "target"),
+    [
+        (("zh-CN", "pt-BR"), "第{}只老狗睡着了", "O cão velho {} dorme"),
+        (("en", "my"), "The old dog {} sleeps", "ခွေးအိုကြီး {} အိပ်နေသည်။"),
+    ],
+)
+def test_a_corpus_without_spaces_is_built_with_the_default_thresholds(
+    languages: tuple[str, str], source: str, target: str
+) -> None:
+    codes = dict(zip(("source_language", "target_language"), languages, strict=True))
+    signs = {"zh-CN": "东西南北中里外上下左右前后高低", "en": "abcdefghijklmno"}[languages[0]]
+    words = {"pt-BR": "abcdefghijklmno", "my": "ကခဂဃငစဆဇဈညဋဌဍဎဏ"}[languages[1]]
+    pairs = [Pair(source.format(a), target.format(b)) for a, b in zip(signs, words, strict=True)]
+    corpus = build(Reading({"train": pairs}, [{"name": "one"}]), settings(**codes, cleaning={"min_source_words": 3}))
+    assert corpus.facts["dropped"] == dict.fromkeys(corpus.facts["dropped"], 0)
+    assert sum(corpus.facts["splits"].values()) == 15
 
 
 def test_a_failed_run_leaves_an_older_corpus_as_it_was(tmp_path: Path) -> None:

@@ -82,6 +82,25 @@ def test_what_yaml_took_for_something_else_is_explained(tmp_path: Path, text: st
     assert complaint(tmp_path, base) == f"params.yaml: download.target_language: {expected}"
 
 
+@pytest.mark.parametrize("code", ["german", "en US", "pt–BR", "xx", "de@euro", "zh.UTF-8", "en-", ""])
+def test_what_is_no_language_code_is_refused(tmp_path: Path, code: str) -> None:
+    told = complaint(tmp_path, BASE.replace("target_language: de", f"target_language: '{code}'"))
+    assert told.startswith(f"params.yaml: download.target_language: got {code!r}, expected a language code of BCP 47")
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("code", ["zh-CN", "zh_Hans", "sr-Cyrl", "pt-BR", "en_XX", "deu_Latn", "qaa", "DE"])
+def test_a_language_code_is_kept_as_it_is_written(tmp_path: Path, code: str) -> None:
+    base = BASE.replace("target_language: de", f"target_language: {code}")
+    assert read_params([write(tmp_path, "params.yaml", base)]).download.target_language == code
+
+
+def test_a_cleaning_rule_to_skip_must_be_one(tmp_path: Path) -> None:
+    told = complaint(tmp_path, BASE + "  cleaning: {skip: [scripts]}\n")
+    assert told.startswith("params.yaml: download.cleaning.skip.0: got 'scripts', expected one of empty, control_char")
+    assert "\n" not in told
+
+
 def test_an_unknown_setting_that_resembles_none_is_answered_with_all(tmp_path: Path) -> None:
     told = complaint(tmp_path, f"{BASE}encode:\n  zzz: 1\n")
     assert told == "params.yaml: encode.zzz: no such setting; known here: max_tokens"

@@ -74,6 +74,29 @@ def test_leaks_leave_the_training_split_only() -> None:
     assert dropped == {"source_leak": 1, "target_leak": 1}
 
 
+def test_where_no_spaces_are_written_a_target_of_few_letters_is_no_sentence() -> None:
+    test = [Pair("Settings here", "设置"), Pair("The dog sleeps", "老狗在睡觉。")]
+    train = [Pair("Some settings", "设置"), Pair("A dog is asleep", "老狗，在睡觉")]
+    left, dropped = without_leaks({"train": train, "test": test}, max_similarity=1.0)
+    assert (left["train"], dropped["target_leak"]) == (train[:1], 1)
+
+
+def test_words_that_differ_in_a_mark_are_no_leak() -> None:
+    test = [Pair("घर में दाल है", "eins"), Pair("ฉันซื้อเสื้อ", "zwei")]
+    train = [Pair("घर में दिल है", "drei"), Pair("ฉันซื้อเสือ", "vier")]
+    left, dropped = without_leaks({"train": train, "test": test}, max_similarity=1.0)
+    assert (left["train"], dropped.total()) == (train, 0)
+
+
+@pytest.mark.parametrize("held_out", ["ja", "你好", "7", ""])
+def test_sources_shorter_than_an_n_gram_are_like_nothing_but_themselves(held_out: str) -> None:
+    train = [Pair("no", "nein"), Pair("这个世界很大很大", "x"), Pair("jaja", "jaja")]
+    splits = {"train": train, "test": [Pair(held_out, "wohl")]}
+    left, dropped = without_leaks(splits, max_similarity=0.5)
+    assert (left["train"], dropped["similar_leak"]) == (train, 0)
+    assert list(highest_similarities([held_out, "no"], [held_out])) == [1.0, 0.0]
+
+
 def test_training_sources_too_similar_to_a_held_out_one_leave() -> None:
     near, far = "could not open the old file of the server", "the server has an old file to open"
     splits = {

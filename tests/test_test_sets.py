@@ -38,6 +38,7 @@ def test_a_named_one_is_read_by_its_columns_cleaned_of_breaks_and_blanks(evaluat
     assert (own.name, more.name) == ("test", "more")
     assert (more.sources, more.references) == (["good day", "\u00e9t\u00e9"], ["Guten Tag", "a b"])
     assert more.baselines == {"source copied": more.sources}
+    assert (own.blank, more.blank) == (0, 1)
 
 
 def test_aligned_lines_and_variables_are_read(

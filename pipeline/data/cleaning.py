@@ -1,16 +1,19 @@
-"""Owns what a clean pair is: the rules that drop a pair. Knows no sources, no splits.
+"""Say what a clean pair is: the rules that drop a pair. Knows no sources, no splits.
 
 A rule is a small function that is true of a pair to be dropped; `clean` has their order, and the first that is true is
 the one that counts. Duplicates and leaks are not found by looking at one pair: see splitting.py.
 """
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..plumbing.params import CleaningSettings
+import regex
+
+from ..plumbing.errors import UserError
+from ..plumbing.params import CleaningSettings, DownloadSettings, Rule
+from .languages import WORD, count_words, is_in_other_script, size
 from .text import normal_form
 
 
@@ -22,27 +25,16 @@ class Pair(NamedTuple):
     origin: int = 0
 
 
-# {name} {} {{name}} ${name}   %(name)s %s %d %1$s %1   $1   [[name]]: what a program fills in
-PLACEHOLDER = re.compile(
-    r"\$?\{\{?[^{}]*\}?\}|%\([^()\s]+\)[-#0-9.]*[a-z]|%(?:\d+\$)?[-#0-9.*]*(?:ll|l|z|h)?[a-zA-Z](?![a-zA-Z])|%\d+|\$\d+"
+# {name} {} {{name}} ${name}   %(name)s %s %d %1$s %Y   %1: what a program fills in. $20, 100%, 20 % d and %20 are none.
+PLACEHOLDER = regex.compile(
+    r"\$?\{\{?[^{}]*\}?\}|%\([^()\s]+\)[-#0-9.]*[a-z]"
+    r"|(?<!\d)%(?:\d+\$)?[-#0-9.*]*(?:ll|l|z|h)?[a-zA-Z](?!\p{L})|%[1-9](?![.,]?\d)"
 )
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # a run of letters, inner apostrophes included
-
-# Languages that are not written in Latin letters: how the Unicode names of their letters begin.
-SCRIPTS = {
-    "ko": ("HANGUL",),
-    "ja": ("HIRAGANA", "KATAKANA", "CJK"),
-    "zh": ("CJK",),
-    "ru": ("CYRILLIC",),
-    "uk": ("CYRILLIC",),
-    "bg": ("CYRILLIC",),
-    "el": ("GREEK",),
-    "ar": ("ARABIC",),
-    "fa": ("ARABIC",),
-    "he": ("HEBREW",),
-    "hi": ("DEVANAGARI",),
-    "th": ("THAI",),
-}
+# Control and private characters, half surrogates, what is never a character, and what decoders leave for bytes that
+# they could not read. Unicode never changes which these are; what is not assigned yet is none of them, so that text
+# newer than the tables of Python or `regex` stays.
+CONTROL = regex.compile(r"[\p{Cc}\p{Co}\p{Cs}\p{Noncharacter_Code_Point}\ufffd]")
+VISIBLE = regex.compile(r"[^\s\p{Cf}]")
 
 
 def normalised(pair: Pair) -> Pair:
@@ -51,37 +43,58 @@ def normalised(pair: Pair) -> Pair:
 
 
 def is_empty(pair: Pair) -> bool:
-    return not pair.source or not pair.target
+    """A side has nothing that one sees."""
+    return not (VISIBLE.search(pair.source) and VISIBLE.search(pair.target))
+
+
+def with_text(pairs: Iterable[Pair], name: str) -> list[Pair]:
+    """Return the normalised pairs of a held-out split that have text on both sides.
+
+    A blank line of a test set would count as an empty output of every model. Raises UserError if none is left.
+    """
+    kept = [pair for pair in map(normalised, pairs) if not is_empty(pair)]
+    if not kept:
+        raise UserError(f"{name}: no pair has text on both sides")
+    return kept
 
 
 def has_control_characters(pair: Pair) -> bool:
-    """Control and private characters, half surrogates, and what decoders leave for bytes they could not read."""
-    return any(unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") or c == "\ufffd" for c in pair.source + pair.target)
+    """A side has a character that no text has."""
+    return bool(CONTROL.search(pair.source) or CONTROL.search(pair.target))
+
+
+def has_no_words(pair: Pair) -> bool:
+    """A side has no word, once its placeholders are taken out."""
+    return not all(WORD.search(_without_placeholders(side)) for side in (pair.source, pair.target))
 
 
 def is_too_short(pair: Pair, words: int) -> bool:
-    """Fewer than `words` words in the source, placeholders and numbers not counted."""
-    return sum(bool(WORD.search(word)) for word in PLACEHOLDER.sub(" ", pair.source).split()) < words
+    """The source has fewer than `words` words, placeholders and numbers not counted."""
+    runs = _without_placeholders(pair.source).split()
+    return count_words(" ".join(run for run in runs if WORD.search(run))) < words
 
 
 def is_too_long(pair: Pair, words: int) -> bool:
-    return max(len(pair.source.split()), len(pair.target.split())) > words
+    """A side has more than `words` words."""
+    return max(count_words(pair.source), count_words(pair.target)) > words
 
 
 def has_odd_lengths(pair: Pair, ratio: float) -> bool:
-    """One side has more than `ratio` times the bytes of the other: UTF-8 gives a syllable of Hangul the room of three
-    letters, so that one ratio serves every script."""
-    shorter, longer = sorted((len(pair.source.encode()), len(pair.target.encode())))
+    """One side is more than `ratio` times as long as the other."""
+    shorter, longer = sorted((size(pair.source), size(pair.target)))
     return longer > ratio * shorter
 
 
 def is_identical(pair: Pair) -> bool:
+    """Source and target are the same text but for case."""
     return pair.source.casefold() == pair.target.casefold()
 
 
-def is_only_placeholders(pair: Pair) -> bool:
-    """A side without a word, once its placeholders are taken out."""
-    return not all(WORD.search(PLACEHOLDER.sub(" ", side)) for side in (pair.source, pair.target))
+def is_untranslated(pair: Pair, share: float) -> bool:
+    """More than `share` of the target's words stand in the source too."""
+    source, target = (WORD.findall(_without_placeholders(side).casefold()) for side in (pair.source, pair.target))
+    known = set(source)
+    return sum(word in known for word in target) > share * len(target)
 
 
 def has_other_placeholders(pair: Pair) -> bool:
@@ -89,42 +102,73 @@ def has_other_placeholders(pair: Pair) -> bool:
     return sorted(PLACEHOLDER.findall(pair.source)) != sorted(PLACEHOLDER.findall(pair.target))
 
 
-def is_untranslated(pair: Pair, share: float) -> bool:
-    """More than `share` of the target's words stand in the source too."""
-    source, target = (WORD.findall(PLACEHOLDER.sub(" ", side).casefold()) for side in (pair.source, pair.target))
-    return sum(word in set(source) for word in target) > share * len(target)
+def has_other_script(pair: Pair, languages: tuple[str, str]) -> bool:
+    """A side is not written as its language is."""
+    sides = zip((pair.source, pair.target), languages, strict=True)
+    return any(is_in_other_script(_without_placeholders(side), language) for side, language in sides)
 
 
-def is_in_other_script(text: str, language: str) -> bool:
-    """Less than a third of the letters are of the script in which the language is written (Latin where not listed)."""
-    names = [unicodedata.name(c, "") for c in PLACEHOLDER.sub(" ", text) if c.isalpha()]
-    return 3 * sum(name.startswith(SCRIPTS.get(language, ("LATIN",))) for name in names) < len(names)
+def _without_placeholders(text: str) -> str:
+    return str(PLACEHOLDER.sub(" ", text))
 
 
-def clean(
-    pairs: Iterable[Pair], languages: tuple[str, str], settings: CleaningSettings
-) -> tuple[list[Pair], Counter[str]]:
-    """The normalised pairs that pass every rule, and how many each rule dropped."""
-    rules: dict[str, Callable[[Pair], bool]] = {
+@dataclass(frozen=True)
+class Cleaned:
+    """The normalised pairs that pass every rule, how many each rule dropped, and the first that each did."""
+
+    pairs: list[Pair]
+    dropped: Counter[str]
+    examples: dict[str, Pair]
+
+    def tell(self) -> str:
+        """Say which rules dropped the most, with an example, and how they are skipped; empty if none did."""
+        total = len(self.pairs) + self.dropped.total()
+        most = [(rule, count) for rule, count in self.dropped.most_common(2) if count]
+        told = [
+            f"{rule} dropped {count} of {total} pairs, such as {_short(self.examples[rule].source)} -> "
+            f"{_short(self.examples[rule].target)}"
+            for rule, count in most
+        ]
+        names = ", ".join(rule for rule, _ in most)
+        return f"{'; '.join(told)}; good pairs stay with download.cleaning.skip: [{names}]" if most else ""
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:59]}…")
+
+
+def clean(pairs: Iterable[Pair], settings: DownloadSettings) -> Cleaned:
+    """Normalise the pairs and drop those of which a rule is true, unless it is to be skipped."""
+    limits, languages = settings.cleaning, (settings.source_language, settings.target_language)
+    all_rules: dict[Rule, Callable[[Pair], bool]] = {
         "empty": is_empty,
         "control_characters": has_control_characters,
-        "only_placeholders": is_only_placeholders,
-        "too_short": lambda pair: is_too_short(pair, settings.min_source_words),
-        "too_long": lambda pair: is_too_long(pair, settings.max_words),
-        "length_ratio": lambda pair: has_odd_lengths(pair, settings.max_length_ratio),
+        "no_words": has_no_words,
+        "too_short": lambda pair: is_too_short(pair, limits.min_source_words),
+        "too_long": lambda pair: is_too_long(pair, limits.max_words),
+        "length_ratio": lambda pair: has_odd_lengths(pair, limits.max_length_ratio),
         "identical": is_identical,
-        "untranslated": lambda pair: is_untranslated(pair, settings.max_copied_words),
+        "untranslated": lambda pair: is_untranslated(pair, limits.max_copied_words),
         "placeholders": has_other_placeholders,
-        "script": lambda pair: (
-            is_in_other_script(pair.source, languages[0]) or is_in_other_script(pair.target, languages[1])
-        ),
+        "script": lambda pair: has_other_script(pair, languages),
     }
+    skipped = _skipped(limits, settings.source)
+    rules = {name: is_bad for name, is_bad in all_rules.items() if name not in skipped}
     kept: list[Pair] = []
     dropped: Counter[str] = Counter(dict.fromkeys(rules, 0))
+    examples: dict[str, Pair] = {}
     for pair in map(normalised, pairs):
         rule = next((name for name, is_bad in rules.items() if is_bad(pair)), None)
         if rule is None:
             kept.append(pair)
         else:
             dropped[rule] += 1
-    return kept, dropped
+            examples.setdefault(rule, pair)
+    return Cleaned(kept, dropped, examples)
+
+
+def _skipped(settings: CleaningSettings, source: str) -> list[Rule]:
+    """Where the settings name none, the rule for interface text is skipped, unless the source is such text."""
+    if settings.skip is not None:
+        return settings.skip
+    return [] if source == "wheels" else ["placeholders"]

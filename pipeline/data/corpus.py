@@ -10,7 +10,7 @@ import datasets
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import DownloadSettings
-from .cleaning import Pair, clean, normalised
+from .cleaning import Pair, clean, with_text
 from .sources import Reading
 from .splitting import cut, without_duplicates, without_leaks
 
@@ -42,24 +42,30 @@ def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None])
 def build(reading: Reading, settings: DownloadSettings) -> Corpus:
     """Clean the training pairs, cut what is missing of validation and test from them, and take out the leaks.
 
-    Held-out splits that the source brings are only normalised, so that scores compare with others on the same set.
+    Held-out splits that the source brings are only normalised and lose their blank pairs, so that scores compare with
+    others on the same set.
     """
     if "train" not in reading.splits:
         raise UserError(f"the source has no split `train`; it has: {', '.join(reading.splits) or 'none'}")
-    languages = (settings.source_language, settings.target_language)
-    cleaned, dropped = clean(reading.splits["train"], languages, settings.cleaning)
-    train = without_duplicates(cleaned)
-    dropped["duplicate"] = len(cleaned) - len(train)
-    given = {name: [normalised(pair) for pair in pairs] for name, pairs in reading.splits.items()}
+    cleaned = clean(reading.splits["train"], settings)
+    train = without_duplicates(cleaned.pairs)
+    dropped = Counter(cleaned.dropped)
+    dropped["duplicate"] = len(cleaned.pairs) - len(train)
+    given = {name: with_text(pairs, f"the split {name}") for name, pairs in reading.splits.items() if name != "train"}
+    dropped["blank_held_out"] = sum(len(reading.splits[name]) - len(kept) for name, kept in given.items())
     splits, leaks = without_leaks({**given, "train": train}, settings.cleaning.max_held_out_similarity)
     if missing := _missing_sizes(splits, settings):
         before = len(splits["train"])
-        splits = {**splits, **cut(splits["train"], missing, settings.seed)}
+        try:
+            splits = {**splits, **cut(splits["train"], missing, settings.seed)}
+        except UserError as error:
+            raise UserError("; ".join(filter(None, [str(error), cleaned.tell()]))) from None
         splits, more = without_leaks(splits, settings.cleaning.max_held_out_similarity)
         leaks.update(more)
         leaks["other_reference"] = before - more.total() - len(splits["train"]) - sum(missing.values())
     if not splits["train"]:
-        raise UserError(f"cleaning left no pair to train on; dropped: {dict(dropped + leaks)}")
+        counts = ", ".join(f"{rule} {count}" for rule, count in (dropped + leaks).most_common())
+        raise UserError("; ".join(filter(None, ["no pair is left to train on", f"dropped: {counts}", cleaned.tell()])))
     pairs = Counter(pair.origin for kept in splits.values() for pair in kept)
     facts = {
         "source_language": settings.source_language,

@@ -1,4 +1,4 @@
-"""Owns which pair stands in which split, so that no sentence of a test set is seen in training. Knows no sources.
+"""Decide which pair stands in which split, so that no sentence of a test set is seen in training. Knows no sources.
 
 Two sentences count as the same where their keys are equal, that is but for case, punctuation, digits, placeholders and
 white space.
@@ -9,14 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
 from ..plumbing.errors import UserError
-from .cleaning import PLACEHOLDER, WORD, Pair
+from .cleaning import PLACEHOLDER, Pair
+from .languages import count_words, words_only
 
 LEAK_WORDS = 3  # a target of fewer words ("Settings") may stand on both sides: it is no sentence
 
 
 def key(text: str) -> str:
-    """The sentence's words in lower case: equal for a sentence and its trivial variants."""
-    return " ".join(WORD.findall(PLACEHOLDER.sub(" ", text).casefold())) or text
+    """Return the sentence's words in lower case: equal for a sentence and its trivial variants."""
+    return words_only(PLACEHOLDER.sub(" ", text)) or text
 
 
 def without_duplicates(pairs: Iterable[Pair]) -> list[Pair]:
@@ -55,7 +56,7 @@ def without_leaks(splits: dict[str, list[Pair]], max_similarity: float) -> tuple
     """
     held_out = [pair for name, pairs in splits.items() if name != "train" for pair in pairs]
     sources = {key(pair.source) for pair in held_out}
-    targets = {text for pair in held_out if len((text := key(pair.target)).split()) >= LEAK_WORDS}
+    targets = {text for pair in held_out if count_words(text := key(pair.target)) >= LEAK_WORDS}
     leaks: dict[str, Callable[[Pair], bool]] = {
         "source_leak": lambda pair: key(pair.source) in sources,
         "target_leak": lambda pair: key(pair.target) in targets,

@@ -7,11 +7,25 @@ section. Fields and their checks only: stamps hold the values, and leave this fi
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from langcodes import tag_is_valid
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+# The rules of pipeline/data/cleaning.py, in the order in which they are asked.
+Rule = Literal[
+    "empty",
+    "control_characters",
+    "no_words",
+    "too_short",
+    "too_long",
+    "length_ratio",
+    "identical",
+    "untranslated",
+    "placeholders",
+    "script",
+]
 ModelName = Annotated[str, Field(pattern=r"^[\w{}. -]+$")]
 
 
@@ -46,11 +60,13 @@ class HubSettings(Section):
 
 
 class CleaningSettings(Section):
-    """Thresholds of the cleaning rules (see pipeline/data/cleaning.py)."""
+    """Which cleaning rules drop pairs, and their thresholds (see pipeline/data/cleaning.py, docs/languages.md)."""
 
+    # Rules that drop nothing; None: `placeholders`, which is for interface text, except where the source is wheels.
+    skip: list[Rule] | None = None
     min_source_words: PositiveInt = 1
-    max_words: PositiveInt = 80  # on either side
-    max_length_ratio: Annotated[float, Field(gt=1)] = 4.0  # bytes of the longer side to those of the shorter
+    max_words: PositiveInt = 80  # on either side; of what is written without spaces, see docs/languages.md
+    max_length_ratio: Annotated[float, Field(gt=1)] = 4.0  # letters of the longer side to the shorter's; see docs
     max_copied_words: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of the target's words that stand in the source
     # Of a training source to the held-out source most like it, in shared character 5-grams; 1 keeps all but equal ones.
     max_held_out_similarity: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -66,6 +82,16 @@ class DownloadSettings(Section):
     files: FilesSettings = FilesSettings()
     hub: HubSettings = HubSettings()
     cleaning: CleaningSettings = CleaningSettings()
+
+    @field_validator("source_language", "target_language")
+    @classmethod
+    def _languages(cls, code: str) -> str:
+        if not tag_is_valid(code):
+            raise ValueError(
+                f"got {code!r}, expected a language code of BCP 47, such as de, pt-BR, zh-Hans or sr_Cyrl; "
+                "for a language that has none, one from qaa to qtz"
+            )
+        return code
 
 
 class TokenizerSettings(Section):

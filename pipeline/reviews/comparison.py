@@ -14,7 +14,8 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from ..scoring.metrics import BUCKETS, Scorer, tokeniser_for
+from ..data.languages import count_words, tokeniser_for
+from ..scoring.metrics import BUCKETS, Scorer
 from .output_faults import Faults, find_faults
 from .significance import Counts, Difference, difference, score, sentence_counts
 
@@ -147,7 +148,7 @@ def _by_length(
     metrics: Mapping[str, Metric], counts: Mapping[str, Mapping[str, Counts]], sources: Sequence[str]
 ) -> list[Bucket]:
     """A bucket without any sentence is left out."""
-    lengths = [len(source.split()) for source in sources]
+    lengths = [count_words(source) for source in sources]
     buckets = []
     for first, last in BUCKETS:
         chosen = [i for i, n in enumerate(lengths) if first <= n and (last is None or n <= last)]

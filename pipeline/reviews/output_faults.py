@@ -1,18 +1,21 @@
-"""Owns the faults of a translation that need no reference to be seen as such, and their shares of a test set.
+"""Find the faults of a translation that need no reference to be seen as such, and their shares of a test set.
 
 - empty: nothing but white space.
 - copied: the source word for word, where the reference is not.
-- looping: 1 to 4 words repeated at once, four times or more in a row; in languages that are written without spaces, 1
-  to 8 characters. Not where the source does so itself ("no, no, no, no").
+- looping: 1 to 4 words repeated at once, four times or more in a row; in languages that are written without spaces,
+  the characters of so many words (see languages.letters_a_word). Not where the source does so itself ("no no no no").
 - undecodable: holds U+FFFD, which stands for bytes that are no character.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WITHOUT_SPACES = {"ja", "km", "lo", "my", "th", "yue", "zh"}
+import regex
+
+from ..data.languages import letters_a_word
+
 TIMES = 4
-LOOPED_WORDS, LOOPED_CHARACTERS = 4, 8
+LOOPED_WORDS = 4
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ def find_faults(
     sources: Sequence[str], references: Sequence[str], outputs: Sequence[str], target_language: str
 ) -> Faults:
     """The shares among `outputs`, one for each source."""
-    spaced = has_spaces(target_language)
+    letters = letters_a_word(target_language)
     split = [[text.split() for text in texts] for texts in (sources, references, outputs)]
     triples = list(zip(*split, strict=True))
 
@@ -39,18 +42,15 @@ def find_faults(
     return Faults(
         empty=share([not output for _, _, output in triples]),
         copied=share([bool(output) and output == source != reference for source, reference, output in triples]),
-        looping=share([_loops(output, spaced) and not _loops(source, spaced) for source, _, output in triples]),
+        looping=share([_loops(output, letters) and not _loops(source, letters) for source, _, output in triples]),
         undecodable=share(["\N{REPLACEMENT CHARACTER}" in output for output in outputs]),
     )
 
 
-def has_spaces(language: str) -> bool:
-    """Whether words of a language such as `de` or `zh-CN` are written apart."""
-    return language.replace("_", "-").split("-")[0].lower() not in WITHOUT_SPACES
-
-
-def _loops(words: Sequence[str], spaced: bool) -> bool:
-    return _repeats(words, LOOPED_WORDS) or (not spaced and _repeats("".join(words), LOOPED_CHARACTERS))
+def _loops(words: Sequence[str], letters: int | None) -> bool:
+    """`letters`: of a word, where words are written without spaces."""
+    characters = regex.findall(r"\X", "".join(words)) if letters else []
+    return _repeats(words, LOOPED_WORDS) or (letters is not None and _repeats(characters, LOOPED_WORDS * letters))
 
 
 def _repeats(units: Sequence[str], longest: int) -> bool:

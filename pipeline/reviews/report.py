@@ -12,12 +12,13 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+import regex
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..data.languages import has_spaces
 from . import wording
 from .comparison import CANDIDATE, OPPONENT, REFERENCE, Change, Comparison
-from .output_faults import has_spaces
 from .review import AttentionMap, Review
 
 LONGEST = 1000  # characters shown of a text
@@ -86,7 +87,7 @@ def _marked(units: Sequence[str], shared: set[int], known: set[str]) -> Markup:
 
 def _units(text: str, spaced: bool) -> list[str]:
     """Words with the space before them, or characters; joined, they are the text but for space at its end."""
-    return re.findall(r"\s*\S+", text) if spaced else list(text)
+    return re.findall(r"\s*\S+", text) if spaced else regex.findall(r"\X", text)
 
 
 def _bare(unit: str) -> str:

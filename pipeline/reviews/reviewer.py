@@ -48,6 +48,7 @@ class Finding:
     maps: Sequence[AttentionMap]
     candidate: ModelVersion
     champion: ModelVersion | None  # None: the opponent was the best baseline
+    blank: Mapping[str, int]  # test set -> pairs left out, since a side of theirs has no text
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Reviewer:
             opponent = _subject(theirs, trials.get(OPPONENT)) if theirs else _baseline(ours, comparisons)
             gates = judge(self.settings.gates, comparisons, subject, opponent, leaks.counts)
             review = Review(subject, opponent, comparisons, gates, leaks, self._provenance(test_sets), failure)
-        return Finding(review, maps, candidate, champion)
+        blank = {test_set.name: test_set.blank for test_set in test_sets}
+        return Finding(review, maps, candidate, champion, blank)
 
     def _pair(self, number: int | None) -> tuple[ModelVersion, ModelVersion | None]:
         """Return the candidate and the champion; UserError if they cannot be compared."""

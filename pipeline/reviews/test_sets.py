@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.cleaning import normalised
+from ..data.cleaning import with_text
 from ..plumbing.artifacts import Artifact
 from ..plumbing.errors import UserError
 from ..plumbing.params import FilesSettings, ReviewSettings
@@ -22,6 +22,7 @@ class TestSet:
     sources: Sequence[str]
     references: Sequence[str]
     baselines: Mapping[str, Sequence[str]]  # name -> its translations
+    blank: int = 0  # pairs left out, since a side of theirs has no text
 
     @property
     def digest(self) -> str:
@@ -52,12 +53,9 @@ def _named(settings: ReviewSettings, languages: tuple[str, str]) -> list[TestSet
     reading = read_files(FilesSettings(splits=settings.test_sets), languages, "review.test_sets")
     found = []
     for name, pairs in reading.splits.items():
-        clean = [normalised(pair) for pair in pairs]
-        kept = [pair for pair in clean if pair.source and pair.target]
-        if not kept:
-            raise UserError(f"review.test_sets.{name}: no pair has text on both sides")
-        sources = [pair.source for pair in kept]
-        found.append(TestSet(name, sources, [pair.target for pair in kept], {BASELINES["copy"]: sources}))
+        kept = with_text(pairs, f"review.test_sets.{name}")
+        sources, references = [pair.source for pair in kept], [pair.target for pair in kept]
+        found.append(TestSet(name, sources, references, {BASELINES["copy"]: sources}, len(pairs) - len(kept)))
     return found
 
 

@@ -1,16 +1,21 @@
-"""Owns what a trained model has to beat on the same test set: a translation memory. Scores nothing.
+"""Translate as a translation memory does, which a trained model has to beat on the same test set. Scores nothing.
 
 The other baseline, copying the source, needs no code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
+import regex
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.pipeline import make_union
 
 CELLS = 8_000_000  # similarities in memory at once (32 MB), whatever the size of the corpus
 DIGITS = 5  # of a similarity: closer ones are ties, so that the order of additions in float32 decides nothing
+
+
+# A word with its combining marks, or any other sign. `\w` of the standard library would break words at the marks.
+TOKEN = regex.compile(r"[\w\p{M}\u200c\u200d]+|[^\w\s]")
 
 
 class TranslationMemory:
@@ -24,8 +29,8 @@ class TranslationMemory:
     def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
         self.targets = targets
         self._vectorizer = make_union(
-            TfidfVectorizer(analyzer="char", ngram_range=(2, 5), lowercase=False, dtype=np.float32),
-            TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 3), lowercase=False, dtype=np.float32),
+            _tf_idf(CountVectorizer(analyzer="char", ngram_range=(2, 5), lowercase=False)),
+            _tf_idf(CountVectorizer(tokenizer=TOKEN.findall, token_pattern=None, ngram_range=(1, 3), lowercase=False)),
         )
         self._sources = self._vectorizer.fit_transform(sources).T.tocsr()  # n-grams x training sources
 
@@ -37,3 +42,9 @@ class TranslationMemory:
             similarities = (queries[start : start + rows] @ self._sources).toarray()
             best += similarities.round(DIGITS).argmax(axis=1).tolist()
         return [self.targets[i] for i in best]
+
+
+def _tf_idf(grams: CountVectorizer) -> TfidfVectorizer:
+    """Return a vectorizer of these n-grams; a text that is too short for one is an n-gram itself."""
+    analyze: Callable[[str], list[str]] = grams.build_analyzer()
+    return TfidfVectorizer(analyzer=lambda text: analyze(text) or [text], dtype=np.float32)

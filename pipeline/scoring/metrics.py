@@ -11,18 +11,10 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest, Result
 
-# For Japanese and Korean sacreBLEU recommends `ja-mecab` and `ko-mecab`, extras with a dictionary each. Characters need
-# neither; the signature says tok:char, and such a score must not be compared with one of words.
-TOKENISERS = {"zh": "zh", "ja": "char", "ko": "char"}
-DEFAULT_TOKENISER = "13a"
+from ..data.languages import count_words, tokeniser_for
 
-# Source words, as separated by white space: first and last of each bucket.
+# Source words, see languages.count_words: first and last of each bucket.
 BUCKETS = ((1, 4), (5, 9), (10, 19), (20, 29), (30, None))
-
-
-def tokeniser_for(language: str) -> str:
-    """Name of sacreBLEU's tokeniser for a target language such as `de`, `zh-CN` or `zh_Hans`."""
-    return TOKENISERS.get(language.replace("_", "-").split("-")[0].lower(), DEFAULT_TOKENISER)
 
 
 class Scorer:
@@ -56,7 +48,7 @@ class Scorer:
 
     def bleu_by_length(self, systems: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
         """BLEU of each system on the sentences of each bucket of source length; a bucket without any is left out."""
-        lengths = [len(source.split()) for source in self.sources]
+        lengths = [count_words(source) for source in self.sources]
         rows = []
         for first, last in BUCKETS:
             chosen = [i for i, n in enumerate(lengths) if first <= n and (last is None or n <= last)]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from accelerate import Accelerator
 from sacrebleu.metrics.bleu import BLEU
 
+from ..data.languages import tokeniser_for
 from ..data.tokenizer import Tokenizer
-from ..scoring.metrics import tokeniser_for
 from ..seq2seq.decoding import translate_all
 from ..seq2seq.model import Seq2Seq
 from ..seq2seq.translator import Translator
