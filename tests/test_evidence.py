@@ -1,11 +1,14 @@
 """What a run holds on a version is read as it was registered, or the change is named."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.data.fingerprints import find_known
 from pipeline.data.splits import read_split
@@ -45,6 +48,30 @@ def test_each_part_is_as_training_and_evaluation_left_it(evidence: Evidence, ver
     assert (evidence.package / "requirements.txt").is_file()
     weights = (home / "model/weights.safetensors").stat().st_size
     assert weights < evidence.size_bytes < weights + 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({"source_language": "pt-BR", "target_language": "zh-Hant"}, ("pt-BR", "zh-Hant")),
+        ({"languages": "en-de"}, ("en", "de")),
+        ({"languages": "pt_BR-ja"}, ("pt_BR", "ja")),
+        ({"languages": "pt-BR-ja"}, "and 'pt-BR-ja' may be split in several ways; set both"),
+        ({}, "source_language and target_language; set both on its page in MLflow"),
+    ],
+)
+def test_the_two_codes_are_kept_apart(
+    evidence: Evidence, tmp_path: Path, tags: dict[str, str], expected: tuple[str, str] | str
+) -> None:
+    """Older versions have them in one tag, which is read where it can be read in one way only."""
+    version = SimpleNamespace(name=MODEL, version="2", tags=tags)
+    tagged = Evidence(evidence.client, cast(ModelVersion, version), tmp_path)
+    if isinstance(expected, tuple):
+        assert tagged.languages == expected
+    else:
+        with pytest.raises(UserError, match=re.escape(expected)) as refusal:
+            _ = tagged.languages
+        assert str(refusal.value).startswith(f"version 2 of {MODEL} has no tags ")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pipeline.data.languages import (
     letters_a_word,
     scripts,
     size,
+    standard_code,
     tokeniser_for,
     words_only,
 )
@@ -57,6 +58,11 @@ from pipeline.reviews.output_faults import find_faults
 )
 def test_the_scripts_of_a_language(code: str, expected: set[str]) -> None:
     assert scripts(code) == expected
+
+
+def test_a_language_is_the_same_however_its_code_is_written() -> None:
+    assert {standard_code(code) for code in ("pt-BR", "pt_br", "por-BR")} == {"pt-BR"}
+    assert standard_code("zh-Hant") != standard_code("zh-Hans")
 
 
 def test_every_script_in_the_tables_is_one_of_unicode() -> None:

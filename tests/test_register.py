@@ -113,7 +113,7 @@ def test_the_version_says_what_a_reviewer_asks(registered: Artifact, version: Mo
         "bleu": "12.34",
         "chrf": "45.6",
     }
-    assert version.tags["languages"] == "en-de"
+    assert (version.tags["source_language"], version.tags["target_language"]) == ("en", "de")
     assert json.loads(version.tags["bleu_interval"]) == [11.0, 13.5]
     for name in ("corpus", "model", "evaluation"):
         assert version.tags[name] == open_artifact(trained / "default" / name, name).digest

@@ -138,7 +138,7 @@ def test_the_champion_is_not_compared_with_itself(client: MlflowClient) -> None:
 
 def test_other_languages_are_refused(client: MlflowClient) -> None:
     crown(client, 1)
-    client.set_model_version_tag(MODEL, "2", "languages", "en-fr")
+    client.set_model_version_tag(MODEL, "2", "target_language", "fr")
     assert f"version 2 of {MODEL} translates en to fr, but the champion, version 1 of {MODEL}, en to de" in refusal(
         client
     )
@@ -153,7 +153,7 @@ def test_a_champion_that_was_deleted_is_told_with_the_way_out(client: MlflowClie
     assert told.endswith("run: make rollback REASON=... EXP=again")
 
 
-@pytest.mark.parametrize("tag", ["languages", "training_sources", "registration"])
+@pytest.mark.parametrize("tag", ["training_sources", "registration"])
 def test_a_version_that_was_registered_otherwise_is_told(client: MlflowClient, tag: str) -> None:
     client.delete_model_version_tag(MODEL, "2", tag)
     assert f"has no tag {tag}; register it again: make register EXP=other" in refusal(client)

@@ -60,8 +60,8 @@ def test_a_run_says_settings_data_commit_and_times_and_ends_finished(scratch: Pa
     assert history(run) == journalled(scratch)
     assert run.inputs
     data = {d.dataset.name: (d.dataset.digest, d.tags[0].value) for d in run.inputs.dataset_inputs}
-    assert data["en-de train"] == (corpus.files["train.parquet"]["sha256"][:36], "training")
-    assert [data[f"en-de {split}"][1] for split in ("validation", "test")] == ["validation", "test"]
+    assert data["en to de, train"] == (corpus.files["train.parquet"]["sha256"][:36], "training")
+    assert [data[f"en to de, {split}"][1] for split in ("validation", "test")] == ["validation", "test"]
     home = str(Path.home())
     assert not [tag for tag in run.data.tags.values() if home in tag or socket.gethostname() in tag]
 

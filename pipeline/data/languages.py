@@ -91,6 +91,11 @@ def _read(code: str, *, normalize: bool = True) -> Language:
         return Language.get("und")
 
 
+def standard_code(code: str) -> str:
+    """Return the code as BCP 47 recommends to write it: `pt-BR` of pt_br, `de` of ger."""
+    return _read(code).to_tag()
+
+
 @functools.cache
 def _is_known(script: str) -> bool:
     try:

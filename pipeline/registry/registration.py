@@ -174,7 +174,8 @@ class Registration:
         return {
             IDENTITY: self.identity,
             EXPERIMENT: self.experiment,
-            "languages": f"{facts['source_language']}-{facts['target_language']}",
+            "source_language": facts["source_language"],
+            "target_language": facts["target_language"],
             "test_set": test_set,
             **{metric: json.dumps(scores[metric]) for metric in SHOWN},
             "corpus": self.corpus.digest,

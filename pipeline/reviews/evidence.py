@@ -19,6 +19,8 @@ from ..plumbing.errors import UserError
 from ..registry.registration import TRAINING_SOURCES, evaluation_path
 from ..registry.versions import fetch
 
+SIDES = {"source_language", "target_language"}  # tags
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -34,7 +36,17 @@ class Evidence:
 
     @property
     def languages(self) -> tuple[str, str]:
-        source, target = self.version.tags["languages"].split("-", 1)
+        """The codes of source and target. Older versions have them in one tag, which may be read in several ways."""
+        tags = self.version.tags
+        if tags.keys() >= SIDES:
+            return tags["source_language"], tags["target_language"]
+        joined = tags.get("languages", "")
+        if joined.count("-") != 1:
+            raise UserError(
+                f"{self.name} has no tags source_language and target_language"
+                f"{f', and {joined!r} may be split in several ways' if joined else ''}; set both on its page in MLflow"
+            )
+        source, target = joined.split("-")
         return source, target
 
     @cached_property

@@ -16,6 +16,7 @@ import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 
 from ..data.fingerprints import find_known
+from ..data.languages import standard_code
 from ..plumbing.artifacts import experiment_option
 from ..plumbing.errors import UserError
 from ..plumbing.params import ReviewSettings
@@ -35,7 +36,7 @@ from .test_sets import TestSet, read_test_sets
 from .trial import Trial, try_models
 from .verdicts import files_digest
 
-NEEDED = {IDENTITY, FILES, "languages", "corpus", "model", "evaluation", "training_sources", "commit"}  # tags
+NEEDED = {IDENTITY, FILES, "corpus", "model", "evaluation", "training_sources", "commit"}  # tags
 MAPS = 3  # pictures of attention
 MAP_PIECES = range(5, 21)  # of the source, for a picture neither dull nor crowded
 
@@ -126,7 +127,7 @@ class Reviewer:
 
 
 def _check_languages(ours: Evidence, theirs: Evidence | None) -> None:
-    if theirs and ours.languages != theirs.languages:
+    if theirs and list(map(standard_code, ours.languages)) != list(map(standard_code, theirs.languages)):
         raise UserError(
             f"{ours.name} translates {' to '.join(ours.languages)}, but the champion, {theirs.name}, "
             f"{' to '.join(theirs.languages)}: they cannot be compared; give each pair a model of its own "

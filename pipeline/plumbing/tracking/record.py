@@ -135,9 +135,8 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _dataset(corpus: Artifact, split: str) -> dict[str, str]:
     """A split of the corpus as MLflow records data: by the digest of its file and where its text comes from."""
     facts = corpus.facts
-    languages = f"{facts['source_language']}-{facts['target_language']}"
     return {
-        "name": f"{languages} {split}",
+        "name": f"{facts['source_language']} to {facts['target_language']}, {split}",
         "digest": corpus.files[f"{split}.parquet"]["sha256"],
         "source_type": "code",
         "source": json.dumps({"tags": {"sources": facts["sources"]}}, ensure_ascii=False),
