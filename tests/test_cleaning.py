@@ -125,6 +125,9 @@ def test_every_rule_can_be_skipped(rule: str) -> None:
         ("سگ پیر می\u200cخوابد.", "The old dog sleeps.", ("fa", "en")),
         ("The coat costs $20 and 5 €.", "Der Mantel kostet 20 Dollar und 5 €.", ("en", "de")),
         ("I am 100 % sure of %20 here.", "Ich bin mir da 100%ig sicher.", ("en", "de")),
+        ("It is 20 % of the dogs.", "Ez a kutyák 20%-a éppen.", ("en", "hu")),
+        ("Remove %s and %d now", "%s과 %d을 지금 삭제합니다", ("en", "ko")),
+        ("Update a ZebraClock share", "ZebraClock 공유 갱신", ("en", "ko")),
         ("The dog smiles \U0001fa77", "Der Hund lächelt \U0001fa77", ("en", "de")),
     ],
 )

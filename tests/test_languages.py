@@ -171,6 +171,7 @@ def test_where_no_spaces_are_written_a_space_makes_no_other_text() -> None:
         ("コーヒー", "ja"),
         ("𝐀 + µ = ∞ ☕ 42", "de"),
         ("anything όπως", "qaa"),
+        ("старый", "qaa"),
         ("kotava", "mul"),
         ("", "de"),
     ],

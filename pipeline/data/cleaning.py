@@ -28,7 +28,7 @@ class Pair(NamedTuple):
 # {name} {} {{name}} ${name}   %(name)s %s %d %1$s %Y   %1: what a program fills in. $20, 100%, 20 % d and %20 are none.
 PLACEHOLDER = regex.compile(
     r"\$?\{\{?[^{}]*\}?\}|%\([^()\s]+\)[-#0-9.]*[a-z]"
-    r"|(?<!\d)%(?:\d+\$)?[-#0-9.*]*(?:ll|l|z|h)?[a-zA-Z](?!\p{L})|%[1-9](?![.,]?\d)"
+    r"|(?<!\d)%(?:\d+\$)?[-#0-9.*]*(?:ll|l|z|h)?[a-zA-Z](?!\p{Latin})|%[1-9](?![.,]?\d)"
 )
 # Control and private characters, half surrogates, what is never a character, and what decoders leave for bytes that
 # they could not read. Unicode never changes which these are; what is not assigned yet is none of them, so that text
