@@ -6,6 +6,7 @@ Who starts them is Accelerate's launcher (see the Makefile); what they do is the
 import atexit
 import os
 from datetime import timedelta
+from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
@@ -41,6 +42,17 @@ def join_processes(precision: str, expected: int) -> Accelerator:
             f"NPROC={expected}"
         )
     return accelerator
+
+
+def machine(accelerator: Accelerator) -> dict[str, Any]:
+    """What this process computes with, for an artifact's manifest."""
+    return {
+        "device": torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "precision": {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision),
+        "threads": torch.get_num_threads(),
+        "processes": accelerator.num_processes,
+    }
 
 
 def add_in_one_order() -> None:

@@ -12,7 +12,7 @@ from pipeline.data.splits import read_split
 from pipeline.plumbing.artifacts import write_json
 from pipeline.plumbing.command import StageCall, expected_processes, run_stage
 from pipeline.plumbing.params import EvaluateSettings
-from pipeline.processes import join_processes
+from pipeline.processes import join_processes, machine
 from pipeline.scoring.baselines import TranslationMemory
 from pipeline.scoring.charts import draw_bleu_by_length
 from pipeline.scoring.evaluation import Decoding, Evaluation, decode_split, evaluate_split
@@ -49,10 +49,9 @@ def evaluate(call: StageCall) -> None:
         scores = {"test_sets": {e.name: e.scores for e in evaluations}, "signatures": evaluations[0].signatures}
         write_json(draft.directory / "metrics.json", scores)
         _draw(draft.directory, evaluations, settings, tokeniser_for(language))
-        draft.facts |= scores | {
-            "examples": _examples(evaluations, settings),
-            "timing": {e.name: e.timing for e in evaluations},
-        }
+        draft.facts |= scores | {"examples": _examples(evaluations, settings)}
+        draft.execution["timing"] = {e.name: e.timing for e in evaluations}
+        draft.made_with["machine"] |= machine(accelerator)
 
 
 def _write_texts(directory: Path, evaluation: Evaluation) -> None:

@@ -1,24 +1,41 @@
-"""Print each stage: fresh, or stale and why. STAMPS_DIRECTORY, which Make has brought up to date."""
+"""Print each stage: fresh, running, or stale and why. STAMPS_DIRECTORY, which Make has brought up to date."""
 
 import sys
 from pathlib import Path
 
+from pipeline.plumbing.artifacts import find_manifest
 from pipeline.plumbing.command import TARGETS, fail_clearly
-from pipeline.plumbing.freshness import stale_reasons
+from pipeline.plumbing.digests import Digests
+from pipeline.plumbing.freshness import state_of_all
+from pipeline.plumbing.lock import holder
+from pipeline.plumbing.made_with import changed_libraries
+
+VERIFIED = "verified.json"  # beside the stamps: what is known of the artifacts' files
 
 
 def status() -> None:
     stamps = Path(sys.argv[1])
     artifacts = {stage: stamps.parent / name for name, stage in TARGETS.items()}
+    digests = Digests(stamps / VERIFIED)
+    states = state_of_all(stamps, artifacts, digests.sha256)
+    digests.save()
+    worker = holder(stamps.parent)
     print(stamps.parent)
-    for stage, reasons in stale_reasons(stamps, artifacts).items():
-        print(f"  {stage:10} {describe(reasons)}")
+    for stage, (state, reasons) in states.items():
+        if worker and worker.purpose == stage:
+            state, reasons = "running", [f"process {worker.process} on {worker.machine}, since {worker.since}"]
+        print(f"  {stage:10} {describe(state, reasons)}{remark(artifacts[stage])}")
 
 
-def describe(reasons: list[str]) -> str:
-    if not reasons:
-        return "fresh"
-    return reasons[0] if reasons[0] in ("never run", "interrupted") else f"stale: {'; '.join(reasons)}"
+def describe(state: str, reasons: list[str]) -> str:
+    return f"{state}: {'; '.join(reasons)}" if reasons else state
+
+
+def remark(artifact: Path) -> str:
+    """What else there is to say of an artifact, whether it is stale or not."""
+    manifest = find_manifest(artifact)
+    changes = list(changed_libraries(manifest.made_with)) if manifest else []
+    return f" (made with {'; '.join(changes)})" if changes else ""
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pipeline.plumbing.progress import Progress
 from pipeline.plumbing.tracking.journal import JOURNAL
 from pipeline.plumbing.tracking.record import RECORD, TRAINING
 from pipeline.plumbing.tracking.run import Run, open_run
-from pipeline.processes import add_in_one_order, join_processes
+from pipeline.processes import add_in_one_order, join_processes, machine
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import save_weights
 from pipeline.training.batching import imbalance, padding_share
@@ -66,7 +66,10 @@ def train(call: StageCall) -> None:
         save_weights(draft.directory, trainer.best_weights, model_settings, vocabularies, **languages)
         for path in [*model_files(call.inputs["tokenizer"].directory), scratch / JOURNAL, scratch / RECORD]:
             shutil.copy(path, draft.directory)
-        draft.facts.update(trainer.summary() | plan | {"attempt": run.attempt})
+        draft.facts |= trainer.summary()
+        draft.execution |= trainer.execution() | plan | {"attempt": run.attempt}
+        draft.execution_files |= {JOURNAL, RECORD}
+        draft.made_with["machine"] |= machine(accelerator)
     shutil.rmtree(scratch)
 
 

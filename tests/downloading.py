@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -47,8 +48,9 @@ def download(folder: Path, environment: dict[str, str] | None = None, prelude: s
     section = {"source_language": "en", "target_language": "de", **settings}
     stamp = folder / "build/test/stamps/download.json"
     stamp.parent.mkdir(parents=True, exist_ok=True)
-    stamp.write_text(json.dumps({"stage": "download", "params": {"download": section}, "code": {}}), encoding="utf-8")
     corpus = folder / "build/test/corpus"
+    shutil.rmtree(corpus, ignore_errors=True)  # or it would be kept: these stamps tell nothing of files
+    stamp.write_text(json.dumps({"stage": "download", "params": {"download": section}, "code": {}}), encoding="utf-8")
     start = f"{prelude}\nimport runpy; runpy.run_module('stages.download', run_name='__main__')"
     command = [sys.executable, "-c", start, str(stamp), str(corpus)]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}

@@ -79,16 +79,16 @@ def publish_model(directory: Path, corpus: Artifact, training: Path, seed: int =
         for name in (RECORD, JOURNAL):
             shutil.copy(training / name, draft.directory)
         draft.facts |= {
-            "attempt": read_record(training).attempt,
             "parameters": sum(weight.numel() for weight in weights.values()),
             "validation_loss": 3.25,
             "best_epoch": 2,
             "epochs": 3,
             "steps": 30,
-            "tokens_per_second": 1234.5,
-            "seconds": 61.0,
             "precision": "fp32",
         }
+        attempt = read_record(training).attempt
+        draft.execution |= {"attempt": attempt, "tokens_per_second": 1234.5, "seconds": 61.0}
+        draft.execution_files |= {RECORD, JOURNAL}
     return open_artifact(directory, "train")
 
 

@@ -16,6 +16,7 @@ from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.reviews.evidence import Evidence
+from tests.manifests import rewrite_manifest
 from tests.registered import MODEL, get
 
 PARTS: dict[str, Callable[[Evidence], Any]] = {
@@ -88,7 +89,7 @@ def test_a_part_that_was_changed_in_the_store_is_refused(
 ) -> None:
     (path,) = artifacts.glob(file)
     with open(path, "ab") as changed:
-        changed.write(b"\n")
+        changed.write(b"\n}")
     with pytest.raises(UserError) as refusal:
         PARTS[part](evidence)
     told = str(refusal.value)
@@ -99,9 +100,9 @@ def test_a_part_that_was_changed_in_the_store_is_refused(
 
 def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(evidence: Evidence, artifacts: Path) -> None:
     (path,) = artifacts.glob("evaluation/*/manifest.json")
-    manifest = json.loads(path.read_bytes())
-    manifest["facts"]["test_sets"]["test"]["sentences"] = 1
-    path.write_text(json.dumps(manifest))
+    facts = json.loads(path.read_bytes())["facts"]
+    facts["test_sets"]["test"]["sentences"] = 1
+    rewrite_manifest(path.parent, facts=facts)
     with pytest.raises(UserError, match="^evaluation of run .* is not what version 2"):
         _ = evidence.evaluation
 

@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pipeline.registry.packaging import imported_modules
+from pipeline.plumbing.imports import imported_modules
 from tests.project import ROOT
 
 # The bare Python that this environment was made of: what pip installed cannot be imported in it.

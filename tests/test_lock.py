@@ -36,15 +36,14 @@ def test_the_second_is_told_who_holds_it(
     monkeypatch.setattr("pipeline.plumbing.lock.PATIENCE", 0.2)
     with pytest.raises(UserError, match=rf"is in use by train, process {other.pid} on .*, since"), hold(tmp_path, "x"):
         raise AssertionError("two hold the lock")
-    assert str(other.pid) in (holder(tmp_path) or "")
+    assert str(other.pid) in str(holder(tmp_path))
     other.kill()
     other.wait()
 
 
 def test_a_killed_holder_is_waited_for_and_gone(tmp_path: Path, other: subprocess.Popen[str]) -> None:
     os.kill(other.pid, signal.SIGKILL)
-    with hold(tmp_path, "encode") as has_waited:
-        assert has_waited in (True, False)
+    with hold(tmp_path, "encode"):
         assert str(os.getpid()) in (tmp_path / "lock.json").read_text(encoding="utf-8")
     other.wait()
     assert holder(tmp_path) is None
@@ -53,5 +52,15 @@ def test_a_killed_holder_is_waited_for_and_gone(tmp_path: Path, other: subproces
 def test_it_is_free_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError), hold(tmp_path, "train"):
         raise KeyError
-    with hold(tmp_path, "train") as has_waited:
-        assert not has_waited
+    with hold(tmp_path, "train"):
+        pass
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "[]", '{"purpose"', '{"who": 1}'])
+def test_a_damaged_note_of_the_holder_is_no_traceback(
+    tmp_path: Path, other: subprocess.Popen[str], damage: str
+) -> None:
+    (tmp_path / "lock.json").write_text(damage, encoding="utf-8")
+    assert str(holder(tmp_path)) == "another process"
+    other.kill()
+    other.wait()

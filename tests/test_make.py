@@ -12,8 +12,10 @@ from typing import IO
 
 import pytest
 
+from pipeline.plumbing.lock import hold
 from pipeline.plumbing.stamps import SECTIONS
 from tests.faults import outcome
+from tests.manifests import rewrite_manifest
 from tests.project import DIRECTORIES, Finished, Kill, Project, kill_in, stages_in
 
 NOTHING = "make: Nothing to be done for 'all'.\n"
@@ -30,13 +32,20 @@ def test_the_whole_pipeline_ends_with_a_summary(finished: Finished) -> None:
     assert finished.make("summary").stdout in log
 
 
-def test_a_second_make_does_nothing_and_starts_no_python(finished: Finished, tmp_path: Path) -> None:
+def test_a_second_make_only_looks_at_the_files_that_settings_name(finished: Finished, tmp_path: Path) -> None:
     assert finished.make("-q").returncode == 0
     assert finished.told_stale() == []
     project = finished.copy_to(tmp_path)
-    (project.root / ".venv/bin").unlink()
+    project.make("-q")  # a copied corpus is looked at closely
+    binaries, log = project.root / ".venv/bin", tmp_path / "started"
+    python = binaries.resolve() / "python"
+    binaries.unlink()
+    binaries.mkdir()
+    (binaries / "python").write_text(f'#!/bin/sh\necho "$@" >>"{log}"\nexec "{python}" "$@"\n', encoding="utf-8")
+    (binaries / "python").chmod(0o755)
     again = project.make()
     assert (again.returncode, again.stdout) == (0, NOTHING)
+    assert log.read_text(encoding="utf-8") == "-I -S pipeline/plumbing/watch.py build/smoke/stamps/files.json\n"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +104,81 @@ def test_a_removed_artifact_is_made_again_with_what_follows(finished: Finished, 
     os.rename(project.build / "encoded", project.build / "gone")
     assert project.planned() == project.told_stale() == ["encode", "train", "evaluate", "register"]
     assert project.planned("tokenizer") == []
+
+
+@pytest.mark.parametrize("stage", ["download", "tokenizer", "encode", "evaluate"])
+def test_what_is_made_again_the_same_costs_nothing_that_follows(finished: Finished, tmp_path: Path, stage: str) -> None:
+    project = finished.copy_to(tmp_path)
+    shutil.rmtree(project.manifest(stage).parent)
+    run = project.make(stage)
+    assert run.returncode == 0, run.stderr
+    assert project.planned() == project.told_stale() == []
+    assert project.make().stdout == NOTHING
+
+
+def test_what_make_starts_though_all_it_is_made_of_is_the_same_is_kept(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    project.age()
+    for stage in ("download", "encode"):
+        project.manifest(stage).touch()
+    assert project.told_stale() == []
+    weights = (project.build / "model/weights.safetensors").stat()
+    run = project.make()
+    assert run.returncode == 0, run.stderr
+    kept = [f"build/smoke/{DIRECTORIES[stage]} is kept: " for stage in list(SECTIONS)[1:]]
+    assert [line for line in run.stdout.splitlines() if line.startswith(tuple(kept))] == [
+        line + "it was made of the same settings, code and inputs" for line in kept
+    ]
+    assert (project.build / "model/weights.safetensors").stat() == weights
+    assert project.make().stdout == NOTHING
+
+
+def test_a_damaged_artifact_is_not_kept(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    project.age()
+    project.manifest("download").touch()
+    (project.build / "tokenizer/joint.model").write_bytes(b"")
+    assert project.told_stale()[0] == "tokenizer"
+    run = project.make("tokenizer")
+    assert run.returncode == 0, run.stderr
+    assert "is kept" not in run.stdout
+    assert project.told_stale() == []
+
+
+def test_status_tells_what_runs_and_what_is_damaged(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    weights = project.build / "model/weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    project.manifest("encode").write_text("{}", encoding="utf-8")
+    with hold(project.build, "register"):
+        lines = project.make("status").stdout.splitlines()[1:]
+    told = dict(line.split(maxsplit=1) for line in lines)
+    assert told["train"] == (
+        "damaged: build/smoke/model/weights.safetensors differs from its sha256 in manifest.json; "
+        "remove build/smoke/model and run: make train EXP=smoke"
+    )
+    assert told["encode"] == (
+        "damaged: build/smoke/encoded/manifest.json is damaged (not as it was written); "
+        "remove build/smoke/encoded and run: make encode EXP=smoke"
+    )
+    assert re.fullmatch(rf"running: process {os.getpid()} on .*, since .*", told["register"])
+
+
+def test_status_tells_of_other_versions_and_calls_nothing_stale(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
+    made_with = json.loads(project.manifest("train").read_bytes())["made_with"]
+    assert {"torch", "accelerate", "sentencepiece", "sacrebleu", "python"} <= made_with["libraries"].keys()
+    assert {"processor", "precision", "threads", "device"} <= made_with["machine"].keys()
+    now = made_with["libraries"]["torch"]
+    made_with["libraries"] |= {"torch": "1.0", "gone": "2.0"}
+    rewrite_manifest(project.build / "model", made_with=made_with)
+    told = project.make("status").stdout
+    assert f"  train      fresh (made with gone 2.0, now not installed; torch 1.0, now {now})" in told or (
+        f"  train      fresh (made with torch 1.0, now {now}; gone 2.0, now not installed)" in told
+    )
+    assert project.planned() == []
 
 
 def test_status_says_why(finished: Finished, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from pipeline.registry.packaging import CARD, digests
 from pipeline.registry.registration import TRAINING_SOURCES, Registration
 from pipeline.registry.versions import FILES
 from stages.register import register
+from tests.manifests import rewrite_manifest
 from tests.mlflow_server import Server, unused_port
 from tests.published import SENTENCES, publish_training
 
@@ -216,9 +217,9 @@ def test_a_server_that_is_away_is_named(registration: Registration) -> None:
 def test_another_evaluation_of_the_same_model_is_another_version(registration: Registration) -> None:
     directory = registration.model.directory.parent / "again" / "evaluation"
     shutil.copytree(registration.evaluation.directory, directory)
-    manifest = json.loads((directory / "manifest.json").read_text())
-    manifest["facts"]["test_sets"]["test"]["systems"]["beam"]["bleu"] = 99.0
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+    facts = json.loads((directory / "manifest.json").read_text())["facts"]
+    facts["test_sets"]["test"]["systems"]["beam"]["bleu"] = 99.0
+    rewrite_manifest(directory, facts=facts)
     again = Registration(
         registration.client,
         registration.settings,

@@ -1,5 +1,6 @@
 """Stamps: what makes a stage stale and what does not, and how its staleness is told."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -7,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.plumbing.artifacts import publish
+from pipeline.plumbing.artifacts import open_artifact, publish, sha256_of
 from pipeline.plumbing.command import TARGETS
+from pipeline.plumbing.digests import Digests
 from pipeline.plumbing.errors import UserError
-from pipeline.plumbing.freshness import stale_reasons
+from pipeline.plumbing.freshness import date_as_before, state_of_all
 from pipeline.plumbing.imports import imported_files
 from pipeline.plumbing.params import Params
 from pipeline.plumbing.stamps import SECTIONS, code_digests, write_stamps
+from pipeline.plumbing.watch import signature
+from tests.manifests import rewrite_manifest
 
 SETTINGS = {"download": {"source": "wheels", "source_language": "en", "target_language": "de"}}
 
@@ -65,7 +69,8 @@ class Toy:
         return [stage for stage in SECTIONS if before[stage] != after[stage]]
 
     def stale(self) -> dict[str, list[str]]:
-        return {stage: reasons for stage, reasons in stale_reasons(self.stamps, self.artifacts).items() if reasons}
+        states = state_of_all(self.stamps, self.artifacts, sha256_of)
+        return {stage: reasons or [state] for stage, (state, reasons) in states.items() if state != "fresh"}
 
 
 @pytest.fixture
@@ -249,21 +254,49 @@ def test_status_names_the_file_that_changed_came_or_went(toy: Toy) -> None:
 
 def test_status_names_the_input_that_was_made_again(toy: Toy) -> None:
     toy.run()
-    manifest = toy.artifacts["tokenizer"] / "manifest.json"
-    content = json.loads(manifest.read_bytes())
-    digest = "0" * 64
-    manifest.write_text(json.dumps(content | {"inputs": {"corpus": digest}}), encoding="utf-8")
+    rewrite_manifest(toy.artifacts["tokenizer"], inputs={"corpus": "0" * 64})
     assert toy.stale() == {}
-    later = manifest.stat().st_mtime_ns + 1
+    later = (toy.artifacts["tokenizer"] / "manifest.json").stat().st_mtime_ns + 1
     os.utime(toy.artifacts["download"] / "manifest.json", ns=(later, later))
     assert toy.stale() == {"tokenizer": ["corpus was made again"]}
 
 
+def test_an_input_that_was_made_again_the_same_makes_nothing_stale(toy: Toy) -> None:
+    toy.run()
+    digest = open_artifact(toy.artifacts["download"], "download").digest
+    rewrite_manifest(toy.artifacts["tokenizer"], inputs={"corpus": digest})
+    later = (toy.artifacts["tokenizer"] / "manifest.json").stat().st_mtime_ns + 1
+    os.utime(toy.artifacts["download"] / "manifest.json", ns=(later, later))
+    assert toy.stale() == {}
+
+
+def test_what_was_made_again_the_same_is_as_old_as_what_was_made_of_it(toy: Toy) -> None:
+    """But never older than what it is made of, where that is new."""
+    toy.run()
+    corpus, encoded, model = (toy.artifacts[stage] for stage in ("download", "encode", "train"))
+    rewrite_manifest(encoded, inputs={"corpus": open_artifact(corpus, "x").digest})
+    rewrite_manifest(model, inputs={"encoded": open_artifact(encoded, "x").digest})
+    times = {corpus: 5, encoded: 9, model: 7}
+    for each, time in times.items():
+        os.utime(each / "manifest.json", ns=(time, time))
+
+    def dated(directory: Path, stage: str) -> int:
+        inputs = [toy.artifacts["download"] / "manifest.json"] if stage != "download" else []
+        date_as_before(directory, toy.stamps / f"{stage}.json", inputs)
+        return (directory / "manifest.json").stat().st_mtime_ns
+
+    assert dated(corpus, "download") == 5  # older than its use already
+    assert dated(encoded, "encode") == 7
+    assert (toy.stamps / "encode.json").stat().st_mtime_ns == 7
+    os.utime(corpus / "manifest.json", ns=(8, 8))
+    os.utime(encoded / "manifest.json", ns=(9, 9))
+    assert dated(encoded, "encode") == 9  # its corpus is newer than the model
+    assert dated(model, "train") == 7  # nothing was made of it
+
+
 def test_a_stage_after_a_stale_one_is_stale(toy: Toy) -> None:
     toy.run()
-    manifest = toy.artifacts["evaluate"] / "manifest.json"
-    content = json.loads(manifest.read_bytes())
-    manifest.write_text(json.dumps(content | {"inputs": {"model": "0" * 64}}), encoding="utf-8")
+    rewrite_manifest(toy.artifacts["evaluate"], inputs={"model": "0" * 64})
     toy.stamp({"train": {"seed": 9}})
     assert toy.stale()["evaluate"] == ["after train"]
 
@@ -275,3 +308,76 @@ def test_what_changes_while_a_stage_runs_is_newer_than_its_artifact(tmp_path: Pa
     with publish(tmp_path / "model", {}, {}, started):
         os.utime(prerequisite, ns=(started + 1, started + 1))
     assert (tmp_path / "model/manifest.json").stat().st_mtime_ns < prerequisite.stat().st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{}", "[]", "null", '{"facts": {}', '{"facts": 1}', '{"checksum": "0"}', "\x00"]
+)
+def test_a_damaged_manifest_is_told_with_what_to_type(toy: Toy, damage: str) -> None:
+    toy.run()
+    manifest = toy.artifacts["encode"] / "manifest.json"
+    manifest.write_text(damage, encoding="utf-8")
+    (told,) = toy.stale()["encode"]
+    assert told == f"{manifest} is damaged (not as it was written); remove {manifest.parent} and run: make encode"
+    toy.stamp({"encode": {"max_tokens": 9}})  # compares with the manifest
+
+
+@pytest.mark.parametrize("part", ["facts", "files", "stamp", "inputs", "made_with", "execution", "checksum"])
+def test_no_part_of_a_manifest_can_be_changed_unnoticed(toy: Toy, part: str) -> None:
+    toy.run()
+    manifest = toy.artifacts["encode"] / "manifest.json"
+    content = json.loads(manifest.read_bytes())
+    content[part] = {"a": 1}
+    manifest.write_text(json.dumps(content), encoding="utf-8")
+    assert "damaged" in toy.stale()["encode"][0]
+
+
+def test_a_file_that_differs_from_the_manifest_is_told(toy: Toy) -> None:
+    toy.run()
+    with publish(toy.artifacts["encode"], {}, json.loads((toy.stamps / "encode.json").read_bytes())) as draft:
+        (draft.directory / "ids").write_bytes(b"1234")
+    assert toy.stale() == {}
+    (toy.artifacts["encode"] / "ids").write_bytes(b"1235")
+    assert "encoded/ids differs from its sha256" in toy.stale()["encode"][0]
+    (toy.artifacts["encode"] / "ids").unlink()
+    assert "encoded/ids is missing; remove" in toy.stale()["encode"][0]
+
+
+def test_a_damaged_stamp_is_told(toy: Toy) -> None:
+    toy.run()
+    (toy.stamps / "train.json").write_text("{", encoding="utf-8")
+    assert "stamps/train.json is missing or damaged" in toy.stale()["train"][0]
+
+
+def test_a_digest_is_of_content_and_not_of_how_it_came_to_be(tmp_path: Path) -> None:
+    digests = []
+    for name, seconds, content in (("a", 1.0, "x"), ("b", 2.0, "x"), ("c", 1.0, "y")):
+        with publish(tmp_path / name, {}, {"params": {"name": name}}) as draft:
+            draft.facts["pairs"] = 3
+            draft.execution["seconds"] = seconds
+            draft.execution_files.add("run.json")
+            draft.made_with["python"] = name
+            (draft.directory / "run.json").write_text(name, encoding="utf-8")
+            (draft.directory / "weights").write_text(content, encoding="utf-8")
+        artifact = open_artifact(tmp_path / name, "train")
+        assert artifact.path("run.json").read_text() == name
+        digests.append(artifact.digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_digest_is_remembered_until_the_file_changes(tmp_path: Path) -> None:
+    file, memory = tmp_path / "data", tmp_path / "memory.json"
+    file.write_bytes(b"1")
+    first = Digests(memory)
+    digest = first.sha256(file)
+    assert first.files[str(file)]["signature"] is None  # written too shortly before it was read
+    first.files[str(file)] = {"signature": signature(str(file)), "sha256": "remembered"}
+    first.save()
+    assert Digests(memory).sha256(file) == "remembered"
+    times = file.stat()
+    file.write_bytes(b"2")  # in place, with the same size and time of content
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert Digests(memory).sha256(file) == hashlib.sha256(b"2").hexdigest()
+    for damage in ("", "[]", '{"files": []}', f'{{"files": {{"{file}": 1}}}}'):
+        memory.write_text(damage, encoding="utf-8")
+        assert Digests(memory).sha256(file) != digest

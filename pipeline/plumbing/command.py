@@ -1,25 +1,27 @@
-"""Owns what all stages share on the command line: STAMP INPUT... OUTPUT, the lock, and how an end is told.
+"""Run a stage as Make calls it: STAMP INPUT... OUTPUT, the lock, and how an end is told.
 
 python -m stages.encode build/default/stamps/encode.json build/default/corpus/manifest.json ... build/default/encoded
 """
 
 import errno
-import json
 import os
 import select
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifact, publish, read_json
+from .artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifact, publish, read_json, rebuild
+from .data_files import check_unchanged, signatures_of
 from .errors import Paused, UserError
+from .freshness import date_as_before, set_time
 from .lock import hold
+from .made_with import made_with
 from .outcome import FAILED, INTERRUPTED, PAUSED, Outcome
 
 CONDUCT = "conduct.json"  # beside the stamps: settings of how training is run
@@ -38,16 +40,21 @@ TARGETS = {
 class StageCall:
     """What Make gives a stage."""
 
-    stamp: dict[str, Any]  # {"params": {section: settings}, "code": {file: digest}}
+    stamp: dict[str, Any]  # {"params": {section: settings}, "code": {file: digest}, "files": {setting: [name, digest]}}
     inputs: dict[str, Artifact]  # by directory name: corpus, tokenizer, ...
     output: Path  # the directory to publish
     experiment: str  # name of the experiment: the directory under build/
     started: int = field(default_factory=time.time_ns)  # before any of the above was read
     conduct: dict[str, Any] = field(default_factory=dict)  # settings that have no say in what comes of it
+    data_files: dict[str, list[int]] = field(default_factory=dict)  # those that settings name, with their signatures
 
-    def publish(self) -> AbstractContextManager[Draft]:
+    @contextmanager
+    def publish(self) -> Iterator[Draft]:
         """The output in the making; see pipeline.plumbing.artifacts.publish."""
-        return publish(self.output, self.inputs, self.stamp, self.started)
+        with publish(self.output, self.inputs, self.stamp, self.started) as draft:
+            draft.made_with = made_with(self.stamp.get("code", {}))
+            yield draft
+            check_unchanged(self.data_files)
 
 
 def run_stage(stage: Callable[[StageCall], None]) -> None:
@@ -103,13 +110,21 @@ def expected_processes() -> int:
 
 def _run(stage: Callable[[StageCall], None], stamp: Path, *rest: Path) -> None:
     *manifests, output = rest
-    rank = os.environ.get("RANK")  # of several processes one holds the lock for all
-    with hold(output.parent, TARGETS[output.name]) if rank in (None, "0") else nullcontext() as has_waited:
+    is_main = os.environ.get("RANK") in (None, "0")  # of several processes one holds the lock for all
+    with hold(output.parent, TARGETS[output.name]) if is_main else nullcontext():
         call = _read_call(stamp, manifests, output)
-        if rank is None and has_waited and _is_fresh(call):
-            print(f"{output} was made by another make in the meantime")
-        else:
+        if _is_made_of_the_same(call):
+            if is_main:
+                set_time(output / MANIFEST, call.started)
+                print(f"{output} is kept: it was made of the same settings, code and inputs")
+            return
+        try:
             stage(call)
+        except Paused as pause:
+            again = f"make {TARGETS[output.name]}{experiment_option(call.experiment)}"
+            raise Paused(f"{pause}; {again} goes on from there") from None
+        if is_main:
+            date_as_before(output, stamp, manifests)
 
 
 def _read_call(stamp: Path, manifests: list[Path], output: Path) -> StageCall:
@@ -120,7 +135,11 @@ def _read_call(stamp: Path, manifests: list[Path], output: Path) -> StageCall:
     inputs = {directory.name: open_artifact(directory, TARGETS[directory.name]) for directory in directories}
     _check_they_fit(inputs)
     conduct = read_json(stamp.with_name(CONDUCT)) or {}
-    return StageCall(json.loads(stamp.read_bytes()), inputs, output, output.parent.name, started, conduct)
+    content = read_json(stamp)
+    if not isinstance(content, dict) or not isinstance(conduct, dict):
+        raise UserError(f"{stamp} or {CONDUCT} beside it is damaged; remove {stamp.parent} and run the same again")
+    data_files = signatures_of(content, stamp.parent)
+    return StageCall(content, inputs, output, output.parent.name, started, conduct, data_files)
 
 
 def _check_they_fit(inputs: dict[str, Artifact]) -> None:
@@ -130,17 +149,17 @@ def _check_they_fit(inputs: dict[str, Artifact]) -> None:
             if source in inputs and inputs[source].digest != digest:
                 raise UserError(
                     f"{artifact.directory} was made from another {source} than {inputs[source].directory}; "
-                    f"remove {artifact.directory} and run: make {TARGETS[name]}"
-                    f"{experiment_option(artifact.directory.parent.name)}"
+                    f"{rebuild(artifact.directory, TARGETS[name])}"
                 )
 
 
-def _is_fresh(call: StageCall) -> bool:
-    """Whether Make would call the output fresh now: if so, it was made while this process waited for the lock."""
-    made = read_json(call.output / MANIFEST)
-    if made is None or made["stamp"] != call.stamp:
+def _is_made_of_the_same(call: StageCall) -> bool:
+    """Whether the output is there, whole, and made of what this call would make it of.
+
+    Such a call comes when an input was made again and is the same, or when another make was quicker.
+    """
+    try:
+        made = open_artifact(call.output, TARGETS[call.output.name])
+    except UserError:
         return False
-    if made["inputs"] != {name: artifact.digest for name, artifact in call.inputs.items()}:
-        return False
-    newest = max((a.directory / MANIFEST).stat().st_mtime_ns for a in call.inputs.values()) if call.inputs else 0
-    return (call.output / MANIFEST).stat().st_mtime_ns >= newest
+    return made.stamp == call.stamp and made.inputs == {name: each.digest for name, each in call.inputs.items()}

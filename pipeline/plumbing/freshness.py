@@ -1,54 +1,99 @@
-"""Owns why a stage's artifact is stale. Whether it is, is Make's rule: it is missing, or older than what it is made of.
+"""Tell what a stage's artifact is stale against, and date what was made again, the same, as old as it was.
 
-Times decide, contents explain: a stale artifact's manifest tells the settings, code and inputs that it was made with.
+Times decide what Make starts: an artifact that is missing, or older than what it is made of. Contents decide what that
+means: one that was made of the same stamp and the same inputs is kept.
 """
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .artifacts import MANIFEST, read_json, sha256_of
+from .artifacts import MANIFEST, check_files, find_manifest, read_json, read_manifest
+from .errors import UserError
 
 
-def stale_reasons(stamps: Path, artifacts: Mapping[str, Path]) -> dict[str, list[str]]:
-    """Stage -> why it is stale, no reason for a fresh one. `artifacts` has the stages in the order that they run in."""
-    reasons: dict[str, list[str]] = {}
+def date_as_before(directory: Path, stamp: Path, inputs: Iterable[Path]) -> None:
+    """Make an artifact that was just published as old as those beside it that were made of its like.
+
+    So Make starts nothing for what was made again and came out the same. It stays as new as its `inputs`, the manifests
+    that it was made of; its stamp, whose content it records, is dated with it.
+    """
+    path = directory / MANIFEST
+    manifest = read_manifest(directory, stamp.stem)
+    uses = [
+        (other / MANIFEST).stat().st_mtime_ns
+        for other in directory.parent.iterdir()
+        if (found := find_manifest(other)) and found.inputs.get(directory.name) == manifest.digest
+    ]
+    newest = max((each.stat().st_mtime_ns for each in inputs), default=0)
+    if uses and newest <= min(uses) < path.stat().st_mtime_ns:
+        for each in (stamp, path):
+            set_time(each, min(uses))
+
+
+def set_time(path: Path, time: int) -> None:
+    """Date a file (ns)."""
+    os.utime(path, ns=(time, time))
+
+
+def state_of_all(
+    stamps: Path, artifacts: Mapping[str, Path], sha256: Callable[[Path], str]
+) -> dict[str, tuple[str, list[str]]]:
+    """Stage -> its state in a word (fresh, stale, damaged, interrupted, never run) and the reasons.
+
+    `artifacts` has the stages in the order that they run in; `sha256` is the digest of a file.
+    """
+    states: dict[str, tuple[str, list[str]]] = {}
     stages = {directory.name: stage for stage, directory in artifacts.items()}
     for stage, directory in artifacts.items():
-        manifest = read_json(directory / MANIFEST)
-        if manifest is None:
+        if not (directory / MANIFEST).exists():
             scratch = list(directory.parent.glob(f"{directory.name}.*"))  # model.tmp, model.training
-            reasons[stage] = ["interrupted" if scratch else "never run"]
+            states[stage] = ("interrupted" if scratch else "never run", [])
+            continue
+        try:
+            manifest = read_manifest(directory, stage)
+            check_files(directory, manifest, stage, sha256)
+        except UserError as damage:
+            states[stage] = ("damaged", [str(damage)])
             continue
         made = (directory / MANIFEST).stat().st_mtime_ns
-        reasons[stage] = list(_changed_stamp(stamps / f"{stage}.json", manifest["stamp"], made))
-        for name, digest in manifest["inputs"].items():
-            if reasons.get(stages[name]):
-                reasons[stage].append(f"after {stages[name]}")
-            else:
-                reasons[stage] += _changed_input(directory.with_name(name) / MANIFEST, digest, made)
-    return reasons
+        reasons = list(_changed_stamp(stamps / f"{stage}.json", manifest.stamp, made))
+        for name, digest in manifest.inputs.items():
+            if states[stages[name]][0] != "fresh":
+                reasons.append(f"after {stages[name]}")
+            elif _is_newer_and_other(directory.with_name(name), stages[name], digest, made):
+                reasons.append(f"{name} was made again")
+        states[stage] = ("stale" if reasons else "fresh", reasons)
+    return states
 
 
 def _changed_stamp(path: Path, before: dict[str, Any], made: int) -> Iterator[str]:
-    if path.stat().st_mtime_ns <= made:
-        return
     now = read_json(path)
-    if now == before:
-        yield f"{path} was written again"
-    old, new = (dict(_flat(stamp["params"])) for stamp in (before, now))
+    if not isinstance(now, dict):
+        yield f"{path} is missing or damaged; remove {path.parent} and run make again"
+        return
+    if path.stat().st_mtime_ns <= made or now == before:
+        return
+    old, new = (dict(_flat(stamp.get("params", {}))) for stamp in (before, now))
     for setting in sorted(old.keys() | new.keys()):
         if old.get(setting) != new.get(setting):
             yield f"{setting}: {_show(old, setting)} -> {_show(new, setting)}"
-    for file in sorted(before["code"].keys() | now["code"].keys()):
-        if before["code"].get(file) != now["code"].get(file):
-            change = "changed" if file in before["code"] and file in now["code"] else "no longer needed"
-            yield f"{file} {change if file in before['code'] else 'is needed now'}"
+    yield from _changed_files(before.get("code", {}), now["code"], "needed")
+    files, files_now = ({setting: dict(found) for setting, found in s.get("files", {}).items()} for s in (before, now))
+    for setting in sorted(files.keys() & files_now.keys()):  # a setting that came or went is told above
+        yield from _changed_files(files[setting], files_now[setting], f"in {setting}")
 
 
-def _changed_input(manifest: Path, digest: str, made: int) -> Iterator[str]:
-    if manifest.stat().st_mtime_ns > made:
-        yield f"{manifest.parent.name} was made again{', the same' if sha256_of(manifest) == digest else ''}"
+def _changed_files(old: Mapping[str, str], new: Mapping[str, str], role: str) -> Iterator[str]:
+    for file in sorted(old.keys() | new.keys()):
+        if old.get(file) != new.get(file):
+            change = "changed" if file in old and file in new else f"no longer {role}"
+            yield f"{file} {change if file in old else f'is {role} now'}"
+
+
+def _is_newer_and_other(directory: Path, stage: str, digest: str, made: int) -> bool:
+    return (directory / MANIFEST).stat().st_mtime_ns > made and read_manifest(directory, stage).digest != digest
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

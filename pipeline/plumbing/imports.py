@@ -1,7 +1,9 @@
-"""Owns which of the project's files a file needs, found by reading its imports, so that nobody lists them by hand."""
+"""Find what a file needs, of the project and of libraries, by reading its imports: so nobody lists them by hand."""
 
 import ast
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 from .errors import UserError
@@ -21,6 +23,25 @@ def imported_files(start: Path) -> list[Path]:
             found.add(file)
             waiting += _needed(file, root)
     return sorted(found)
+
+
+def distributions(files: Iterable[Path]) -> dict[str, str]:
+    """The distributions that `files` import, with the versions installed here."""
+    owners = metadata.packages_distributions()
+    modules = {module for file in files for module in imported_modules(file)} & owners.keys()
+    names = {module if module in owners[module] else owners[module][0] for module in modules}
+    return {name: metadata.version(name) for name in sorted(names)}
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Top-level names of the absolute imports of a source file, the standard library's left out."""
+    modules: set[str] = set()
+    for node in ast.walk(parse(file)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            modules.add(node.module.partition(".")[0])
+    return modules - sys.stdlib_module_names
 
 
 def parse(file: Path) -> ast.Module:

@@ -1,4 +1,4 @@
-"""Owns what a stage's output depends on besides its inputs: its settings and its code, written as a stamp.
+"""Write what a stage's output depends on besides its inputs, as a stamp: settings, code, and the files they name.
 
 `stamps/<stage>.json` is what Make compares in time with the stage's artifact, so it is rewritten only when its content
 changes: another section, a comment, a docstring, formatting or `touch` rerun nothing. A stage is handed its stamp and
@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .artifacts import MANIFEST, read_json, write_json
+from .artifacts import MANIFEST, find_manifest, read_json, write_json
+from .data_files import MEMORY, digests_of, named_by
+from .digests import Digests
 from .imports import imported_files, parse
 from .params import Params, TrainSettings
 
@@ -32,16 +34,22 @@ def write_stamps(directory: Path, params: Params, artifacts: Mapping[str, Path],
     """Bring each stage's stamp in `directory` up to date. `artifacts` are the directories that the stages publish."""
     directory.mkdir(parents=True, exist_ok=True)
     settings = params.model_dump(mode="json", by_alias=True, exclude={"train": set(TrainSettings.CONDUCT)})
+    digests = Digests(directory / MEMORY)
+    named: dict[str, str] = {}
     for stage, sections in SECTIONS.items():
+        chosen = {section: settings[section] for section in sections}
+        named |= named_by(chosen)
         stamp = {
             "stage": stage,
-            "params": {section: settings[section] for section in sections},
+            "params": chosen,
             "code": code_digests(root, f"stages/{stage}.py"),
+            "files": digests_of(named_by(chosen), digests),
         }
         path = directory / f"{stage}.json"
         if read_json(path) != stamp:
             write_json(path, stamp)
-            _take_back(path, stamp, artifacts[stage] / MANIFEST)
+            _take_back(path, stamp, artifacts[stage])
+    _watch(digests, named)  # last: a kill before this has the files looked at again
 
 
 def write_conduct(path: Path, params: Params) -> None:
@@ -57,11 +65,19 @@ def code_digests(root: Path, start: str) -> dict[str, str]:
     return {name: _digest(file) for name, file in files.items() if not name.startswith(NEUTRAL)}
 
 
-def _take_back(path: Path, stamp: dict[str, Any], manifest: Path) -> None:
+def _watch(digests: Digests, named: Mapping[str, str]) -> None:
+    """Have Make look at the files that settings name, at each call; without any it need not."""
+    if named:
+        digests.save(named=named)
+    else:
+        digests.memory.unlink(missing_ok=True)
+
+
+def _take_back(path: Path, stamp: dict[str, Any], artifact: Path) -> None:
     """A change that was undone before it was used: make the stamp as old as the artifact that it is true of again."""
-    published = read_json(manifest)
-    if published is not None and published["stamp"] == stamp:
-        time = manifest.stat().st_mtime_ns
+    published = find_manifest(artifact)
+    if published is not None and published.stamp == stamp:
+        time = (artifact / MANIFEST).stat().st_mtime_ns
         os.utime(path, ns=(time, time))
 
 

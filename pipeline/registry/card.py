@@ -111,7 +111,8 @@ def _training(model: Artifact, commit: str | None) -> str:
     settings = ", ".join(f"{key} {value}" for section in params.values() for key, value in section.items())
     return (
         f"### Training\n\n{facts['epochs']} epochs ({facts['steps']:,} steps, best epoch {facts['best_epoch']}) "
-        f"in {facts['seconds'] / 60:.1f} minutes, {facts['tokens_per_second']:,.0f} target tokens a second, "
+        f"in {model.execution['seconds'] / 60:.1f} minutes, "
+        f"{model.execution['tokens_per_second']:,.0f} target tokens a second, "
         f"{facts['precision']}; validation loss {facts['validation_loss']:.4f}.\n\n"
         f"Settings: {code_span(settings, longest=900)}\n\n"
         f"Commit {code_span(commit or 'not under git')}, model artifact {code_span(model.digest)}"

@@ -3,11 +3,8 @@
 No pickle is in it, no absolute path, and nothing of the project has to be installed where it is loaded.
 """
 
-import ast
 import contextlib
 import shutil
-import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,7 @@ from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FIL
 
 from ..plumbing.artifacts import Artifact, sha256_of
 from ..plumbing.errors import UserError
-from ..plumbing.imports import imported_files, parse
-from ..plumbing.tracking.journal import JOURNAL
-from ..plumbing.tracking.record import RECORD
+from ..plumbing.imports import distributions, imported_files
 
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parent
@@ -38,7 +33,7 @@ def package(directory: Path, model: Artifact, card: str, example: tuple[list[str
 
     `example` is an input: sentences and the params that a request may set, with their defaults.
     """
-    weights_and_tokenizer = [model.path(name) for name in model.files if name not in (JOURNAL, RECORD)]
+    weights_and_tokenizer = [model.path(name) for name in model.files]
     _copy(weights_and_tokenizer, model.directory, directory / "model")
     _copy(code_files(), LIBRARY, directory / "code")
     shutil.copyfile(HERE / MODEL_CODE, directory / MODEL_CODE)
@@ -74,21 +69,8 @@ def check_files(directory: Path, recorded: dict[str, str], name: str) -> None:
 
 def requirements(files: list[Path]) -> list[str]:
     """The distributions that `files` import, pinned to the versions installed here."""
-    owners = metadata.packages_distributions()
-    modules = {module for file in files for module in imported_modules(file)}
-    names = {module if module in owners[module] else owners[module][0] for module in modules}
-    return sorted(f"{name}=={metadata.version(name).partition('+')[0]}" for name in names)  # torch's is 2.13.0+cpu
-
-
-def imported_modules(file: Path) -> set[str]:
-    """Return the top-level names of the absolute imports of a source file, the standard library's left out."""
-    modules: set[str] = set()
-    for node in ast.walk(parse(file)):
-        if isinstance(node, ast.Import):
-            modules |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            modules.add(node.module.partition(".")[0])
-    return modules - sys.stdlib_module_names
+    pins = distributions(files).items()
+    return [f"{name}=={version.partition('+')[0]}" for name, version in pins]  # torch's is 2.13.0+cpu
 
 
 def _copy(files: list[Path], origin: Path, directory: Path) -> None:

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from ..plumbing.artifacts import Artifact, open_artifact, sha256_of
+from ..plumbing.artifacts import Artifact, Manifest, open_artifact, sha256_of
 from ..plumbing.errors import UserError
 from ..registry.registration import TRAINING_SOURCES, evaluation_path
 from ..registry.versions import fetch
@@ -64,9 +64,15 @@ class Evidence:
     @cached_property
     def model_facts(self) -> dict[str, Any]:
         """What training recorded of the model."""
-        manifest = self._fetch("manifests/model.json", "model")
-        facts: dict[str, Any] = json.loads(manifest.read_bytes())["facts"]
-        return facts
+        path = "manifests/model.json"
+        content = self._download(path).read_bytes()
+        try:
+            manifest = Manifest.of(json.loads(content))
+        except ValueError:
+            raise UserError(self._changed(path)) from None
+        if manifest.digest != self.version.tags["model"]:
+            raise UserError(self._changed(path))
+        return manifest.facts
 
     @cached_property
     def evaluation(self) -> Artifact:

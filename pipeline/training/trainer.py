@@ -93,12 +93,18 @@ class Trainer:
             "best_epoch": position.best_epoch,
             "epochs": position.epoch,
             "steps": position.step,
-            "seconds": round(position.seconds, 1),
-            "tokens_per_second": round(position.tokens / position.seconds, 1),
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "precision": {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision),
-            "processes": self.accelerator.num_processes,
             "skipped_steps": position.skipped,
+        }
+
+    def execution(self) -> dict[str, Any]:
+        """How it went, which differs between two trainings of the same model."""
+        position = self.position
+        return {
+            "seconds": round(position.seconds, 1),
+            "tokens_per_second": round(position.tokens / position.seconds, 1),
+            "processes": self.accelerator.num_processes,
         }
 
     def _update(self, step: Step) -> bool:
@@ -256,7 +262,7 @@ class Trainer:
         reason = next(reason for reason in gather_object([self.interruption.reason]) if reason)
         raise Paused(
             f"train: stopped by {reason} after step {self.position.step:,} of {self.total_steps:,}; "
-            "a checkpoint is saved, and the next make train goes on from there"
+            "a checkpoint is saved"
         )
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> None:

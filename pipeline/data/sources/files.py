@@ -1,18 +1,14 @@
 """Read one's own corpus: which local files make up each split. How a file is read is in tables.py."""
 
-import glob
-import os
-import re
 from pathlib import Path
 
 from ...plumbing.artifacts import sha256_of
+from ...plumbing.data_files import find
 from ...plumbing.errors import UserError
 from ...plumbing.params import AlignedText, FilesSettings
 from ..cleaning import Pair
 from . import Reading
 from .tables import read_aligned, read_pairs
-
-VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def read_files(settings: FilesSettings, languages: tuple[str, str], where: str = "download.files.splits") -> Reading:
@@ -27,7 +23,7 @@ def read_files(settings: FilesSettings, languages: tuple[str, str], where: str =
             sides = (_one_file(value.source, setting), _one_file(value.target, setting))
             groups: dict[tuple[Path, ...], list[tuple[str, str]]] = {sides: read_aligned(*sides)}
         else:
-            groups = {(file,): read_pairs(file, languages) for file in _matching_files(value, setting)}
+            groups = {(file,): read_pairs(file, languages) for file in find(value, setting)}
         reading.splits[split] = []
         for files, pairs in groups.items():
             name = ", ".join(file.name for file in files)
@@ -37,27 +33,8 @@ def read_files(settings: FilesSettings, languages: tuple[str, str], where: str =
     return reading
 
 
-def _expanded(path: str, setting: str) -> str:
-    """The path with the environment's values for its ${VARIABLE}s."""
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if name not in os.environ:
-            raise UserError(f"{setting}: {path}: {name} is not set; run: export {name}=/path/to/the/folder")
-        return os.environ[name]
-
-    return VARIABLE.sub(value, path)
-
-
-def _matching_files(pattern: str, setting: str) -> list[Path]:
-    files = [Path(name) for name in sorted(glob.glob(_expanded(pattern, setting), recursive=True))]
-    if not files:
-        raise UserError(f"{setting}: no file matches {_expanded(pattern, setting)}; check the path")
-    return files
-
-
 def _one_file(path: str, setting: str) -> Path:
-    file = Path(_expanded(path, setting))
-    if not file.is_file():
-        raise UserError(f"{setting}: the file {file} is missing; check the path")
-    return file
+    files = find(path, setting)
+    if len(files) != 1:
+        raise UserError(f"{setting}: {path} matches {len(files)} files, expected one")
+    return files[0]

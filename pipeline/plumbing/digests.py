@@ -1,0 +1,56 @@
+"""Remember the sha256 of files, and read again only those that have changed since."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from .artifacts import read_json, write_json
+from .errors import UserError
+from .watch import signature
+
+# A file that was written so shortly before it was read may be written again without showing it in its times.
+SETTLED = 2 * 10**9  # ns; the longest step of a file system's clock
+TRIES = 3
+
+
+class Digests:
+    """The sha256 of files, kept in the file `memory` with what tells that they are unchanged."""
+
+    def __init__(self, memory: Path) -> None:
+        self.memory = memory
+        content = read_json(memory)
+        self._before = content if isinstance(content, dict) else {}
+        self.files: dict[str, dict[str, Any]] = {}  # those asked for: name -> signature and sha256
+
+    def sha256(self, file: Path) -> str:
+        """Hex sha256 of a file's bytes; UserError if it does not hold still."""
+        name = str(file)
+        if name not in self.files:
+            known: Any = (self._before.get("files") or {}).get(name)
+            self.files[name] = known if _is_of(known, name) else _read(name)
+        return str(self.files[name]["sha256"])
+
+    def save(self, **more: Any) -> None:
+        """Write the memory, of the files that were asked for and with `more` beside them."""
+        content = {**more, "files": self.files}
+        if content != self._before:
+            write_json(self.memory, content)
+
+
+def _is_of(known: Any, name: str) -> bool:
+    return isinstance(known, dict) and "sha256" in known and known.get("signature") == signature(name)
+
+
+def _read(name: str) -> dict[str, Any]:
+    for _ in range(TRIES):
+        begun = time.time_ns()
+        before = signature(name)
+        with open(name, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            is_the_same = os.fstat(file.fileno()).st_ino == before[3]
+        if is_the_same and signature(name) == before:
+            is_settled = abs(begun - before[2]) > SETTLED
+            return {"signature": before if is_settled else None, "sha256": digest}
+    raise UserError(f"{name} changes while it is read; wait until it is whole, and run the same again")

@@ -1,0 +1,58 @@
+"""Find the files that a setting names, and tell in milliseconds whether they are the same as at the last look.
+
+    python -I -S pipeline/plumbing/watch.py build/default/stamps/files.json
+
+prints `unchanged`, or nothing. Make runs this at every call, by its path and without the project's libraries: so it
+imports little, and nothing of the project.
+"""
+
+import glob
+import json
+import os
+import re
+import sys
+
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def matching(path: str) -> list[str]:
+    """The names of the files that a path or glob stands for, in order; KeyError for a ${VARIABLE} that is not set.
+
+    What exists as it is written is no glob, and is named even where it is no file.
+    """
+    whole = VARIABLE.sub(lambda match: os.environ[match[1]], path)
+    if os.path.exists(whole) or not glob.has_magic(whole):
+        return [whole]
+    return sorted(name for name in glob.glob(_as_written(whole), recursive=True) if not os.path.isdir(name))
+
+
+def signature(file: str) -> list[int]:
+    """What changes when a file's content does: size, times of content and inode, the inode itself."""
+    told = os.stat(file)
+    return [told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino, told.st_dev]
+
+
+def is_unchanged(memory: str) -> bool:
+    """Whether the settings in `memory`, written by data_files.py, name the same files, and those have not changed."""
+    with open(memory, encoding="utf-8") as file:
+        content = json.load(file)
+    files = content["files"]
+    found = dict.fromkeys(name for path in content["named"].values() for name in matching(path))
+    return list(found) == list(files) and all(signature(name) == files[name]["signature"] for name in found)
+
+
+def _as_written(pattern: str) -> str:
+    """The pattern with its leading folders taken as they are written, as far as they exist: `data [v2]/*.tsv`."""
+    parts = pattern.split("/")
+    known = 1
+    while known < len(parts) and os.path.isdir("/".join(parts[:known]) or "/"):
+        known += 1
+    return "/".join([*map(glob.escape, parts[: known - 1]), *parts[known - 1 :]])
+
+
+if __name__ == "__main__":
+    try:
+        if is_unchanged(sys.argv[1]):
+            print("unchanged")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # whoever looks more closely tells what is wrong

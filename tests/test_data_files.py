@@ -1,0 +1,162 @@
+"""Files that settings name are inputs: what happens to them is noticed by Make, before it plans."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.plumbing.data_files import find
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.watch import matching
+from tests.project import Project
+from tests.toy_corpus import sentence_pairs, write_tsv
+
+HEADER = "qaa\tqab\n"
+
+
+@pytest.fixture
+def downloaded(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose corpus lies in two files of a folder that an environment variable names; downloaded."""
+    data = project.root / "my data"
+    pairs = sentence_pairs(1000)
+    for name, part in (("part1.tsv", pairs[:600]), ("part2.tsv", pairs[600:])):
+        write_tsv(data / name, part)
+    monkeypatch.setenv("DATA", str(data))
+    project.edit("experiments/smoke.yaml", "build/smoke-corpus/train.tsv", '"${DATA}/part*.tsv"')
+    project.age()
+    run = project.make("download")
+    assert run.returncode == 0, run.stderr
+    assert is_fresh(project)
+    return project
+
+
+def data(project: Project) -> Path:
+    return project.root / "my data"
+
+
+def is_fresh(project: Project) -> bool:
+    """What make -n, make -q and make status say of the corpus, each before and after the others; they agree."""
+    status = project.make("status").stdout.splitlines()[1]
+    told = [
+        status.split()[1] == "fresh",
+        project.planned("download") == [],
+        project.make("-q", "download").returncode == 0,
+    ]
+    assert len(set(told)) == 1, told
+    return told[0]
+
+
+def edit(project: Project) -> None:
+    with open(data(project) / "part1.tsv", "a", encoding="utf-8") as file:
+        file.write("Tha felp walpes.\tTe felp walpes.\n")
+
+
+def edit_without_a_trace(project: Project) -> None:
+    """The same size and time of content."""
+    file = data(project) / "part1.tsv"
+    times = file.stat()
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text[:-3] + text[-2] + text[-3] + text[-1], encoding="utf-8")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def replace_by_an_older_file(project: Project) -> None:
+    file = data(project) / "part1.tsv"
+    write_tsv(data(project) / "new", sentence_pairs(700)[650:])
+    os.utime(data(project) / "new", ns=(1, 1))
+    os.replace(data(project) / "new", file)
+
+
+def add(project: Project) -> None:
+    shutil.copy(data(project) / "part1.tsv", data(project) / "part3.tsv")
+
+
+def remove(project: Project) -> None:
+    (data(project) / "part2.tsv").unlink()
+
+
+def rename(project: Project) -> None:
+    os.rename(data(project) / "part2.tsv", data(project) / "part0.tsv")
+
+
+def switch_the_link(project: Project) -> None:
+    target = project.root / "elsewhere.tsv"
+    write_tsv(target, sentence_pairs(800)[600:])
+    (data(project) / "part2.tsv").unlink()
+    (data(project) / "part2.tsv").symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    "change", [edit, edit_without_a_trace, replace_by_an_older_file, add, remove, rename, switch_the_link]
+)
+def test_a_change_of_the_files_is_noticed(downloaded: Project, change: Callable[[Project], None]) -> None:
+    change(downloaded)
+    assert not is_fresh(downloaded)
+    line = downloaded.make("status").stdout.splitlines()[1]
+    assert re.search(r"stale: part\d\.tsv (changed|(is|no longer) in download\.files\.splits\.train)", line), line
+    assert downloaded.make("download").returncode == 0
+    assert is_fresh(downloaded)
+
+
+def test_another_folder_is_noticed_and_an_equal_one_is_the_same(
+    downloaded: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = downloaded.root / "other"
+    shutil.copytree(data(downloaded), other)
+    monkeypatch.setenv("DATA", str(other))
+    assert is_fresh(downloaded)
+    (other / "part1.tsv").write_text(HEADER + "Tha felp walpes.\tTe felp walpes.\n", encoding="utf-8")
+    assert not is_fresh(downloaded)
+    monkeypatch.setenv("DATA", str(data(downloaded)))
+    assert is_fresh(downloaded)
+    monkeypatch.delenv("DATA")
+    run = downloaded.make("-n", "download")
+    assert run.returncode == 2
+    assert "download.files.splits.train: ${DATA}/part*.tsv: DATA is not set; run: export DATA=" in run.stderr
+
+
+def test_touch_and_other_names_of_the_same_file_change_nothing(downloaded: Project) -> None:
+    for file in data(downloaded).iterdir():
+        file.touch()
+        os.link(file, file.with_suffix(".backup"))
+    (data(downloaded) / "unrelated.tsv").write_text("x", encoding="utf-8")
+    assert is_fresh(downloaded)
+
+
+def test_files_that_are_gone_are_told(downloaded: Project) -> None:
+    shutil.rmtree(data(downloaded))
+    for arguments in (["-n"], ["-q"], ["status"], ["download"]):
+        run = downloaded.make(*arguments)
+        assert run.returncode == 2
+        assert "error: download.files.splits.train: no file matches ${DATA}/part*.tsv; check the path" in run.stderr
+
+
+def test_a_source_of_other_kind_names_no_file(downloaded: Project) -> None:
+    downloaded.edit("experiments/smoke.yaml", "source: files", "source: wheels")
+    downloaded.edit("experiments/smoke.yaml", "source_language: qaa", "source_language: en")
+    downloaded.edit("experiments/smoke.yaml", "target_language: qab", "target_language: de")
+    shutil.rmtree(data(downloaded))
+    assert downloaded.planned("download") == ["download"]
+    assert not (downloaded.build / "stamps/files.json").exists()
+
+
+def test_what_exists_as_written_is_no_glob(tmp_path: Path) -> None:
+    folder = tmp_path / "data [v2]" / "a*b"
+    folder.mkdir(parents=True)
+    for name in ("x.tsv", "y.tsv", "[x].tsv"):
+        (folder / name).touch()
+    (folder / "z.tsv").mkdir()
+    assert [Path(name).name for name in matching(f"{folder}/*.tsv")] == ["[x].tsv", "x.tsv", "y.tsv"]
+    assert matching(f"{folder}/[x].tsv") == [f"{folder}/[x].tsv"]
+    assert matching(f"{folder}/[xy].tsv") == [f"{folder}/x.tsv", f"{folder}/y.tsv"]
+    assert matching(f"{tmp_path}/**/y.tsv") == [f"{folder}/y.tsv"]
+
+
+def test_a_folder_and_a_missing_file_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train: .* is a folder; name the files in it, e\.g\. .*/\*\.tsv"):
+        find(str(tmp_path), "train")
+    with pytest.raises(UserError, match=r"train: the file .*/x\.tsv is missing; check the path"):
+        find(f"{tmp_path}/x.tsv", "train")
