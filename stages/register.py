@@ -40,4 +40,4 @@ def register(call: StageCall) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(register)
+    run_stage(register, keep=False)

@@ -125,7 +125,7 @@ def test_what_make_starts_though_all_it_is_made_of_is_the_same_is_kept(finished:
     weights = (project.build / "model/weights.safetensors").stat()
     run = project.make()
     assert run.returncode == 0, run.stderr
-    kept = [f"build/smoke/{DIRECTORIES[stage]} is kept: " for stage in list(SECTIONS)[1:]]
+    kept = [f"build/smoke/{DIRECTORIES[stage]} is kept: " for stage in list(SECTIONS)[1:-1]]  # register asks MLflow
     assert [line for line in run.stdout.splitlines() if line.startswith(tuple(kept))] == [
         line + "it was made of the same settings, code and inputs" for line in kept
     ]

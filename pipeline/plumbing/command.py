@@ -57,9 +57,12 @@ class StageCall:
             check_unchanged(self.data_files)
 
 
-def run_stage(stage: Callable[[StageCall], None]) -> None:
-    """Run `stage` on the process's arguments, alone in its experiment."""
-    fail_clearly(lambda: _run(stage, *map(Path, sys.argv[1:])))
+def run_stage(stage: Callable[[StageCall], None], keep: bool = True) -> None:
+    """Run `stage` on the process's arguments, alone in its experiment.
+
+    Where its output is there and was made of the same, it is kept; not if only another place, such as MLflow, can tell.
+    """
+    fail_clearly(lambda: _run(stage, keep, *map(Path, sys.argv[1:])))
 
 
 def fail_clearly(work: Callable[[], None]) -> None:
@@ -108,12 +111,12 @@ def expected_processes() -> int:
     return int(os.environ.get("PIPELINE_NPROC") or os.environ.get("WORLD_SIZE") or 1)
 
 
-def _run(stage: Callable[[StageCall], None], stamp: Path, *rest: Path) -> None:
+def _run(stage: Callable[[StageCall], None], keep: bool, stamp: Path, *rest: Path) -> None:
     *manifests, output = rest
     is_main = os.environ.get("RANK") in (None, "0")  # of several processes one holds the lock for all
     with hold(output.parent, TARGETS[output.name]) if is_main else nullcontext():
         call = _read_call(stamp, manifests, output)
-        if _is_made_of_the_same(call):
+        if keep and _is_made_of_the_same(call):
             if is_main:
                 set_time(output / MANIFEST, call.started)
                 print(f"{output} is kept: it was made of the same settings, code and inputs")
