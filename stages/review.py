@@ -1,6 +1,6 @@
 """Compare a version with the champion and write the verdict into the registry: PARAMS_FILE... and $VERSION.
 
-Status 0 if it passes, 1 if it fails; 2 if there is no verdict.
+Status 0 if it passes; 1 if it fails, or the test sets are too small to tell; 2 if there is no verdict.
 """
 
 import sys
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.tracking.store import explain_failure, is_refusal
 from pipeline.registry.sandbox import isolation
+from pipeline.reviews import wording
 from pipeline.reviews.models import experiment_of
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
@@ -33,7 +34,7 @@ def review() -> None:
             finding = reviewer.review(version, _counting(bar))
         print("\n".join(describe(finding)))
         _keep(desk, finding)
-    if finding.review.verdict == "fail":
+    if finding.review.verdict != "pass":
         sys.exit(FAILED)
 
 
@@ -79,8 +80,8 @@ def describe(finding: Finding) -> list[str]:
         )
     if failure := review.failure:
         lines += [f"  in a fresh process {failure.reason}", *(f"  | {line}" for line in failure.said.splitlines())]
-    lines += _gates(review)
-    return [*lines, f"verdict: {review.verdict}"]
+    lines += [f"  {name}: {wording.leaks(review, name)}" for name in review.leaks.test_sets]
+    return [*lines, *_gates(review), wording.verdict(review, str), f"verdict: {review.verdict}"]
 
 
 def _gates(review: Review) -> list[str]:

@@ -15,6 +15,7 @@ from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.registration import Registration
 from pipeline.registry.versions import VersionId, identify
 from pipeline.reviews.evidence import Evidence
+from pipeline.reviews.gates import LOSSES
 from pipeline.reviews.ledger import Ledger
 from pipeline.reviews.models import Models
 from pipeline.reviews.promotion import Promotion
@@ -29,16 +30,16 @@ SEEDS = {"first": 1, "other": 2, "again": 1}  # experiment -> seed of its weight
 
 # An untrained model repeats itself, and may be slower than its like: all that is no fault here.
 ANYTHING = {
-    name: {**setting, "threshold": {"bleu_drop": 100.0, "chrf_drop": 100.0, "latency_ratio": 1e6}.get(name, 1.0)}
+    name: {**setting, "threshold": {"latency_ratio": 1e6}.get(name, 1.0)}
     for name, setting in GateSettings().model_dump().items()
-    if name not in ("significance", "size_ratio", "leak")
-} | {"significance": {"threshold": 0.0, "required": True}}
+    if name not in (*LOSSES, "size_ratio", "leak")
+} | {name: {"margin": 100.0, "level": 0.95, "required": False} for name in LOSSES}  # ten sentences decide nothing
 DEFAULT = ReviewSettings()
 LENIENT = ReviewSettings.model_validate({"gates": ANYTHING})
 
 # Reviews whose verdict is what a test needs, and not how they came about.
 PASS = make_review([better()])
-FAIL = make_review([better()], settings={"gates": {"bleu_drop": {"threshold": -100.0, "required": True}}})
+FAIL = make_review([better()], settings={"gates": {"bleu_drop": {"margin": -100.0, "level": 0.95, "required": True}}})
 
 
 def register_versions(build: Path) -> None:

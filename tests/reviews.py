@@ -9,10 +9,13 @@ from typing import Any
 from pipeline.plumbing.params import ReviewSettings
 from pipeline.reviews.comparison import Comparison, compare
 from pipeline.reviews.gates import judge
-from pipeline.reviews.review import Leak, Leaks, Provenance, Review
+from pipeline.reviews.leaks import Leak, Leaks
+from pipeline.reviews.review import Provenance, Review
 from pipeline.reviews.subjects import Speed, Subject
 
 WORDS = ("ein", "der", "Mann", "Frau", "Hund", "Straße", "läuft", "sieht", "über", "rot", "groß", "am", "Haus", "mit")
+SYSTEMS = ("candidate", "opponent")
+LEVELS = {"bleu": 0.95, "chrf": 0.95}
 
 
 def sentences(count: int, seed: int) -> list[str]:
@@ -29,11 +32,12 @@ def worsen(lines: Sequence[str], share: float, seed: int) -> list[str]:
 def compare_lines(
     candidate: Sequence[str], opponent: Sequence[str], references: Sequence[str], name: str = "test"
 ) -> Comparison:
-    return compare(name, [f"source {line}" for line in references], references, candidate, "champion", opponent, "de")
+    sources, lines = [f"source {line}" for line in references], range(1, len(references) + 1)
+    return compare(name, sources, references, candidate, "champion", opponent, "de", LEVELS, lines)
 
 
 @functools.cache
-def better(count: int = 30, name: str = "test") -> Comparison:
+def better(count: int = 100, name: str = "test") -> Comparison:
     """A candidate that is clearly better than its opponent, though not in every sentence."""
     references = sentences(count, 1)
     return compare_lines(worsen(references, 0.15, 2), worsen(references, 0.5, 3), references, name)
@@ -55,6 +59,17 @@ CANDIDATE = replace(CHAMPION, version="3", digests={"corpus": "a" * 64, "model":
 BASELINE = Subject("translation memory", None, "en", "de", {}, None, None, None, None, {})
 
 
+def make_leaks(
+    comparisons: Sequence[Comparison], leaked: Mapping[str, int] | None = None, checked: Sequence[str] = SYSTEMS
+) -> Leaks:
+    """`leaked`: test set -> sentences that the candidate was trained on; who is not `checked` cannot be."""
+    sizes = {comparison.test_set: comparison.sentences for comparison in comparisons}
+    found = dict.fromkeys(sizes, 0) | dict(leaked or {})
+    counts = {system: found if system == "candidate" else dict.fromkeys(sizes, 0) for system in checked}
+    examples = [Leak("candidate", name, 7, "source", "source <b>") for name, count in found.items() if count]
+    return Leaks(sizes, counts, found, [system for system in SYSTEMS if system not in checked], examples)
+
+
 def make_review(
     comparisons: Sequence[Comparison],
     candidate: Subject = CANDIDATE,
@@ -64,9 +79,10 @@ def make_review(
 ) -> Review:
     """Without `leaked`, no test set has leaked."""
     review = ReviewSettings.model_validate(settings or {})
-    counts = {comparison.test_set: 0 for comparison in comparisons} if leaked is None else leaked
-    gates = judge(review.gates, comparisons, candidate, opponent, counts)
-    leaks = Leaks(counts, [Leak(name, 7, "source <b>") for name, count in counts.items() if count])
+    leaks = make_leaks(comparisons, leaked)
+    if opponent.is_baseline:
+        leaks = replace(leaks, counts={"candidate": leaks.counts["candidate"]})
+    gates = judge(review.gates, comparisons, candidate, opponent, leaks)
     read = {comparison.test_set: "9" * 64 for comparison in comparisons}
     made = Provenance("2026-01-02T03:04:05+00:00", "jane", review.model_dump(), read, "f" * 40, "2 cores", "isolated")
     return Review(candidate, opponent, comparisons, gates, leaks, made)

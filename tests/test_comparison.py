@@ -5,12 +5,12 @@ from dataclasses import asdict
 
 import pytest
 
-from pipeline.reviews.comparison import FEWEST_TESTED, SHOWN, compare
-from pipeline.reviews.significance import Difference
+from pipeline.reviews.bootstrap import FEWEST, Difference
+from pipeline.reviews.comparison import SHOWN, compare
 from pipeline.scoring.metrics import Scorer
-from tests.reviews import better, compare_lines, sentences, worsen
+from tests.reviews import LEVELS, better, compare_lines, sentences, worsen
 
-REFERENCES = sentences(50, 1)
+REFERENCES = sentences(2 * FEWEST, 1)
 OPPONENT = worsen(REFERENCES, 0.5, 2)
 
 
@@ -29,7 +29,9 @@ def test_scores_are_the_scorers_and_differences_are_theirs() -> None:
 
 
 def test_the_target_language_chooses_the_tokeniser() -> None:
-    korean = compare("test", ["New folder"], ["새 폴더를 만듭니다"], ["새 폴더가 만듭니다"], "copy", ["New"], "ko")
+    korean = compare(
+        "test", ["New folder"], ["새 폴더를 만듭니다"], ["새 폴더가 만듭니다"], "copy", ["New"], "ko", LEVELS, [1]
+    )
     assert korean.scores["candidate"].bleu > 40
     assert korean.by_length[0].scores["candidate"]["bleu"] > 40
     assert korean.differences["bleu"].points > 40
@@ -59,18 +61,20 @@ def test_of_many_gains_the_largest_are_kept_and_all_are_counted() -> None:
     assert [loss.line for loss in everything.losses] == [gain.line for gain in comparison.gains]
 
 
-def test_buckets_hold_their_sentences_alone_and_small_ones_are_not_tested() -> None:
-    lengths = [3] * FEWEST_TESTED + [12] * (FEWEST_TESTED - 1)
+def test_buckets_hold_their_sentences_alone_and_small_ones_have_no_limits() -> None:
+    lengths = [3] * FEWEST + [12] * (FEWEST - 1)
     sources = [" ".join(["word"] * n) for n in lengths]
     references, opponent = REFERENCES[: len(lengths)], OPPONENT[: len(lengths)]
-    candidate = references[:FEWEST_TESTED] + opponent[FEWEST_TESTED:]
-    comparison = compare("test", sources, references, candidate, "champion", opponent, "de")
-    assert [(b.words, b.sentences) for b in comparison.by_length] == [("1-4", 20), ("10-19", 19)]
+    candidate = references[:FEWEST] + opponent[FEWEST:]
+    lines = range(1, len(lengths) + 1)
+    comparison = compare("test", sources, references, candidate, "champion", opponent, "de", LEVELS, lines)
+    assert [(b.words, b.sentences) for b in comparison.by_length] == [("1-4", FEWEST), ("10-19", FEWEST - 1)]
     short, long = comparison.by_length
     assert short.scores["candidate"] == {"bleu": pytest.approx(100), "chrf": pytest.approx(100)}
-    assert short.differences["bleu"].randomisation_p == pytest.approx(1 / 10_001)
-    assert long.differences["bleu"] == Difference(0.0, None, None, None)
-    alone = compare_lines(candidate[FEWEST_TESTED:], opponent[FEWEST_TESTED:], references[FEWEST_TESTED:])
+    assert short.differences["bleu"].limits
+    assert short.differences["bleu"].limits[0] > 0
+    assert long.differences["bleu"] == Difference(0.0, 0.95, None, None)
+    alone = compare_lines(candidate[FEWEST:], opponent[FEWEST:], references[FEWEST:])
     assert long.scores["opponent"]["bleu"] == pytest.approx(alone.scores["opponent"].bleu, abs=0.006)
 
 
@@ -80,7 +84,7 @@ def test_a_comparison_is_plain_data_and_repeats() -> None:
 
 
 def test_texts_that_do_not_belong_together_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"test: .*\[50, 50, 49, 50\] lines"):
+    with pytest.raises(ValueError, match=r"test: .*\[200, 200, 199, 200\] lines"):
         compare_lines(REFERENCES[:-1], OPPONENT, REFERENCES)
     with pytest.raises(ValueError, match="lines"):
         compare_lines([], [], [])

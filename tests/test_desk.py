@@ -20,7 +20,7 @@ from tests.registered import ANYTHING, MODEL, aliases
 
 PROJECT = Path(__file__).parent.parent
 PARAMS = str(PROJECT / "params.yaml")
-DEMANDING = ANYTHING | {"chrf_drop": {"threshold": -200.0, "required": True}}
+DEMANDING = ANYTHING | {"chrf_drop": {"margin": -200.0, "level": 0.95, "required": True}}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,7 +23,7 @@ from tests.registered import MODEL, get
 PARTS: dict[str, Callable[[Evidence], Any]] = {
     "evaluation": lambda evidence: evidence.evaluation,
     "manifests/model.json": lambda evidence: evidence.model_facts,
-    "training_sources.npy": lambda evidence: evidence.training_sources,
+    "training_sentences": lambda evidence: evidence.training_sentences,
 }
 
 
@@ -45,7 +46,8 @@ def test_each_part_is_as_training_and_evaluation_left_it(evidence: Evidence, ver
     assert evidence.evaluation.digest == open_artifact(home / "evaluation", "evaluate").digest
     assert evidence.model_facts == open_artifact(home / "model", "train").facts
     sources, _ = read_split(home / "corpus/train.parquet")
-    assert find_known(evidence.training_sources, ["nobody has seen this", sources[7]]) == [1]
+    assert evidence.training_sentences
+    assert find_known(evidence.training_sentences, ["nobody has seen this", sources[7]], ["", ""]) == {1: "source"}
     assert (evidence.package / "requirements.txt").is_file()
     weights = (home / "model/weights.safetensors").stat().st_size
     assert weights < evidence.size_bytes < weights + 1_000_000
@@ -81,7 +83,7 @@ def test_the_two_codes_are_kept_apart(
         ("evaluation", "evaluation/*/test.reference.txt"),
         ("evaluation", "evaluation/*/manifest.json"),
         ("manifests/model.json", "manifests/model.json"),
-        ("training_sources.npy", "training_sources.npy"),
+        ("training_sentences", "training_sentences/*.npz"),
     ],
 )
 def test_a_part_that_was_changed_in_the_store_is_refused(
@@ -93,9 +95,17 @@ def test_a_part_that_was_changed_in_the_store_is_refused(
     with pytest.raises(UserError) as refusal:
         PARTS[part](evidence)
     told = str(refusal.value)
-    assert told.startswith(f"{part} of run {evidence.version.run_id} is not what version 2 of {MODEL} was registered")
+    assert re.match(
+        rf"{part}\S* of run {evidence.version.run_id} is not what version 2 of {MODEL} was registered", told
+    )
     assert "find out who changed the artifact store" in told
     assert "\n" not in told
+
+
+def test_a_version_from_before_there_were_fingerprints_has_none(evidence: Evidence) -> None:
+    evidence.client.delete_model_version_tag(MODEL, "2", "training_sentences")
+    old = replace(evidence, version=get(evidence.client, 2))
+    assert old.training_sentences is None
 
 
 def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(evidence: Evidence, artifacts: Path) -> None:
@@ -107,8 +117,11 @@ def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(evidence: Evid
         _ = evidence.evaluation
 
 
-@pytest.mark.parametrize("part", ["manifests/model.json", "training_sources.npy"])
-def test_a_part_that_is_gone_is_named(evidence: Evidence, artifacts: Path, part: str) -> None:
-    (artifacts / part).unlink()
-    with pytest.raises(UserError, match=rf"^{part} of run \w+, of which version 2 of {MODEL} was made, cannot be"):
+@pytest.mark.parametrize(
+    ("part", "file"),
+    [("manifests/model.json", "manifests/model.json"), ("training_sentences", "training_sentences/*.npz")],
+)
+def test_a_part_that_is_gone_is_named(evidence: Evidence, artifacts: Path, part: str, file: str) -> None:
+    next(artifacts.glob(file)).unlink()
+    with pytest.raises(UserError, match=rf"^{part}\S* of run \w+, of which version 2 of {MODEL} was made, cannot be"):
         PARTS[part](evidence)

@@ -11,10 +11,11 @@ import pytest
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import GateSettings
 from pipeline.plumbing.params_file import read_params
+from pipeline.reviews.bootstrap import Difference
 from pipeline.reviews.comparison import Comparison
-from pipeline.reviews.gates import Gate, judge, passes
+from pipeline.reviews.gates import Gate, judge, judge_all
 from pipeline.reviews.subjects import Speed, Subject
-from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better
+from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better, make_leaks
 
 SETTINGS = GateSettings()
 COMPARISON = better()
@@ -30,44 +31,52 @@ def gate(
 ) -> Gate:
     """One gate of a review whose test sets do not leak unless `leaked` says so."""
     compared = comparisons or (COMPARISON,)
-    counts = {comparison.test_set: 0 for comparison in compared} if leaked is None else leaked
-    return next(g for g in judge(settings, compared, candidate, opponent, counts) if g.name == name)
+    leaks = make_leaks(compared, leaked)
+    return next(g for g in judge(settings, compared, candidate, opponent, leaks) if g.name == name)
 
 
-def changed(metric: str, points: float, p: float | None, name: str = "test") -> Comparison:
-    """The comparison, with another difference."""
-    differences = dict(COMPARISON.differences)
-    differences[metric] = replace(differences[metric], points=points, randomisation_p=p)
+def changed(metric: str, points: float, reach: float | None, name: str = "test") -> Comparison:
+    """The comparison, with another difference and limits that are so far from it."""
+    limits = None if reach is None else (points - reach, points + reach)
+    differences = dict(COMPARISON.differences) | {metric: Difference(points, 0.95, limits, reach and reach / 1.645)}
     return replace(COMPARISON, test_set=name, differences=differences)
 
 
 def test_every_gate_is_listed_in_the_order_of_the_settings() -> None:
-    gates = judge(SETTINGS, [COMPARISON], CANDIDATE, CHAMPION, {"test": 0})
+    gates = judge(SETTINGS, [COMPARISON], CANDIDATE, CHAMPION, make_leaks([COMPARISON]))
     assert [gate.name for gate in gates] == list(GateSettings.model_fields)
-    assert passes(gates)
-    assert [gate.name for gate in judge(SETTINGS, [], BASELINE, BASELINE, None)] == list(GateSettings.model_fields)
+    assert judge_all(gates) == "pass"
+    assert [gate.name for gate in judge(SETTINGS, [], BASELINE, BASELINE, make_leaks([]))] == list(
+        GateSettings.model_fields
+    )
 
 
 @pytest.mark.parametrize("metric", ["bleu", "chrf"])
-def test_a_drop_is_the_largest_loss(metric: str) -> None:
-    worst = gate(f"{metric}_drop", changed(metric, 3.0, 0.1), changed(metric, -0.75, 0.1, "other"))
-    assert (worst.value, worst.verdict) == (0.75, "fail")
-    assert gate(f"{metric}_drop", changed(metric, -0.5, 0.1)).verdict == "pass"
-    assert gate(f"{metric}_drop", changed(metric, 2.0, 0.1)).value == -2.0
+def test_a_drop_is_the_largest_loss_that_the_worst_test_set_allows(metric: str) -> None:
+    worst = gate(f"{metric}_drop", changed(metric, 3.0, 0.2), changed(metric, -0.75, 0.3, "other"))
+    assert worst.value == pytest.approx(1.05)
+    assert worst.verdict == "fail"
+    assert gate(f"{metric}_drop", changed(metric, -0.75, 0.25)).verdict == "pass"
+    assert gate(f"{metric}_drop", changed(metric, 2.0, 0.5)).value == -1.5
 
 
-def test_a_negative_threshold_asks_for_a_gain() -> None:
-    settings = GateSettings.model_validate({"bleu_drop": {"threshold": -1, "required": True}})
-    assert gate("bleu_drop", changed("bleu", 0.9, 0.1), settings=settings).verdict == "fail"
-    assert gate("bleu_drop", changed("bleu", 1.1, 0.1), settings=settings).verdict == "pass"
+def test_too_few_sentences_are_told_with_how_many_there_should_be() -> None:
+    unsure = gate("bleu_drop", changed("bleu", 0.0, 1.645), changed("bleu", 0.0, 0.1, "large"))
+    assert (unsure.verdict, unsure.value) == ("inconclusive", 1.645)
+    assert unsure.needed == {"test": 619}  # 100 times (1.645 + 0.842) squared
+    assert unsure.blocks
 
 
-def test_significance_is_the_surest_loss_of_bleu() -> None:
-    gain, loss, sure = changed("bleu", 1.0, 0.001), changed("bleu", -0.1, 0.4), changed("bleu", -0.2, 0.01)
-    assert (gate("significance", gain).value, gate("significance", gain).verdict) == (1.0, "pass")
-    assert (gate("significance", gain, loss).value, gate("significance", gain, loss).verdict) == (0.4, "pass")
-    assert (gate("significance", loss, sure).value, gate("significance", loss, sure).verdict) == (0.01, "fail")
-    assert gate("significance", changed("bleu", -0.2, 0.05)).verdict == "pass"
+def test_a_negative_margin_asks_for_a_gain() -> None:
+    settings = GateSettings.model_validate({"bleu_drop": {"margin": -1, "level": 0.95, "required": True}})
+    assert gate("bleu_drop", changed("bleu", 1.5, 0.6), settings=settings).verdict == "fail"
+    assert gate("bleu_drop", changed("bleu", 1.5, 0.4), settings=settings).verdict == "pass"
+
+
+def test_a_test_set_that_could_not_be_compared_leaves_its_losses_missing() -> None:
+    leaks = make_leaks([COMPARISON, replace(COMPARISON, test_set="leaked")])
+    gates = {gate.name: gate for gate in judge(SETTINGS, [COMPARISON], CANDIDATE, CHAMPION, leaks)}
+    assert [gates[name].verdict for name in ("bleu_drop", "chrf_drop")] == ["missing", "missing"]
 
 
 def test_ratios_are_of_the_candidate_to_the_champion() -> None:
@@ -77,10 +86,10 @@ def test_ratios_are_of_the_candidate_to_the_champion() -> None:
 
 
 def test_without_a_champion_ratios_do_not_apply_and_the_review_may_pass() -> None:
-    gates = {gate.name: gate for gate in judge(SETTINGS, [COMPARISON], CANDIDATE, BASELINE, {"test": 0})}
+    gates = {gate.name: gate for gate in judge(SETTINGS, [COMPARISON], CANDIDATE, BASELINE, make_leaks([COMPARISON]))}
     for name in ("latency_ratio", "size_ratio"):
         assert (gates[name].value, gates[name].verdict) == (None, "does not apply")
-    assert passes(gates.values())
+    assert judge_all(gates.values()) == "pass"
 
 
 @pytest.mark.parametrize("fault", ["empty", "copied", "looping"])
@@ -106,9 +115,8 @@ def test_one_leaked_sentence_fails() -> None:
         ("size_ratio", {"opponent": replace(CHAMPION, size_bytes=None)}),
         ("unknown_pieces", {"candidate": replace(CANDIDATE, unknown_pieces={})}),
         ("unknown_pieces", {"candidate": replace(CANDIDATE, unknown_pieces={"test": math.nan})}),
-        ("leak", {"leaked": {}}),
-        ("leak", {"leaked": {"other": 0}}),
-        ("significance", {"comparisons": [changed("bleu", -1.0, None)]}),
+        ("leak", {"leaks": make_leaks([COMPARISON], checked=["opponent"])}),
+        ("leak", {"leaks": replace(make_leaks([COMPARISON]), counts={"candidate": {"other": 0}})}),
         ("bleu_drop", {"comparisons": []}),
         ("bleu_drop", {"comparisons": [changed("bleu", math.nan, 0.5), COMPARISON]}),
         ("bleu_drop", {"comparisons": [COMPARISON, changed("bleu", math.nan, 0.5)]}),
@@ -117,42 +125,53 @@ def test_one_leaked_sentence_fails() -> None:
 )
 def test_what_was_not_measured_fails_a_required_gate_and_warns_otherwise(name: str, without: dict[str, Any]) -> None:
     for required in (True, False):
-        threshold = getattr(SETTINGS, name).threshold
-        settings = GateSettings.model_validate({name: {"threshold": threshold, "required": required}})
+        setting = getattr(SETTINGS, name).model_dump()
+        settings = GateSettings.model_validate({name: setting | {"required": required}})
         given: dict[str, Any] = {
             "comparisons": [COMPARISON],
             "candidate": CANDIDATE,
             "opponent": CHAMPION,
-            "leaked": {"test": 0},
+            "leaks": make_leaks([COMPARISON]),
         }
         missing = next(g for g in judge(settings, **(given | dict(without))) if g.name == name)
         assert (missing.value, missing.verdict) == (None, "missing")
         assert not missing.holds
         assert missing.blocks == required
-        assert passes([missing]) != required
+        assert judge_all([missing]) == ("fail" if required else "pass")
 
 
 def test_a_gate_that_is_not_required_does_not_fail_the_review() -> None:
     failed = Gate("latency_ratio", 3.0, 1.5, required=False, verdict="fail")
-    assert passes([failed])
-    assert not passes([failed, replace(failed, required=True)])
+    assert judge_all([failed]) == "pass"
+    assert judge_all([failed, replace(failed, required=True)]) == "fail"
+
+
+def test_a_review_is_inconclusive_where_nothing_else_fails() -> None:
+    unsure = Gate("bleu_drop", 1.5, 1.0, required=True, verdict="inconclusive", needed={"test": 2000})
+    assert judge_all([unsure, replace(unsure, verdict="pass")]) == "inconclusive"
+    assert judge_all([unsure, replace(unsure, verdict="fail")]) == "fail"
+    assert judge_all([unsure, replace(unsure, verdict="missing")]) == "fail"
+    assert judge_all([replace(unsure, required=False)]) == "pass"
 
 
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
         (
-            "gates: {bleu_drop: {threshold: much, required: true}}",
-            "gates.bleu_drop.threshold: got 'much', expected a number",
+            "gates: {bleu_drop: {margin: much, level: 0.95, required: true}}",
+            "gates.bleu_drop.margin: got 'much', expected a number",
         ),
-        ("gates: {bleu_drop: {threshold: 1}}", "gates.bleu_drop.required: is missing, expected true or false"),
+        (
+            "gates: {bleu_drop: {margin: 1, level: 0.95}}",
+            "gates.bleu_drop.required: is missing, expected true or false",
+        ),
         (
             "gates: {leak: {threshold: 0.5, required: true}}",
             "gates.leak.threshold: got 0.5, expected a whole number >= 0",
         ),
         (
-            "gates: {significance: {threshold: 5, required: true}}",
-            "gates.significance.threshold: got 5, expected a number >= 0 and <= 1",
+            "gates: {chrf_drop: {margin: 1, level: 95, required: true}}",
+            "gates.chrf_drop.level: got 95, expected a number > 0.5 and < 1",
         ),
         (
             "gates: {size_ratio: {threshold: 0, required: true}}",

@@ -23,7 +23,7 @@ from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import impatient, open_store
 from pipeline.registry.packaging import CARD, digests
-from pipeline.registry.registration import TRAINING_SOURCES, Registration
+from pipeline.registry.registration import Registration, training_sentences_path
 from pipeline.registry.versions import FILES
 from stages.register import register
 from tests.manifests import rewrite_manifest
@@ -122,10 +122,12 @@ def test_the_version_says_what_a_reviewer_asks(registered: Artifact, version: Mo
 
 def test_a_leak_can_be_found_without_the_corpus(version: ModelVersion, trained: Path, tmp_path: Path) -> None:
     client = MlflowClient()
-    known = Path(client.download_artifacts(str(version.run_id), TRAINING_SOURCES, str(tmp_path)))
-    assert version.tags["training_sources"] == sha256_of(known)
-    sources, _ = read_split(trained / "default/corpus/train.parquet")
-    assert find_known(known, [sources[3].upper(), "never seen before"]) == [0]
+    digest = version.tags["training_sentences"]
+    known = Path(client.download_artifacts(str(version.run_id), training_sentences_path(digest), str(tmp_path)))
+    assert digest == sha256_of(known)
+    sources, targets = read_split(trained / "default/corpus/train.parquet")
+    asked = [sources[3].upper(), "never seen before", "nor this"], ["no", targets[3].lower(), "nein"]
+    assert find_known(known, *asked) == {0: "source", 1: "target"}
 
 
 def test_the_package_has_a_card(package: Path) -> None:

@@ -10,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from pipeline.reviews.comparison import Change
+from pipeline.reviews.bootstrap import Difference
+from pipeline.reviews.comparison import Change, Comparison
+from pipeline.reviews.description import write_description
+from pipeline.reviews.leaks import Leak, Leaks
 from pipeline.reviews.report import LONGEST, foreign, mark_differences, write_report
-from pipeline.reviews.review import AttentionMap, Leak, Leaks, Provenance, Review
+from pipeline.reviews.review import AttentionMap, Provenance, Review
 from pipeline.reviews.subjects import Subject
-from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better, compare_lines, make_review, sentences
+from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better, compare_lines, make_leaks, make_review, sentences
 
 HOSTILE = (
     "</bdi><script>alert('1')</script> {{ 7 * 7 }} {% if x %} \" onload=x &lt; ]]> <!-- \u202e\x00\x1b[31m\u2028 אבג"
@@ -57,18 +60,48 @@ def with_foreign_text(text: str) -> Review:
     )
     made = Provenance(text, text, {"test_sets": {text: text}}, {text: text}, text, text, text)
     review = make_review([comparison], candidate, opponent)
-    return replace(review, provenance=made, leaks=Leaks({text: 1}, [Leak(text, 1, text)]))
+    counts = {"candidate": {text: 1}}
+    leaks = Leaks({text: 100}, counts, {text: 1}, ["opponent"], [Leak("candidate", text, 1, "target", text)])
+    return replace(review, provenance=made, leaks=leaks)
 
 
 def test_the_verdict_and_its_reason_come_first() -> None:
     page = words_of(write_report(make_review([better()], replace(CANDIDATE, unknown_pieces={"test": 0.0})), []))
     passed = page.index("pass translator-en-de version 3 Better than translator-en-de version 2 (BLEU +")
     assert passed < page.index("all required gates hold.") < page.index("Gates")
-    worse = replace(better(), differences={m: replace(d, points=-3.0) for m, d in better().differences.items()})
-    page = words_of(write_report(make_review([worse], leaked={"test": 2}), []))
-    assert "fail translator-en-de version 3 It fails against translator-en-de version 2: loss of BLEU 3.00" in page
+    page = words_of(write_report(make_review([differing(-3.0, 0.5)], leaked={"test": 2}), []))
+    assert (
+        "fail translator-en-de version 3 It fails against translator-en-de version 2: loss of BLEU up to 3.50" in page
+    )
     assert "leaked test sentences 2 (at most 0)" in page
-    assert "test, line 7: source <b>" in page
+    assert "test, line 7, by the candidate, source: source <b>" in page
+    assert "2 of 100 sentences left out; the candidate was trained on 2, the champion was trained on 0." in page
+
+
+def differing(points: float, reach: float) -> Comparison:
+    found = Difference(points, 0.95, (points - reach, points + reach), reach / 1.645)
+    return replace(better(), differences=dict.fromkeys(better().differences, found))
+
+
+def test_what_cannot_be_told_is_neither_pass_nor_fail_and_says_how_many_sentences_there_should_be() -> None:
+    review = make_review([differing(0.0, 1.5)])
+    page = words_of(write_report(review, []))
+    assert review.verdict == "inconclusive"
+    told = (
+        "translator-en-de version 3 These test sets cannot tell whether it keeps up with translator-en-de version 2: "
+    )
+    assert f"inconclusive {told}loss of BLEU up to 1.50 points" in page
+    assert "test should have 515 sentences, for an equal candidate to pass in 80 % of the reviews" in page
+    assert "should have 515 sentences" in write_description(review)
+
+
+def test_a_champion_that_cannot_be_checked_for_leaks_is_a_warning() -> None:
+    review = make_review([better()])
+    review = replace(review, leaks=make_leaks([better()], checked=["candidate"]))
+    for told in (words_of(write_report(review, [])), write_description(review)):
+        assert "whether the champion was trained on test sentences cannot be checked" in told
+        assert "the candidate was trained on 0, the champion cannot be checked" in told
+    assert review.verdict == "pass"
 
 
 def test_a_warning_is_told_beside_the_verdict() -> None:
@@ -99,7 +132,7 @@ def test_every_gate_test_set_length_and_sentence_is_shown() -> None:
         (make_review([better()], opponent=BASELINE), "Better than the baseline translation memory"),
         (make_review([better()], opponent=BASELINE), "does not apply"),
         (make_review([]), "Nothing was compared."),
-        (replace(make_review([better()]), leaks=None), "Nobody looked whether"),
+        (make_review([better()], opponent=BASELINE), " no model "),
         (
             make_review([compare_lines(sentences(5, 1), sentences(5, 1), sentences(5, 1))]),
             "No sentence has a lower chrF than the opponent's.",

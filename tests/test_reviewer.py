@@ -1,5 +1,6 @@
 """Reviews of real packages in real consumers; what is refused, before anything is translated."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -7,6 +8,7 @@ from typing import Any, NoReturn
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.data.fingerprints import fingerprints
 from pipeline.data.splits import read_split
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ReviewSettings
@@ -68,7 +70,7 @@ def test_without_a_champion_the_newest_meets_the_baselines_and_leaks_fail_it(
     client: MlflowClient, versions: Path, tmp_path: Path
 ) -> None:
     sources, targets = read_split(versions / "again/corpus/train.parquet")
-    leaked = [f"{sources[5].upper()}?!\t{targets[5]}", f"nobody wrote this before\t{targets[6]}"]
+    leaked = [f"{sources[5].upper()}?!\t{targets[5]}", f"nobody wrote this before\t{targets[6].lower()}", "a b\tc d"]
     (tmp_path / "more.tsv").write_text("\n".join(["en\tde", *leaked]) + "\n")
     told: list[int] = []
 
@@ -81,15 +83,16 @@ def test_without_a_champion_the_newest_meets_the_baselines_and_leaks_fail_it(
     assert (int(finding.candidate.version), finding.champion) == (3, None)
     assert [(c.test_set, c.sentences, c.opponent) for c in review.comparisons] == [
         ("test", 10, "translation memory"),
-        ("more", 2, "source copied"),
+        ("more", 1, "source copied"),
     ]
     assert [gate.name for gate in review.gates if gate.blocks] == ["leak"]
     assert review.verdict == "fail"
-    assert review.leaks
-    assert review.leaks.counts == {"test": 0, "more": 1}
-    assert [(leak.test_set, leak.line, leak.source) for leak in review.leaks.examples] == [
-        ("more", 1, f"{sources[5].upper()}?!")
+    assert review.leaks.counts == {"candidate": {"test": 0, "more": 2}}
+    assert [(leak.test_set, leak.line, leak.side, leak.text) for leak in review.leaks.examples] == [
+        ("more", 1, "source", f"{sources[5].upper()}?!"),
+        ("more", 2, "target", targets[6].lower()),
     ]
+    assert (review.leaks.left_out, review.leaks.unchecked) == ({"test": 0, "more": 2}, [])
     assert sum(told) == 0  # as many sentences were done as had been announced
     assert review.candidate.digests["corpus"] == finding.candidate.tags["corpus"]
     assert review.provenance.reviewer == "jane"
@@ -121,13 +124,13 @@ def test_a_review_against_the_champion_comes_to_the_same_when_it_is_repeated(
 
 
 @pytest.mark.slow
-def test_equal_weights_make_no_difference_where_one_is_asked_for(client: MlflowClient) -> None:
+def test_equal_weights_make_no_difference_and_ten_sentences_decide_nothing(client: MlflowClient) -> None:
     crown(client, 1)
-    demanding = {"gates": ANYTHING | {"bleu_drop": {"threshold": -0.1, "required": True}}}
+    demanding = {"gates": ANYTHING | {"bleu_drop": {"margin": 1.0, "level": 0.95, "required": True}}}
     review = reviewer(client, ReviewSettings.model_validate(demanding)).review(3, quietly).review
     (comparison,) = review.comparisons
     assert (comparison.differences["bleu"].points, comparison.better, comparison.worse) == (0.0, 0, 0)
-    assert (review.verdict, [gate.name for gate in review.gates if gate.blocks]) == ("fail", ["bleu_drop"])
+    assert (review.verdict, [gate.name for gate in review.gates if gate.blocks]) == ("inconclusive", ["bleu_drop"])
 
 
 def test_the_champion_is_not_compared_with_itself(client: MlflowClient) -> None:
@@ -153,7 +156,7 @@ def test_a_champion_that_was_deleted_is_told_with_the_way_out(client: MlflowClie
     assert told.endswith("run: make rollback REASON=... EXP=again")
 
 
-@pytest.mark.parametrize("tag", ["training_sources", "registration"])
+@pytest.mark.parametrize("tag", ["evaluation", "registration"])
 def test_a_version_that_was_registered_otherwise_is_told(client: MlflowClient, tag: str) -> None:
     client.delete_model_version_tag(MODEL, "2", tag)
     assert f"has no tag {tag}; register it again: make register EXP=other" in refusal(client)
@@ -175,7 +178,7 @@ def test_what_was_changed_in_the_store_is_refused(client: MlflowClient, registry
     files = {  # the last named is the first looked at
         f"models:/{MODEL}/1": package_of(registry, client, 1) / "artifacts/model/weights.safetensors",
         f"models:/{MODEL}/2": package_of(registry, client, 2) / "artifacts/code/seq2seq/translator.py",
-        "training_sources.npy of run": run / "training_sources.npy",
+        "training_sentences/": next(run.glob("training_sentences/*.npz")),
         "evaluation of run": next(run.glob("evaluation/*/test.source.txt")),
     }
     for told, file in files.items():
@@ -188,3 +191,38 @@ def test_a_test_set_that_is_there_twice_or_not_at_all_is_named(client: MlflowCli
     assert told.startswith("review.test_sets.test: the run of the candidate has a test set of this name")
     told = refusal(client, settings=with_test_set("more", tmp_path / "more.tsv"))
     assert told == f"review.test_sets.more: no file matches {tmp_path}/more.tsv; check the path"
+
+
+@pytest.mark.slow
+def test_what_the_champion_was_trained_on_is_left_out_for_both(
+    client: MlflowClient, registry: Path, tmp_path: Path
+) -> None:
+    crown(client, 1)
+    champion = get(client, 1)
+    lines = [f"unseen {word} of a test\tungesehen {word} im Test" for word in ("one", "two", "three", "four")]
+    (tmp_path / "more.tsv").write_text("\n".join(["en\tde", *lines]) + "\n")
+    seen = fingerprints(["Unseen TWO of a test!"], ["Ungesehen four im Test."])
+    digest = hashlib.sha256(seen).hexdigest()
+    (tmp_path / f"{digest[:8]}.npz").write_bytes(seen)
+    client.log_artifact(str(champion.run_id), str(tmp_path / f"{digest[:8]}.npz"), "training_sentences")
+    client.set_model_version_tag(MODEL, "1", "training_sentences", digest)
+    review = reviewer(client, with_test_set("more", tmp_path / "more.tsv")).review(2, quietly).review
+    assert {system: counts["more"] for system, counts in review.leaks.counts.items()} == {"candidate": 0, "opponent": 2}
+    assert review.leaks.left_out == {"test": 0, "more": 2}
+    (_, more) = review.comparisons
+    assert more.sentences == 2
+    assert {change.line for change in (*more.gains, *more.losses)} <= {1, 3}
+    assert next(gate for gate in review.gates if gate.name == "leak").verdict == "pass"
+
+    client.delete_model_version_tag(
+        MODEL, "1", "training_sentences"
+    )  # as of a champion from before there was such a tag
+    review = reviewer(client, with_test_set("more", tmp_path / "more.tsv")).review(2, quietly).review
+    assert (review.leaks.unchecked, review.leaks.left_out) == (["opponent"], {"test": 0, "more": 0})
+    assert "the champion cannot be checked" in write_report(review, [])
+    assert "whether the champion was trained on test sentences cannot be checked" in write_report(review, [])
+
+
+def test_a_candidate_that_cannot_be_checked_is_refused(client: MlflowClient) -> None:
+    client.delete_model_version_tag(MODEL, "2", "training_sentences")
+    assert "has no tag training_sentences; register it again: make register EXP=small" in refusal(client)

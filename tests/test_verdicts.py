@@ -144,7 +144,7 @@ def test_the_version_shows_what_its_review_found(verdicts: Verdicts, candidate: 
         "review_run": verdict.run_id,
     }
     assert expected.items() <= shown.tags.items()
-    assert json.loads(shown.tags["review_test_sets"]) == {"test": 30}
+    assert json.loads(shown.tags["review_test_sets"]) == {"test": 100}
     points = FAIL.comparisons[0].differences["bleu"].points
     assert float(shown.tags["review/test/difference/bleu"]) == pytest.approx(points, 1e-4)
     assert "review/test/candidate/bleu" not in shown.tags  # the page's list of tags is long enough
@@ -163,6 +163,6 @@ def test_what_an_earlier_review_looked_at_is_not_shown_any_more(verdicts: Verdic
     verdicts.show(verdict, get(verdicts.client, 2))
     shown = tags(verdicts.client)
     assert [key for key in shown if "extra" in key] == []
-    assert json.loads(shown["review_test_sets"]) == {"test": 30}
+    assert json.loads(shown["review_test_sets"]) == {"test": 100}
     before = PASS.comparisons[0].differences["bleu"].points
     assert float(shown["review/test/difference/bleu"]) == pytest.approx(before - 3.0, 1e-4)

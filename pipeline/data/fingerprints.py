@@ -1,31 +1,46 @@
-"""Owns which sentences a model was trained on, kept as digests: enough to find a test sentence among them.
+"""Tell which sentences a model was trained on, by digests: enough to find a test sentence among them.
 
 A reviewer needs neither the training corpus nor a right to read it. Two sentences count as the same where their keys
-are equal (see splitting.py). 64 bits: among a million training and a thousand test sentences the chance of a false
-alarm is below one in ten thousand million.
+are equal, and a target must have LEAK_WORDS words to count, as in the corpus (see splitting.py). 64 bits: among a
+million training and a thousand test sentences the chance of a false alarm is below one in ten thousand million.
 """
 
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from .splitting import key
+from .splitting import LEAK_WORDS, key
+
+Side = Literal["source", "target"]
+
+# Digests made with another rule for keys find nothing, which must not read as "no leak". So a file has the digest of a
+# text that holds what rules differ in: case, accents, combining marks, punctuation, digits, placeholders, emoji.
+PROBE = "Größe I’m co-op e\u0301 %(n)d {x} <b>1,5</b> दिल เสื้อ 日本語 \u200cها\u200d \u0130 $20 _x_ 🩷 👩\u200d🚀"
 
 
-def fingerprints(sentences: Iterable[str]) -> bytes:
-    """The digests of `sentences`, sorted, each once: a file of a NumPy array of uint64, eight bytes a sentence."""
+def fingerprints(sources: Iterable[str], targets: Iterable[str]) -> bytes:
+    """Return a NumPy archive of the digests of each side, sorted, each once: eight bytes a sentence and side."""
     file = io.BytesIO()
-    np.save(file, np.unique(_digests(sentences)), allow_pickle=False)
+    np.savez(file, source=np.unique(_digests(sources)), target=np.unique(_digests(targets)), probe=_digests([PROBE]))
     return file.getvalue()
 
 
-def find_known(path: Path, sentences: Sequence[str]) -> list[int]:
-    """Places of those of `sentences` that are among the fingerprints in `path`."""
-    known = np.load(path, allow_pickle=False)
-    return [int(place) for place in np.flatnonzero(np.isin(_digests(sentences), known))]
+def find_known(path: Path, sources: Sequence[str], targets: Sequence[str]) -> dict[int, Side] | None:
+    """Return the places of the pairs of which a side is among the fingerprints in `path`, with the first such side.
+
+    None if keys were made in another way when the file was written: then nothing can be found.
+    """
+    with np.load(path, allow_pickle=False) as known:
+        if not np.array_equal(known["probe"], _digests([PROBE])):
+            return None
+        source = np.isin(_digests(sources), known["source"])
+        target = np.isin(_digests(targets), known["target"])
+    target &= np.array([len(key(text).split()) >= LEAK_WORDS for text in targets], dtype=bool)
+    return {int(i): "source" if source[i] else "target" for i in np.flatnonzero(source | target)}
 
 
 def _digests(sentences: Iterable[str]) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":

@@ -161,10 +161,15 @@ class RegisterSettings(Section):
     model_name: ModelName = "translator-{source_language}-{target_language}"
 
 
-class PointsGate(Section):
-    """A gate on the difference of two scores; a negative threshold asks for a gain."""
+class LossGate(Section):
+    """A gate on a score: the candidate's must be shown to be lower by no more than the margin.
 
-    threshold: float
+    One that is worse by the margin passes in at most 1 - level of the reviews. A negative margin asks for a gain. See
+    pipeline/reviews/non_inferiority.py and docs/review-statistics.md.
+    """
+
+    margin: float  # points
+    level: Annotated[float, Field(gt=0.5, lt=1)]  # of confidence, one-sided
     required: bool
 
 
@@ -176,7 +181,7 @@ class RatioGate(Section):
 
 
 class ShareGate(Section):
-    """A gate on a share or a probability."""
+    """A gate on a share."""
 
     threshold: Annotated[float, Field(ge=0, le=1)]
     required: bool
@@ -190,9 +195,8 @@ class CountGate(Section):
 class GateSettings(Section):
     """What the candidate must keep to, on the worst of all test sets (see pipeline/reviews/gates.py)."""
 
-    bleu_drop: PointsGate = PointsGate(threshold=0.5, required=True)
-    chrf_drop: PointsGate = PointsGate(threshold=0.5, required=True)
-    significance: ShareGate = ShareGate(threshold=0.05, required=True)
+    bleu_drop: LossGate = LossGate(margin=1.0, level=0.95, required=True)
+    chrf_drop: LossGate = LossGate(margin=1.0, level=0.95, required=True)
     latency_ratio: RatioGate = RatioGate(threshold=1.5, required=False)
     size_ratio: RatioGate = RatioGate(threshold=2.0, required=True)
     empty_outputs: ShareGate = ShareGate(threshold=0.005, required=True)

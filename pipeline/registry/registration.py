@@ -34,13 +34,17 @@ from .packaging import HERE, MODEL_CODE, check_files, code_files, digests, packa
 from .versions import EXPERIMENT, FILES, IDENTITY, all_versions, make_model, registered_name
 
 LOGGED_NAME = "translator"  # of the model inside its run
-TRAINING_SOURCES = "training_sources.npy"  # artifact of the run, see data/fingerprints.py
 SHOWN = ("bleu", "bleu_interval", "chrf", "chrf_interval")  # scores that become tags
 
 
 def evaluation_path(digest: str) -> str:
     """Where an evaluation lies in the run: a model that is evaluated again has several."""
     return f"evaluation/{digest[:8]}"
+
+
+def training_sentences_path(digest: str) -> str:
+    """Where fingerprints (data/fingerprints.py) lie in the run: keys that are made anew leave the old ones in place."""
+    return f"training_sentences/{digest[:8]}.npz"
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,10 @@ class Registration:
             text = (artifact.directory / MANIFEST).read_text(encoding="utf-8")
             self.client.log_text(run_id, text, f"manifests/{artifact.directory.name}.json")
         with tempfile.TemporaryDirectory() as scratch:
-            (Path(scratch) / TRAINING_SOURCES).write_bytes(self._fingerprints)
-            self.client.log_artifact(run_id, str(Path(scratch) / TRAINING_SOURCES))
+            path = training_sentences_path(self._fingerprints_digest)
+            file = Path(scratch) / Path(path).name
+            file.write_bytes(self._fingerprints)
+            self.client.log_artifact(run_id, str(file), str(Path(path).parent))
 
     def log_model(self) -> str:
         """Upload the package as a model of the run, with its scores; returns the model's id."""
@@ -181,14 +187,17 @@ class Registration:
             "corpus": self.corpus.digest,
             "model": self.model.digest,
             "evaluation": self.evaluation.digest,
-            "training_sources": hashlib.sha256(self._fingerprints).hexdigest(),
+            "training_sentences": self._fingerprints_digest,
             "commit": self._commit or "",
         }
 
     @cached_property
     def _fingerprints(self) -> bytes:
-        sources, _ = read_split(self.corpus.path("train.parquet"))
-        return fingerprints(sources)
+        return fingerprints(*read_split(self.corpus.path("train.parquet")))
+
+    @property
+    def _fingerprints_digest(self) -> str:
+        return hashlib.sha256(self._fingerprints).hexdigest()
 
     @property
     def _commit(self) -> str | None:

@@ -1,9 +1,8 @@
-"""Owns the comparison of two systems on one test set: the candidate and its opponent, both given as texts.
+"""Compare two systems on one test set: the candidate and its opponent, both given as texts.
 
-Scores are those of `metrics`; whether their difference is chance is `significance`'s, faults are `output_faults`'.
-Loads no model, translates nothing and judges nothing. Each sentence is counted once, by sacreBLEU; the whole test set
-and every bucket of source length are sums of these counts. 1,000 sentences take 3 s on an idle core, with sacreBLEU's
-own numbers of samples (bootstrap 1,000, randomisation 10,000).
+Scores are those of `metrics`; within which limits they differ is `bootstrap`'s, faults are `output_faults`'. Loads no
+model, translates nothing and judges nothing. Each sentence is counted once, by sacreBLEU; the whole test set and every
+bucket of source length are sums of these counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,11 +15,10 @@ from sacrebleu.metrics.chrf import CHRF
 
 from ..data.languages import count_words, tokeniser_for
 from ..scoring.metrics import BUCKETS, Scorer
+from .bootstrap import Counts, Difference, difference, score, sentence_counts
 from .output_faults import Faults, find_faults
-from .significance import Counts, Difference, difference, score, sentence_counts
 
 SHOWN = 20  # sentences with the largest gain, and with the largest loss
-FEWEST_TESTED = 20  # sentences; of fewer in a bucket, no test is worth its p-value
 CANDIDATE, OPPONENT, REFERENCE = "candidate", "opponent", "reference"
 
 
@@ -84,8 +82,13 @@ def compare(
     opponent_name: str,
     opponent: Sequence[str],
     target_language: str,
+    levels: Mapping[str, float],
+    lines: Sequence[int],
 ) -> Comparison:
-    """Compare what two systems made of `sources`. All texts are lines of one test set, in its order, at least one."""
+    """Compare what two systems made of `sources`. All texts are lines of one test set, in its order, at least one.
+
+    `levels`: of confidence, for bleu and chrf. `lines`: their numbers in the test set, of which some may be left out.
+    """
     if not len(sources) == len(references) == len(candidate) == len(opponent) > 0:
         lengths = [len(texts) for texts in (sources, references, candidate, opponent)]
         raise ValueError(f"{test_set}: sources, references, candidate's and opponent's texts: {lengths} lines")
@@ -100,7 +103,6 @@ def compare(
         for name, metric in metrics.items()
     }
     points = _sentence_points(metrics["chrf"], counts["chrf"])
-    lines = range(1, len(sources) + 1)
     changes = list(map(Change, lines, sources, references, candidate, opponent, points))
     return Comparison(
         test_set,
@@ -109,8 +111,8 @@ def compare(
         opponent_name,
         {system: _scores(scorer, texts) for system, texts in systems.items()},
         scorer.signatures,
-        _differences(metrics, counts, range(len(sources)), tested=True),
-        _by_length(metrics, counts, sources),
+        _differences(metrics, counts, range(len(sources)), levels),
+        _by_length(metrics, counts, sources, levels),
         sum(point > 0 for point in points),
         sum(point < 0 for point in points),
         sorted((c for c in changes if c.points > 0), key=lambda c: (-c.points, c.line))[:SHOWN],
@@ -129,25 +131,31 @@ def _scores(scorer: Scorer, texts: Sequence[str]) -> Scores:
 
 
 def _sentence_points(chrf: Metric, counts: Mapping[str, Counts]) -> list[float]:
-    """Of each sentence, the candidate's chrF minus the opponent's."""
+    """Return, for each sentence, the candidate's chrF minus the opponent's."""
     rows = zip(counts[CANDIDATE], counts[OPPONENT], strict=True)
     return [score(chrf, candidate) - score(chrf, opponent) for candidate, opponent in rows]
 
 
 def _differences(
-    metrics: Mapping[str, Metric], counts: Mapping[str, Mapping[str, Counts]], chosen: Sequence[int], *, tested: bool
+    metrics: Mapping[str, Metric],
+    counts: Mapping[str, Mapping[str, Counts]],
+    chosen: Sequence[int],
+    levels: Mapping[str, float],
 ) -> dict[str, Difference]:
     rows = np.array(chosen)
     return {
-        name: difference(metric, counts[name][CANDIDATE][rows], counts[name][OPPONENT][rows], tested=tested)
+        name: difference(metric, counts[name][CANDIDATE][rows], counts[name][OPPONENT][rows], levels[name])
         for name, metric in metrics.items()
     }
 
 
 def _by_length(
-    metrics: Mapping[str, Metric], counts: Mapping[str, Mapping[str, Counts]], sources: Sequence[str]
+    metrics: Mapping[str, Metric],
+    counts: Mapping[str, Mapping[str, Counts]],
+    sources: Sequence[str],
+    levels: Mapping[str, float],
 ) -> list[Bucket]:
-    """A bucket without any sentence is left out."""
+    """Compare by length of the source. A bucket without any sentence is left out."""
     lengths = [count_words(source) for source in sources]
     buckets = []
     for first, last in BUCKETS:
@@ -158,6 +166,6 @@ def _by_length(
             system: {name: score(metric, counts[name][system][chosen].sum(0)) for name, metric in metrics.items()}
             for system in (CANDIDATE, OPPONENT)
         }
-        tests = _differences(metrics, counts, chosen, tested=len(chosen) >= FEWEST_TESTED)
+        tests = _differences(metrics, counts, chosen, levels)
         buckets.append(Bucket(f"{first}-{last}" if last else f"{first}+", len(chosen), scores, tests))
     return buckets

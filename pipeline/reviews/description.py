@@ -1,4 +1,4 @@
-"""Owns the description of a reviewed version: a review in Markdown, short enough for MLflow's databases.
+"""Write the description of a reviewed version: a review in Markdown, short enough for MLflow's databases.
 
 What is least important is left out whole until the rest fits. The page with all of it is `report`'s.
 """
@@ -23,6 +23,7 @@ def write_description(review: Review) -> str:
         _verdict(review),
         _gates(review),
         _scores(review),
+        _leaks(review),
         _subjects(review),
         _examples("Largest gains", [gain for comparison in review.comparisons for gain in comparison.gains]),
         _examples("Largest losses", [loss for comparison in review.comparisons for loss in comparison.losses]),
@@ -39,7 +40,7 @@ def _quote(name: str) -> str:
 
 def _verdict(review: Review) -> str:
     lines = [f"**Review: {review.verdict}.** {wording.verdict(review, _quote)}"]
-    lines += [f"Warning: {warning}." for warning in wording.warnings(review)]
+    lines += [f"Warning: {warning}." for warning in wording.warnings(review, _quote)]
     return "\n\n".join(lines)
 
 
@@ -63,8 +64,8 @@ def _scores(review: Review) -> str:
     lines = [
         "### Scores",
         "",
-        _row("test set", "metric", "candidate", "opponent", "difference, 95 % interval", "p"),
-        "| --- | --- | --- | --- | --- | --- |",
+        _row("test set", "metric", "candidate", "opponent", "difference, confidence limits"),
+        "| --- | --- | --- | --- | --- |",
     ]
     for comparison in review.comparisons[:TEST_SETS]:
         for metric, title in wording.METRICS.items():
@@ -74,14 +75,21 @@ def _scores(review: Review) -> str:
                 f"{wording.interval(getattr(comparison.scores[system], f'{metric}_interval'))}"
                 for system in (CANDIDATE, OPPONENT)
             ]
-            change = f"{wording.signed(difference.points)} {wording.interval(difference.interval)}"
+            change = f"{wording.signed(difference.points)} {wording.interval(difference.limits)}"
             name = f"{_cell(comparison.test_set)} ({comparison.sentences:,})"
-            lines.append(_row(name, title, *scores, change, _p(difference.randomisation_p)))
+            lines.append(_row(name, title, *scores, change))
     signatures = " · ".join(code_span(text) for text in review.comparisons[0].signatures.values())
-    lines += ["", f"p: paired approximate randomisation, two-sided. {signatures}"]
+    lines += ["", f"Limits by the paired bootstrap, in brackets. {signatures}"]
     if (others := len(review.comparisons) - TEST_SETS) > 0:
         lines.append(f"{others} more test sets are in the report.")
     return "\n".join(lines)
+
+
+def _leaks(review: Review) -> str:
+    """Say of each test set how much of it was trained on."""
+    lines = ["### Test sentences that were trained on", ""]
+    lines += [f"- {_quote(name)}: {wording.leaks(review, name)}" for name in list(review.leaks.test_sets)[:TEST_SETS]]
+    return "\n".join(lines) if review.leaks.test_sets else ""
 
 
 def _row(*cells: str) -> str:
@@ -92,10 +100,6 @@ def _row(*cells: str) -> str:
 def _cell(name: str) -> str:
     """A name inside a table, where a bar ends the cell even in a code span."""
     return _quote(name.replace("|", "¦"))
-
-
-def _p(p: float | None) -> str:
-    return wording.p_value(p).replace("<", "&lt;")
 
 
 def _subjects(review: Review) -> str:

@@ -1,7 +1,7 @@
-"""Owns what the registry and its run hold on a version: fetched into a directory, each part as it was registered.
+"""Fetch what the registry and its run hold on a version into a directory, each part as it was registered.
 
-The version's tags have the digests of its files, of the manifests that led to it, and of its training sources. Knows no
-other version, and judges nothing.
+The version's tags have the digests of its files, of the manifests that led to it, and of its training sentences. Knows
+no other version, and judges nothing.
 """
 
 import json
@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from ..plumbing.artifacts import Artifact, Manifest, open_artifact, sha256_of
 from ..plumbing.errors import UserError
-from ..registry.registration import TRAINING_SOURCES, evaluation_path
+from ..registry.registration import evaluation_path, training_sentences_path
 from ..registry.versions import fetch
 
 SIDES = {"source_language", "target_language"}  # tags
@@ -87,9 +87,10 @@ class Evidence:
         return artifact
 
     @cached_property
-    def training_sources(self) -> Path:
-        """Fingerprints of what the version was trained on, see data/fingerprints.py."""
-        return self._fetch(TRAINING_SOURCES, "training_sources")
+    def training_sentences(self) -> Path | None:
+        """Fingerprints of what the version was trained on, see data/fingerprints.py; None if it is older than these."""
+        digest = self.version.tags.get("training_sentences")
+        return self._fetch(training_sentences_path(digest), "training_sentences") if digest else None
 
     def _fetch(self, path: str, tag: str) -> Path:
         """One file of the run, checked against the tag with its digest."""

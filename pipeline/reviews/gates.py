@@ -1,20 +1,22 @@
-"""Owns the gates: what each one measures, and what its threshold makes of that. Thresholds are the settings'.
+"""Judge a review's gates: what each one measures, and what its threshold makes of that. Thresholds are the settings'.
 
-A gate's value is the worst over all test sets. What it is measured on comes from `comparison` and `subjects`.
+A gate's value is the worst over all test sets. What it is measured on comes from `comparison`, `subjects` and `leaks`.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..plumbing.params import GateSettings
 from .comparison import CANDIDATE, Comparison
+from .leaks import Leaks
+from .non_inferiority import Loss, judge_loss
 from .output_faults import Faults
 from .subjects import Subject
 
-Verdict = Literal["pass", "fail", "missing", "does not apply"]
-AT_LEAST = {"significance"}  # all others may be at most their threshold
+Verdict = Literal["pass", "fail", "inconclusive", "missing", "does not apply"]
+LOSSES = {"bleu_drop": "bleu", "chrf_drop": "chrf"}  # gate -> the score of which it is the loss
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,11 @@ class Gate:
     """One gate with what was measured; a value that could not be measured is None."""
 
     name: str
-    value: float | None
-    threshold: float
+    value: float | None  # of a loss: its upper confidence limit
+    threshold: float  # of a loss: its margin
     required: bool
     verdict: Verdict
+    needed: Mapping[str, int] = field(default_factory=dict)  # inconclusive: test set -> sentences that it should have
 
     @property
     def holds(self) -> bool:
@@ -38,36 +41,38 @@ class Gate:
 
 
 def judge(
-    settings: GateSettings,
-    comparisons: Sequence[Comparison],
-    candidate: Subject,
-    opponent: Subject,
-    leaked: Mapping[str, int] | None,
+    settings: GateSettings, comparisons: Sequence[Comparison], candidate: Subject, opponent: Subject, leaks: Leaks
 ) -> list[Gate]:
-    """Every gate, in the order of the settings. `leaked`: test set -> sources that the training corpus has."""
-    tested = [comparison.test_set for comparison in comparisons]
+    """Judge every gate, in the order of the settings. Without the comparison of a test set, losses are missing."""
+    tested = list(leaks.test_sets)
+    compared = {comparison.test_set for comparison in comparisons} == set(tested)
     measured = {
-        "bleu_drop": _largest(0.0 - c.differences["bleu"].points for c in comparisons),
-        "chrf_drop": _largest(0.0 - c.differences["chrf"].points for c in comparisons),
-        "significance": _least_p_of_a_loss(comparisons),
         "latency_ratio": _ratio(_latency(candidate), _latency(opponent)),
         "size_ratio": _ratio(candidate.size_bytes, opponent.size_bytes),
         "empty_outputs": _largest(faults.empty for faults in _faults(comparisons)),
         "copied_outputs": _largest(faults.copied for faults in _faults(comparisons)),
         "looping_outputs": _largest(faults.looping for faults in _faults(comparisons)),
         "unknown_pieces": _over_all(tested, candidate.unknown_pieces),
-        "leak": _over_all(tested, leaked or {}),
+        "leak": _over_all(tested, leaks.counts.get(CANDIDATE, {})),
     }
     unfit = {"latency_ratio", "size_ratio"} if opponent.is_baseline else set()
-    return [
-        _gate(name, measured[name], setting["threshold"], setting["required"], applies=name not in unfit)
-        for name, setting in settings.model_dump().items()
-    ]
+    gates = []
+    for name, gate in settings.model_dump().items():
+        if name in LOSSES:
+            found = [(c.test_set, c.sentences, c.differences[LOSSES[name]]) for c in comparisons]
+            loss = judge_loss(found, gate["margin"]) if compared else Loss(None, "missing", {})
+            gates.append(Gate(name, loss.limit, gate["margin"], gate["required"], loss.outcome, loss.needed))
+        else:
+            gates.append(_gate(name, measured[name], gate["threshold"], gate["required"], applies=name not in unfit))
+    return gates
 
 
-def passes(gates: Iterable[Gate]) -> bool:
-    """Whether every required gate holds."""
-    return not any(gate.blocks for gate in gates)
+def judge_all(gates: Iterable[Gate]) -> Literal["pass", "fail", "inconclusive"]:
+    """Every required gate must hold. Inconclusive: those that do not could not be decided on these test sets."""
+    blocking = [gate.verdict for gate in gates if gate.blocks]
+    if not blocking:
+        return "pass"
+    return "inconclusive" if set(blocking) == {"inconclusive"} else "fail"
 
 
 def _gate(name: str, value: float | None, threshold: float, required: bool, *, applies: bool) -> Gate:
@@ -76,18 +81,9 @@ def _gate(name: str, value: float | None, threshold: float, required: bool, *, a
         value, verdict = None, "does not apply"
     elif value is None or not math.isfinite(value):
         value, verdict = None, "missing"
-    elif name in AT_LEAST:
-        verdict = "pass" if value >= threshold else "fail"
     else:
         verdict = "pass" if value <= threshold else "fail"
     return Gate(name, value, threshold, required, verdict)
-
-
-def _least_p_of_a_loss(comparisons: Sequence[Comparison]) -> float | None:
-    """The surest of the losses in BLEU; 1 where there is none."""
-    losses = [d.randomisation_p for c in comparisons if (d := c.differences["bleu"]).points < 0]
-    known = [p for p in losses if p is not None]
-    return min([1.0, *known]) if comparisons and len(known) == len(losses) else None
 
 
 def _faults(comparisons: Sequence[Comparison]) -> list[Faults]:
@@ -95,7 +91,7 @@ def _faults(comparisons: Sequence[Comparison]) -> list[Faults]:
 
 
 def _over_all(tested: Sequence[str], values: Mapping[str, float]) -> float | None:
-    """The largest value; None where a test set has none: what was not looked at is not known to be good."""
+    """Return the largest value; None where a test set has none: what was not looked at is not known to be good."""
     return _largest(values[name] for name in tested) if set(tested) <= values.keys() else None
 
 
@@ -108,6 +104,6 @@ def _ratio(candidate: float | None, opponent: float | None) -> float | None:
 
 
 def _largest(values: Iterable[float]) -> float | None:
-    """Of none there is none; one that is not a number is not passed over."""
+    """Return None of no values, and NaN where one is NaN: it is not passed over."""
     known = list(values)
     return math.nan if any(map(math.isnan, known)) else max(known, default=None)

@@ -1,4 +1,4 @@
-"""Owns the page of a review: one HTML file that needs nothing else, not even scripts (`report.html`, `report.css`).
+"""Make the page of a review: one HTML file that needs nothing else, not even scripts (`report.html`, `report.css`).
 
 Text of the corpus is foreign. Jinja escapes it; characters that one does not see but that change what one sees stand as
 their numbers; and each text is isolated, so that its writing direction ends with it.
@@ -38,13 +38,12 @@ def write_report(review: Review, maps: Sequence[AttentionMap]) -> str:
     )
     environment.filters |= {"foreign": foreign, "sides": mark_differences, "png": _data_uri} | {
         function.__name__: function
-        for function in (wording.signed, wording.interval, wording.p_value, wording.share, wording.megabytes)
+        for function in (wording.signed, wording.interval, wording.share, wording.megabytes, wording.percent)
     }
     thresholds = {gate.name: gate.threshold for gate in review.gates}
     return environment.get_template("report.html").render(
         review=review,
         maps=maps,
-        alpha=wording.significance_level(review.gates),
         reach=_reach(review.comparisons),
         allowed={metric: thresholds[f"{metric}_drop"] for metric in wording.METRICS},
         wording=wording,
@@ -122,5 +121,5 @@ def _data_uri(attention_map: AttentionMap) -> str:
 def _reach(comparisons: Sequence[Comparison]) -> float:
     """Points from the middle of the chart of differences to its ends: beyond all intervals, and at least 1."""
     differences = [d for comparison in comparisons for d in comparison.differences.values()]
-    ends = [end for d in differences for end in (d.points, *(d.interval or ()))]
+    ends = [end for d in differences for end in (d.points, *(d.limits or ()))]
     return max(1.0, 1.05 * max(map(abs, ends), default=0.0))

@@ -11,25 +11,9 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from .comparison import Comparison
-from .gates import Gate, passes
+from .gates import Gate, judge_all
+from .leaks import Leaks
 from .subjects import Subject
-
-SHOWN_LEAKS = 20
-
-
-@dataclass(frozen=True)
-class Leak:
-    """A test sentence whose source is in the candidate's training corpus."""
-
-    test_set: str
-    line: int  # from 1
-    source: str
-
-
-@dataclass(frozen=True)
-class Leaks:
-    counts: Mapping[str, int]  # test set -> sentences
-    examples: Sequence[Leak]  # at most SHOWN_LEAKS
 
 
 @dataclass(frozen=True)
@@ -67,13 +51,13 @@ class Review:
     opponent: Subject  # the champion; where there is none, the best baseline
     comparisons: Sequence[Comparison]  # one a test set
     gates: Sequence[Gate]
-    leaks: Leaks | None  # None: nobody looked
+    leaks: Leaks
     provenance: Provenance
     failure: Failure | None = None  # of the candidate; then there are no comparisons
 
     @property
-    def verdict(self) -> Literal["pass", "fail"]:
-        return "pass" if passes(self.gates) and not self.failure else "fail"
+    def verdict(self) -> Literal["pass", "fail", "inconclusive"]:
+        return "fail" if self.failure else judge_all(self.gates)
 
     def to_json(self) -> str:
         return _ADAPTER.dump_json(self, indent=2).decode() + "\n"

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 
-from ..data.fingerprints import find_known
 from ..data.languages import standard_code
 from ..plumbing.artifacts import experiment_option
 from ..plumbing.errors import UserError
@@ -28,15 +27,17 @@ from ..scoring.heatmaps import draw_heat_map
 from ..scoring.metrics import Scorer
 from .comparison import CANDIDATE, OPPONENT, Comparison, compare
 from .evidence import Evidence
-from .gates import judge
+from .gates import LOSSES, judge
+from .leaks import find_leaks
 from .models import Models
-from .review import SHOWN_LEAKS, AttentionMap, Failure, Leak, Leaks, Provenance, Review
+from .review import AttentionMap, Failure, Provenance, Review
 from .subjects import Subject
 from .test_sets import TestSet, read_test_sets
 from .trial import Trial, try_models
 from .verdicts import files_digest
 
-NEEDED = {IDENTITY, FILES, "corpus", "model", "evaluation", "training_sources", "commit"}  # tags
+NEEDED = {IDENTITY, FILES, "corpus", "model", "evaluation", "commit"}  # tags
+OF_CANDIDATE = {"training_sentences"}  # a tag that a champion of before may lack: see leaks.py
 MAPS = 3  # pictures of attention
 MAP_PIECES = range(5, 21)  # of the source, for a picture neither dull nor crowded
 
@@ -71,7 +72,10 @@ class Reviewer:
             theirs = Evidence(self.models.client, champion, Path(scratch) / OPPONENT) if champion else None
             _check_languages(ours, theirs)
             test_sets = read_test_sets(ours.evaluation, self.settings, ours.languages)
-            leaks = _find_leaks(ours.training_sources, test_sets)
+            trained_on = {CANDIDATE: ours.training_sentences}
+            if theirs:
+                trained_on[OPPONENT] = theirs.training_sentences
+            leaks, kept = find_leaks(test_sets, trained_on)
             consumers: dict[str, Consumer] = {}
             for name, evidence in ((CANDIDATE, ours), (OPPONENT, theirs)):
                 if evidence:
@@ -87,10 +91,10 @@ class Reviewer:
                 if error.name != ours.name:
                     raise
                 trials, failure = {}, Failure(error.reason, error.said)
-            comparisons = _compare(test_sets, trials, theirs, ours.languages[1]) if trials else []
+            comparisons = self._compare(test_sets, kept, trials, theirs, ours.languages[1]) if trials else []
             subject = _subject(ours, trials.get(CANDIDATE))
             opponent = _subject(theirs, trials.get(OPPONENT)) if theirs else _baseline(ours, comparisons)
-            gates = judge(self.settings.gates, comparisons, subject, opponent, leaks.counts)
+            gates = judge(self.settings.gates, comparisons, subject, opponent, leaks)
             review = Review(subject, opponent, comparisons, gates, leaks, self._provenance(test_sets), failure)
         blank = {test_set.name: test_set.blank for test_set in test_sets}
         return Finding(review, maps, candidate, champion, blank)
@@ -104,7 +108,7 @@ class Reviewer:
                 f"version {candidate.version} of {candidate.name} is the champion itself; "
                 f"{self.models.first_step(state)}"
             )
-        if missing := NEEDED - candidate.tags.keys():
+        if missing := (NEEDED | OF_CANDIDATE) - candidate.tags.keys():
             raise UserError(
                 f"version {candidate.version} of {candidate.name} was not registered by this pipeline as it is now: "
                 f"it has no tag {', '.join(sorted(missing))}; register it again: make register"
@@ -117,6 +121,34 @@ class Reviewer:
                 f"make promote VERSION={candidate.version} REASON=... FORCE=1{self.models.option}"
             )
         return candidate, champion
+
+    def _compare(
+        self,
+        test_sets: Sequence[TestSet],
+        kept: Mapping[str, Sequence[int]],
+        trials: Mapping[str, Trial],
+        champion: Evidence | None,
+        language: str,
+    ) -> list[Comparison]:
+        """Compare on the `kept` places of each test set; one without any is not compared."""
+        gates = self.settings.gates.model_dump()
+        levels = {metric: gates[name]["level"] for name, metric in LOSSES.items()}
+        comparisons = []
+        for test_set in test_sets:
+            if not (places := kept[test_set.name]):
+                continue
+            opponent, texts = (
+                (champion.name, trials[OPPONENT].texts[test_set.name])
+                if champion
+                else _best_baseline(test_set, language)
+            )
+            columns = (test_set.sources, test_set.references, trials[CANDIDATE].texts[test_set.name], texts)
+            sources, references, candidate, theirs = ([column[place] for place in places] for column in columns)
+            lines = [place + 1 for place in places]
+            comparisons.append(
+                compare(test_set.name, sources, references, candidate, opponent, theirs, language, levels, lines)
+            )
+        return comparisons
 
     def _provenance(self, test_sets: Sequence[TestSet]) -> Provenance:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -135,35 +167,10 @@ def _check_languages(ours: Evidence, theirs: Evidence | None) -> None:
         )
 
 
-def _compare(
-    test_sets: Sequence[TestSet], trials: Mapping[str, Trial], champion: Evidence | None, language: str
-) -> list[Comparison]:
-    comparisons = []
-    for test_set in test_sets:
-        name, texts = (
-            (champion.name, trials[OPPONENT].texts[test_set.name]) if champion else _best_baseline(test_set, language)
-        )
-        candidate = trials[CANDIDATE].texts[test_set.name]
-        comparisons.append(
-            compare(test_set.name, test_set.sources, test_set.references, candidate, name, texts, language)
-        )
-    return comparisons
-
-
 def _best_baseline(test_set: TestSet, language: str) -> tuple[str, Sequence[str]]:
     """The baseline with the most BLEU."""
     scorer = Scorer(test_set.sources, test_set.references, language)
     return max(test_set.baselines.items(), key=lambda item: float(scorer.score(item[1])["bleu"]))
-
-
-def _find_leaks(training_sources: Path, test_sets: Sequence[TestSet]) -> Leaks:
-    found = [
-        Leak(test_set.name, place + 1, test_set.sources[place])
-        for test_set in test_sets
-        for place in find_known(training_sources, test_set.sources)
-    ]
-    counts = {test_set.name: sum(leak.test_set == test_set.name for leak in found) for test_set in test_sets}
-    return Leaks(counts, found[:SHOWN_LEAKS])
 
 
 def _subject(evidence: Evidence, trial: Trial | None) -> Subject:

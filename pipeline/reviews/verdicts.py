@@ -110,7 +110,9 @@ class Verdicts:
         with tempfile.TemporaryDirectory() as scratch:
             text = Path(self.client.download_artifacts(verdict.run_id, DATA, scratch)).read_text("utf-8")
         review = Review.from_json(text)
-        found = {key: value for key, value in _metrics(review).items() if key.split("/")[-2] in ("difference", "p")}
+        found = {
+            key: value for key, value in _metrics(review).items() if key.split("/")[-2] in ("difference", "lower_limit")
+        }
         tags = {f"{SCORE}{key}": f"{value:.6g}" for key, value in found.items()}
         for key in version.tags:
             if key.startswith(SCORE) and key not in tags:  # of a test set that an earlier review looked at
@@ -157,8 +159,8 @@ def _metrics(review: Review) -> dict[str, float]:
             found[f"{comparison.test_set}/{system}/chrf"] = scores.chrf
         for metric, difference in comparison.differences.items():
             found[f"{comparison.test_set}/difference/{metric}"] = difference.points
-            if difference.randomisation_p is not None:
-                found[f"{comparison.test_set}/p/{metric}"] = difference.randomisation_p
+            if difference.limits is not None:
+                found[f"{comparison.test_set}/lower_limit/{metric}"] = difference.limits[0]
     return found
 
 

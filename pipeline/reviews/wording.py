@@ -1,4 +1,4 @@
-"""Owns the words and figures that a review is told in, the same on its page and in its description.
+"""Put a review into words and figures, the same on its page and in its description.
 
 Names of models and test sets are foreign text: whoever writes a sentence here says how such a name is quoted.
 """
@@ -6,10 +6,11 @@ Names of models and test sets are foreign text: whoever writes a sentence here s
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from .comparison import Comparison
-from .gates import AT_LEAST, Gate
+from .bootstrap import Difference
+from .comparison import CANDIDATE, OPPONENT, Comparison
+from .gates import LOSSES, Gate
+from .non_inferiority import POWER
 from .review import Review
-from .significance import Difference
 from .subjects import Subject
 
 Quote = Callable[[str], str]
@@ -17,16 +18,15 @@ Quote = Callable[[str], str]
 METRICS = {"bleu": "BLEU", "chrf": "chrF2"}
 # Gate -> its name in a sentence, and what is measured.
 GATES = {
-    "bleu_drop": ("loss of BLEU", "the opponent's BLEU minus the candidate's"),
-    "chrf_drop": ("loss of chrF2", "the opponent's chrF2 minus the candidate's"),
-    "significance": ("p of a loss of BLEU", "the smallest p of a loss of BLEU; 1 where there is no loss"),
+    "bleu_drop": ("loss of BLEU", "upper confidence limit of the loss of BLEU"),
+    "chrf_drop": ("loss of chrF2", "upper confidence limit of the loss of chrF2"),
     "latency_ratio": ("latency", "median time of a single sentence, over the champion's"),
     "size_ratio": ("size", "bytes of the package, over the champion's"),
     "empty_outputs": ("empty outputs", "empty outputs"),
     "copied_outputs": ("copied outputs", "copies of the source where the reference is none"),
     "looping_outputs": ("looping outputs", "outputs that say the same four times in a row"),
     "unknown_pieces": ("unknown pieces", "pieces of the sources that the tokenizer does not know"),
-    "leak": ("leaked test sentences", "test sentences whose source is in the training corpus"),
+    "leak": ("leaked test sentences", "test sentences that the candidate was trained on"),
 }
 NBSP = "\N{NO-BREAK SPACE}"  # between a number and its unit
 NAMED = 3  # test sets in the sentence of the verdict
@@ -44,26 +44,45 @@ def verdict(review: Review, quote: Quote) -> str:
     if review.failure:
         return f"It fails without a comparison: in a fresh process {review.failure.reason}."
     if blocking := [gate for gate in review.gates if gate.blocks]:
-        return f"It fails against {opponent}: {'; '.join(reasons(blocking))}."
-    alpha = significance_level(review.gates)
-    told = [_told(comparison, quote) for comparison in review.comparisons[:NAMED]]
+        told = "; ".join(reasons(blocking, quote))
+        if review.verdict == "inconclusive":
+            return f"These test sets cannot tell whether it keeps up with {opponent}: {told}."
+        return f"It fails against {opponent}: {told}."
+    told = ", ".join([_told(comparison, quote) for comparison in review.comparisons[:NAMED]])
     if (others := len(review.comparisons) - NAMED) > 0:
-        told.append(f"{others} more test sets")
-    figures = f" (BLEU {', '.join(told)})" if told else ""
-    return f"{_standing(review.comparisons, alpha)} {opponent}{figures}; all required gates hold."
+        told += f", {others} more test sets"
+    figures = f" (BLEU {told})" if told else ""
+    return f"{_standing(review.comparisons)} {opponent}{figures}; all required gates hold."
 
 
-def reasons(gates: Sequence[Gate]) -> list[str]:
+def reasons(gates: Sequence[Gate], quote: Quote) -> list[str]:
     """Why these gates do not hold."""
-    beyond = [gate for gate in gates if gate.verdict == "fail"]
+    told = [_beyond(gate) for gate in gates if gate.verdict == "fail"]
+    told += [f"{_beyond(gate)}: {_too_small(gate, quote)}" for gate in gates if gate.verdict == "inconclusive"]
     missing = [GATES[gate.name][0] for gate in gates if gate.verdict == "missing"]
-    told = [f"{GATES[gate.name][0]} {gate_value(gate)} ({gate_limit(gate)})" for gate in beyond]
     return told + ([f"not measured: {', '.join(missing)}"] if missing else [])
 
 
-def warnings(review: Review) -> list[str]:
-    """Why gates that are not required do not hold."""
-    return reasons([gate for gate in review.gates if not gate.holds and not gate.required])
+def warnings(review: Review, quote: Quote) -> list[str]:
+    """Why gates that are not required do not hold, and what could not be looked at."""
+    told = reasons([gate for gate in review.gates if not gate.holds and not gate.required], quote)
+    if OPPONENT in review.leaks.unchecked:
+        told.append(
+            "whether the champion was trained on test sentences cannot be checked, since it was registered before that "
+            "was recorded: where it was, its scores here are too high"
+        )
+    return told
+
+
+def leaks(review: Review, test_set: str) -> str:
+    """`3 of 1,000 sentences left out: the candidate was trained on 0 of them, the champion on 3`."""
+    systems = {CANDIDATE: "the candidate"} | ({} if review.opponent.is_baseline else {OPPONENT: "the champion"})
+    told = []
+    for system, name in systems.items():
+        counts = review.leaks.counts.get(system)
+        told.append(f"{name} was trained on {counts[test_set]:,}" if counts else f"{name} cannot be checked")
+    left_out, sentences = review.leaks.left_out[test_set], review.leaks.test_sets[test_set]
+    return f"{left_out:,} of {sentences:,} sentences left out; {', '.join(told)}"
 
 
 def gate_value(gate: Gate) -> str:
@@ -72,18 +91,14 @@ def gate_value(gate: Gate) -> str:
 
 def gate_limit(gate: Gate) -> str:
     """`at most 0.50 points`."""
-    return f"at {'least' if gate.name in AT_LEAST else 'most'} {_with_unit(gate.name, gate.threshold)}"
+    return f"at most {_with_unit(gate.name, gate.threshold)}"
 
 
-def significance_level(gates: Sequence[Gate]) -> float:
-    """The p below which a difference is told as more than chance: the threshold of that gate."""
-    return next(gate.threshold for gate in gates if gate.name == "significance")
-
-
-def judgement(difference: Difference, alpha: float) -> Literal["better", "worse", "no clear difference"]:
-    if difference.randomisation_p is None or difference.randomisation_p >= alpha:
+def judgement(difference: Difference) -> Literal["better", "worse", "no clear difference"]:
+    """Better or worse where both confidence limits are on one side of 0."""
+    if difference.limits is None or difference.limits[0] <= 0 <= difference.limits[1]:
         return "no clear difference"
-    return "better" if difference.points > 0 else "worse"
+    return "better" if difference.limits[0] > 0 else "worse"
 
 
 def signed(points: float, digits: int = 2) -> str:
@@ -96,11 +111,6 @@ def interval(ends: Sequence[float] | None, digits: int = 1) -> str:
     return "" if ends is None else f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]".replace("-", "−")
 
 
-def p_value(p: float | None) -> str:
-    """Three digits; `–` where there was no test."""
-    return "–" if p is None else f"<{NBSP}0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def share(value: float) -> str:
     """A share in per cent; what is not 0 never reads 0."""
     number = "0" if value == 0 else f"<{NBSP}0.01" if value < 1e-4 else f"{100 * value:.4g}"
@@ -111,12 +121,28 @@ def megabytes(size: int | None) -> str:
     return "–" if size is None else f"{size / 1e6:,.1f}{NBSP}MB"
 
 
-def _standing(comparisons: Sequence[Comparison], alpha: float) -> str:
+def percent(part: float) -> str:
+    return f"{100 * part:.4g}{NBSP}%"
+
+
+def _beyond(gate: Gate) -> str:
+    limit = "up to " if gate.name in LOSSES else ""
+    return f"{GATES[gate.name][0]} {limit}{gate_value(gate)} ({gate_limit(gate)})"
+
+
+def _too_small(gate: Gate, quote: Quote) -> str:
+    """`test should have 2,300 sentences, so that an equal candidate passes in 80 % of the reviews`."""
+    names = [f"{quote(name)} should have {number:,} sentences" for name, number in list(gate.needed.items())[:NAMED]]
+    more = ["others more too"] if len(gate.needed) > NAMED else []
+    return f"{', '.join(names + more)}, for an equal candidate to pass in {percent(POWER)} of the reviews"
+
+
+def _standing(comparisons: Sequence[Comparison]) -> str:
     """The outcome over all test sets, up to the opponent's name: `Better than`."""
-    outcomes = [judgement(comparison.differences["bleu"], alpha) for comparison in comparisons]
+    outcomes = [judgement(comparison.differences["bleu"]) for comparison in comparisons]
     better, worse = outcomes.count("better"), outcomes.count("worse")
     if worse:
-        return f"On {worse} of {len(outcomes)} test sets worse than"
+        return f"By less than the margin, on {worse} of {len(outcomes)} test sets worse than"
     if better == len(outcomes) > 0:
         return "Better than"
     return f"On {better} of {len(outcomes)} test sets better than" if better else "No clear difference to"
@@ -124,17 +150,13 @@ def _standing(comparisons: Sequence[Comparison], alpha: float) -> str:
 
 def _told(comparison: Comparison, quote: Quote) -> str:
     difference = comparison.differences["bleu"]
-    p = p_value(difference.randomisation_p)
-    chance = f"p{NBSP}{'' if p.startswith('<') else f'={NBSP}'}{p}"
-    return f"{signed(difference.points)} on {quote(comparison.test_set)}, {chance}"
+    return f"{signed(difference.points)} {interval(difference.limits)} on {quote(comparison.test_set)}"
 
 
 def _with_unit(name: str, value: float) -> str:
     match name:
         case "bleu_drop" | "chrf_drop":
             return f"{value:.2f}{NBSP}points".replace("-", "−")
-        case "significance":
-            return f"{value:.4f}"
         case "latency_ratio" | "size_ratio":
             return f"{value:.2f}{NBSP}×"
         case "leak":

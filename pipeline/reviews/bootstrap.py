@@ -1,0 +1,58 @@
+"""Measure how two systems' scores on one test set differ, and within which limits, by the paired bootstrap.
+
+Koehn 2004 (Statistical significance tests for machine translation evaluation) on sacreBLEU's counts of each sentence,
+with the seed, the draws and the number of samples of sacreBLEU's `PairedTest`. That class gives an interval for each
+system but none for their difference, which is what a review asks for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sacrebleu.metrics.base import Metric
+
+SEED = 12345
+SAMPLES = 1_000
+FEWEST = 100  # sentences; of fewer, the limits are too narrow, see docs/review-statistics.md
+
+Counts = NDArray[np.float64]  # (N, K): K counts for each of N sentences; whole numbers, so that sums are exact
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The candidate's score minus the opponent's, in points."""
+
+    points: float
+    level: float  # of each limit by itself: at 0.95 the true difference is below the lower one in 5 % of the reviews
+    limits: tuple[float, float] | None  # lower and upper; None for fewer than FEWEST sentences
+    standard_error: float | None
+
+
+def sentence_counts(metric: Metric, texts: Sequence[str]) -> Counts:
+    """Return what `metric`, which holds the references, counts in each text. Sums of rows are scored by `score`."""
+    return np.array(metric._extract_corpus_statistics(texts, None), dtype=np.float64)
+
+
+def score(metric: Metric, counts: Any) -> float:
+    """Return the score of one row of counts: a sentence's, or the sum of a corpus."""
+    return float(metric._compute_score_from_stats(counts.tolist()).score)
+
+
+def difference(metric: Metric, candidate: Counts, opponent: Counts, level: float) -> Difference:
+    """Return how the candidate's score differs from the opponent's over the same sentences."""
+    points = score(metric, candidate.sum(0)) - score(metric, opponent.sum(0))
+    if len(candidate) < FEWEST:
+        return Difference(points, level, None, None)
+    resampled = _resampled(metric, candidate) - _resampled(metric, opponent)
+    low, high = np.quantile(resampled, [1 - level, level])
+    return Difference(points, level, (float(low), float(high)), float(resampled.std(ddof=1)))
+
+
+def _resampled(metric: Metric, counts: Counts) -> NDArray[np.float64]:
+    """Return scores of corpora of as many sentences, drawn with replacement; every system sees the same draws."""
+    sentences = len(counts)
+    drawn = np.random.default_rng(SEED).choice(sentences, size=(SAMPLES, sentences), replace=True)
+    sums = np.stack([np.bincount(row, minlength=sentences) @ counts for row in drawn])
+    return np.array([score(metric, row) for row in sums])
