@@ -130,6 +130,18 @@ def test_a_leak_can_be_found_without_the_corpus(version: ModelVersion, trained: 
     assert find_known(known, *asked) == {0: "source", 1: "target"}
 
 
+def test_a_version_from_before_there_was_a_tag_gets_it_when_it_is_registered_again(registration: Registration) -> None:
+    model_id = registration.log_model()
+    version = registration.version(model_id)
+    digest = version.tags["training_sentences"]
+    registration.client.delete_model_version_tag(version.name, str(version.version), "training_sentences")
+    registration.client.set_model_version_tag(version.name, str(version.version), "corpus", "another")
+    again = registration.version(model_id)
+    tags = registration.client.get_model_version(again.name, str(again.version)).tags
+    assert again.version == version.version
+    assert (tags["training_sentences"], tags["corpus"]) == (digest, registration.corpus.digest)
+
+
 def test_the_package_has_a_card(package: Path) -> None:
     card = (package / CARD).read_text()
     for part in ("Intended use", "Limits", "12.3 [11.0, 13.5]", "licence `MIT`", "catalogue-11", "Energy"):

@@ -203,8 +203,8 @@ def test_what_the_champion_was_trained_on_is_left_out_for_both(
     (tmp_path / "more.tsv").write_text("\n".join(["en\tde", *lines]) + "\n")
     seen = fingerprints(["Unseen TWO of a test!"], ["Ungesehen four im Test."])
     digest = hashlib.sha256(seen).hexdigest()
-    (tmp_path / f"{digest[:8]}.npz").write_bytes(seen)
-    client.log_artifact(str(champion.run_id), str(tmp_path / f"{digest[:8]}.npz"), "training_sentences")
+    (stored,) = registry.glob(f"mlartifacts/*/{champion.run_id}/artifacts/training_sentences")
+    (stored / f"{digest[:8]}.npz").write_bytes(seen)
     client.set_model_version_tag(MODEL, "1", "training_sentences", digest)
     review = reviewer(client, with_test_set("more", tmp_path / "more.tsv")).review(2, quietly).review
     assert {system: counts["more"] for system, counts in review.leaks.counts.items()} == {"candidate": 0, "opponent": 2}
@@ -225,4 +225,4 @@ def test_what_the_champion_was_trained_on_is_left_out_for_both(
 
 def test_a_candidate_that_cannot_be_checked_is_refused(client: MlflowClient) -> None:
     client.delete_model_version_tag(MODEL, "2", "training_sentences")
-    assert "has no tag training_sentences; register it again: make register EXP=small" in refusal(client)
+    assert "has no tag training_sentences; register it again: make register EXP=other" in refusal(client)

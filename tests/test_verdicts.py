@@ -74,7 +74,7 @@ def test_a_review_that_is_repeated_leaves_one_run_and_one_value_a_metric(
         "test/candidate/bleu",
         "test/opponent/chrf",
         "test/difference/bleu",
-        "test/p/bleu",
+        "test/lower_limit/bleu",
     } <= run.data.metrics.keys()
     for key in run.data.metrics:
         assert len(verdicts.client.get_metric_history(run.info.run_id, key)) == 1

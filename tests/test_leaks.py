@@ -1,0 +1,46 @@
+"""Leaks are found for both systems, on either side, in every test set; what cannot be looked at is said to be so."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.data import fingerprints as module
+from pipeline.data.fingerprints import fingerprints
+from pipeline.data.splitting import key
+from pipeline.reviews.leaks import find_leaks
+from pipeline.reviews.test_sets import TestSet
+
+NEWS = TestSet("news", ["Open it now", "Close it now", "Save it now"], ["Öffne es jetzt", "Schließ es jetzt", "Ok"], {})
+MAIL = TestSet("mail", ["Send it now"], ["Schick es jetzt"], {})
+
+
+def write(path: Path, sources: list[str], targets: list[str]) -> Path:
+    path.write_bytes(fingerprints(sources, targets))
+    return path
+
+
+def test_both_systems_both_sides_and_every_test_set_are_looked_at(tmp_path: Path) -> None:
+    candidate = write(tmp_path / "candidate.npz", ["open IT now!"], ["ok"])
+    champion = write(tmp_path / "champion.npz", ["Open it now"], ["schließ es jetzt.", "Schick es jetzt"])
+    leaks, kept = find_leaks([NEWS, MAIL], {"candidate": candidate, "opponent": champion})
+    assert leaks.counts == {"candidate": {"news": 1, "mail": 0}, "opponent": {"news": 2, "mail": 1}}
+    assert leaks.test_sets == {"news": 3, "mail": 1}
+    assert leaks.left_out == {"news": 2, "mail": 1}
+    assert kept == {"news": [2], "mail": []}
+    assert leaks.unchecked == []
+    assert [(leak.system, leak.test_set, leak.line, leak.side, leak.text) for leak in leaks.examples] == [
+        ("candidate", "news", 1, "source", "Open it now"),
+        ("opponent", "news", 1, "source", "Open it now"),
+        ("opponent", "news", 2, "target", "Schließ es jetzt"),
+        ("opponent", "mail", 1, "target", "Schick es jetzt"),
+    ]
+
+
+def test_without_fingerprints_or_with_others_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(module, "key", lambda text: key(text).title())  # as keys were made once
+        candidate = write(tmp_path / "candidate.npz", ["open IT now!"], [])
+    leaks, kept = find_leaks([NEWS], {"candidate": candidate, "opponent": None})
+    assert leaks.unchecked == ["candidate", "opponent"]
+    assert leaks.counts == {}
+    assert kept == {"news": [0, 1, 2]}
