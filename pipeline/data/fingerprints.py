@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from .languages import count_words
 from .splitting import LEAK_WORDS, key
 
 Side = Literal["source", "target"]
@@ -39,7 +40,7 @@ def find_known(path: Path, sources: Sequence[str], targets: Sequence[str]) -> di
             return None
         source = np.isin(_digests(sources), known["source"])
         target = np.isin(_digests(targets), known["target"])
-    target &= np.array([len(key(text).split()) >= LEAK_WORDS for text in targets], dtype=bool)
+    target &= np.array([count_words(key(text)) >= LEAK_WORDS for text in targets], dtype=bool)
     return {int(i): "source" if source[i] else "target" for i in np.flatnonzero(source | target)}
 
 
