@@ -3,6 +3,7 @@
 from pipeline.data.encoding import encode_split
 from pipeline.data.tokenizer import Tokenizer
 from pipeline.plumbing.command import StageCall, run_stage
+from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import EncodeSettings
 
 
@@ -15,6 +16,12 @@ def encode(call: StageCall) -> None:
             counts = encode_split(
                 corpus.path(f"{split}.parquet"), tokenizer, settings.max_tokens, draft.directory / f"{split}.arrow"
             )
+            if not counts["pairs"]:
+                raise UserError(
+                    f"encode.max_tokens: got {settings.max_tokens}, which leaves no pair of the {split} split: all "
+                    f"{counts['too_long']} have a side that is longer; raise it"
+                    + ("" if split == "train" else f", or bring shorter sentences for {split}")
+                )
             draft.facts[split] = counts
             print(
                 f"encode: {split}: {counts['pairs']:,} pairs, {counts['source_tokens']:,} source and "

@@ -38,17 +38,31 @@ def describe(evaluation: Artifact, registered: Artifact, experiment: str) -> lis
     for example in evaluation.facts["examples"]:
         lines += ["", *(f"  {side:10} {example[side]}" for side in ("source", "reference", "hypothesis"))]
     option = experiment_option(experiment)
+    if better := _better_baseline(evaluation):
+        lines += ["", f"It is of no use yet: no better than this baseline: {better}. Bring more text, or train longer."]
+        advised = []
+    else:
+        advised = [f"  make review{option}".ljust(33) + "may it become the champion? (make promote makes it that)"]
     return [
         *lines,
         "",
         f"Registered as {registered.facts['model_name']} version {registered.facts['version']}. Next:",
         "",
         f'  make translate{option} TEXT="..."',
-        f"  make review{option}".ljust(33) + "may it become the champion? (make promote makes it that)",
+        *advised,
         "  make ui                        curves, scores and models in MLflow",
         f"  make status{option}",
         "  make help",
     ]
+
+
+def _better_baseline(evaluation: Artifact) -> str | None:
+    """The baseline that the model does not reach on any test set: to such a model a review has nothing to say."""
+    systems = [test_set["systems"] for test_set in evaluation.facts["test_sets"].values()]
+    for baseline in ("memory", "copy"):
+        if all(scores["beam"]["bleu"] <= scores[baseline]["bleu"] for scores in systems):
+            return SYSTEMS[baseline]
+    return None
 
 
 def _scores(name: str, test_set: dict[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import save_weights
 from pipeline.training.batching import imbalance, padding_share
 from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.schedule import check_warmup
 from pipeline.training.trainer import Log, Trainer
 from pipeline.training.validation import Validation
 
@@ -54,6 +55,7 @@ def train(call: StageCall) -> None:
         validation.bleu,
         interruption,
     )
+    check_warmup(settings.warmup_steps, settings.epochs, trainer.steps_per_epoch)
     if not accelerator.is_main_process:
         trainer.fit(lambda metrics, step: None)
         return

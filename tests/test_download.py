@@ -40,6 +40,26 @@ def test_every_pair_that_came_in_is_in_a_split_or_counted() -> None:
     assert sum(source["pairs"] for source in corpus.facts["sources"]) == sum(kept.values())
 
 
+def test_held_out_splits_are_a_tenth_of_a_small_corpus_unless_a_size_is_set() -> None:
+    names = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in ("no", "lu", "mi", "ru")]
+    pairs = [Pair(f"the {name} dog", f"der {name} Hund", 0) for name in names]
+
+    def sizes(count: int, **changes: object) -> tuple[int, int, int]:
+        given = Reading({"train": pairs[:count]}, [{"name": "one"}])
+        corpus = build(given, settings(**{"validation_pairs": None, "test_pairs": None, **changes}))
+        kept = corpus.facts["splits"]
+        assert corpus.facts["cut"] == {"validation": kept["validation"], "test": kept["test"]}
+        return kept["train"], kept["validation"], kept["test"]
+
+    assert sizes(100) == (80, 10, 10)
+    assert sizes(100, test_pairs=40) == (50, 10, 40)
+    assert sizes(9) == (7, 1, 1)
+    letters = [f"{a}{b}" for a in "bcdfghjklm" for b in "abcdefghijklmno"]
+    pairs = [Pair(f"{source} {x}", f"{target} {x}", 0) for source, target, _ in pairs for x in letters]
+    assert sizes(15_000) == (13_000, 1000, 1000)
+    assert sizes(15_000, validation_pairs=2000) == (12_000, 2000, 1000)
+
+
 def test_no_variant_of_a_sentence_stands_in_two_splits() -> None:
     corpus = build(reading(30), settings())
     keys = {name: {key(pair.source) for pair in pairs} for name, pairs in corpus.splits.items()}

@@ -8,7 +8,11 @@ import pytest
 
 from pipeline.data.encoding import encode_split, open_split
 from pipeline.data.tokenizer import JOINT, Tokenizer, train_model
+from pipeline.plumbing.artifacts import open_artifact, publish
+from pipeline.plumbing.command import StageCall
+from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import TokenizerSettings
+from stages.encode import encode
 from tests.toy_corpus import sentence_pairs
 
 PAIRS = [(f"one two {'three ' * n}", f"eins zwei {'drei ' * (n + 1)}") for n in range(8)]
@@ -55,3 +59,22 @@ def test_reading_maps_the_file_and_copies_nothing(tmp_path: Path, tokenizer: Tok
     assert not split.source.ids.flags.owndata
     assert not split.source.ids.flags.writeable
     assert not split.source.sentence(2).flags.owndata
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_of_which_nothing_is_left_is_told_and_nothing_is_published(
+    tmp_path: Path, tokenizer: Tokenizer, split: str
+) -> None:
+    long, short = [("one two three four", "eins zwei drei vier")], [("one", "eins")]
+    with publish(tmp_path / "corpus", {}, {"params": {}}) as draft:
+        for name in ("train", "validation"):
+            _write(draft.directory / f"{name}.parquet", long if name == split else short)
+    with publish(tmp_path / "tokenizer", {}, {"params": {}}) as draft:
+        (tmp_path / JOINT).rename(draft.directory / JOINT)
+    most = len(tokenizer.encode_target(["eins"])[0])
+    inputs = {name: open_artifact(tmp_path / name, "") for name in ("corpus", "tokenizer")}
+    call = StageCall({"params": {"encode": {"max_tokens": most}}}, inputs, tmp_path / "encoded", "default")
+    told = rf"encode\.max_tokens: got {most}, which leaves no pair of the {split} split: all 1 have a side that"
+    with pytest.raises(UserError, match=told):
+        encode(call)
+    assert not list(tmp_path.glob("encoded*"))

@@ -130,8 +130,7 @@ def test_a_damaged_file_and_an_unknown_suffix_are_refused(tmp_path: Path) -> Non
     assert read(tmp_path, {"train": "${CORPUS}/train.xlsx"}).refused("'.xlsx'", ".parquet")
 
 
-def test_a_corpus_too_small_for_its_splits_or_without_train_is_refused(tmp_path: Path) -> None:
+def test_a_corpus_too_small_for_its_splits_is_refused(tmp_path: Path) -> None:
     value = write(tmp_path, "jsonl", "train", TRAIN)
     result = read(tmp_path, {"train": value}, validation_pairs=2, test_pairs=2)
     assert result.refused("4 different source sentences", "download.test_pairs")
-    assert read(tmp_path, {"test": value}).refused("no split `train`", "test")

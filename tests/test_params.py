@@ -33,10 +33,10 @@ def complaint(directory: Path, text: str | bytes, overlay: str | None = None) ->
 
 def test_an_overlay_changes_only_the_keys_that_it_names(tmp_path: Path) -> None:
     base = write(tmp_path, "params.yaml", BASE + "train: {epochs: 7, seed: 3}\nmodel: {cell: gru}\n")
-    over = write(tmp_path, "over.yaml", "train:\n  seed: 4\ndownload:\n  hub: {dataset: a/b}\n")
+    over = write(tmp_path, "over.yaml", "train:\n  seed: 4\ndownload:\n  source: hub\n  hub: {dataset: a/b}\n")
     params = read_params([base, over])
     assert (params.train.epochs, params.train.seed, params.model.cell) == (7, 4, "gru")
-    assert (params.download.source, params.download.hub.dataset) == ("wheels", "a/b")
+    assert (params.download.source, params.download.hub.dataset) == ("hub", "a/b")
 
 
 @pytest.mark.parametrize("overlay", ["", "# nothing is different here\n"])
@@ -128,6 +128,35 @@ def test_the_check_across_fields_names_its_section(tmp_path: Path) -> None:
     assert complaint(tmp_path, f"{BASE}model: {{hidden_size: 33}}\n").startswith(
         "params.yaml: model: hidden_size: got 33"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train: {micro_batch_tokens: 3000}", "train: micro_batch_tokens: got 3000, expected at most batch_tokens: 20"),
+        ("tokenizer: {vocabulary_size: 260}", "tokenizer.vocabulary_size: got 260, expected a whole number > 260"),
+        ("evaluate: {beam_size: 33}", "evaluate.beam_size: got 33, expected a whole number > 0 and <= 32"),
+        ("evaluate: {examples: 0}", "evaluate.examples: got 0, expected a whole number > 0"),
+        ("register: {model_name: 'a-{x}'}", "register.model_name: got 'a-{x}', expected {source_language} and"),
+        (
+            "download: {cleaning: {min_source_words: 81}}",
+            "download.cleaning: min_source_words: got 81, expected at most max_words: 80",
+        ),
+        ("download: {source: files}", "download.files.splits: got none, expected train"),
+        ("download: {source: files, files: {splits: {test: a}}}", "download.files.splits: got test, expected train"),
+        ("download: {source: hub}", "download.hub.dataset: got '', expected the name of a data set, owner/name"),
+        (
+            "download: {files: {splits: {train: a.tsv}}}",
+            "download.source: got 'wheels', but download.files.splits is set; write source: files, or remove files.spl",
+        ),
+        (
+            "download: {hub: {dataset: a/b}}",
+            "download.source: got 'wheels', but download.hub.dataset is set; write source: hub, or remove hub.dataset",
+        ),
+    ],
+)
+def test_settings_that_make_no_sense_together_are_told(tmp_path: Path, text: str, expected: str) -> None:
+    assert complaint(tmp_path, BASE, text).partition(": ")[2].startswith(expected)
 
 
 @pytest.mark.parametrize(

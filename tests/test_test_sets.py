@@ -54,8 +54,10 @@ def test_aligned_lines_and_variables_are_read(
 
 def test_a_name_that_the_run_has_already_is_refused(evaluation: Artifact, tmp_path: Path) -> None:
     (tmp_path / "more.tsv").write_text("de\ten\na\tb\n")
-    with pytest.raises(UserError, match=r"^review\.test_sets\.test: the run of the candidate has .*; give another$"):
-        read_test_sets(evaluation, settings(test=str(tmp_path / "more.tsv")), LANGUAGES)
+    for name in ("test", "Test"):  # one file where case does not count
+        told = rf"^review\.test_sets\.{name}: the run of the candidate has .*\(test\); give another$"
+        with pytest.raises(UserError, match=told):
+            read_test_sets(evaluation, settings(**{name: str(tmp_path / "more.tsv")}), LANGUAGES)
 
 
 def test_a_file_that_is_missing_or_empty_is_named_with_its_setting(evaluation: Artifact, tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_a_file_that_is_missing_or_empty_is_named_with_its_setting(evaluation: A
 
 @pytest.mark.parametrize("name", ["a;b", "../up", "news/2014", "", "two\nlines"])
 def test_a_name_that_no_metric_can_have_is_refused_before_all_work(name: str) -> None:
-    with pytest.raises(ValueError, match=r"test_sets: got the name .*, expected letters, digits"):
+    with pytest.raises(ValueError, match=r"test_sets\n.*got the name .*, expected letters, digits"):
         settings(**{name: "more.tsv"})
 
 

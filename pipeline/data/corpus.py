@@ -12,7 +12,9 @@ from ..plumbing.errors import UserError
 from ..plumbing.params import DownloadSettings
 from .cleaning import Pair, clean, with_text
 from .sources import Reading
-from .splitting import cut, without_duplicates, without_leaks
+from .splitting import cut, key, without_duplicates, without_leaks
+
+USUAL_PAIRS = 1000  # of a held-out split that is cut from the training pairs
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def build(reading: Reading, settings: DownloadSettings) -> Corpus:
     given = {name: with_text(pairs, f"the split {name}") for name, pairs in reading.splits.items() if name != "train"}
     dropped["blank_held_out"] = sum(len(reading.splits[name]) - len(kept) for name, kept in given.items())
     splits, leaks = without_leaks({**given, "train": train}, settings.cleaning.max_held_out_similarity)
-    if missing := _missing_sizes(splits, settings):
+    missing = _missing_sizes(splits, settings)
+    if missing:
         before = len(splits["train"])
         try:
             splits = {**splits, **cut(splits["train"], missing, settings.seed)}
@@ -71,6 +74,7 @@ def build(reading: Reading, settings: DownloadSettings) -> Corpus:
         "source_language": settings.source_language,
         "target_language": settings.target_language,
         "splits": {name: len(kept) for name, kept in splits.items()},
+        "cut": missing,
         "dropped": {**dropped, **leaks},
         "sources": [{**origin, "pairs": pairs[number]} for number, origin in enumerate(reading.origins)],
     }
@@ -78,13 +82,19 @@ def build(reading: Reading, settings: DownloadSettings) -> Corpus:
 
 
 def _missing_sizes(splits: dict[str, list[Pair]], settings: DownloadSettings) -> dict[str, int]:
-    """The held-out splits that the source does not bring, and the sizes that the settings give them."""
+    """The held-out splits that the source does not bring, and the sizes that they get.
+
+    A size that the settings leave open is USUAL_PAIRS, in a small corpus a tenth of the different sentences.
+    """
     sizes = {}
     if "validation" not in splits:
         sizes["validation"] = settings.validation_pairs
     if not set(splits) - {"train", "validation"}:
         sizes["test"] = settings.test_pairs
-    return sizes
+    if None not in sizes.values():
+        return {name: size for name, size in sizes.items() if size}
+    tenth = len({key(pair.source) for pair in splits["train"]}) // 10
+    return {name: size or max(1, min(USUAL_PAIRS, tenth)) for name, size in sizes.items()}
 
 
 def write(corpus: Corpus, directory: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from langcodes import tag_is_valid
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .split_names import check_names
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -45,10 +47,16 @@ class AlignedText(Section):
 class FilesSettings(Section):
     """One's own corpus (see pipeline/data/sources/files.py)."""
 
-    # split -> path or glob of Parquet, .jsonl, .csv or .tsv files, or two text files; ${VARIABLE}s are expanded.
-    # What is missing of validation and test is cut from train.
+    # split -> path or glob of Parquet, .jsonl, .csv or .tsv files, or two text files; ${VARIABLE}s are expanded. What
+    # is neither train nor validation is a test set; what is missing of validation and test is cut from train.
     splits: dict[str, str | AlignedText] = {}
     licence: str = "not stated"
+
+    @field_validator("splits")
+    @classmethod
+    def _names(cls, splits: dict[str, str | AlignedText]) -> dict[str, str | AlignedText]:
+        check_names(splits, known=("train", "validation"))
+        return splits
 
 
 class HubSettings(Section):
@@ -71,14 +79,23 @@ class CleaningSettings(Section):
     # Of a training source to the held-out source most like it, in shared character 5-grams; 1 keeps all but equal ones.
     max_held_out_similarity: Annotated[float, Field(gt=0, le=1)] = 1.0
 
+    @model_validator(mode="after")
+    def _leave_room(self) -> Self:
+        if self.min_source_words > self.max_words:
+            raise ValueError(
+                f"min_source_words: got {self.min_source_words}, expected at most max_words: {self.max_words}"
+            )
+        return self
+
 
 class DownloadSettings(Section):
     source: Literal["wheels", "files", "hub"]
     source_language: str
     target_language: str
     seed: int = 1  # of the split
-    validation_pairs: PositiveInt = 1000  # where the source has no validation split of its own
-    test_pairs: PositiveInt = 1000  # where the source has no test split of its own
+    # Where the source has no validation or test split of its own; None: 1000, and a tenth of its sentences at most.
+    validation_pairs: PositiveInt | None = None
+    test_pairs: PositiveInt | None = None
     files: FilesSettings = FilesSettings()
     hub: HubSettings = HubSettings()
     cleaning: CleaningSettings = CleaningSettings()
@@ -97,7 +114,9 @@ class DownloadSettings(Section):
 class TokenizerSettings(Section):
     type: Literal["unigram", "bpe"] = "unigram"
     joint: bool = True  # one model for both languages, or one a side
-    vocabulary_size: PositiveInt = 8000  # pieces, with the 4 special ones and the 256 of byte fallback
+    vocabulary_size: Annotated[int, Field(gt=260)] = (
+        8000  # pieces, with the 4 special ones and the 256 of byte fallback
+    )
     character_coverage: Annotated[float, Field(gt=0, le=1)] = 0.9995
 
 
@@ -147,18 +166,37 @@ class TrainSettings(Section):
         None  # on the clock; then a checkpoint is saved and training ends, to go on later
     )
 
+    @model_validator(mode="after")
+    def _micro_batches_fit(self) -> Self:
+        if self.micro_batch_tokens > self.batch_tokens:
+            raise ValueError(
+                f"micro_batch_tokens: got {self.micro_batch_tokens}, expected at most batch_tokens: {self.batch_tokens}"
+            )
+        return self
+
 
 class EvaluateSettings(Section):
-    beam_size: PositiveInt = 5  # hypotheses kept open; a greedy translation is scored beside the beam's
-    length_penalty: Annotated[float, Field(ge=0)] = 1.0  # log-probability / length ** this; 0 prefers short ones
+    beam_size: Annotated[int, Field(gt=0, le=32)] = (
+        5  # hypotheses kept open; a greedy translation is scored beside the beam's
+    )
+    length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0  # log-probability / length ** this; 0 prefers short ones
     seed: int = 1  # of the choice of examples and heat maps
-    examples: Annotated[int, Field(ge=0)] = 5  # source, reference, hypothesis, drawn at random from the test sets
+    examples: PositiveInt = 5  # source, reference, hypothesis, drawn from the test sets; the package is tried with them
     heat_maps: Annotated[int, Field(ge=0)] = 4  # pictures of attention, of sentences drawn at random
 
 
 class RegisterSettings(Section):
     # in MLflow's registry; {source_language} and {target_language} are filled in
     model_name: ModelName = "translator-{source_language}-{target_language}"
+
+    @field_validator("model_name")
+    @classmethod
+    def _braces(cls, name: str) -> str:
+        if set("{}") & set(re.sub(r"\{(source|target)_language\}", "", name)):
+            raise ValueError(
+                f"got {name!r}, expected {{source_language}} and {{target_language}} in braces, nothing else"
+            )
+        return name
 
 
 class LossGate(Section):
@@ -213,12 +251,11 @@ class ReviewSettings(Section):
     production_model: ModelName | None = None  # the model that promotion copies versions to; null: the candidate's own
     gates: GateSettings = GateSettings()
 
-    @model_validator(mode="after")
-    def _names(self) -> Self:
-        for name in self.test_sets:
-            if not re.fullmatch(r"\w[\w. -]*", name):  # it becomes a part of the names of metrics
-                raise ValueError(f"test_sets: got the name {name!r}, expected letters, digits, spaces and any of . _ -")
-        return self
+    @field_validator("test_sets")
+    @classmethod
+    def _names(cls, test_sets: dict[str, str | AlignedText]) -> dict[str, str | AlignedText]:
+        check_names(test_sets)
+        return test_sets
 
 
 class Params(Section):
@@ -230,6 +267,25 @@ class Params(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     registration: RegisterSettings = Field(RegisterSettings(), alias="register")  # pydantic has a `register` of its own
     review: ReviewSettings = ReviewSettings()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        download = self.download
+        named = {"files": download.files.splits, "hub": download.hub.dataset}
+        for source, setting in (("files", "files.splits"), ("hub", "hub.dataset")):
+            if named[source] and download.source != source:
+                raise ValueError(
+                    f"download.source: got {download.source!r}, but download.{setting} is set; write source: {source}, "
+                    f"or remove {setting}"
+                )
+        if download.source == "files" and "train" not in download.files.splits:
+            names = ", ".join(download.files.splits) or "none"
+            raise ValueError(f"download.files.splits: got {names}, expected train, and any of validation and test sets")
+        if download.source == "hub" and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", download.hub.dataset):
+            raise ValueError(
+                f"download.hub.dataset: got {download.hub.dataset!r}, expected the name of a data set, owner/name"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_vocabulary(self) -> Self:

@@ -10,6 +10,7 @@ from ..data.cleaning import with_text
 from ..plumbing.artifacts import Artifact
 from ..plumbing.errors import UserError
 from ..plumbing.params import FilesSettings, ReviewSettings
+from ..plumbing.split_names import same_names
 
 BASELINES = {"memory": "translation memory", "copy": "source copied"}
 
@@ -33,9 +34,9 @@ class TestSet:
 def read_test_sets(evaluation: Artifact, settings: ReviewSettings, languages: tuple[str, str]) -> list[TestSet]:
     """The run's own test sets with both baselines, then those of the settings with copying alone."""
     own = [_own(evaluation, name) for name in evaluation.facts["test_sets"]]
-    if twice := sorted({test_set.name for test_set in own} & settings.test_sets.keys()):
+    for name, other in same_names([*(test_set.name for test_set in own), *settings.test_sets]):
         raise UserError(
-            f"review.test_sets.{twice[0]}: the run of the candidate has a test set of this name; give another"
+            f"review.test_sets.{name}: the run of the candidate has a test set of this name ({other}); give another"
         )
     return own + (_named(settings, languages) if settings.test_sets else [])
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..plumbing.errors import UserError
+
 Weights = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -14,6 +16,16 @@ def schedule(step: int, warmup: int, total: int) -> float:
     if step <= warmup:
         return step / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def check_warmup(warmup: int, epochs: int, steps_per_epoch: int) -> None:
+    """Raise UserError where the learning rate would still rise at the end of training."""
+    total = epochs * steps_per_epoch
+    if warmup >= total:
+        raise UserError(
+            f"train.warmup_steps: got {warmup}, but training has {total} steps ({epochs} epochs of {steps_per_epoch}); "
+            f"set it to {total // 10} or so, and train.epochs higher: a model needs thousands of steps"
+        )
 
 
 def moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], None]:
