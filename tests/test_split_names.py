@@ -22,7 +22,7 @@ SPLITS = f"download: {{source: files, {DOWNLOAD}, files: {{splits: {{train: a.ts
 )
 def test_a_name_of_a_test_set_passes_and_mlflow_takes_it(name: str) -> None:
     check_names([name, "train", "validation"], known=("train", "validation"))
-    _validate_metric_name(f"{name}/beam/bleu")
+    _validate_metric_name(f"{name}/beam/bleu")  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
