@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plumbing.artifacts import Artifact
+from pipeline.plumbing.artifacts import Artifact, Manifest
 from stages.summary import describe
 
 
 def artifact(facts: dict[str, object]) -> Artifact:
-    return Artifact(Path("build/mine/x"), facts, {}, {}, {}, "")
+    return Artifact(Path("build/mine/x"), Manifest(facts, {}, {}, {}, {}, facts, {}))
 
 
 def summary(*scores: dict[str, float]) -> str:
