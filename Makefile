@@ -70,6 +70,9 @@ export MALLOC_TOP_PAD_        := 268435456
 export MLFLOW_DISABLE_TELEMETRY := true
 # A lost connection is an error that stages tell in a line; torch would warn of it with a stack of C++ frames before.
 export TORCH_CPP_LOG_LEVEL := ERROR
+# The loader reads it before Python can take it away (see pipeline/plumbing/environment.py), and it chooses other
+# versions of the mathematics library's functions.
+unexport GLIBC_TUNABLES
 # Text is UTF-8 everywhere, whatever the locale.
 export PYTHONUTF8 := 1
 

@@ -5,6 +5,8 @@ import signal
 import sys
 from types import FrameType
 
+from pipeline.plumbing.environment import remove_overrides
+
 
 def _leave(signum: int, frame: FrameType | None) -> None:
     os.write(sys.stderr.fileno(), b"interrupted\n")
@@ -15,3 +17,5 @@ def _leave(signum: int, frame: FrameType | None) -> None:
 # seconds, nothing has begun that would have to be ended; then pipeline.plumbing.command takes over.
 if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _leave)
+
+remove_overrides()  # here, because it comes before torch and all else that reads them

@@ -19,6 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.elastic.rendezvous import RendezvousError
 
 from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.environment import tell_removed
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.outcome import FAILED, VARIABLE, Outcome, left_outcome
 
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("stage", help="a module")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     call = parser.parse_args()
+    tell_removed()
     fail_clearly(lambda: _launch(call))
 
 

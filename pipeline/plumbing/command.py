@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from .artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifact, publish, read_json, rebuild
 from .data_files import check_unchanged, signatures_of
+from .environment import tell_removed
 from .errors import Paused, UserError
 from .freshness import date_as_before, set_time
 from .lock import hold
@@ -62,6 +63,7 @@ def run_stage(stage: Callable[[StageCall], None], keep: bool = True) -> None:
 
     Where its output is there and was made of the same, it is kept; not if only another place, such as MLflow, can tell.
     """
+    tell_removed()
     fail_clearly(lambda: _run(stage, keep, *map(Path, sys.argv[1:])))
 
 
