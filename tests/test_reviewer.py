@@ -190,7 +190,7 @@ def test_a_test_set_that_is_there_twice_or_not_at_all_is_named(client: MlflowCli
     told = refusal(client, settings=with_test_set("test", tmp_path / "more.tsv"))
     assert told.startswith("review.test_sets.test: the run of the candidate has a test set of this name")
     told = refusal(client, settings=with_test_set("more", tmp_path / "more.tsv"))
-    assert told == f"review.test_sets.more: no file matches {tmp_path}/more.tsv; check the path"
+    assert told == f"review.test_sets.more: the file {tmp_path}/more.tsv is missing; check the path"
 
 
 @pytest.mark.slow
