@@ -1,7 +1,5 @@
 """Differences and their limits, against the formulas written out and against sacreBLEU's own draws."""
 
-import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,41 +10,11 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest, Result
 
 from pipeline.reviews.bootstrap import FEWEST, Difference, difference, sentence_counts
+from tests.by_hand import bleu_by_hand, chrf_by_hand
 from tests.reviews import sentences, worsen
 
 REFERENCES = sentences(100, 1)
 SYSTEMS = [worsen(REFERENCES, 0.2, 2), worsen(REFERENCES, 0.3, 3)]
-
-
-def bleu_by_hand(pairs: Sequence[tuple[str, str]]) -> float:
-    """Papineni et al. 2002; the words of these texts are what white space separates, their full stop apart."""
-    matches, totals = [0.0] * 4, [0.0] * 4
-    lengths = [0, 0]
-    for text, reference in pairs:
-        words = [side.replace(".", " .").split() for side in (text, reference)]
-        lengths = [length + len(side) for length, side in zip(lengths, words, strict=True)]
-        for n in range(1, 5):
-            seen, known = (Counter(tuple(side[i : i + n]) for i in range(len(side) - n + 1)) for side in words)
-            matches[n - 1] += sum((seen & known).values())
-            totals[n - 1] += sum(seen.values())
-    assert all(matches)  # no smoothing is needed
-    brevity = min(1.0, math.exp(1 - lengths[1] / lengths[0]))
-    return 100 * brevity * math.exp(sum(math.log(m / t) for m, t in zip(matches, totals, strict=True)) / 4)
-
-
-def chrf_by_hand(pairs: Sequence[tuple[str, str]]) -> float:
-    """Popovic 2015, with beta 2: precision and recall of 1 to 6 characters, averaged, then combined."""
-    precisions, recalls = [], []
-    for n in range(1, 7):
-        counts = np.zeros(3)
-        for pair in pairs:
-            characters = ["".join(side.split()) for side in pair]
-            seen, known = (Counter(side[i : i + n] for i in range(len(side) - n + 1)) for side in characters)
-            counts += [sum((seen & known).values()), sum(seen.values()), sum(known.values())]
-        precisions.append(counts[0] / counts[1])
-        recalls.append(counts[0] / counts[2])
-    precision, recall = np.mean(precisions), np.mean(recalls)
-    return float(100 * 5 * precision * recall / (4 * precision + recall))
 
 
 def measure(metric: Metric, candidate: Sequence[str], opponent: Sequence[str], level: float = 0.95) -> Difference:

@@ -1,31 +1,68 @@
 """The comparison holds what each part says of the texts that it is of."""
 
 import json
+import random
 from dataclasses import asdict
+from importlib import metadata
 
 import pytest
 
 from pipeline.reviews.bootstrap import FEWEST, Difference
 from pipeline.reviews.comparison import SHOWN, compare
-from pipeline.scoring.metrics import Scorer
+from tests.by_hand import bleu_by_hand, chrf_by_hand
 from tests.reviews import LEVELS, better, compare_lines, sentences, worsen
 
 REFERENCES = sentences(2 * FEWEST, 1)
 OPPONENT = worsen(REFERENCES, 0.5, 2)
 
 
-def test_scores_are_the_scorers_and_differences_are_theirs() -> None:
+def test_scores_and_differences_are_those_counted_by_hand() -> None:
+    systems = {"candidate": worsen(REFERENCES, 0.2, 3), "opponent": [*OPPONENT[:-1], f"{OPPONENT[-1]} und mehr"]}
+    comparison = compare_lines(systems["candidate"], systems["opponent"], REFERENCES)
+    by_hand = {"bleu": bleu_by_hand, "chrf": chrf_by_hand}
+    expected = {
+        name: {system: score(list(zip(texts, REFERENCES, strict=True))) for system, texts in systems.items()}
+        for name, score in by_hand.items()
+    }
+    for name, scores in expected.items():
+        for system, score in scores.items():
+            assert getattr(comparison.scores[system], name) == pytest.approx(score, abs=0.0051)  # rounded to 2 places
+        assert comparison.differences[name].points == pytest.approx(scores["candidate"] - scores["opponent"], abs=1e-9)
+        assert scores["candidate"] > scores["opponent"] + 5  # so that neither can stand for the other
+    for system, texts in systems.items():
+        words, wanted = (sum(len(line.replace(".", " .").split()) for line in lines) for lines in (texts, REFERENCES))
+        assert comparison.scores[system].length_ratio == pytest.approx(words / wanted, abs=0.00051)
+    sacrebleu = f"version:{metadata.version('sacrebleu')}"
+    assert comparison.signatures == {
+        "bleu": f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|{sacrebleu}",
+        "chrf": f"nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|{sacrebleu}",
+    }
+
+
+@pytest.mark.parametrize("metric", ["bleu", "chrf"])
+def test_an_interval_holds_the_middle_95_of_100_scores_of_other_draws_of_the_sentences(metric: str) -> None:
+    by_hand = {"bleu": bleu_by_hand, "chrf": chrf_by_hand}[metric]
+    pairs = list(zip(OPPONENT, REFERENCES, strict=True))
+    draw = random.Random(7)
+    drawn = sorted(by_hand(draw.choices(pairs, k=len(pairs))) for _ in range(200))
+    low, high = getattr(compare_lines(REFERENCES, OPPONENT, REFERENCES).scores["opponent"], f"{metric}_interval")
+    middle = drawn[5:-5]
+    width = middle[-1] - middle[0]
+    assert low == pytest.approx(middle[0], abs=width / 5)
+    assert high == pytest.approx(middle[-1], abs=width / 5)
+
+
+def test_a_bucket_is_scored_on_its_sentences_alone() -> None:
     candidate = worsen(REFERENCES, 0.2, 3)
-    comparison = compare_lines(candidate, OPPONENT, REFERENCES)
-    scorer = Scorer(REFERENCES, REFERENCES, "de")
-    for system, texts in (("candidate", candidate), ("opponent", OPPONENT)):
-        expected = scorer.score(texts)
-        scores = asdict(comparison.scores[system])
-        assert {key: pytest.approx(expected[key]) for key in scores} == scores
-    assert comparison.signatures == scorer.signatures
-    for metric in ("bleu", "chrf"):
-        points = getattr(comparison.scores["candidate"], metric) - getattr(comparison.scores["opponent"], metric)
-        assert comparison.differences[metric].points == pytest.approx(points, abs=0.011)
+    for bucket in compare_lines(candidate, OPPONENT, REFERENCES).by_length:
+        first, _, last = bucket.words.partition("-")
+        chosen = [i for i, line in enumerate(REFERENCES) if int(first) <= len(line.split()) + 1 <= int(last)]
+        assert bucket.sentences == len(chosen)
+        for system, texts in (("candidate", candidate), ("opponent", OPPONENT)):
+            pairs = [(texts[i], REFERENCES[i]) for i in chosen]
+            assert bucket.scores[system]["chrf"] == pytest.approx(chrf_by_hand(pairs), abs=1e-9)
+            if len(chosen) > 5:  # of fewer, some n-gram may never match, and sacreBLEU smooths
+                assert bucket.scores[system]["bleu"] == pytest.approx(bleu_by_hand(pairs), abs=1e-9)
 
 
 def test_the_target_language_chooses_the_tokeniser() -> None:
