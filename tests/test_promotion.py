@@ -146,7 +146,7 @@ def test_the_champion_is_not_promoted_again(it: Registry, forced: bool) -> None:
 
 def test_a_version_that_is_not_there_is_told(it: Registry) -> None:
     it.crown(1)
-    assert refusal(it, 9) == f"{MODEL} has no version 9; the last are 1, 2, 3"
+    assert refusal(it, 9) == f"{MODEL} has no version 9; the last are 1, 2, 3; see: make versions EXP=other"
 
 
 def test_a_reviewed_version_becomes_the_champion_and_says_how(it: Registry) -> None:
@@ -275,6 +275,28 @@ def test_a_promotion_that_was_killed_goes_on_when_it_is_typed_again(
         ("promote", "2"),
         ("rollback", "1"),
     ]
+
+
+def test_a_candidate_that_was_deleted_and_made_again_is_not_its_old_copy(
+    it: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Promotion, "_ask_champion", lambda self: None)
+    it.keep(2, None, production=TEAM)
+    assert int(it.decision(production=TEAM).promote(2).version) == 1
+    models = [str(get(it.client, version).source) for version in (1, 2)]
+    it.client.delete_registered_model(MODEL)
+    it.client.create_registered_model(MODEL)
+    for source in models:
+        it.client.create_model_version(MODEL, source)
+    assert it.models(TEAM).in_production(get(it.client, 2)) is None
+    assert not it.models(TEAM).is_champion(get(it.client, 2), it.ledger(TEAM).state())
+    # Its alias alone is deleted, too: there is no candidate to name, so the way back is a rollback.
+    it.client.delete_registered_model_alias(TEAM, CHAMPION)
+    told = it.models(TEAM).told_of_alias(it.ledger(TEAM).state())
+    assert told
+    assert told.endswith("; make rollback REASON=... EXP=other leads to version 1")
+    assert int(it.decision(production=TEAM).rollback().version) == 1
+    assert aliases(it.client, TEAM) == {CHAMPION: 1}
 
 
 @pytest.mark.slow

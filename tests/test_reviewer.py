@@ -169,7 +169,7 @@ def test_nothing_to_review_is_told(client: MlflowClient) -> None:
     assert refusal(client, None, candidates="nothing") == (
         "nothing has no version of the experiment again; run: make register EXP=again"
     )
-    assert refusal(client, 9) == f"{MODEL} has no version 9; the last are 1, 2, 3"
+    assert refusal(client, 9) == f"{MODEL} has no version 9; the last are 1, 2, 3; see: make versions EXP=again"
 
 
 def test_what_was_changed_in_the_store_is_refused(client: MlflowClient, registry: Path) -> None:

@@ -70,7 +70,7 @@ def test_versions_are_counted_over_all_pages(client: MlflowClient, monkeypatch: 
 
 
 def test_what_is_not_there_is_told_with_what_is(client: MlflowClient) -> None:
-    with pytest.raises(UserError, match=f"^{MODEL} has no version 9; the last are 1, 2, 3$"):
+    with pytest.raises(UserError, match=f"^{MODEL} has no version 9; the last are 1, 2, 3; see: make versions$"):
         get_version(client, MODEL, 9)
     with pytest.raises(UserError, match="nothing is registered there; run: make register EXP=mine$"):
         get_version(client, "no such model", 1, " EXP=mine")

@@ -74,7 +74,9 @@ def get_version(client: MlflowClient, name: str, version: int, option: str = "")
     found = find_version(client, name, version)
     if found is None:
         numbers = ", ".join(str(each.version) for each in all_versions(client, name)[-10:])
-        known = f"the last are {numbers}" if numbers else f"nothing is registered there; run: make register{option}"
+        known = f"nothing is registered there; run: make register{option}"
+        if numbers:
+            known = f"the last are {numbers}; see: make versions{option}"
         raise UserError(f"{name} has no version {version}; {known}")
     return found
 

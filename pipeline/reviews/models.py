@@ -10,9 +10,21 @@ from mlflow.entities.model_registry import ModelVersion
 
 from ..plumbing.artifacts import experiment_option
 from ..plumbing.errors import UserError
-from ..registry.versions import EXPERIMENT, VersionId, all_versions, find_again, find_version, get_version, identify
+from ..registry.versions import (
+    EXPERIMENT,
+    FILES,
+    IDENTITY,
+    VersionId,
+    all_versions,
+    find_again,
+    find_version,
+    get_version,
+    identify,
+)
 from .ledger import CHAMPION, Ledger, State
 
+NEEDED = {IDENTITY, FILES, "corpus", "model", "evaluation", "commit"}  # tags
+OF_CANDIDATE = {"training_sentences"}  # a tag that a champion of before may lack: see leaks.py
 COPY_OF = "copy_of"  # tag of a version in production: the identity of the candidate that it is a copy of
 
 
@@ -43,16 +55,28 @@ class Models:
         ours = [version for version in known if version.tags.get(EXPERIMENT) == self.experiment]
         if ours:
             return ours[-1]
-        others = ", ".join(f"{v.version} (of {experiment_of(v)})" for v in known[-10:])
-        raise UserError(
-            f"{self.candidates} has no version of the experiment {self.experiment}; run: make register{self.option}"
-            + (f", or name another experiment's, VERSION=n: {others}" if others else "")
-        )
+        told = f"{self.candidates} has no version of the experiment {self.experiment}; run: make register{self.option}"
+        if known:
+            newest = f"version {known[-1].version}, of the experiment {experiment_of(known[-1])}"
+            told += f"; for {newest}: make review VERSION={known[-1].version}{self.option}"
+        raise UserError(told)
+
+    def check_tags(self, candidate: ModelVersion) -> None:
+        """UserError if a candidate lacks tags that registration gives it."""
+        if missing := ", ".join(sorted((NEEDED | OF_CANDIDATE) - candidate.tags.keys())):
+            raise UserError(
+                f"version {candidate.version} of {candidate.name} was not registered by this pipeline as it is now: "
+                f"it has no tag {missing}; register it again: {self._register(candidate)}"
+            )
+
+    def _register(self, version: ModelVersion) -> str:
+        """Return the command that gives a version its tags again."""
+        return f"make register{experiment_option(version.tags.get(EXPERIMENT, self.experiment))}"
 
     def champion(self, state: State) -> ModelVersion | None:
         """Return the champion by the record; None if there is none, or none of those that were champion is left.
 
-        UserError if the champion was deleted and there is one to go back to.
+        UserError if it was deleted and there is one to go back to, or if it lacks tags that registration gave it.
         """
         if not state.champion:
             return None
@@ -61,6 +85,13 @@ class Models:
             raise UserError(
                 f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
                 f"with it; run: make rollback REASON=...{self.option}"
+            )
+        if champion and (missing := ", ".join(sorted(NEEDED - champion.tags.keys()))):
+            again = "" if COPY_OF in champion.tags else f"register it again: {self._register(champion)}; or "
+            raise UserError(
+                f"the champion, version {champion.version} of {champion.name}, was not registered by this pipeline as "
+                f"it is now: it has no tag {missing}, so nothing can be compared with it; {again}make another the "
+                f"champion: make promote VERSION=n REASON=... FORCE=1{self.option}"
             )
         return champion
 

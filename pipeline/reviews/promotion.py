@@ -132,6 +132,7 @@ class Promotion:
         """UserError unless the candidate passed a review against the champion, and all is still as it was reviewed."""
         name = f"version {candidate.version} of {candidate.name}"
         remedy = f"run: make review VERSION={candidate.version}{self.models.option}"
+        self.models.check_tags(candidate)
         champion = self.models.champion(state)
         opponent, shown = (identify(champion).key, str(champion.version)) if champion else (BASELINES, BASELINES)
         verdicts = self.verdicts.find(candidate)

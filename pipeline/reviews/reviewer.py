@@ -16,13 +16,11 @@ import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 
 from ..data.languages import standard_code
-from ..plumbing.artifacts import experiment_option
 from ..plumbing.errors import UserError
 from ..plumbing.params import ReviewSettings
 from ..plumbing.tracking.record import git_commit
 from ..registry.consumer import Consumer, consume
 from ..registry.sandbox import Misbehaviour, isolation
-from ..registry.versions import EXPERIMENT, FILES, IDENTITY
 from ..scoring.heatmaps import draw_heat_map
 from ..scoring.metrics import Scorer
 from .comparison import CANDIDATE, OPPONENT, Comparison, compare
@@ -36,8 +34,6 @@ from .test_sets import TestSet, read_test_sets
 from .trial import Trial, try_models
 from .verdicts import files_digest
 
-NEEDED = {IDENTITY, FILES, "corpus", "model", "evaluation", "commit"}  # tags
-OF_CANDIDATE = {"training_sentences"}  # a tag that a champion of before may lack: see leaks.py
 MAPS = 3  # pictures of attention
 MAP_PIECES = range(5, 21)  # of the source, for a picture neither dull nor crowded
 
@@ -108,18 +104,7 @@ class Reviewer:
                 f"version {candidate.version} of {candidate.name} is the champion itself; "
                 f"{self.models.first_step(state)}"
             )
-        if missing := (NEEDED | OF_CANDIDATE) - candidate.tags.keys():
-            raise UserError(
-                f"version {candidate.version} of {candidate.name} was not registered by this pipeline as it is now: "
-                f"it has no tag {', '.join(sorted(missing))}; register it again: make register"
-                f"{experiment_option(candidate.tags.get(EXPERIMENT, self.models.experiment))}"
-            )
-        if champion and (missing := NEEDED - champion.tags.keys()):
-            raise UserError(
-                f"the champion, version {champion.version} of {champion.name}, was not registered by this pipeline as "
-                f"it is now: it has no tag {', '.join(sorted(missing))}, so nothing can be compared with it; run: "
-                f"make promote VERSION={candidate.version} REASON=... FORCE=1{self.models.option}"
-            )
+        self.models.check_tags(candidate)
         return candidate, champion
 
     def _compare(
