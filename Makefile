@@ -37,6 +37,18 @@ PROCESSES := NPROC NODES NODE_RANK MASTER RESTARTS
 ANSWERS   := TEXT VERSION REASON FORCE ALIAS HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
 $(foreach name,EXP $(PROCESSES) $(ANSWERS),$(eval $(call AS_TYPED,$(name))))
 
+# MLflow's own migrations fail where it is installed below a directory with a % in its name, Python's venv where there is
+# a colon, and a line of Make's ends at a newline.
+define NEWLINE
+
+
+endef
+UNFIT := $(foreach sign,% :,$(findstring $(sign),$(CURDIR)))$(if $(findstring $(NEWLINE),$(CURDIR)),newline)
+ifneq (,$(strip $(UNFIT)))
+$(error the path of this directory, $(subst $(NEWLINE),\n,$(CURDIR)), has a $(firstword $(UNFIT)) in it, with which MLflow or \
+Python cannot work; rename or move it)
+endif
+
 NAME   := $(or $(EXP),default)
 B      := build/$(NAME)
 S      := $(B)/stamps
@@ -99,7 +111,7 @@ READ_BY_translate := TEXT NPROC
 READ_BY_review    := VERSION
 READ_BY_promote   := VERSION REASON FORCE
 READ_BY_rollback  := REASON FORCE
-READ_BY_serve     := ALIAS HOST PORT
+READ_BY_serve     := ALIAS HOST PORT AUTH ALLOWED_HOSTS
 READ_BY_server    := HOST PORT STORE ARTIFACTS AUTH ALLOWED_HOSTS
 READ_BY_ui        := $(READ_BY_server)
 READ_BY_bench-serving := DURATION
@@ -192,7 +204,7 @@ rollback: | $(VENV) ## REASON="..." makes the champion before the champion again
 	@$(PY) -m stages.rollback $(PARAMS)
 versions: | $(VENV) ## every version with its verdict, scores and aliases; who became champion when, and why
 	@$(PY) -m stages.versions $(PARAMS) $(OR_ENOUGH)
-serve: | $(VENV) ## the model with ALIAS=champion behind HTTP; HOST= PORT=5001
+serve: | $(VENV) ## the model with ALIAS=champion behind HTTP, wherever the alias moves; HOST= PORT=5001 AUTH=1 ALLOWED_HOSTS=
 	@$(PY) -m stages.serve $(PARAMS)
 server: | $(VENV) ## MLflow's server for a team; HOST= PORT= STORE=url ARTIFACTS=url AUTH=1 ALLOWED_HOSTS=
 	@$(PY) -m stages.server

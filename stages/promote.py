@@ -2,7 +2,6 @@
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.plumbing.tracking.store import explain_failure
 from pipeline.reviews.models import describe
 from stages.desk import asked_reason, asked_version, is_forced, open_desk
 
@@ -12,8 +11,7 @@ def promote() -> None:
     if version is None:
         raise UserError("VERSION is missing: name the version to promote, as in: make promote VERSION=3 REASON=...")
     desk = open_desk()
-    with explain_failure(desk.client.tracking_uri):
-        champion = desk.decision(reason, forced).promote(version)
+    champion = desk.decision(reason, forced).promote(version)
     print(f"{describe(champion)} is the champion; to go back: make rollback REASON=...{desk.models.option}")
 
 

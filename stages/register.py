@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from pipeline.plumbing.artifacts import experiment_option
 from pipeline.plumbing.command import StageCall, run_stage
 from pipeline.plumbing.params import RegisterSettings
-from pipeline.plumbing.tracking.store import explain_failure, open_store, without_password
+from pipeline.plumbing.tracking.store import open_store, without_password
 from pipeline.registry.registration import Registration
 
 
@@ -15,12 +15,11 @@ def register(call: StageCall) -> None:
     corpus, model, evaluation = (call.inputs[name] for name in ("corpus", "model", "evaluation"))
     client = open_store(call.output.parent.parent)
     registration = Registration(client, settings, corpus, model, evaluation)
-    with explain_failure(client.tracking_uri):
-        registration.complete_run()
-        model_id = registration.log_model()
-        registration.try_out(model_id)
-        version = registration.version(model_id)
-        others = registration.others()
+    registration.complete_run()
+    model_id = registration.log_model()
+    registration.try_out(model_id)
+    version = registration.version(model_id)
+    others = registration.others()
     with call.publish() as draft:
         (draft.directory / "card.md").write_text(str(version.description), encoding="utf-8")
         draft.facts |= {

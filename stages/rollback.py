@@ -1,7 +1,6 @@
 """Make the champion before the champion again: PARAMS_FILE... and $REASON, $FORCE."""
 
 from pipeline.plumbing.command import fail_clearly
-from pipeline.plumbing.tracking.store import explain_failure
 from pipeline.reviews.models import describe
 from stages.desk import asked_reason, is_forced, open_desk
 
@@ -9,8 +8,7 @@ from stages.desk import asked_reason, is_forced, open_desk
 def rollback() -> None:
     reason, forced = asked_reason(), is_forced()
     desk = open_desk()
-    with explain_failure(desk.client.tracking_uri):
-        champion = desk.decision(reason, forced).rollback()
+    champion = desk.decision(reason, forced).rollback()
     print(f"{describe(champion)} is the champion again")
 
 

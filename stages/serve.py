@@ -1,29 +1,33 @@
-"""The registered model of PARAMS... behind HTTP until Ctrl-C: the version that has ALIAS now. ALIAS, HOST, PORT.
+"""Serve the registered model of PARAMS... over HTTP until Ctrl-C: the version that ALIAS is on.
 
-A later promotion does not change what is served: start it again.
+When the alias moves, by a promotion or a rollback, the version that it is on then is loaded and served.
+ALIAS, HOST, PORT, AUTH and ALLOWED_HOSTS are read from the environment.
 """
 
 import os
 import signal
 import socket
-import tempfile
-from pathlib import Path
+from functools import partial
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.plumbing.tracking.store import explain_failure
-from pipeline.registry.versions import fetch
+from pipeline.plumbing.tracking.store import impatient
 from pipeline.reviews.ledger import CHAMPION
-from pipeline.service.serving import run
-from stages.desk import open_desk
+from pipeline.service.access import Access, Guard
+from pipeline.service.accounts import PASSWORD, open_accounts
+from pipeline.service.following import Follower
+from pipeline.service.serving import Service, run
+from stages.desk import BUILD, open_desk
 from stages.server import interrupt
 
 
 def serve() -> None:
     signal.signal(signal.SIGTERM, interrupt)
+    host = os.environ.get("HOST") or "127.0.0.1"
+    access = Access.read(os.environ, host, "serve")
     try:
-        with listen(os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "5001")) as listener:
-            _serve(os.environ.get("ALIAS") or CHAMPION, listener)
+        with listen(host, os.environ.get("PORT", "5001")) as listener:
+            _serve(os.environ.get("ALIAS") or CHAMPION, listener, access)
     except KeyboardInterrupt:
         pass
     print("stopped")
@@ -34,22 +38,30 @@ def listen(host: str, port: str) -> socket.socket:
     if not (port.isdecimal() and 0 < int(port) < 65536):
         raise UserError(f"PORT: got {port!r}, expected a number from 1 to 65535, as in: make serve PORT=5002")
     try:
-        return socket.create_server((host, int(port)), backlog=512)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, int(port)), family=family, backlog=512)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (")[0]
         raise UserError(f"{host}:{port} cannot be used ({reason}); try: make serve PORT=5002") from None
 
 
-def _serve(alias: str, listener: socket.socket) -> None:
+def _serve(alias: str, listener: socket.socket, access: Access) -> None:
     desk = open_desk()
-    client, name = desk.client, desk.production
-    with explain_failure(client.tracking_uri):
-        version = desk.models.resolve(alias)
-    with tempfile.TemporaryDirectory() as scratch:
-        package = fetch(client, name, int(version.version), Path(scratch))
+    client, models = desk.client, desk.models
+    tell = partial(print, flush=True)
+
+    def doubt() -> str | None:
+        return models.told_of_alias(models.ledger.state()) if alias == CHAMPION else None
+
+    # Impatient for good: a registry that hangs must keep nobody from an answer.
+    with impatient():
+        is_right = open_accounts(client.tracking_uri, BUILD, os.environ.get(PASSWORD, "")) if access.auth else None
+        follower = Follower(client, partial(models.resolve, alias), doubt, tell)
+        served = follower.load()
         host, port = listener.getsockname()[:2]
-        place = f"{name} version {version.version} at http://{host}:{port}"
-        run(package, listener, lambda: print(f"serving {place} (Ctrl-C stops it)", flush=True))
+        place = f"{served.name} version {served.version} at http://{f'[{host}]' if ':' in host else host}:{port}"
+        service = Service(served, follower, Guard(access, is_right))
+        run(service, listener, lambda: tell(f"serving {place} (Ctrl-C stops it)"))
 
 
 if __name__ == "__main__":

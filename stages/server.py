@@ -4,9 +4,7 @@ HOST, PORT, STORE, ARTIFACTS, AUTH and ALLOWED_HOSTS are read from the environme
 same way, never on a command line: everybody on a machine may read those.
 """
 
-import ipaddress
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -24,11 +22,11 @@ from sqlalchemy.exc import ArgumentError
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import alone, is_server, open_store, tracking_uri, without_password
-from pipeline.service.accounts import accounts_database, check_password, prepare_accounts
+from pipeline.service.access import Access
+from pipeline.service.accounts import PASSWORD, accounts_database, check_password, prepare_accounts
 
 BUILD = Path("build")
 STOP_SECONDS = 10
-PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"
 # MLflow's process has no need of: the admin is made before it starts, and it is no client of another server.
 UNSEEN = {PASSWORD, "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_TRACKING_URI"}
 
@@ -41,29 +39,18 @@ class Options:
     port: int
     store: str  # a database's URL
     artifacts: str  # a directory or a URL
-    auth: bool
-    allowed_hosts: tuple[str, ...]
+    access: Access
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Options":
         host = environment.get("HOST") or "127.0.0.1"
-        auth, names = environment.get("AUTH") or "0", environment.get("ALLOWED_HOSTS", "")
-        if auth not in ("0", "1"):
-            raise UserError(f"AUTH: got {auth!r}, expected 1 for basic auth, or nothing")
-        options = cls(
+        return cls(
             host,
             free_port(environment.get("PORT") or "5000", host),
             database_url(environment.get("STORE") or tracking_uri(BUILD)),
             as_destination(environment.get("ARTIFACTS") or str(BUILD / "mlartifacts")),
-            auth == "1",
-            tuple(host_name(name) for name in names.replace(",", " ").split()),
+            Access.read(environment, host, "server"),
         )
-        if not is_loopback(host) and not (options.auth and options.allowed_hosts):
-            raise UserError(
-                f"HOST={host} lets other machines in, which needs basic auth and the names by which they call this "
-                f"one: make server HOST={host} AUTH=1 ALLOWED_HOSTS=mlflow.example.org"
-            )
-        return options
 
     @property
     def address(self) -> str:
@@ -77,9 +64,13 @@ class Options:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
-        if self.allowed_hosts:
+        if self.access.allowed_hosts:
             # MLflow compares these with the Host and the Origin that a browser sends, port and all.
-            hosts = [f"{name}{port}" for name in ("localhost", "127.0.0.1", *self.allowed_hosts) for port in ("", ":*")]
+            hosts = [
+                f"{name}{port}"
+                for name in ("localhost", "127.0.0.1", *self.access.allowed_hosts)
+                for port in ("", ":*")
+            ]
             origins = [f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts]
             own["MLFLOW_SERVER_ALLOWED_HOSTS"] = ",".join(hosts)
             own["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins)
@@ -100,10 +91,10 @@ def prepare(options: Options) -> dict[str, str]:
     """Make the database and the accounts where they are missing, before a client asks; returns MLflow's environment."""
     environment = {k: v for k, v in os.environ.items() if k not in UNSEEN} | options.environment()
     password, accounts = os.environ.get(PASSWORD, ""), accounts_database(options.store, BUILD)
-    if options.auth:
+    if options.access.auth:
         check_password(password, accounts)
     open_store(BUILD, os.environ.get("STORE", ""))
-    if options.auth:
+    if options.access.auth:
         with alone(BUILD):
             environment |= prepare_accounts(accounts, password)
     return environment
@@ -129,7 +120,7 @@ def serve(options: Options, environment: dict[str, str]) -> None:
 def start(options: Options, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", options.host, "--port", str(options.port)]
     command += ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
-    command += ["--app-name", "basic-auth"] if options.auth else []
+    command += ["--app-name", "basic-auth"] if options.access.auth else []
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
@@ -178,20 +169,6 @@ def free_port(text: str, host: str) -> int:
                 f"port {text} of {host} cannot be used ({error.strerror}); try another: make server PORT=5001"
             ) from None
     return int(text)
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def host_name(text: str) -> str:
-    """One of ALLOWED_HOSTS: a name, without the wildcards with which MLflow would let in any."""
-    if not re.fullmatch(r"[A-Za-z0-9.-]+", text):
-        raise UserError(f"ALLOWED_HOSTS: got {text!r}, expected names like mlflow.example.org, without a port")
-    return text
 
 
 def database_url(text: str) -> str:

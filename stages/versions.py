@@ -8,7 +8,6 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.plumbing.command import fail_clearly
-from pipeline.plumbing.tracking.store import explain_failure
 from pipeline.registry.versions import EXPERIMENT, VersionId, all_versions, identify
 from pipeline.reviews.ledger import Entry, replay
 from stages.desk import Desk, open_desk
@@ -20,10 +19,9 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 def versions() -> None:
     desk = open_desk()
-    with explain_failure(desk.client.tracking_uri):
-        for model in dict.fromkeys((desk.models.candidates, desk.production)):
-            print("\n".join([model, *table([HEAD, *rows(desk.client, model)]), ""]))
-        print("\n".join(record(desk)))
+    for model in dict.fromkeys((desk.models.candidates, desk.production)):
+        print("\n".join([model, *table([HEAD, *rows(desk.client, model)]), ""]))
+    print("\n".join(record(desk)))
 
 
 def rows(client: MlflowClient, model: str) -> list[Sequence[str]]:

@@ -15,6 +15,7 @@ import pytest
 from pipeline.plumbing.artifacts import open_artifact, publish
 from pipeline.plumbing.command import _check_they_fit, _read_call
 from pipeline.plumbing.errors import UserError
+from tests.mlflow_server import unused_port
 from tests.project import DIRECTORIES, ROOT, Finished, Project
 
 
@@ -156,3 +157,26 @@ def test_interrupted_while_it_imports_a_stage_says_only_that(module: str) -> Non
     stage.send_signal(signal.SIGINT)
     told = [line for line in stage.stderr if not line.startswith("import time:")]
     assert (told, stage.wait(timeout=30)) == (["interrupted\n"], 130)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("get_run('x')", r"error: MLflow's store http://127\.0\.0\.1\S* cannot be used: .*; start its server, or .*\n"),
+        ("search_runs(['1'], 'no filter')", r"error: MLflow's store sqlite:\S* refuses what it was given: .*\n"),
+    ],
+)
+def test_whatever_mlflow_raises_is_a_line(tmp_path: Path, empty_store: Path, call: str, said: str) -> None:
+    """In every stage and command, since all of them end through fail_clearly."""
+    away = f"http://me:secret@127.0.0.1:{unused_port()}"
+    uri = away if call.startswith("get_run") else f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
+    code = (
+        "import mlflow; from pipeline.plumbing.command import fail_clearly; mlflow.set_tracking_uri(%r); "
+        "fail_clearly(lambda: mlflow.MlflowClient().%s)"
+    )
+    environment = os.environ | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "DEBUG": ""}
+    run = subprocess.run(
+        [sys.executable, "-c", code % (uri, call)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert re.fullmatch(said, run.stderr), run.stderr

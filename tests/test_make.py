@@ -16,7 +16,7 @@ from pipeline.plumbing.lock import hold
 from pipeline.plumbing.stamps import SECTIONS
 from tests.faults import outcome
 from tests.manifests import rewrite_manifest
-from tests.project import DIRECTORIES, Finished, Kill, Project, kill_in, stages_in
+from tests.project import DIRECTORIES, ROOT, Finished, Kill, Project, kill_in, stages_in
 
 NOTHING = "make: Nothing to be done for 'all'.\n"
 
@@ -405,3 +405,11 @@ def test_two_processes_learn_what_one_learns(finished: Finished, tmp_path: Path)
     assert one["stamp"] == two["stamp"]
     assert two["facts"]["validation_loss"] == pytest.approx(one["facts"]["validation_loss"], abs=5e-4)
     assert project.planned("train") == []
+
+
+@pytest.mark.parametrize(("name", "sign"), [("50%", "%"), ("a:b", ":"), ("two\nlines", "newline")])
+def test_a_path_with_which_nothing_would_work_is_refused_at_once(tmp_path: Path, name: str, sign: str) -> None:
+    (tmp_path / name).mkdir()
+    shutil.copy(ROOT / "Makefile", tmp_path / name)
+    run = subprocess.run(["make", "-n"], cwd=tmp_path / name, capture_output=True, text=True)
+    assert (run.returncode, f" has a {sign} in it" in run.stderr, len(run.stderr.splitlines())) == (2, True, 1)

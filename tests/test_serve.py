@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -30,6 +31,7 @@ from pipeline.registry.versions import fetch
 from pipeline.reviews.models import Models
 from pipeline.seq2seq.translator import Translator
 from pipeline.service import serving
+from pipeline.service.served import Served
 from pipeline.service.serving import BODY, Service
 from stages.serve import listen
 from tests.mlflow_server import unused_port
@@ -56,8 +58,7 @@ TYPES = st.sampled_from([TYPE, f"{TYPE}; charset=utf-8", f"{TYPE};charset=latin-
 
 @pytest.fixture(scope="module")
 def http(package: Path) -> Iterator[TestClient]:
-    service = Service(mlflow.pyfunc.load_model(str(package)))
-    with TestClient(service, raise_server_exceptions=False) as client:
+    with TestClient(Service(Served(NAME, 7, package)), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -87,9 +88,51 @@ def test_it_gives_what_the_local_translator_gives(http: TestClient, tiny_model: 
     status, answer = post(http, {"inputs": SENTENCES[:1], "params": {"beam_size": 3, "n_best": 2, "attention": True}})
     assert (status, answer["predictions"][0][0]["text"]) == (200, local[0])
     assert post(http, {"inputs": []}) == (200, {"predictions": []})
-    assert [http.get(path).status_code for path in ("/ping", "/health", "/version", "/invocations")] == [200] * 3 + [
-        405
-    ]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"instances": SENTENCES},
+        {"instances": [[text] for text in SENTENCES]},
+        {"instances": [{"text": text} for text in SENTENCES]},
+        {"dataframe_records": [{"source": text} for text in SENTENCES]},
+        {"dataframe_split": {"columns": ["text"], "index": [2, 0, 1], "data": [[text] for text in SENTENCES]}},
+        {"dataframe_split": {"data": SENTENCES}},
+    ],
+    ids=lambda shape: str(shape)[:40],
+)
+def test_it_takes_every_shape_of_mlflows_protocol(http: TestClient, tiny_model: Path, shape: dict[str, Any]) -> None:
+    local = [t.text for t in Translator.load(tiny_model).translate(SENTENCES, 3, 1.0)]
+    assert post(http, shape | {"params": {"beam_size": 3}}) == (200, {"predictions": local})
+
+
+def test_every_answer_says_which_version_gave_it(http: TestClient) -> None:
+    answers = {
+        path: http.get(path) for path in ("/", "/health", "/ping", "/version", "/invocations", "/invocation", "/x/../y")
+    }
+    answers["POST /"] = http.post("/")
+    answers["POST bad"] = http.post("/invocations", content=b"x", headers={"content-type": TYPE})
+    answers["POST good"] = http.post("/invocations", json={"inputs": ["a"]})
+    answers["POST model's refusal"] = http.post(
+        "/invocations", content=rb'{"inputs": ["\ud800"]}', headers={"content-type": TYPE}
+    )
+    for asked, answer in answers.items():
+        assert (answer.headers["x-model-name"], answer.headers["x-model-version"]) == (NAME, "7"), asked
+    assert [answer.status_code for answer in answers.values()] == [200] * 4 + [405, 404, 404, 405, 400, 200, 400]
+    which = {"model": NAME, "version": "7"}
+    assert answers["/health"].json() == {"status": "ok"} | which
+    assert answers["/version"].json() == which | {"mlflow": mlflow.__version__}
+    assert answers["/ping"].text == "\n"
+    assert "POST /invocations" in answers["/invocation"].json()["message"]
+
+
+def test_what_the_first_page_says_to_type_works(http: TestClient) -> None:
+    page = http.get("/").text
+    assert page.startswith(f"{NAME}, version 7\n")
+    *_, address, _, header, _, body = shlex.split(next(line for line in page.splitlines() if "curl" in line))
+    name, _, value = header.partition(": ")
+    assert http.post(address, content=body, headers={name: value}).status_code == 200
 
 
 @settings(deadline=5000, max_examples=150)
@@ -108,10 +151,26 @@ def test_no_request_makes_it_fail(http: TestClient, body: bytes, content_type: s
         (b"\xff\xfe\xfd", 400, "the body is no JSON"),
         (b"[" * 100_000, 400, "the body is no JSON"),
         (b'{"inputs": ' + b"1" * 5000 + b"}", 400, "the body is no JSON"),
-        ([], 400, "the body: got a list, expected inputs"),
-        ({"instances": ["a"]}, 400, "the body: got the keys ['instances']"),
-        ({"inputs": "a"}, 400, "inputs: got a str, expected a list of texts"),
-        ({"inputs": ["a", ["b"]]}, 400, "inputs[1]: got a list, expected a text"),
+        ([], 400, "the body: got a list, expected one of inputs"),
+        ({"texts": ["a"]}, 400, "the body: got the keys ['texts'], expected one of inputs, instances, dataframe_split"),
+        ({"inputs": ["a"], "instances": ["a"]}, 400, "the body: got the keys ['inputs', 'instances']"),
+        ({"params": {}}, 400, "the body: got the keys ['params']"),
+        ({"inputs": ["a"], "parms": {}}, 400, "the body: got the keys ['inputs', 'parms']"),
+        (
+            {"instances": {"text": ["a"]}},
+            400,
+            "instances: got a dict of 1, expected a list; each a text, or a row with one",
+        ),
+        ({"instances": ["a", ["b", "c"]]}, 400, "instances[1]: got a list of 2, expected a text, or a row with one"),
+        ({"instances": [1]}, 400, "instances[0]: got an int, expected a text, or a row with one"),
+        ({"dataframe_records": [{"a": "x"}, {"b": "y"}]}, 400, "dataframe_records: got rows with different columns"),
+        ({"dataframe_records": [{}]}, 400, "dataframe_records[0]: got a dict, expected a text, or a row with one"),
+        ({"dataframe_split": [["a"]]}, 400, "dataframe_split: got a list of 1, expected an object as in"),
+        ({"dataframe_split": {"columns": ["text"]}}, 400, "dataframe_split: got a dict of 1, expected an object as in"),
+        ({"dataframe_split": {"columns": ["a", "b"], "data": []}}, 400, "dataframe_split.columns: got ['a', 'b']"),
+        ({"dataframe_split": {"data": [["a", "b"]]}}, 400, "dataframe_split.data[0]: got a list of 2"),
+        ({"inputs": "a"}, 400, "inputs: got a str, expected a list; each a text"),
+        ({"inputs": ["a", ["b"]]}, 400, "inputs[1]: got a list of 1, expected a text"),
         ({"inputs": ["a"], "params": [1]}, 400, "params: got a list, expected an object"),
         ({"inputs": ["a"], "params": {"beam": 1}}, 400, "params: got 'beam', expected one of beam_size"),
         ({"inputs": ["a"], "params": {"beam_size": [1]}}, 400, "params.beam_size: got a list"),
@@ -132,7 +191,9 @@ def test_what_is_wrong_is_said_in_a_line(http: TestClient, content: Any, status:
 def test_other_types_of_content_are_refused(http: TestClient) -> None:
     body = b'{"inputs": ["a"]}'
     for content_type in ("text/csv", "application/vnd.apache.parquet", "", "application/json; charset=latin-1"):
-        assert post(http, body, content_type)[0] == 415
+        status, answer = post(http, body, content_type)
+        assert (status, "expected application/json" in answer["message"]) == (415, True)
+    assert post(http, body, 'Application/JSON;charset="UTF-8"')[0] == 200
     assert http.post("/invocations", content=body).status_code == 415
 
 

@@ -75,7 +75,7 @@ def fail_clearly(work: Callable[[], None]) -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell leaves it to what runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)  # stages/__init__.py had one until here
     try:
-        work()
+        _explained(work)
         sys.stdout.flush()
     except (UserError, OSError) as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
@@ -93,6 +93,20 @@ def fail_clearly(work: Callable[[], None]) -> None:
         Outcome(PAUSED, str(pause)).end()
     except KeyboardInterrupt:
         Outcome(INTERRUPTED, "interrupted").end()
+
+
+def _explained(work: Callable[[], None]) -> None:
+    """Call `work`; what MLflow raises becomes a UserError, in whichever stage or command it is."""
+    try:
+        work()
+    except Exception as error:
+        mlflow = sys.modules.get("mlflow")  # slow to import, and who has not imported it has no error of it
+        if mlflow is None or not isinstance(error, mlflow.MlflowException):
+            raise
+        from .tracking.store import explain_failure
+
+        with explain_failure(mlflow.get_tracking_uri()):
+            raise
 
 
 def _reader_is_gone() -> bool:

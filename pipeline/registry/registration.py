@@ -27,7 +27,6 @@ from ..plumbing.params import RegisterSettings
 from ..plumbing.tracking.journal import JOURNAL, read_journal
 from ..plumbing.tracking.record import RECORD
 from ..plumbing.tracking.replica import replicate
-from ..plumbing.tracking.store import explain_failure
 from .card import write_card, write_short_card
 from .consumer import consume
 from .packaging import HERE, MODEL_CODE, check_files, code_files, digests, package
@@ -78,8 +77,7 @@ class Registration:
     def run(self) -> StoredRun:
         """The run of the training, brought up to date: MLflow may have missed a part of it, or all."""
         directory = self.model.path(RECORD).parent
-        with explain_failure(self.client.tracking_uri):
-            return self.client.get_run(replicate(self.client, directory.parents[1], directory))
+        return self.client.get_run(replicate(self.client, directory.parents[1], directory))
 
     def complete_run(self) -> None:
         """Put the evaluation into the run, the manifests of all that led to it, and what tells a test set's leaks."""

@@ -3,17 +3,25 @@
 It makes the admin's account and no other. Who else there is, and who may do what, is told to the running server.
 """
 
+import base64
 import os
 import secrets
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 from sqlalchemy import make_url
 
 from ..plumbing.errors import UserError
 from ..plumbing.tracking.local_store import sqlite_uri
+from ..plumbing.tracking.store import alone, is_server, without_password
 
 ADMIN = "admin"
+PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"  # in the environment; needed once
+ASK_SECONDS = 10.0  # how long a server is waited for
 SHORTEST_PASSWORD = 12  # characters; MLflow's rule
 PUBLIC_PASSWORD = "password1234"  # MLflow's old default, with which it lets no admin in any more
 PORTS = {"postgresql": "5432", "mysql": "3306", "mssql": "1433"}  # where the URL names none
@@ -38,6 +46,46 @@ def accounts_database(store: str, build: Path) -> Path:
     ports = [] if port == PORTS.get(backend, "") else [port]
     parts = (quote(part, safe="").replace("-", "%2D") for part in (backend, host, *ports, url.database or ""))
     return build.resolve() / f"{'-'.join(parts)}.accounts.db"
+
+
+def open_accounts(uri: str, build: Path, password: str) -> Callable[[str, str], bool]:
+    """Return what tells whether a name and a password are an account's: of the server at `uri`, or of its own.
+
+    A store that is no server has the accounts of `make server`; `password` is the admin's where they are made now.
+    """
+    if is_server(uri):
+        if _is_let_in(uri, ""):
+            raise UserError(
+                f"AUTH=1: the server at {without_password(uri)} lets everybody in; "
+                "start it with accounts, as by: make server AUTH=1"
+            )
+        return partial(_has_account, uri)
+    database = accounts_database(uri, build)
+    check_password(password, database)
+    with alone(build):
+        prepare_accounts(database, password)
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore  # takes seconds
+
+    store = SqlAlchemyStore()
+    store.init_db(sqlite_uri(database))  # type: ignore[no-untyped-call]
+    return store.authenticate_user
+
+
+def _has_account(uri: str, name: str, password: str) -> bool:
+    return _is_let_in(uri, f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}")
+
+
+def _is_let_in(uri: str, authorization: str) -> bool:
+    request = Request(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
+    if authorization:
+        request.add_header("Authorization", authorization)
+    try:
+        with urlopen(request, timeout=ASK_SECONDS):
+            return True
+    except HTTPError as error:
+        if error.code in (401, 403):
+            return False
+        raise
 
 
 def check_password(password: str, database: Path) -> None:

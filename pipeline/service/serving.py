@@ -1,138 +1,154 @@
-"""Owns what MLflow's scoring server lacks: limits on what reaches it, clear refusals of what is no request.
+"""Serve a version over HTTP: limits on what reaches MLflow's scoring server, and clear refusals of what is no request.
 
-The protocol is MLflow's. Every POST is checked here first: its size, type, JSON and shape, and how long it may take.
+The protocol is MLflow's. Every answer has headers that say which version gave it. A request is answered by the version
+that was served when it began, also when another takes its place meanwhile.
 """
 
 import asyncio
 import json
-import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import uvicorn
-from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
-from mlflow.pyfunc import PyFuncModel, load_model, scoring_server
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from mlflow.version import VERSION
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
-from .joining import JoinedModel
+from .access import Guard
+from .following import Follower
+from .protocol import CONTENT_TYPE, EXAMPLE, Refused, read_request
+from .served import Served
 
 BODY = 1 << 20  # bytes
 BODY_SECONDS = 10.0  # for a client to send it
-WORK = 100_000_000  # see `work_of`; on two cores 10 to 40 s, the scoring server gives up after 60
 REQUESTS = 256  # at once; each waits in a thread
 STOP_SECONDS = 10  # for those that are open when the server is told to stop
-CONTENT_TYPE = "application/json"
-EXAMPLE = '{"inputs": ["a sentence"], "params": {"beam_size": 5}}'
+HOME = """\
+{name}, version {version}
 
+A translator, served in MLflow's scoring protocol:
 
-class Refused(Exception):
-    """A request that MLflow is not given: its status, and what was wrong."""
+  curl http://{host}/invocations -H 'Content-Type: application/json' -d '{example}'
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+GET /health says how it is, GET /version what is served, GET /ping no more than that it is ready.
+"""
 
 
 class Service:
-    """MLflow's scoring server for `model` as an ASGI application with our checks before it."""
+    """The ASGI application before the version that is served. With a follower, that changes while it runs.
 
-    def __init__(self, model: PyFuncModel) -> None:
-        timeout: int = MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get()  # type: ignore[no-untyped-call]
-        patience = 0.8 * timeout  # ours runs out first, and says what to do
-        self._model = JoinedModel(model, patience)
-        self._app: ASGIApp = scoring_server.init(self._model)  # type: ignore[arg-type]
-        schema = model.metadata.get_params_schema()  # type: ignore[no-untyped-call]
-        self._defaults = {param.name: param.default for param in schema.params} if schema else {}
+    With a guard, not everybody is let in.
+    """
+
+    def __init__(self, served: Served, follower: Follower | None = None, guard: Guard | None = None) -> None:
+        self._served, self._follower, self._guard = served, follower, guard
         self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif scope["type"] == "http" and scope["method"] == "POST":
-            await self._post(scope, receive, send)
+        elif scope["type"] == "http":
+            with self._served as served:
+                await self._answer(served, scope, receive, _with_headers(send, served.headers))
         else:
-            await self._app(scope, receive, send)
+            await self._served.app(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(REQUESTS))  # MLflow's predict runs there
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(REQUESTS))  # MLflow's predict runs there
+        if self._follower:
+            self._follower.start(lambda served: _in_loop(loop, self._switch, served))
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self.close()
+        if self._follower:
+            self._follower.stop()
+        self._served.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def close(self) -> None:
-        self._model.close()
+    def _switch(self, served: Served) -> None:
+        before, self._served = self._served, served
+        before.replace()
 
-    async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, served: Served, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._guard and (refusal := await self._guard.refusal(scope)):
+            await refusal(scope, receive, send)
+            return
+        path, method = scope["path"], scope["method"]
+        pages: dict[str, Callable[[], Response]] = {
+            "/": lambda: _home(served, scope),
+            "/ping": lambda: Response("\n", media_type=CONTENT_TYPE),  # as MLflow does
+            "/health": lambda: JSONResponse({"status": "ok"} | self._which(served) | self._problem()),
+            "/version": lambda: JSONResponse(self._which(served) | {"mlflow": VERSION}),
+        }
+        if path == "/invocations" and method == "POST":
+            await self._invoke(served, scope, receive, send)
+        elif path == "/invocations":
+            message = f"{method} {path}: expected POST with a body such as {EXAMPLE}"
+            await _refuse(405, message, {"allow": "POST"})(scope, receive, send)
+        elif path in pages and method in ("GET", "HEAD"):
+            await pages[path]()(scope, receive, send)
+        elif path in pages:
+            message = f"{method} {path}: expected GET; sentences go to POST /invocations"
+            await _refuse(405, message, {"allow": "GET, HEAD"})(scope, receive, send)
+        else:
+            message = f"{path!r:.80}: expected POST /invocations, or GET /, /health, /ping or /version"
+            await _refuse(404, message)(scope, receive, send)
+
+    def _which(self, served: Served) -> dict[str, str]:
+        return {"model": served.name, "version": str(served.version)}
+
+    def _problem(self) -> dict[str, str]:
+        problem = self._follower.problem if self._follower else ""
+        return {"problem": f"{problem}; the server's log says why"} if problem else {}
+
+    async def _invoke(self, served: Served, scope: Scope, receive: Receive, send: Send) -> None:
         if self._open >= REQUESTS:
             await _refuse(429, f"{REQUESTS} requests are open; try again later")(scope, receive, send)
             return
         self._open += 1
         try:
             body = await _read(receive)
-            check(_content_type(scope), body, self._defaults)
+            sentences, params = read_request(_content_type(scope), body, served.defaults)
         except Refused as refused:
             await _refuse(refused.status, str(refused))(scope, receive, send)
         except ConnectionError:
             pass  # nobody is left to tell
         else:
-            await self._app(scope, _again(body, receive), send)
+            request = json.dumps({"inputs": sentences, "params": params}).encode()
+            await served.app(_with_body(scope, request), _again(request, receive), send)
         finally:
             self._open -= 1
 
 
-def run(package: Path, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve the package on a socket that listens, until SIGINT or SIGTERM; uvicorn raises them again at the end."""
-    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    service = Service(load_model(str(package)))
+def run(service: Service, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve on a socket that listens, until SIGINT or SIGTERM; uvicorn raises them again at the end."""
     config = uvicorn.Config(service, log_level="warning", lifespan="on", timeout_graceful_shutdown=STOP_SECONDS)
     ready()
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def check(content_type: str, body: bytes, defaults: dict[str, Any]) -> None:
-    """Refused unless this is a request of the right shape; what its values may be is the model's to say."""
-    if content_type.partition(";")[0].strip() != CONTENT_TYPE:
-        raise Refused(415, f"content type: got {content_type!r:.80}, expected {CONTENT_TYPE}")
+def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[Served], None], served: Served) -> None:
     try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:  # not JSON, not Unicode, a number of 5,000 digits; nested too deep
-        raise Refused(400, f"the body is no JSON: {error}; expected for example {EXAMPLE}") from None
-    if not isinstance(request, dict) or not {"inputs"} <= request.keys() <= {"inputs", "params"}:
-        got = f"the keys {sorted(request)!r:.80}" if isinstance(request, dict) else f"a {type(request).__name__}"
-        raise Refused(400, f"the body: got {got}, expected inputs and, if wanted, params, as in {EXAMPLE}")
-    sentences = request["inputs"]
-    params = {} if request.get("params") is None else request["params"]
-    if not isinstance(sentences, list):
-        raise Refused(400, f"inputs: got a {type(sentences).__name__}, expected a list of texts")
-    for place, sentence in enumerate(sentences):
-        if not isinstance(sentence, str):
-            raise Refused(400, f"inputs[{place}]: got a {type(sentence).__name__}, expected a text")
-    if not isinstance(params, dict):
-        raise Refused(400, f"params: got a {type(params).__name__}, expected an object such as {{'beam_size': 5}}")
-    for name, value in params.items():
-        if name not in defaults:
-            raise Refused(400, f"params: got {name!r:.80}, expected one of {', '.join(defaults)}")
-        if isinstance(value, list | dict):
-            raise Refused(400, f"params.{name}: got a {type(value).__name__}, expected a single value")
-    work = work_of(sentences, (defaults | params).get("beam_size"))
-    if work > WORK:
-        raise Refused(413, f"the request may take too long: its work is {work:,}, at most {WORK:,}; send it in parts")
+        loop.call_soon_threadsafe(function, served)
+    except RuntimeError:
+        served.close()  # the server has ended meanwhile
 
 
-def work_of(sentences: list[str], beam_size: object) -> int:
-    """A bound of the time to translate them: each step's grows with the sentence's length, and so do the steps.
+def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *headers]}
+        await send(message)
 
-    Half a microsecond a unit, untrained models of the default size on one core. A piece has at least one byte.
-    """
-    beam = min(beam_size, 1_000) if isinstance(beam_size, int) else 1
-    lengths = [len(sentence.encode(errors="replace")) for sentence in sentences]
-    return beam * sum(length * (100 + length) for length in lengths)
+    return send_with_headers
+
+
+def _home(served: Served, scope: Scope) -> Response:
+    host, port = scope.get("server") or ("127.0.0.1", 80)
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return PlainTextResponse(HOME.format(name=served.name, version=served.version, host=where, example=EXAMPLE))
 
 
 def _content_type(scope: Scope) -> str:
@@ -161,6 +177,13 @@ async def _read(receive: Receive) -> bytes:
     return bytes(body)
 
 
+def _with_body(scope: Scope, body: bytes) -> Scope:
+    """The request with another body, which is JSON."""
+    kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-type", b"content-length")]
+    ours = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    return {**scope, "headers": kept + ours}
+
+
 def _again(body: bytes, receive: Receive) -> Receive:
     """`receive` for whoever wants the body that has been read."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -171,6 +194,6 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return next_message
 
 
-def _refuse(status: int, message: str) -> JSONResponse:
+def _refuse(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """As MLflow tells its errors."""
-    return JSONResponse({"error_code": "BAD_REQUEST", "message": message}, status)
+    return JSONResponse({"error_code": "BAD_REQUEST", "message": message}, status, headers)

@@ -116,6 +116,8 @@ def explain_failure(uri: str, errors: type[Exception] = MlflowException, remedy:
         raise
     except errors as error:
         reason = str(error).strip().partition("\n")[0]
+        if isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE":
+            raise UserError(without_password(f"MLflow's store {uri} refuses what it was given: {reason}")) from error
         if "You are not authenticated" in reason:
             remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         if is_refusal(error):

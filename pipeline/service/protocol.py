@@ -1,0 +1,113 @@
+"""What a request of MLflow's scoring protocol says: its sentences and params, in whichever of the four shapes.
+
+What is no request is refused with what to send instead, before MLflow sees it.
+"""
+
+import json
+from typing import Any
+
+CONTENT_TYPE = "application/json"
+SHAPES = ("inputs", "instances", "dataframe_split", "dataframe_records")
+EXAMPLE = '{"inputs": ["a sentence"], "params": {"beam_size": 5}}'
+WORK = 100_000_000  # see `work_of`; on two cores 10 to 40 s, the scoring server gives up after 60
+
+
+class Refused(Exception):
+    """A request that MLflow is not given: its status, and what was wrong."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def read_request(content_type: str, body: bytes, defaults: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Return the sentences and params of a request. What their values may be is the model's to say."""
+    _check_type(content_type)
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as error:  # not JSON, not Unicode, a number of 5,000 digits; nested too deep
+        raise Refused(400, f"the body is no JSON: {error}; expected for example {EXAMPLE}") from None
+    shapes = [key for key in request if key in SHAPES] if isinstance(request, dict) else []
+    if len(shapes) != 1 or not request.keys() <= {*shapes, "params"}:
+        got = f"the keys {sorted(request)!r:.80}" if isinstance(request, dict) else f"a {type(request).__name__}"
+        raise Refused(
+            400, f"the body: got {got}, expected one of {', '.join(SHAPES)} and, if wanted, params, as in {EXAMPLE}"
+        )
+    (shape,) = shapes
+    sentences = _sentences(shape, request[shape])
+    params = _params(request.get("params"), defaults)
+    work = work_of(sentences, (defaults | params).get("beam_size"))
+    if work > WORK:
+        raise Refused(413, f"the request may take too long: its work is {work:,}, at most {WORK:,}; send it in parts")
+    return sentences, params
+
+
+def work_of(sentences: list[str], beam_size: object) -> int:
+    """A bound of the time to translate them: each step's grows with the sentence's length, and so do the steps.
+
+    Half a microsecond a unit, untrained models of the default size on one core. A piece has at least one byte.
+    """
+    beam = min(beam_size, 1_000) if isinstance(beam_size, int) else 1
+    lengths = [len(sentence.encode(errors="replace")) for sentence in sentences]
+    return beam * sum(length * (100 + length) for length in lengths)
+
+
+def _check_type(content_type: str) -> None:
+    kind, *options = (part.strip().lower() for part in content_type.split(";"))
+    if kind != CONTENT_TYPE or any(option not in ("", "charset=utf-8", 'charset="utf-8"') for option in options):
+        raise Refused(415, f"content type: got {content_type!r:.80}, expected {CONTENT_TYPE} in UTF-8, as in {EXAMPLE}")
+
+
+def _sentences(shape: str, given: Any) -> list[str]:
+    if shape == "dataframe_split":
+        if not isinstance(given, dict) or "data" not in given:
+            raise Refused(400, f"{shape}: got {_kind(given)}, expected an object as in {_split_example()}")
+        columns = given.get("columns", [""])
+        if not isinstance(columns, list) or len(columns) != 1:
+            raise Refused(400, f"{shape}.columns: got {columns!r:.80}, expected one column, of texts")
+        shape, given = f"{shape}.data", given["data"]
+    if not isinstance(given, list):
+        raise Refused(400, f"{shape}: got {_kind(given)}, expected a list; each {_expected(shape)}")
+    rows = given if shape == "inputs" else [_cell(row) for row in given]
+    for place, (row, cell) in enumerate(zip(given, rows, strict=True)):
+        if not isinstance(cell, str):
+            raise Refused(400, f"{shape}[{place}]: got {_kind(row)}, expected {_expected(shape)}")
+    if len({key for row in given if isinstance(row, dict) for key in row}) > 1:
+        raise Refused(400, f"{shape}: got rows with different columns, expected one column, of texts")
+    return rows
+
+
+def _cell(row: Any) -> Any:
+    """Return what a row of a table with one column holds; the row itself if it is no such row."""
+    if isinstance(row, dict) and len(row) == 1:
+        return next(iter(row.values()))
+    if isinstance(row, list) and len(row) == 1:
+        return row[0]
+    return row
+
+
+def _expected(shape: str) -> str:
+    return "a text" if shape == "inputs" else "a text, or a row with one"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list | dict) and value:
+        return f"a {type(value).__name__} of {len(value):,}"
+    name = type(value).__name__
+    return f"{'an' if name == 'int' else 'a'} {name}"
+
+
+def _split_example() -> str:
+    return '{"dataframe_split": {"columns": ["text"], "data": [["a sentence"]]}}'
+
+
+def _params(given: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+    params = {} if given is None else given
+    if not isinstance(params, dict):
+        raise Refused(400, f"params: got a {type(params).__name__}, expected an object such as {{'beam_size': 5}}")
+    for name, value in params.items():
+        if name not in defaults:
+            raise Refused(400, f"params: got {name!r:.80}, expected one of {', '.join(defaults)}")
+        if isinstance(value, list | dict):
+            raise Refused(400, f"params.{name}: got a {type(value).__name__}, expected a single value")
+    return params

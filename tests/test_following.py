@@ -1,0 +1,264 @@
+"""`make serve` follows its alias: what is served changes with it, no request is lost, and no trouble ends it."""
+
+import http.client
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import uvicorn
+from mlflow.exceptions import MlflowException
+
+from pipeline.plumbing.artifacts import sha256_of
+from pipeline.plumbing.errors import UserError
+from pipeline.seq2seq.translator import Translator
+from pipeline.service import following
+from pipeline.service.following import Follower
+from pipeline.service.serving import Service
+from tests.published import SENTENCES
+from tests.registered import MODEL, Registry, get, package_of
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def champions(registry: Path) -> Registry:
+    """Version 1 is the champion."""
+    champions = Registry(registry)
+    champions.crown(1)
+    return champions
+
+
+@pytest.fixture
+def follower(champions: Registry, told: list[str]) -> Follower:
+    models = champions.models()
+    return Follower(
+        champions.client,
+        partial(models.resolve, "champion"),
+        lambda: models.told_of_alias(models.ledger.state()),
+        told.append,
+    )
+
+
+def test_a_version_is_loaded_once_and_when_the_alias_moves(
+    champions: Registry, follower: Follower, told: list[str]
+) -> None:
+    assert follower.load().version == 1
+    assert follower.look() is None
+    champions.crown(2)
+    served = follower.look()
+    assert served
+    assert served.version == 2
+    assert follower.look() is None
+    assert told == [f"{MODEL} version 2 is served from now on"]
+    assert not follower.problem
+
+
+def test_a_number_that_is_another_version_now_is_loaded_again(champions: Registry, follower: Follower) -> None:
+    follower.load()
+    client, old = champions.client, get(champions.client, 3)
+    champions.client.delete_registered_model(MODEL)
+    client.create_registered_model(MODEL)
+    client.create_model_version(MODEL, str(old.source), old.run_id, tags=old.tags)
+    client.set_registered_model_alias(MODEL, "champion", "1")
+    served = follower.look()
+    assert served
+    assert served.version == 1
+
+
+def damage(champions: Registry) -> None:
+    package = package_of(champions.build, champions.client, 2)
+    (package / "artifacts/model/weights.safetensors").write_bytes(b"damaged")
+
+
+def break_code(champions: Registry) -> None:
+    """Its files are those recorded, but it fails at a request."""
+    champions.break_code(2)
+    package = package_of(champions.build, champions.client, 2)
+    tags = json.loads(get(champions.client, 2).tags["sha256"])
+    name = "artifacts/code/registry/request.py"
+    tags[name] = sha256_of(package / name)
+    champions.client.set_model_version_tag(MODEL, "2", "sha256", json.dumps(tags))
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"), [(damage, "weights.safetensors is changed, missing"), (break_code, "out of order")]
+)
+def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
+    champions: Registry,
+    follower: Follower,
+    told: list[str],
+    harm: Callable[[Registry], None],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = champions.build / "whole"
+    package = package_of(champions.build, champions.client, 2)
+    shutil.copytree(package, whole)
+    recorded = get(champions.client, 2).tags["sha256"]
+    served = follower.load()
+    harm(champions)
+    champions.crown(2)
+    assert follower.look() is None
+    assert follower.look() is None
+    assert [text.startswith("warning: version 2 cannot be loaded: ") for text in told] == [True]
+    assert said in told[0]
+    assert follower.problem == "version 2 cannot be loaded"
+    assert served.version == 1
+
+    shutil.rmtree(package)
+    shutil.copytree(whole, package)
+    champions.client.set_model_version_tag(MODEL, "2", "sha256", recorded)
+    assert follower.look() is None, "it is tried again later"
+    monkeypatch.setattr(following, "RETRY_SECONDS", 0.0)
+    follower._retry = 0.0
+    found = follower.look()
+    assert found
+    assert found.version == 2
+    assert not follower.problem
+
+
+def test_trouble_with_the_registry_is_told_once_and_its_end(
+    champions: Registry, follower: Follower, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower.load()
+    champions.client.delete_registered_model_alias(MODEL, "champion")
+    for _ in range(3):
+        assert follower.look() is None
+    assert len(told) == 1
+    assert (
+        f"the alias champion of {MODEL} was removed by hand: it is on no version, the record has version 1" in told[0]
+    )
+    assert follower.problem == "the registry does not say which version is to be served"
+    champions.client.set_registered_model_alias(MODEL, "champion", "1")
+    assert follower.look() is None
+    assert (told[1:], follower.problem) == (["all is well again"], "")
+
+    def is_down(*arguments: object) -> None:
+        raise MlflowException("postgresql://me:secret@host is down\nmore")
+
+    monkeypatch.setattr(follower, "_find", is_down)
+    assert follower.look() is None
+    assert told[-1].endswith("postgresql://host is down")
+
+
+def test_an_alias_that_was_moved_by_hand_is_followed_and_told(
+    champions: Registry, follower: Follower, told: list[str]
+) -> None:
+    follower.load()
+    assert told == []
+    champions.client.set_registered_model_alias(MODEL, "champion", "2")
+    served = follower.look()
+    assert served
+    assert served.version == 2
+    moved = (
+        f"the alias champion of {MODEL} was moved by hand: it is on version 2, the record has version 1; make promote"
+    )
+    assert told[1].startswith(f"warning: the alias was moved by hand: {moved}")
+    assert follower.problem == "the alias was moved by hand"
+    follower.look()
+    champions.crown(2)
+    follower.look()
+    assert (told[2:], follower.problem) == (["all is well again"], "")
+
+
+def test_at_the_start_it_is_told_too(champions: Registry, follower: Follower, told: list[str]) -> None:
+    champions.client.set_registered_model_alias(MODEL, "champion", "2")
+    assert follower.load().version == 2
+    assert told[0].startswith("warning: the alias was moved by hand: ")
+
+
+def test_what_cannot_be_loaded_at_first_is_an_error(champions: Registry, follower: Follower) -> None:
+    damage(champions)
+    champions.crown(2)
+    with pytest.raises(UserError, match="weights.safetensors is changed"):
+        follower.load()
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[int]:
+    """A real server on loopback, in a thread; its port."""
+    server = uvicorn.Server(uvicorn.Config(service, log_level="warning", lifespan="on"))
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+Answer = tuple[int, str, list[str]]  # status, version, translations
+
+
+class Clients:
+    """Threads that ask without a pause, and what they were answered."""
+
+    def __init__(self, port: int, number: int = 8) -> None:
+        self.answers: list[Answer] = []
+        self.errors: list[Exception] = []
+        self._port, self._stopped = port, threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(number)]
+
+    def __enter__(self) -> "Clients":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for(self, version: str) -> None:
+        """Until that version answers, and has answered each client."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not self.errors:
+            if sum(v == version for _, v, _ in self.answers) >= 2 * len(self._threads):
+                return
+            time.sleep(0.01)
+        raise AssertionError((self.errors, self.answers[-3:]))
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        body = json.dumps({"inputs": SENTENCES})
+        while not self._stopped.is_set():
+            try:
+                connection.request("POST", "/invocations", body, {"content-type": "application/json"})
+                response = connection.getresponse()
+                found = json.loads(response.read()).get("predictions", [])
+                self.answers.append((response.status, response.headers["x-model-version"], found))
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                self.errors.append(error)
+                return
+
+
+def test_no_request_is_lost_when_the_version_changes(
+    champions: Registry, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
+    models = {number: package_of(champions.build, champions.client, number) / "artifacts/model" for number in (1, 2)}
+    translations = {
+        str(number): [t.text for t in Translator.load(model).translate(SENTENCES, 2)]
+        for number, model in models.items()
+    }
+    assert translations["1"] != translations["2"]
+    with serving(Service(follower.load(), follower)) as port, Clients(port) as clients:
+        for number in (1, 2, 1, 2):
+            clients.answers.clear()
+            champions.crown(number)
+            clients.wait_for(str(number))
+            seen = list(clients.answers)
+            assert [(status, found) for status, version, found in seen if translations[version] != found] == []
+            assert {status for status, _, _ in seen} == {200}
+    assert not clients.errors
