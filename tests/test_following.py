@@ -6,6 +6,7 @@ import shutil
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -173,8 +174,14 @@ def test_an_alias_that_was_moved_by_hand_is_followed_and_told(
 
 def test_at_the_start_it_is_told_too(champions: Registry, follower: Follower, told: list[str]) -> None:
     champions.client.set_registered_model_alias(MODEL, "champion", "2")
-    assert follower.load().version == 2
+    with serving(Service(follower.load(), follower)) as port:
+        deadline = time.monotonic() + 60
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
+            health = json.load(answer)
     assert told[0].startswith("warning: the alias was moved by hand: ")
+    assert health["problem"] == "the alias was moved by hand; the server's log says why"
 
 
 def test_what_cannot_be_loaded_at_first_is_an_error(champions: Registry, follower: Follower) -> None:

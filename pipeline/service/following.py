@@ -45,13 +45,13 @@ class Follower:
         version = self._find()
         served = self._load(version)
         self._loaded = identify(version)
-        self._note_doubt()
         return served
 
     def start(self, switch: Callable[[Served], None]) -> None:
         """Begin to follow in a thread, which calls `switch` with each new version, loaded."""
 
         def follow() -> None:
+            self._note_doubt()
             while not self._stopped.wait(POLL_SECONDS):
                 if served := self.look():
                     switch(served)
