@@ -22,9 +22,9 @@ from stages.server import interrupt
 
 
 def serve() -> None:
-    signal.signal(signal.SIGTERM, interrupt)
     host = os.environ.get("HOST") or "127.0.0.1"
     access = Access.read(os.environ, host, "serve")
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         with listen(host, os.environ.get("PORT", "5001")) as listener:
             _serve(os.environ.get("ALIAS") or CHAMPION, listener, access)
