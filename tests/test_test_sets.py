@@ -61,7 +61,7 @@ def test_a_name_that_the_run_has_already_is_refused(evaluation: Artifact, tmp_pa
 
 
 def test_a_file_that_is_missing_or_empty_is_named_with_its_setting(evaluation: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^review\.test_sets\.more: no file matches .*gone\.tsv; check the path$"):
+    with pytest.raises(UserError, match=r"^review\.test_sets\.more: the file .*gone\.tsv is missing; check the path$"):
         read_test_sets(evaluation, settings(more=str(tmp_path / "gone.tsv")), LANGUAGES)
     (tmp_path / "blank.tsv").write_text("de\ten\n \tb\na\t \n")
     with pytest.raises(UserError, match=r"^review\.test_sets\.more: no pair has text on both sides$"):
