@@ -184,7 +184,7 @@ $(S)/%.json: | $(S)/checked.mk
 	$(CHECK)
 
 $(VENV): requirements.lock
-	@$(PYTHON) -m stages.install
+	@$(PYTHON) stages/install.py
 
 # What was read from standard input is gone, what was written stands: nothing to start again from.
 translate: RESTARTS := 0

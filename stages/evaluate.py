@@ -45,7 +45,7 @@ def evaluate(call: StageCall) -> None:
         for decoding in decodings:
             evaluations.append(evaluate_split(decoding, memory, language))
             _write_texts(draft.directory, evaluations[-1])
-            print(_line(evaluations[-1]), file=sys.stderr)
+            _announce(evaluations[-1])
         scores = {"test_sets": {e.name: e.scores for e in evaluations}, "signatures": evaluations[0].signatures}
         write_json(draft.directory / "metrics.json", scores)
         _draw(draft.directory, evaluations, settings, tokeniser_for(language))
@@ -62,10 +62,10 @@ def _write_texts(directory: Path, evaluation: Evaluation) -> None:
         (directory / f"{evaluation.name}.{name}.txt").write_text(text, encoding="utf-8")
 
 
-def _line(evaluation: Evaluation) -> str:
+def _announce(evaluation: Evaluation) -> None:
     systems = evaluation.scores["systems"]
     bleu = ", ".join(f"{name} {scores['bleu']:.1f}" for name, scores in systems.items())
-    return f"evaluate: {evaluation.name}: {evaluation.scores['sentences']:,} sentences, BLEU: {bleu}"
+    print(f"evaluate: {evaluation.name}: {evaluation.scores['sentences']:,} sentences, BLEU: {bleu}", file=sys.stderr)
 
 
 def _examples(evaluations: list[Evaluation], settings: EvaluateSettings) -> list[dict[str, str]]:

@@ -60,7 +60,7 @@ def train(call: StageCall) -> None:
         trainer.fit(lambda metrics, step: None)
         return
     plan = _plan_facts(trainer)
-    print(_describe(trainer, plan), file=sys.stderr)
+    _announce(trainer, plan)
     with _reported(call, scratch, trainer) as (run, log):
         trainer.fit(log)
     with call.publish() as draft:
@@ -83,19 +83,20 @@ def _plan_facts(trainer: Trainer) -> dict[str, float]:
     }
 
 
-def _describe(trainer: Trainer, plan: dict[str, float]) -> str:
-    """How training is about to run, and from where it goes on."""
+def _announce(trainer: Trainer, plan: dict[str, float]) -> None:
+    """Say how training is about to run, and from where it goes on."""
     processes, position = trainer.accelerator.num_processes, trainer.position
-    text = f"train: {trainer.steps_per_epoch:,} steps an epoch, {plan['padding']:.1%} padding"
-    if processes > 1:
-        text += f", {processes} processes, the slowest with {plan['imbalance']:.1%} more tokens than the mean"
     if restarts := int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
-        text += f"\ntrain: a process died; all were started again ({restarts})"
+        print(f"train: a process died; all were started again ({restarts})", file=sys.stderr)
+    print(f"train: {trainer.steps_per_epoch:,} steps an epoch, {plan['padding']:.1%} padding", file=sys.stderr)
+    if processes > 1:
+        print(
+            f"train: the slowest of {processes} has {plan['imbalance']:.1%} more tokens than the mean", file=sys.stderr
+        )
     if position.step:
-        text += f"\ntrain: going on after step {position.step:,} (epoch {position.epoch + 1})"
+        print(f"train: going on after step {position.step:,} (epoch {position.epoch + 1})", file=sys.stderr)
     if position.processes not in (0, processes):
-        text += f", which {position.processes} {'process' if position.processes == 1 else 'processes'} had reached"
-    return text
+        print(f"train: processes until then: {position.processes}, now: {processes}", file=sys.stderr)
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,9 @@ def download(folder: Path, environment: dict[str, str] | None = None, prelude: s
     stamp = folder / "build/test/stamps/download.json"
     stamp.parent.mkdir(parents=True, exist_ok=True)
     corpus = folder / "build/test/corpus"
-    shutil.rmtree(corpus, ignore_errors=True)  # or it would be kept: these stamps tell nothing of files
-    stamp.write_text(json.dumps({"stage": "download", "params": {"download": section}, "code": {}}), encoding="utf-8")
+    # These stamps tell nothing of files: were two the same, the older corpus would be kept.
+    params = {"download": section, "attempt": uuid.uuid4().hex}
+    stamp.write_text(json.dumps({"stage": "download", "params": params, "code": {}}), encoding="utf-8")
     start = f"{prelude}\nimport runpy; runpy.run_module('stages.download', run_name='__main__')"
     command = [sys.executable, "-c", start, str(stamp), str(corpus)]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}

@@ -136,6 +136,7 @@ def test_files_that_are_gone_are_told(downloaded: Project) -> None:
 
 def test_a_source_of_other_kind_names_no_file(downloaded: Project) -> None:
     downloaded.edit("experiments/smoke.yaml", "source: files", "source: wheels")
+    downloaded.edit("experiments/smoke.yaml", 'splits: {train: "${DATA}/part*.tsv"}', "splits: {}")
     downloaded.edit("experiments/smoke.yaml", "source_language: qaa", "source_language: en")
     downloaded.edit("experiments/smoke.yaml", "target_language: qab", "target_language: de")
     shutil.rmtree(data(downloaded))

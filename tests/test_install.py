@@ -19,7 +19,7 @@ from pipeline.plumbing.imports import imported_modules
 from tests.project import ROOT
 
 # The bare Python that this environment was made of: what pip installed cannot be imported in it.
-BARE = [sys._base_executable, "-m", "stages.install"]  # type: ignore[attr-defined]
+BARE = [sys._base_executable, "stages/install.py"]  # type: ignore[attr-defined]
 
 
 @pytest.fixture

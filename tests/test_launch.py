@@ -146,8 +146,8 @@ def test_it_goes_on_with_another_number_of_processes(finished: Finished, tmp_pat
     project.edit("experiments/smoke.yaml", "  max_minutes: 0.04\n", "")
     last = project.make("train", "NPROC=2")
     assert last.returncode == 0, last.stderr
-    assert re.search(r"going on after step \d+ \(epoch \d\), which 2 processes had reached", told[1])
-    assert re.search(r"going on after step \d+ \(epoch \d\), which 1 process had reached", last.stderr)
+    assert re.search(r"going on after step \d+ \(epoch \d\)\ntrain: processes until then: 2, now: 1", told[1])
+    assert re.search(r"going on after step \d+ \(epoch \d\)\ntrain: processes until then: 1, now: 2", last.stderr)
     one, other = weights(project, "undisturbed"), weights(project)
     largest = max(float(tensor.abs().max()) for tensor in one.values())
     assert max(float((one[name] - other[name]).abs().max()) for name in one) < 2e-4 * largest

@@ -20,7 +20,7 @@ def test_requirements_are_what_translation_imports_in_exact_versions(package: Pa
     lines = (package / "requirements.txt").read_text().split()
     assert all(re.fullmatch(r"[\w-]+==[\d.]+", line) for line in lines)
     assert {line.partition("==")[0] for line in lines} == {
-        "mlflow", "numpy", "pydantic", "safetensors", "sentencepiece", "torch",
+        "langcodes", "mlflow", "numpy", "pydantic", "safetensors", "sentencepiece", "torch",
     }  # fmt: skip
 
 

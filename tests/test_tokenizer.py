@@ -127,7 +127,7 @@ def test_one_model_a_side(tmp_path: Path) -> None:
     assert tokenizer.encode_source(["THA GRENN TISK"]) != tokenizer.encode_target(["THA GRENN TISK"])
 
 
-@pytest.mark.parametrize(("lines", "size"), [(LINES, 9000), (["한국어", "日本語"], 100), ([], 300)])
+@pytest.mark.parametrize(("lines", "size"), [(LINES, 9000), (["한국어", "日本語"], 261), ([], 300)])
 def test_a_vocabulary_that_the_text_cannot_carry_is_named(lines: list[str], size: int) -> None:
     with pytest.raises(UserError, match=rf"tokenizer.vocabulary_size: got {size}.*SentencePiece says: .+"):
         train_model(lines, TokenizerSettings(vocabulary_size=size))

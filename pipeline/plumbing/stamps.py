@@ -87,7 +87,7 @@ def _digest(file: Path) -> str:
 
 
 class _WithoutWords(ast.NodeTransformer):
-    """Drops the words that only people read: docstrings, and the text of errors, of prints and of log messages.
+    """Drops the words that only people read: docstrings, and the text of errors, prints, reports and log messages.
 
     The values that such a message shows stay: to compute them may do something.
     """
@@ -108,10 +108,10 @@ class _WithoutWords(ast.NodeTransformer):
 
 
 def _is_message(function: ast.expr) -> bool:
-    """`print`, or a method of a module's logger, which is called `log` everywhere here."""
+    """`print`, `report`, or a method of a module's logger: everywhere here they have these names."""
     if isinstance(function, ast.Attribute):
         return isinstance(function.value, ast.Name) and function.value.id == "log"
-    return isinstance(function, ast.Name) and function.id == "print"
+    return isinstance(function, ast.Name) and function.id in ("print", "report")
 
 
 def _without_text(node: ast.expr) -> ast.expr:

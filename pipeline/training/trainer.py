@@ -161,18 +161,20 @@ class Trainer:
         """Leave a step out whose loss or gradient is not finite; UserError if no more may be."""
         bad = sorted(gather_object([place for place, part in parts.items() if not math.isfinite(part)]))
         rows = np.concatenate([step.micro_batches[place] for place in bad or range(len(step.micro_batches))])
-        where = (
-            f"the {'loss' if bad else 'gradient'} of step {self.position.step + 1} (epoch {self.position.epoch + 1}) "
-            f"is not finite, of the pairs {', '.join(map(str, sorted(rows)))} of encoded/train.arrow"
-        )
+        what, pairs = ("loss" if bad else "gradient"), ", ".join(map(str, sorted(rows)))
+        number, epoch = self.position.step + 1, self.position.epoch + 1
         self.position.skipped += 1
         if self.position.skipped > self.settings.max_skipped_steps:
             raise UserError(
-                f"{where}; lower train.learning_rate, set train.precision: fp32, look at those pairs, "
+                f"the {what} of step {number} (epoch {epoch}) is not finite, of the pairs {pairs} of "
+                "encoded/train.arrow; lower train.learning_rate, set train.precision: fp32, look at those pairs, "
                 f"or let train.max_skipped_steps (now {self.settings.max_skipped_steps}) be left out"
             )
         if self.accelerator.is_main_process:
-            log.warning("train: left out, because %s", where)
+            log.warning(
+                "train: step %d (epoch %d) is left out: its %s is not finite, of the pairs %s of encoded/train.arrow",
+                *(number, epoch, what, pairs),
+            )
 
     def _loss(self, batch: Batch, place: int) -> Tensor:
         """Summed loss of one micro-batch.

@@ -116,7 +116,8 @@ def explain_failure(uri: str, errors: type[Exception] = MlflowException, remedy:
         raise
     except errors as error:
         reason = str(error).strip().partition("\n")[0]
-        if isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE":
+        is_open = errors is MlflowException  # else what is refused is its address
+        if is_open and isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE":
             raise UserError(without_password(f"MLflow's store {uri} refuses what it was given: {reason}")) from error
         if "You are not authenticated" in reason:
             remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
