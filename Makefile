@@ -162,17 +162,19 @@ endif
 $(B)/summary.txt: $(B)/evaluation/manifest.json $(B)/registered/manifest.json
 	@$(PY) -m stages.summary $^ $@
 
-# A stage's settings, its code and the files that settings name are in its stamp, which is rewritten only when they change. Make remakes an included file
-# before it plans, under -n and -q too, and then reads itself again: so the plan is true before and after an edit.
+# A stage's settings, its code and the files that settings name are in its stamp, which is rewritten only when they
+# change. Make remakes an included file before it plans, under -n and -q too, and then reads itself again: so the plan is
+# true before and after an edit.
 # Without .venv a dry run shows its installation and all that follows, and installs nothing.
 STAMPED := $(filter-out $(UNSTAMPED),$(GOALS))
 ifneq (,$(and $(STAMPED),$(or $(wildcard $(VENV)),$(if $(DRY),,install))))
 include $(S)/checked.mk
 endif
 # Make knows no rule for files that settings name: whether they changed is asked at each call, which takes milliseconds.
+# $(shell) does not see the variables of Make's command line; where one names the files, they are looked at closely.
 NAMED := $(if $(STAMPED),$(if $(MAKE_RESTARTS),,$(if $(wildcard $(VENV)),$(wildcard $(S)/files.json))))
 ifneq (,$(NAMED))
-ifneq (unchanged,$(shell $(PY) -I -S pipeline/plumbing/watch.py $(NAMED)))
+ifneq (unchanged,$(if $(filter-out $(READ),$(TYPED)),,$(shell $(PY) -I -S pipeline/plumbing/watch.py $(NAMED))))
 .PHONY: changed-files
 $(S)/checked.mk: changed-files
 endif

@@ -118,6 +118,15 @@ def test_another_folder_is_noticed_and_an_equal_one_is_the_same(
     assert "download.files.splits.train: ${DATA}/part*.tsv: DATA is not set; run: export DATA=" in run.stderr
 
 
+def test_a_folder_named_on_the_command_line_of_make_counts(downloaded: Project) -> None:
+    other = downloaded.root / "other"
+    shutil.copytree(data(downloaded), other)
+    assert downloaded.make("-q", "download", f"DATA={other}").returncode == 0
+    (other / "part1.tsv").write_text(HEADER + "Tha felp walpes.\tTe felp walpes.\n", encoding="utf-8")
+    assert downloaded.make("-q", "download", f"DATA={other}").returncode == 1
+    assert is_fresh(downloaded)
+
+
 def test_touch_and_other_names_of_the_same_file_change_nothing(downloaded: Project) -> None:
     for file in data(downloaded).iterdir():
         file.touch()
