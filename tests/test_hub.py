@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.data.sources.hub import chosen_splits
+from pipeline.plumbing.split_names import MEANT
 from tests.downloading import Download, download
 from tests.minihub import Fault, MiniHub, no_fault
 
@@ -154,6 +156,22 @@ def test_a_split_of_another_name_is_validation_and_no_test_set(tmp_path: Path) -
     assert result.facts["splits"] == {"train": 3, "newstest2019": 3, "validation": 3}
     assert "dev is taken as validation" in result.output
     assert "train_extra is left out" in result.output
+
+
+@pytest.mark.parametrize("split", MEANT)
+def test_every_word_for_a_split_is_that_split_and_no_test_set(split: str) -> None:
+    told: list[str] = []
+    for word in MEANT[split]:
+        assert chosen_splits({word: ["a"], "test": ["b"]}, told.append) == {split: ["a"], "test": ["b"]}
+        assert chosen_splits({f"{word}_2": ["a"], "test": ["b"]}, told.append) == {"test": ["b"]}
+        assert chosen_splits({word.upper(): ["a"], split: ["b"]}, told.append) == {split: ["b"]}
+    assert len(told) == 3 * len(MEANT[split]) - 1  # `split` itself goes without saying
+
+
+def test_a_split_that_can_be_no_file_is_told_with_the_way_out(tmp_path: Path) -> None:
+    lines = {f"{name}.jsonl": b'{"en": "a", "de": "b"}\n' for name in ("train", "Test", "test")}
+    result, _ = read(tmp_path, {**lines, "README.md": card(*lines)})
+    assert result.refused("'Test' and 'test' would be one file", "download.files.splits")
 
 
 @pytest.mark.parametrize(("kind", "large"), [("503", True), ("truncate", True), ("corrupt", True), ("corrupt", False)])

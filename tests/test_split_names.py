@@ -54,7 +54,7 @@ def test_a_name_that_files_or_metrics_cannot_have_is_told_with_one_that_they_can
     ("name", "meant"),
     [
         *((name, "validation") for name in ("valid", "val", "dev", "Validation", "dev2010", "validaton", "valid.en")),
-        *((name, "validation") for name in ("validate", "VALID", "eval", "validation_2")),
+        *((name, "validation") for name in ("validate", "VALID", "eval", "evaluation", "validation_2")),
         *((name, "train") for name in ("trian", "training", "Train", "trai", "train_2", "train-clean", "trains")),
     ],
 )

@@ -10,7 +10,7 @@ NAME = re.compile(r"\w(?:[\w. -]*\w)?")
 MAX_BYTES = 100  # of a name; file names have 255, metrics 250
 MEANT = {
     "train": ("train", "training", "trn"),
-    "validation": ("validation", "validate", "valid", "val", "dev", "devel", "development", "eval"),
+    "validation": ("validation", "validate", "valid", "val", "dev", "devel", "development", "eval", "evaluation"),
 }
 
 
@@ -35,20 +35,9 @@ def same_names(names: Iterable[str]) -> list[tuple[str, str]]:
     return found
 
 
-def _mistake(name: str) -> str | None:
-    if not NAME.fullmatch(name) or len(name.encode()) > MAX_BYTES:
-        proposal = re.sub(r"[^\w. -]+", "_", name)[:40].strip("_. -")
-        return (
-            f"got the name {name!r}, expected letters, digits, spaces and any of . _ -, at most {MAX_BYTES} bytes, "
-            f"with a letter or digit at both ends{f'; for example {proposal}' if proposal else ''}"
-        )
-    if meant := _meant(name.casefold()):
-        return f"got {name!r}, which would be a test set; did you mean {meant}? If not, name it for example test_{name}"
-    return None
-
-
-def _meant(name: str) -> str | None:
-    """The split that a name is a slip or another word for: `valid`, `dev2010`, `trian`; None for names of test sets."""
+def meant_split(name: str) -> str | None:
+    """Return the split that a name is a slip or another word for (`valid`, `dev2010`, `trian`); None for test sets."""
+    name = name.casefold()
     if "test" in name:
         return None
     for split, words in MEANT.items():
@@ -56,3 +45,15 @@ def _meant(name: str) -> str | None:
             return split
     close = difflib.get_close_matches(name, MEANT, n=1, cutoff=0.8)
     return close[0] if close else None
+
+
+def _mistake(name: str) -> str | None:
+    if not NAME.fullmatch(name) or len(name.encode()) > MAX_BYTES:
+        proposal = re.sub(r"[^\w. -]+", "_", name)[:40].strip("_. -")
+        return (
+            f"got the name {name!r}, expected letters, digits, spaces and any of . _ -, at most {MAX_BYTES} bytes, "
+            f"with a letter or digit at both ends{f'; for example {proposal}' if proposal else ''}"
+        )
+    if meant := meant_split(name):
+        return f"got {name!r}, which would be a test set; did you mean {meant}? If not, name it for example test_{name}"
+    return None

@@ -8,7 +8,6 @@ sent: what is loaded here is public.
 
 import hashlib
 import os
-import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,16 +23,12 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 from ...plumbing.artifacts import sha256_of
 from ...plumbing.errors import UserError
 from ...plumbing.params import HubSettings
+from ...plumbing.split_names import MEANT, check_names, meant_split
 from ..cleaning import Pair
 from . import Reading
 from .tables import read_pairs
 
 TRIES = 4  # of what fails for a passing reason; 1, 2 and 4 seconds lie between
-
-# Other names of the splits, and names that a test set does not have.
-MEANT = dict.fromkeys(("valid", "val", "dev", "development", "validation"), "validation")
-MEANT |= dict.fromkeys(("train", "training"), "train")
-NO_TEST_SET = re.compile(rf"(?!(?-i:train|validation)$|.*test)(?:{'|'.join(MEANT)})(?![a-z])", re.IGNORECASE)
 
 Result = TypeVar("Result")
 
@@ -46,7 +41,15 @@ def read_hub(settings: HubSettings, languages: tuple[str, str], cache: Path, rep
     report(f"{settings.dataset} at commit {commit} ({licence})")
     reading = Reading()
     files, options = _attempt(settings, lambda: _ask_card(settings, commit))
-    for split, paths in chosen_splits(files, report).items():
+    splits = chosen_splits(files, report)
+    try:
+        check_names(splits, known=MEANT)
+    except ValueError as error:
+        raise UserError(
+            f"download.hub: {settings.dataset}: its splits: {error}; to rename them, download the files and name them in "
+            "download.files.splits"
+        ) from None
+    for split, paths in splits.items():
         reading.splits[split] = []
         for path in paths:
             file = _attempt(settings, _downloader(api, settings.dataset, commit, path, cache))
@@ -63,9 +66,9 @@ def chosen_splits(files: dict[str, list[str]], report: Callable[[str], None]) ->
 
     The user cannot rename a data set's splits, and `dev` would become a test set, while validation is cut from train.
     """
-    chosen = {name: paths for name, paths in files.items() if not NO_TEST_SET.match(name)}
+    chosen = {name: paths for name, paths in files.items() if name in MEANT or not meant_split(name)}
     for name in [name for name in files if name not in chosen]:
-        meant = MEANT.get(name.casefold())
+        meant = next((split for split, words in MEANT.items() if name.casefold() in words), None)
         if meant and meant not in chosen and meant not in files:
             report(f"its split {name} is taken as {meant}")
             chosen[meant] = files[name]
