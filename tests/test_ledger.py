@@ -14,7 +14,7 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.versions import VersionId, identify
-from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Action, Entry, Ledger, State, replay
+from pipeline.reviews.ledger import CHAMPION, LOST, PREVIOUS, Action, Entry, Ledger, State, replay
 
 MODEL = "a model"
 
@@ -192,6 +192,51 @@ def test_an_entry_that_somebody_deleted_or_edited_takes_no_other_with_it(ledger:
     assert aliases(ledger) == {CHAMPION: 1}
 
 
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_a_decision_that_lost_is_not_revived_when_the_faster_one_is_deleted(ledger: Ledger, is_marked: bool) -> None:
+    seen = change(ledger, "promote", 1)
+    change(ledger, "promote", 2, seen)
+    with pytest.raises(UserError, match="did not become"):
+        change(ledger, "promote", 3, seen)
+    if is_marked:
+        ledger.client.delete_model_version(ledger.name, "2")
+        assert numbers(ledger.state()) == (1,)
+        change(ledger, "promote", 4)
+    else:  # its author died first, but another has seen the faster one in force
+        ledger.client.delete_model_version_tag(ledger.name, "3", LOST)
+        change(ledger, "promote", 4)
+        ledger.client.delete_model_version(ledger.name, "2")
+    assert numbers(ledger.state()) == (1, 4)
+    assert numbers(replay(ledger.entries(), 4)[0]) == (1,)
+    assert numbers(change(ledger, "promote", 5)) == (1, 4, 5)
+
+
+def test_an_entry_that_may_have_lost_to_a_deleted_one_is_not_certain(ledger: Ledger) -> None:
+    seen = change(ledger, "promote", 1)
+    append(ledger, "promote", 2, seen)
+    assert ledger.is_certain(ledger.state())
+    with pytest.raises(UserError, match="did not become"):
+        append(ledger, "promote", 3, seen)
+    ledger.client.delete_model_version_tag(ledger.name, "3", LOST)
+    ledger.client.delete_model_version(ledger.name, "2")
+    assert not ledger.is_certain(ledger.state())
+
+
+def test_an_early_entry_names_a_version_by_its_number_alone(ledger: Ledger) -> None:
+    for version in (1, 2):
+        change(ledger, "promote", version)
+        ledger.client.delete_model_version_tag(ledger.name, str(version), "created")
+    state = ledger.state()
+    assert state.champions == (identity(ledger, 1), identity(ledger, 2))
+    assert numbers(change(ledger, "promote", 3)) == (1, 2, 3)
+    ledger.client.delete_registered_model(MODEL)
+    ledger.client.create_registered_model(MODEL)
+    for _ in range(2):
+        ledger.client.create_model_version(MODEL, "nothing")
+    assert numbers(ledger.state()) == (1, 2, 3)
+    assert ledger.last_existing(ledger.state().champions) is None  # these are others, made after the decision
+
+
 def test_a_record_that_was_deleted_begins_again(ledger: Ledger) -> None:
     for version in (1, 2):
         change(ledger, "promote", version)
@@ -260,6 +305,7 @@ def test_replay_follows_one_chain(attempts: list[tuple[bool, int, int]]) -> None
             "",
             False,
             True,
+            False,
         )
         for n, (is_promotion, version, after) in enumerate(attempts, start=1)
     ]

@@ -255,6 +255,22 @@ def test_a_decision_that_was_cut_short_is_carried_out_by_the_next_command(it: Re
     assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
 
 
+def test_aliases_are_not_set_for_an_entry_that_may_have_lost(it: Registry) -> None:
+    it.crown(1, 2)
+    it.ledger().append("promote", it.identity(3), it.ledger().state(), "ann", "late", forced=False)
+    it.client.set_model_version_tag(it.ledger().name, "3", "after", "1")  # it saw 1, and died before it knew of 2
+    it.client.delete_model_version(it.ledger().name, "2")
+    with pytest.raises(UserError):
+        it.decision().promote(1)
+    assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
+
+
+def test_nothing_is_reviewed_against_the_baselines_while_a_version_has_the_alias(it: Registry) -> None:
+    it.client.set_registered_model_alias(MODEL, CHAMPION, "3")
+    with pytest.raises(UserError, match="it is on version 3, the record has none; .*FORCE=1 EXP=other records version"):
+        it.models().champion(it.ledger().state())
+
+
 @pytest.mark.slow
 def test_a_promotion_that_was_killed_goes_on_when_it_is_typed_again(
     it: Registry, monkeypatch: pytest.MonkeyPatch

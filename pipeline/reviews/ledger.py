@@ -23,12 +23,13 @@ from mlflow.exceptions import MlflowException
 
 from ..plumbing.errors import UserError
 from ..registry.card import code_span
-from ..registry.versions import VersionId, all_versions, find_again, make_model
+from ..registry.versions import VersionId, all_versions, find_again, find_version, identify, make_model
 
 CHAMPION, PREVIOUS = "champion", "previous"
 PATIENCE = 60.0  # seconds: MLflow gives up a version's number when several want it at once
 Action = Literal["promote", "rollback"]
 SETTLED = "settled"  # tag of an entry of which all that follows was done
+LOST = "lost"  # tag of an entry that another was faster than, whatever becomes of the other
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Entry:
     reason: str
     forced: bool
     settled: bool  # whether all that follows from it was done
+    lost: bool  # whether its author found that another was faster
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,20 @@ class State:
         return self.champions[-1] if self.champions else None
 
 
-def replay(entries: Sequence[Entry]) -> tuple[State, set[int]]:
-    """Return the state after `entries`, which are in order, and the numbers of those in force."""
+def replay(entries: Sequence[Entry], until: int | None = None) -> tuple[State, set[int]]:
+    """Return the state after `entries`, which are in order, and the numbers of those in force.
+
+    With `until`, return what they were before the entry of this number.
+    """
     state, in_force = State(0, (), True), set()
+    seen = {entry.after for entry in entries if entry.after < entry.number}  # were in force, if they are there or not
     for entry in entries:
+        if until and entry.number >= until:
+            break
         # Its author saw the last entry in force, or one in force after that, which was deleted from the record since.
-        if not state.number <= entry.after < entry.number:
+        if entry.lost or not state.number <= entry.after < entry.number:
+            continue
+        if any(entry.after < number < entry.number for number in seen):  # the one that was faster was deleted since
             continue
         in_force.add(entry.number)
         kept = list(state.champions)
@@ -93,7 +103,7 @@ class Ledger:
         """Return all entries in their order."""
         first: dict[str, Entry] = {}
         for version in all_versions(self.client, self.name):
-            if entry := _entry(version):
+            if entry := self._entry(version):
                 first.setdefault(entry.key, entry)
         return list(first.values())
 
@@ -119,6 +129,8 @@ class Ledger:
         _, in_force = replay(entries)
         mine = next((entry for entry in entries if entry.key == key), None)
         if mine is None or mine.number not in in_force:
+            if mine:
+                self.client.set_model_version_tag(self.name, str(mine.number), LOST, "true")
             faster = next((e for e in entries if e.number in in_force and e.after >= seen.number), None)
             told = f"{self.name} was changed by hand"
             if faster:
@@ -154,6 +166,12 @@ class Ledger:
     def settle(self, entry: Entry) -> None:
         """Note that all that follows from an entry was done."""
         self.client.set_model_version_tag(self.name, str(entry.number), SETTLED, "true")
+
+    def is_certain(self, state: State) -> bool:
+        """Return whether no entry is missing that could have come before the last in force, in its place."""
+        entry = next((entry for entry in self.entries() if entry.number == state.number), None)
+        there = {int(version.version) for version in all_versions(self.client, self.name)}
+        return entry is None or there.issuperset(range(entry.after + 1, entry.number))
 
     def moved_by_hand(self, state: State) -> tuple[int, int] | None:
         """Return the versions that the champion's alias is on and should be on (0 for none), if somebody has moved it.
@@ -196,25 +214,35 @@ class Ledger:
                     raise
                 time.sleep(random.uniform(0, 0.2))
 
-
-def _entry(version: ModelVersion) -> Entry | None:
-    """Read an entry; None if somebody has edited its tags so that it is none any more."""
-    tags = version.tags
-    try:
-        if tags["action"] not in get_args(Action):
+    def _entry(self, version: ModelVersion) -> Entry | None:
+        """Read an entry; None if somebody has edited its tags so that it is none any more."""
+        tags = version.tags
+        try:
+            if tags["action"] not in get_args(Action):
+                return None
+            return Entry(
+                number=int(version.version),
+                key=tags["key"],
+                action=cast(Action, tags["action"]),
+                version=self._version(version),
+                after=int(tags["after"]),
+                by=tags["by"],
+                at=tags["at"],
+                reason=tags["reason"],
+                forced=tags["forced"] == "true",
+                settled=SETTLED in tags,
+                lost=LOST in tags,
+            )
+        except (KeyError, ValueError):
             return None
-        identity = VersionId(int(tags["version"]), int(tags["created"]))
-        return Entry(
-            number=int(version.version),
-            key=tags["key"],
-            action=cast(Action, tags["action"]),
-            version=identity if identity.number else None,
-            after=int(tags["after"]),
-            by=tags["by"],
-            at=tags["at"],
-            reason=tags["reason"],
-            forced=tags["forced"] == "true",
-            settled=SETTLED in tags,
-        )
-    except (KeyError, ValueError):
-        return None
+
+    def _version(self, entry: ModelVersion) -> VersionId | None:
+        """Return the version that an entry names; an early entry has but its number, and another may have that now."""
+        number = int(entry.tags["version"])
+        if not number:
+            return None
+        if "created" in entry.tags:
+            return VersionId(number, int(entry.tags["created"]))
+        found = find_version(self.client, self.model, number)
+        is_older = found and int(found.creation_timestamp) <= int(entry.creation_timestamp)
+        return identify(found) if found and is_older else VersionId(number, 0)

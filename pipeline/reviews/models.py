@@ -76,16 +76,17 @@ class Models:
     def champion(self, state: State) -> ModelVersion | None:
         """Return the champion by the record; None if there is none, or none of those that were champion is left.
 
-        UserError if it was deleted and there is one to go back to, or if it lacks tags that registration gave it.
+        UserError if it was deleted and there is one to go back to, if it lacks tags that registration gave it, or if
+        its alias is on a version all the same: that one is served, and may not be passed over.
         """
-        if not state.champion:
-            return None
-        champion = find_again(self.client, self.production, state.champion)
+        champion = find_again(self.client, self.production, state.champion) if state.champion else None
         if champion is None and self.ledger.last_existing(state.champions):
             raise UserError(
                 f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
                 f"with it; run: make rollback REASON=...{self.option}"
             )
+        if champion is None and (by_hand := self.told_of_alias(state)):
+            raise UserError(f"{by_hand}; until then nothing can be compared with it")
         if champion and (missing := ", ".join(sorted(NEEDED - champion.tags.keys()))):
             again = "" if COPY_OF in champion.tags else f"register it again: {self._register(champion)}; or "
             raise UserError(

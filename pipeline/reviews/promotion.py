@@ -97,7 +97,7 @@ class Promotion:
     def _state(self) -> State:
         """The state to decide on, with the aliases as it says if its author could not set them."""
         state = self.ledger.state()
-        if not state.settled:
+        if not state.settled and self.ledger.is_certain(state):
             self.ledger.set_aliases()  # whoever wrote the last entry died before the aliases were set, or is about to
         return state
 
@@ -203,7 +203,7 @@ class Promotion:
                 self.by,
                 self.reason,
             ):
-                return entry, replay([each for each in entries if each.number < entry.number])[0]
+                return entry, replay(entries, entry.number)[0]
         return None, state
 
     def _carry_out(self, entry: Entry, before: State) -> None:
