@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -149,6 +150,17 @@ def test_quotation_marks_are_text_in_tsv_and_quote_in_csv(tmp_path: Path) -> Non
     assert "row that begins in line 2" in complaint(tmp_path, "a.csv", 'en,de\n"a"b,c\n')
 
 
+def test_a_field_may_be_long_but_a_quotation_mark_that_is_never_closed_is_told(tmp_path: Path) -> None:
+    long = "a " * 100_000
+    for name, text in (("a.tsv", f'en\tde\n"{long}\tb\n'), ("a.csv", f'en,de\n"""{long}",b\n')):
+        assert pairs(tmp_path, name, text) == [(f'"{long}', "b")]
+    assert pairs(tmp_path, "a.tsv", f"en\tde\n{'a' * 11_000_000}\tb\n")[0][1] == "b"
+    for rows in (1, 60):
+        told = complaint(tmp_path, "a.csv", 'en,de\n"a,b\n' + f"{long},b\n" * rows)
+        assert told.startswith("a.csv, row that begins in line 2: ")
+        assert told.endswith("or a quotation mark is never closed")
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [(["a", "b"], "list"), ({"x": "a"}, "dict"), (3, "int"), (1.5, "float"), (True, "bool"), ([], "list")],
@@ -208,6 +220,24 @@ def test_texts_of_every_arrow_type_are_read(tmp_path: Path) -> None:
         pq.write_table(table, tmp_path / "a.parquet")
         assert read_pairs(tmp_path / "a.parquet", LANGUAGES) == [("a", "b"), ("", "c")]
     assert "column 'de': all 1 rows are empty" in parquet_complaint(tmp_path, pa.table({"en": ["a"], "de": [None]}))
+
+
+@pytest.mark.parametrize("kind", ["plain", "dictionary", "struct", "list"])
+def test_text_in_parquet_that_is_not_utf_8_is_told_with_its_column(tmp_path: Path, kind: str) -> None:
+    offsets = np.array([0, 1, 4], np.int32)
+    texts = pa.StringArray.from_buffers(2, pa.py_buffer(offsets), pa.py_buffer(b"ab\xffc"))
+    table = pa.table({"en": ["x", "y"], "de": texts})
+    match kind:
+        case "dictionary":
+            table = pa.table({"en": ["x", "y"], "de": texts.dictionary_encode()})
+        case "struct":
+            table = pa.table({"t": pa.StructArray.from_arrays([pa.array(["x", "y"]), texts], ["en", "de"])})
+        case "list":
+            lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), texts)
+            table = pa.table({"en": [None, None], "de": lists.slice(1).take([0, 0])})
+    place = "t.de" if kind == "struct" else "de"
+    told = parquet_complaint(tmp_path, table)
+    assert told.startswith(f"a.parquet: column {place!r}: byte 0xff in b'b\\xffc' is not UTF-8")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +306,7 @@ def test_a_card_s_encoding_quoting_and_field_are_kept_to(tmp_path: Path) -> None
     whole = json.dumps({"data": [{"en": "a", "de": "b"}]}, indent=2)
     assert pairs(tmp_path, "a.json", whole, field="data") == [("a", "b")]
     assert "a list of objects in the field 'rows'" in complaint(tmp_path, "a.json", whole, field="rows")
-    assert "it has: 0, 1" in complaint(tmp_path, "a.csv", "a,b\n", header=None)
+    assert "no header, and names no columns" in complaint(tmp_path, "a.csv", "a,b\n", header=None)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,11 @@ def delimited_dialect(file: Path, suffix: str, options: Mapping[str, Any]) -> Di
     for name, value in (("header", header), ("skiprows", skipped)):
         if value not in ("infer", None) and not isinstance(value, int):
             raise _refusal(file, name, value)
+    if header is None and not names:
+        raise UserError(
+            f"{file}: the data set's card says that there is no header, and names no columns; download the files, name "
+            "the columns in a first line, and name the files in download.files.splits"
+        )
     try:
         csv.reader([], **form)
     except (TypeError, ValueError):

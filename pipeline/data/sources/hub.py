@@ -46,8 +46,8 @@ def read_hub(settings: HubSettings, languages: tuple[str, str], cache: Path, rep
         check_names(splits, known=MEANT)
     except ValueError as error:
         raise UserError(
-            f"download.hub: {settings.dataset}: its splits: {error}; to rename them, download the files and name them in "
-            "download.files.splits"
+            f"download.hub: {settings.dataset}: its splits: {error}; to rename them, download the files and name them "
+            "in download.files.splits"
         ) from None
     for split, paths in splits.items():
         reading.splits[split] = []

@@ -5,6 +5,7 @@ Text is text: nothing is taken for a number, a date or a missing value, and what
 
 import csv
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from .dialect import Dialect, check_options, delimited_dialect, json_options
 from .lines import COMPRESSED, read_lines
 
 PARQUET, JSON, DELIMITED = (".parquet",), (".jsonl", ".ndjson", ".json"), (".csv", ".tsv")
-SHOWN = 120  # characters of a wrong line
+MAX_QUOTED = 10_000_000  # characters of a field; a mark that is never closed would take the rest of the file
 
 
 def read_pairs(
@@ -76,9 +77,20 @@ def _read_parquet(file: Path, languages: tuple[str, str]) -> list[list[str]]:
             fields = {field.name: _names(field.type) for field in parquet.schema_arrow}
             places = choose_columns(fields, languages, file)
             table = parquet.read(columns=sorted({place[0] for place in places}))
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise UserError(f"{file} could not be read as Parquet: {error}; is it damaged?") from None
-    return [_texts(pc.struct_field(table[c], f) if f else table[c], (c, *f), file) for c, *f in places]
+    sides = []
+    for column, *field in places:
+        try:
+            sides.append(
+                _texts(pc.struct_field(table[column], field) if field else table[column], (column, *field), file)
+            )
+        except UnicodeDecodeError as error:  # Parquet's text is bytes, which Arrow reads unseen
+            raise UserError(
+                f"{file}: column {'.'.join((column, *field))!r}: byte 0x{error.object[error.start]:02x} in "
+                f"{show(error.object)} is not UTF-8; write the column anew, from text"
+            ) from None
+    return sides
 
 
 def _names(type_: pa.DataType) -> list[str]:
@@ -166,9 +178,6 @@ def _read_delimited(file: Path, languages: tuple[str, str], dialect: Dialect) ->
     if dialect.has_header:
         begin, header = next(rows, (1, []))
         names = names or header
-    first = next(rows, None) if not names else None
-    if first:  # without names, `datasets` counts the columns
-        names = [str(number) for number in range(len(first[1]))]
     places = choose_columns(dict.fromkeys(names, ()), languages, file)
     for (name,) in places:
         if names.count(name) > 1:
@@ -189,6 +198,8 @@ def _rows(file: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     lines = read_lines(file, dialect.encoding)
     for _ in range(dialect.skipped_lines):
         next(lines, None)
+    quotes = dialect.format["quoting"] != csv.QUOTE_NONE
+    csv.field_size_limit(MAX_QUOTED if quotes else sys.maxsize)
     reader = csv.reader((f"{line}\n" for line in lines), strict=True, **dialect.format)
     while True:
         begin = dialect.skipped_lines + reader.line_num + 1
@@ -197,10 +208,11 @@ def _rows(file: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise UserError(
-                f"{file}, row that begins in line {begin}: {error}; a field that holds a quotation mark, a separator "
-                "or a line break stands in quotation marks, and those in it are doubled"
-            ) from None
+            advice = (
+                "; a field that holds a quotation mark, a separator or a line break stands in quotation marks, and "
+                "those in it are doubled; or a quotation mark is never closed"
+            )
+            raise UserError(f"{file}, row that begins in line {begin}: {error}{advice if quotes else ''}") from None
         if row:
             yield begin, row
 
