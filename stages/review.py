@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.tracking.store import explain_failure, is_refusal
-from pipeline.registry.sandbox import isolation
+from pipeline.registry.confinement import isolation
 from pipeline.reviews import wording
 from pipeline.reviews.models import experiment_of
 from pipeline.reviews.report import write_report

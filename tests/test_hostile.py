@@ -10,8 +10,9 @@ import pytest
 from pipeline.plumbing.params import GateSettings, ReviewSettings
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry import consumer
+from pipeline.registry.confinement import find_way
 from pipeline.registry.consumer import Consumer, consume
-from pipeline.registry.sandbox import Misbehaviour, find_way
+from pipeline.registry.sandbox import Misbehaviour
 from pipeline.reviews.description import write_description
 from pipeline.reviews.report import write_report
 from pipeline.reviews.verdicts import Verdicts

@@ -67,7 +67,8 @@ def _enter(plan: dict[str, Any]) -> None:
     for path in ("/proc", scratch):
         os.makedirs(root + path, exist_ok=True)
     _freeze(root)
-    _call("mount", b"proc", (root + "/proc").encode(), b"proc", NOSUID | NODEV, None)
+    # Nobody may write there, root neither: /proc/sys and /proc/sysrq-trigger are the whole system's.
+    _call("mount", b"proc", (root + "/proc").encode(), b"proc", RDONLY | NOSUID | NODEV, None)
     _mount_tmpfs(root + scratch, plan["scratch_bytes"], mode="1777")
     os.chdir(root)
     _call("syscall", PIVOT_ROOT[platform.machine()], b".", b".")  # the old root now lies on the new one

@@ -21,8 +21,9 @@ from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from ..plumbing.errors import UserError
+from .confinement import PYTHON
 from .packaging import REQUIREMENTS
-from .sandbox import PYTHON, Sandbox, run_apart
+from .sandbox import Sandbox, run_apart
 
 HERE = Path(__file__).resolve().parent
 CONSUME = "consume.py"

@@ -1,70 +1,32 @@
 """Run a program that nobody here wrote: apart from the user's files, secrets, network and processes, and within limits.
 
-What it may do is in docs/threat-model.md. Where the system offers no namespaces, the environment and most limits hold
-alone; `isolation` says so. A line goes in, a line comes out.
+What it may do is in docs/threat-model.md, how it is shut in in confinement.py. A line goes in, a line comes out.
 """
 
-import functools
-import json
 import os
-import re
 import selectors
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from glob import glob
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
 
 import psutil
 
 from ..plumbing.errors import UserError
+from . import confinement
 
-CONFINE = "confine.py"
-PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))  # the one that a virtual environment is of
-# All that a program is given of the environment: no password, key or token is in these.
-ALLOWED = re.compile(
-    r"PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|OMP_NUM_THREADS|MKL_NUM_THREADS|CUDA_VISIBLE_DEVICES|MALLOC_\w+"
-)
-ADDED = {"USER": "nobody", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-NOBODY = 65534  # the user and the group of a program that root runs
-
-MEMORY = min(8 << 30, psutil.virtual_memory().total // 2)  # bytes, of all processes of a program together
 PROCESSES = 64
-TASKS = 512 + 8 * (os.cpu_count() or 1)  # threads, of all its processes together
-SCRATCH = 256 << 20  # bytes; what it writes lies in memory
 ANSWER = 16 << 20  # bytes of a line
 CHUNK = 1 << 16
 KEPT, SHOWN = 8 << 10, 10  # bytes that are kept of what it says on standard error, and lines that are shown
 TICK = 0.5  # seconds between two looks at its memory and processes
 LAST = 10.0  # seconds that the end of a process may take
-
-
-@dataclass(frozen=True)
-class Way:
-    """How this system shuts a program in."""
-
-    told: str
-    unshare: Sequence[str]  # options of unshare(1)
-    user: int | None  # that the program runs as; None: as whoever started it
-
-
-APART = "no network, files read-only, processes of its own"
-AS_NOBODY = Way(f"isolated: as user nobody, {APART}", (), NOBODY)
-AS_USER = Way(f"isolated: in a user namespace, {APART}", ("--map-root-user",), None)
-TRIAL = "import os, sys; [os.listdir(path) if os.path.isdir(path) else open(path).read() for path in sys.argv[1:]]"
-SEPARATE = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child")
-NOT_ISOLATED = (
-    "not isolated: this system offers no user namespaces; review only packages that you trust, or run the review in a "
-    "container or on a machine that holds no secrets, see docs/threat-model.md"
-)
 
 
 class Misbehaviour(UserError):
@@ -149,8 +111,8 @@ class Sandbox:
             self._look()
             if len(self._members) > PROCESSES:
                 self._broken = f"it started more than {PROCESSES} processes"
-            if sum(map(_resident, self._members)) > MEMORY:
-                self._broken = f"it took more than {MEMORY / 2**30:.1f} GiB of memory"
+            if sum(map(_resident, self._members)) > confinement.MEMORY:
+                self._broken = f"it took more than {confinement.MEMORY / 2**30:.1f} GiB of memory"
         if self._broken:
             self._kill()
 
@@ -186,12 +148,12 @@ def run_apart(name: str, command: Sequence[str], read: Sequence[Path]) -> Iterat
     """
     with tempfile.TemporaryDirectory() as directory:
         process = subprocess.Popen(
-            _shut_in(find_way(), command, read, Path(directory)),
+            confinement.shut_in(confinement.find_way(), command, read, Path(directory)),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(Path(directory)),
+            env=confinement.environment(Path(directory)),
             cwd="/",
             start_new_session=True,
         )
@@ -205,65 +167,6 @@ def run_apart(name: str, command: Sequence[str], read: Sequence[Path]) -> Iterat
         finally:
             sandbox.close()
             watcher.join()
-
-
-def isolation() -> str:
-    """How programs are shut in here, in a line."""
-    way = find_way()
-    return way.told if way else NOT_ISOLATED
-
-
-@functools.cache
-def find_way() -> Way | None:
-    """The first way in which this system does run a program; None where there is none."""
-    ways = (AS_NOBODY, AS_USER) if os.geteuid() == 0 else (AS_USER,)
-    return next(filter(works, ways), None)
-
-
-def works(way: Way) -> bool:
-    """Whether a program that is shut in so can read the libraries and the project."""
-    if not all(map(shutil.which, ("unshare", "setpriv"))):
-        return False
-    needed = Path(psutil.__file__).parents[1], Path(__file__)
-    with tempfile.TemporaryDirectory() as directory:
-        command = _shut_in(way, [PYTHON, "-I", "-S", "-c", TRIAL, *map(str, needed)], needed, Path(directory))
-        environment = _environment(Path(directory))
-        tried = subprocess.run(
-            command, env=environment, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
-    return tried.returncode == 0
-
-
-def _shut_in(way: Way | None, command: Sequence[str], read: Sequence[Path], directory: Path) -> list[str]:
-    """The command that shuts a program in and becomes it; `directory` is empty."""
-    root, scratch = directory / "root", directory / "scratch"
-    for path in (root, scratch):
-        path.mkdir()
-    limits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": SCRATCH}
-    if not glob("/dev/nvidia[0-9]*"):  # CUDA maps more than it uses
-        limits["RLIMIT_DATA"] = MEMORY
-    confine = Path(__file__).resolve().parent / CONFINE
-    plan: dict[str, Any] = {"limits": limits, "root": None, "scratch": str(scratch), "command": list(command)}
-    within: list[str] = []
-    if way:
-        setpriv, unshare = (os.path.realpath(shutil.which(name) or name) for name in ("setpriv", "unshare"))
-        private = {Path.home(), Path.cwd(), confine.parents[2]}
-        limits["RLIMIT_NPROC"] = TASKS
-        plan |= {
-            "root": str(root),
-            "scratch_bytes": SCRATCH,
-            "read": [PYTHON, *{f"{prefix}/lib" for prefix in (sys.base_prefix, sys.base_exec_prefix)}, *map(str, read)],
-            "hidden": [str(path.resolve()) for path in private if path.resolve() != Path("/")],
-            "user": way.user,
-        }
-        # Nothing outlives this process, however it ends.
-        within = [setpriv, "--pdeathsig=KILL", "--", unshare, *SEPARATE, *way.unshare, "--"]
-    return [*within, PYTHON, "-I", "-S", "-B", str(confine), json.dumps(plan)]
-
-
-def _environment(directory: Path) -> dict[str, str]:
-    allowed = {name: value for name, value in os.environ.items() if ALLOWED.fullmatch(name)}
-    return allowed | ADDED | dict.fromkeys(("HOME", "TMPDIR"), str(directory / "scratch"))
 
 
 def _send(descriptor: int, waiting: bytes) -> bytes:

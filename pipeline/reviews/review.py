@@ -26,7 +26,7 @@ class Provenance:
     test_sets: Mapping[str, str]  # name -> digest of its sentences, see test_sets.py
     commit: str | None  # of the project that reviewed
     hardware: str  # one line
-    isolation: str  # of the packages' code, see registry/sandbox.py
+    isolation: str  # of the packages' code, see registry/confinement.py
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from ..data.languages import standard_code
 from ..plumbing.errors import UserError
 from ..plumbing.params import ReviewSettings
 from ..plumbing.tracking.record import git_commit
+from ..registry.confinement import isolation
 from ..registry.consumer import Consumer, consume
-from ..registry.sandbox import Misbehaviour, isolation
+from ..registry.sandbox import Misbehaviour
 from ..scoring.heatmaps import draw_heat_map
 from ..scoring.metrics import Scorer
 from .comparison import CANDIDATE, OPPONENT, Comparison, compare
