@@ -319,7 +319,7 @@ def test_roots_programs_run_as_nobody_or_are_not_isolated(tmp_path: Path, monkey
     site = tmp_path / "site-packages"
     (site / "psutil").mkdir(parents=True)
     site.chmod(0o700)
-    monkeypatch.setattr(confinement.psutil, "__file__", str(site / "psutil/__init__.py"))
+    monkeypatch.setattr(psutil, "__file__", str(site / "psutil/__init__.py"))
     if os.geteuid() == 0 and not confinement.obstacle(AS_USER):
         assert confinement.find_way() is None
         assert confinement.isolation().startswith(
@@ -349,5 +349,5 @@ def test_why_this_system_shuts_nothing_in_is_said(monkeypatch: pytest.MonkeyPatc
     assert "unshare" in confinement.isolation()
     assert confinement.isolation().startswith("not isolated: a program that was to run")
     confinement.obstacle.cache_clear()
-    monkeypatch.setattr(confinement.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     assert confinement.isolation().startswith("not isolated: unshare and setpriv of util-linux not found; review only")
