@@ -1,6 +1,7 @@
 """Serve the registered model of PARAMS... over HTTP until Ctrl-C: the version that ALIAS is on.
 
-When the alias moves, by a promotion or a rollback, the version that it is on then is loaded and served.
+When the alias moves, by a promotion or a rollback, the version that it is on then is loaded and served. Of the alias
+champion a version that the record does not call champion is refused: nobody has decided that its code may run here.
 ALIAS, HOST, PORT, AUTH and ALLOWED_HOSTS are read from the environment.
 """
 
@@ -49,10 +50,7 @@ def _serve(alias: str, listener: socket.socket, access: Access) -> None:
     desk = open_desk()
     client, models = desk.client, desk.models
     tell = partial(print, flush=True)
-
-    def doubt() -> str | None:
-        return models.told_of_alias(models.ledger.state()) if alias == CHAMPION else None
-
+    doubt = models.told_of_doubt if alias == CHAMPION else lambda version: None
     # Impatient for good: a registry that hangs must keep nobody from an answer.
     with impatient():
         is_right = open_accounts(client.tracking_uri, BUILD, os.environ.get(PASSWORD, "")) if access.auth else None

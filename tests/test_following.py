@@ -4,6 +4,7 @@ import http.client
 import json
 import shutil
 import socket
+import sys
 import threading
 import time
 import urllib.request
@@ -21,6 +22,7 @@ from pipeline.plumbing.errors import UserError
 from pipeline.seq2seq.translator import Translator
 from pipeline.service import following
 from pipeline.service.following import Follower
+from pipeline.service.served import Served
 from pipeline.service.serving import Service
 from tests.published import SENTENCES
 from tests.registered import MODEL, Registry, get, package_of
@@ -45,21 +47,28 @@ def follower(champions: Registry, told: list[str]) -> Follower:
     return Follower(
         champions.client,
         partial(models.resolve, "champion"),
-        lambda: models.told_of_alias(models.ledger.state()),
+        models.told_of_doubt,
         told.append,
     )
+
+
+def look(follower: Follower) -> Served | None:
+    """What a look finds to be served from now on."""
+    found: list[Served] = []
+    follower.look(found.append)
+    return found[0] if found else None
 
 
 def test_a_version_is_loaded_once_and_when_the_alias_moves(
     champions: Registry, follower: Follower, told: list[str]
 ) -> None:
     assert follower.load().version == 1
-    assert follower.look() is None
+    assert look(follower) is None
     champions.crown(2)
-    served = follower.look()
+    served = look(follower)
     assert served
     assert served.version == 2
-    assert follower.look() is None
+    assert look(follower) is None
     assert told == [f"{MODEL} version 2 is served from now on"]
     assert not follower.problem
 
@@ -71,7 +80,8 @@ def test_a_number_that_is_another_version_now_is_loaded_again(champions: Registr
     client.create_registered_model(MODEL)
     client.create_model_version(MODEL, str(old.source), old.run_id, tags=old.tags)
     client.set_registered_model_alias(MODEL, "champion", "1")
-    served = follower.look()
+    follower._doubt = lambda version: None
+    served = look(follower)
     assert served
     assert served.version == 1
 
@@ -109,8 +119,8 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
     served = follower.load()
     harm(champions)
     champions.crown(2)
-    assert follower.look() is None
-    assert follower.look() is None
+    assert look(follower) is None
+    assert look(follower) is None
     assert [text.startswith("warning: version 2 cannot be loaded: ") for text in told] == [True]
     assert said in told[0]
     assert follower.problem == "version 2 cannot be loaded"
@@ -119,10 +129,10 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
     shutil.rmtree(package)
     shutil.copytree(whole, package)
     champions.client.set_model_version_tag(MODEL, "2", "sha256", recorded)
-    assert follower.look() is None, "it is tried again later"
+    assert look(follower) is None, "it is tried again later"
     monkeypatch.setattr(following, "RETRY_SECONDS", 0.0)
     follower._retry = 0.0
-    found = follower.look()
+    found = look(follower)
     assert found
     assert found.version == 2
     assert not follower.problem
@@ -134,54 +144,119 @@ def test_trouble_with_the_registry_is_told_once_and_its_end(
     follower.load()
     champions.client.delete_registered_model_alias(MODEL, "champion")
     for _ in range(3):
-        assert follower.look() is None
+        assert look(follower) is None
     assert len(told) == 1
     assert (
         f"the alias champion of {MODEL} was removed by hand: it is on no version, the record has version 1" in told[0]
     )
     assert follower.problem == "the registry does not say which version is to be served"
     champions.client.set_registered_model_alias(MODEL, "champion", "1")
-    assert follower.look() is None
+    assert look(follower) is None
     assert (told[1:], follower.problem) == (["all is well again"], "")
 
     def is_down(*arguments: object) -> None:
         raise MlflowException("postgresql://me:secret@host is down\nmore")
 
     monkeypatch.setattr(follower, "_find", is_down)
-    assert follower.look() is None
+    assert look(follower) is None
     assert told[-1].endswith("postgresql://host is down")
 
 
-def test_an_alias_that_was_moved_by_hand_is_followed_and_told(
-    champions: Registry, follower: Follower, told: list[str]
+HELD = "the alias is not on the champion of the record, and is not followed"
+
+
+def test_an_alias_that_was_moved_by_hand_is_told_and_not_followed(
+    champions: Registry, follower: Follower, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follower.load()
-    assert told == []
     champions.client.set_registered_model_alias(MODEL, "champion", "2")
-    served = follower.look()
-    assert served
-    assert served.version == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(following, "fetch", lambda *arguments: pytest.fail("it was fetched"))
+        assert look(follower) is look(follower) is None
     moved = (
         f"the alias champion of {MODEL} was moved by hand: it is on version 2, the record has version 1; make promote"
     )
-    assert told[1].startswith(f"warning: the alias was moved by hand: {moved}")
-    assert follower.problem == "the alias was moved by hand"
-    follower.look()
+    assert len(told) == 1
+    assert told[0].startswith(f"warning: {HELD}: {moved}")
+    assert follower.problem == HELD
     champions.crown(2)
-    follower.look()
+    served = look(follower)
+    assert served
     assert (told[2:], follower.problem) == (["all is well again"], "")
 
 
-def test_at_the_start_it_is_told_too(champions: Registry, follower: Follower, told: list[str]) -> None:
+def test_a_version_that_the_record_does_not_name_is_never_loaded_whatever_the_alias_is_on_later(
+    champions: Registry, follower: Follower
+) -> None:
+    """The alias goes back between two questions."""
+    follower._find = lambda: get(champions.client, 2)
+    with pytest.raises(UserError, match=f"version 2 of {MODEL} has the alias champion, but is not the champion by"):
+        follower.load()
+
+
+def test_while_a_decision_is_carried_out_the_alias_may_be_behind(
+    champions: Registry, follower: Follower, told: list[str]
+) -> None:
+    ledger = champions.ledger()
+    ledger.append("promote", champions.identity(2), ledger.state(), "ann", "better", forced=False)
+    assert follower.load().version == 1
+    champions.client.set_registered_model_alias(MODEL, "champion", "3")
+    assert look(follower) is None
+    assert follower.problem == HELD
     champions.client.set_registered_model_alias(MODEL, "champion", "2")
+    served = look(follower)
+    assert served
+    assert served.version == 2
+
+
+def test_at_the_start_it_is_an_error(champions: Registry, follower: Follower) -> None:
+    champions.client.set_registered_model_alias(MODEL, "champion", "2")
+    with pytest.raises(UserError, match="was moved by hand: .*make promote VERSION=1 REASON=.* puts it back"):
+        follower.load()
+
+
+def test_health_says_what_is_wrong(champions: Registry, follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nobody reads what is told, and where following comes to an end."""
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.01)
+    follower._tell = broken_pipe
     with serving(Service(follower.load(), follower)) as port:
-        deadline = time.monotonic() + 60
-        while not told and time.monotonic() < deadline:
-            time.sleep(0.01)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
-            health = json.load(answer)
-    assert told[0].startswith("warning: the alias was moved by hand: ")
-    assert health["problem"] == "the alias was moved by hand; the server's log says why"
+        champions.client.set_registered_model_alias(MODEL, "champion", "2")
+        wait_for_problem(port, HELD)
+        champions.crown(2)
+        wait_for_problem(port, "")
+        assert health(port)["version"] == "2"
+        monkeypatch.setattr(follower, "look", broken_pipe)
+        wait_for_problem(port, "the alias cannot be followed")
+        monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+        monkeypatch.setattr(follower, "_note", broken_pipe)
+        wait_for_problem(port, "the alias is not followed any more")
+
+
+def broken_pipe(*arguments: object) -> None:
+    raise BrokenPipeError(32, "Broken pipe")
+
+
+def health(port: int) -> dict[str, str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
+        found: dict[str, str] = json.load(answer)
+        return found
+
+
+def wait_for_problem(port: int, problem: str) -> None:
+    deadline = time.monotonic() + 60
+    while (found := health(port).get("problem", "").partition(";")[0]) != problem:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+
+
+def test_a_version_that_ends_its_process_ends_nothing(
+    champions: Registry, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower.load()
+    champions.crown(2)
+    monkeypatch.setattr(following, "Served", lambda *arguments: sys.exit(0))
+    assert look(follower) is None
+    assert follower.problem == "version 2 cannot be loaded"
 
 
 def test_what_cannot_be_loaded_at_first_is_an_error(champions: Registry, follower: Follower) -> None:

@@ -27,7 +27,8 @@ from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.registration import Registration
-from pipeline.registry.versions import fetch
+from pipeline.registry.versions import fetch, identify
+from pipeline.reviews.ledger import Ledger
 from pipeline.reviews.models import Models
 from pipeline.seq2seq.translator import Translator
 from pipeline.service import serving
@@ -72,7 +73,10 @@ def registered(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> I
         inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
         registration = Registration(open_store(build), RegisterSettings(), **inputs)
         version = registration.version(registration.log_model())
-        registration.client.set_registered_model_alias(NAME, "champion", version.version)
+        ledger = Ledger(registration.client, NAME)
+        entry = ledger.append("promote", identify(version), ledger.state(), "ann", "it was so", forced=False)
+        ledger.set_aliases()
+        ledger.settle(entry)
         yield build
 
 

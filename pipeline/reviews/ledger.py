@@ -185,6 +185,13 @@ class Ledger:
             return None
         return found, recorded
 
+    def has_decided_on(self, version: VersionId) -> bool:
+        """Return whether a version is the champion by the record. Until the aliases are set, one of before is, too."""
+        entries = self.entries()
+        state, in_force = replay(entries)
+        before = {entry.version for entry in entries if entry.number in in_force}
+        return version == state.champion or (not state.settled and version in before)
+
     def _aliases(self) -> dict[str, int]:
         # Found by a search: of a model that is not there a server with accounts says that one may not read it.
         found = self.client.search_registered_models(f"name = '{self.model}'")

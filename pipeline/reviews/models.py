@@ -141,6 +141,16 @@ class Models:
             f"{'; '.join(ways)}"
         )
 
+    def told_of_doubt(self, version: ModelVersion) -> str | None:
+        """Return a line that tells that the version that the champion's alias is on was not made the champion, and
+        what to do; None if it was."""
+        if self.ledger.has_decided_on(identify(version)):
+            return None
+        return self.told_of_alias(self.ledger.state()) or (
+            f"version {version.version} of {version.name} has the alias {CHAMPION}, but is not the champion by the "
+            f"record; see: make versions{self.option}, and try again"
+        )
+
     def rollback_target(self, state: State) -> VersionId | None:
         """Return the last of those that were champion before and still exist.
 

@@ -1,10 +1,12 @@
 """Follow an alias: ask every few seconds which version it is on, and load that version before it is served.
 
-Whatever goes wrong, the version that was served last is served on.
+Whatever goes wrong, the version that was served last is served on. To load a version is to run its code in this
+process: one that should not be served is not even fetched.
 """
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -12,6 +14,7 @@ from threading import Event, Thread
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
+from ..plumbing.errors import UserError
 from ..plumbing.tracking.store import without_password
 from ..registry.versions import VersionId, fetch, identify
 from .served import Served
@@ -21,28 +24,37 @@ RETRY_SECONDS = 60.0  # before a version that could not be loaded is tried again
 
 
 class Follower:
-    """Loads the version that `find` returns.
+    """Loads the version that `find` returns, unless `doubt` says why it must not be served.
 
-    `doubt` may say why that should not be the version after all; `tell` is told of every change.
+    `tell` is told of every change.
     """
 
     def __init__(
         self,
         client: MlflowClient,
         find: Callable[[], ModelVersion],
-        doubt: Callable[[], str | None],
+        doubt: Callable[[ModelVersion], str | None],
         tell: Callable[[str], None],
     ) -> None:
         self._client, self._find, self._doubt, self._tell = client, find, doubt, tell
         self._loaded: VersionId | None = None
         self._failed: VersionId | None = None  # could not be loaded
         self._retry = 0.0  # when that is tried again
-        self.problem = ""  # what is wrong, in few words
+        self._problem = ""  # what is wrong, in few words
         self._stopped = Event()
+        self._thread: Thread | None = None
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, in few words; nothing if all is well."""
+        has_died = self._thread is not None and not self._thread.is_alive() and not self._stopped.is_set()
+        return "the alias is not followed any more" if has_died else self._problem
 
     def load(self) -> Served:
-        """Load the version for the first time. UserError if that cannot be done."""
+        """Load the version for the first time. UserError if that cannot be done, or must not be."""
         version = self._find()
+        if doubt := self._doubt(version):
+            raise UserError(doubt)
         served = self._load(version)
         self._loaded = identify(version)
         return served
@@ -51,61 +63,65 @@ class Follower:
         """Begin to follow in a thread, which calls `switch` with each new version, loaded."""
 
         def follow() -> None:
-            self._note_doubt()
             while not self._stopped.wait(POLL_SECONDS):
-                if served := self.look():
-                    switch(served)
+                try:
+                    self.look(switch)
+                except Exception as error:  # of any kind: it goes on at the next look
+                    self._note("the alias cannot be followed", error)
 
-        Thread(target=follow, name="follow", daemon=True).start()
+        self._thread = Thread(target=follow, name="follow", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         self._stopped.set()
 
-    def look(self) -> Served | None:
-        """Return the version that the alias is on, loaded, if it is another than before and can be loaded."""
+    def look(self, switch: Callable[[Served], None]) -> None:
+        """Call `switch` with the version that the alias is on, loaded, if it is another than before and may be."""
         try:
             version = self._find()
+            doubt = self._doubt(version)
         except Exception as error:  # of any kind: a registry in trouble must not end what works
             self._note("the registry does not say which version is to be served", error)
-            return None
+            return
         identity = identify(version)
+        if doubt:
+            self._note("the alias is not on the champion of the record, and is not followed", doubt)
+            return
         if identity == self._loaded:
-            if self.problem:
-                self._note_doubt()
-            return None
+            self._note("")
+            return
         if identity == self._failed and time.monotonic() < self._retry:
-            return None
+            return
         try:
             served = self._load(version)
         except Exception as error:  # of any kind: it is the version's own code that is run
             self._failed, self._retry = identity, time.monotonic() + RETRY_SECONDS
             self._note(f"version {version.version} cannot be loaded", error)
-            return None
+            return
+        switch(served)
         self._loaded, self._failed = identity, None
-        self._tell(f"{version.name} version {version.version} is served from now on")
-        self._note_doubt()
-        return served
+        self._say(f"{version.name} version {version.version} is served from now on")
+        self._note("")
 
     def _load(self, version: ModelVersion) -> Served:
         scratch = TemporaryDirectory()
         try:
             package = fetch(self._client, version.name, int(version.version), Path(scratch.name))
             return Served(version.name, int(version.version), package, scratch)
+        except SystemExit as error:
+            scratch.cleanup()
+            raise UserError(f"{version.name} version {version.version} wants to end the process: {error!r}") from None
         except BaseException:
             scratch.cleanup()
             raise
 
-    def _note_doubt(self) -> None:
-        try:
-            doubt = self._doubt()
-        except Exception as error:  # of any kind, as above
-            self._note("the registry does not say why this version is to be served", error)
-            return
-        self._note("the alias was moved by hand" if doubt else "", doubt)
-
     def _note(self, problem: str, reason: Exception | str | None = None) -> None:
         """Keep in mind what is wrong, and tell it, and its end, once."""
-        if problem != self.problem:
+        if problem != self._problem:
             told = without_password(str(reason).strip().partition("\n")[0]) or type(reason).__name__
-            self._tell(f"warning: {problem}: {told}" if problem else "all is well again")
-        self.problem = problem
+            self._say(f"warning: {problem}: {told}" if problem else "all is well again")
+        self._problem = problem
+
+    def _say(self, text: str) -> None:
+        with suppress(OSError):  # nobody reads any more, as in `make serve | head -1`
+            self._tell(text)
