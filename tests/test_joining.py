@@ -26,6 +26,8 @@ class Model:
         assert self.free.wait(20)
         if "wrong" in sentences:
             raise MlflowException.invalid_parameter_value("a wrong sentence")
+        if "exit" in sentences:
+            raise SystemExit(0)
         if "broken" in sentences:
             raise RuntimeError("secret")
         return [sentence.upper() for sentence in sentences]
@@ -93,6 +95,19 @@ def test_an_error_reaches_only_who_made_it(joined: JoinedModel, model: Model) ->
     assert (broken.error_code, "secret" in broken.message) == ("INTERNAL_ERROR", False)
     wrong.message = "Failed to predict data ..."
     assert wrong.message == "a wrong sentence"
+
+
+def test_a_model_that_ends_its_process_ends_nothing(joined: JoinedModel, model: Model) -> None:
+    first, exits, last = ask(joined, model, [([text], {}) for text in ("a", "exit", "b")])
+    assert (first, exits.error_code, last) == (["A"], "INTERNAL_ERROR", ["B"])
+    assert joined.predict(["c"]) == ["C"]
+    assert joined.problem == "the model raised SystemExit"
+    joined._closed = True
+    with joined._changed:
+        joined._changed.notify()
+    joined._worker.join()
+    joined._closed = False
+    assert joined.problem == "nothing is translated any more"
 
 
 def test_who_has_waited_too_long_is_told_and_not_translated(model: Model) -> None:

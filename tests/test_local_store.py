@@ -128,6 +128,32 @@ def test_a_copy_uses_its_own_artifacts_alone(
     assert not caplog.records
 
 
+def test_two_checkouts_share_a_store(
+    tmp_path: Path, empty_store: Path, unset: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each keeps its artifacts in its own directory, whichever opens the store."""
+    ours, theirs = tmp_path / "a", tmp_path / "b"
+    for build in (ours, theirs):
+        build.mkdir()
+    shutil.copy(empty_store, ours / "mlflow.db")
+    open_local(ours)
+    for build, name in ((ours, "one"), (theirs, "two")):
+        unset.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{ours}/mlflow.db")
+        client = open_store(build)
+        number = experiment_id(client, name, build)
+        run = client.create_run(number).info.run_id
+        client.log_text(run, name, "name.txt")
+        later = client.create_run(number).info
+    assert str(later.artifact_uri).startswith((theirs / "mlartifacts/two").as_uri())
+    client = open_local(ours)
+    assert client.list_artifacts(run)
+    assert client.get_run(later.run_id).info.artifact_uri == later.artifact_uri, "its artifacts are still to come"
+    assert not caplog.records
+    theirs.rename(tmp_path / "moved")
+    shutil.move(tmp_path / "moved/mlartifacts/two", ours / "mlartifacts/two")
+    assert open_local(ours).list_artifacts(run), "they were brought here"
+
+
 def test_plain_locations_and_renamed_experiments_go_along(
     tmp_path: Path, empty_store: Path, unset: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.errors import UserError
@@ -129,6 +130,18 @@ def test_every_answer_says_which_version_gave_it(http: TestClient) -> None:
     assert answers["/version"].json() == which | {"mlflow": mlflow.__version__}
     assert answers["/ping"].text == "\n"
     assert "POST /invocations" in answers["/invocation"].json()["message"]
+
+
+def test_health_tells_of_a_model_in_trouble(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Served, "problem", "the model raised SystemExit")
+    assert http.get("/health").json()["problem"] == "the model raised SystemExit; the server's log says why"
+
+
+def test_a_websocket_is_closed(http: TestClient) -> None:
+    for path in ("/", "/invocations"):
+        with pytest.raises(WebSocketDisconnect) as caught, http.websocket_connect(path):
+            pass
+        assert caught.value.code == 1008
 
 
 def test_what_the_first_page_says_to_type_works(http: TestClient) -> None:

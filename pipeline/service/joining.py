@@ -47,8 +47,15 @@ class JoinedModel:
         self._model, self._patience = model, patience
         self._waiting: deque[_Request] = deque()
         self._changed, self._closed = Condition(), False
+        self._problem = ""  # what is wrong with the model, in few words
         self._worker = Thread(target=self._work, name="translate", daemon=True)
         self._worker.start()
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, in few words; nothing if all is well."""
+        has_died = not (self._worker.is_alive() or self._closed)
+        return "nothing is translated any more" if has_died else self._problem
 
     def predict(self, data: list[str], params: dict[str, Any] | None = None) -> list[Any]:
         request = _Request(data, params or {})
@@ -103,8 +110,12 @@ class JoinedModel:
             sentences = [sentence for request in requests for sentence in request.sentences]
             found: Iterator[Any] = iter(self._model.predict(sentences, params=requests[0].params))
             answers = [list(islice(found, len(request.sentences))) for request in requests]
-        except Exception as error:
+        except BaseException as error:  # sys.exit() too: it is the model's own code
             if len(requests) == 1:
+                if not isinstance(error, Exception):
+                    self._problem = f"the model raised {type(error).__name__}"
+                    logging.getLogger(__name__).error("%s: %r", self._problem, error)
+                    error = RuntimeError(self._problem)
                 requests[0].answer.set_exception(error)
                 return
             self._translate(requests[: len(requests) // 2])

@@ -39,6 +39,11 @@ class Served:
     def headers(self) -> list[tuple[bytes, bytes]]:
         return [(b"x-model-name", quote(self.name, safe=" ").encode()), (b"x-model-version", b"%d" % self.version)]
 
+    @property
+    def problem(self) -> str:
+        """What is wrong with it, in few words; nothing if all is well."""
+        return self._model.problem
+
     def __enter__(self) -> "Served":
         """A request begins. Only the event loop's thread may say so."""
         self._open += 1

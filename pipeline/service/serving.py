@@ -51,8 +51,9 @@ class Service:
         elif scope["type"] == "http":
             with self._served as served:
                 await self._answer(served, scope, receive, _with_headers(send, served.headers))
-        else:
-            await self._served.app(scope, receive, send)
+        else:  # a websocket: nothing here speaks over one, and the guard's answers are HTTP's
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -79,7 +80,7 @@ class Service:
         pages: dict[str, Callable[[], Response]] = {
             "/": lambda: _home(served, scope),
             "/ping": lambda: Response("\n", media_type=CONTENT_TYPE),  # as MLflow does
-            "/health": lambda: JSONResponse({"status": "ok"} | self._which(served) | self._problem()),
+            "/health": lambda: JSONResponse({"status": "ok"} | self._which(served) | self._problem(served)),
             "/version": lambda: JSONResponse(self._which(served) | {"mlflow": VERSION}),
         }
         if path == "/invocations" and method == "POST":
@@ -99,9 +100,10 @@ class Service:
     def _which(self, served: Served) -> dict[str, str]:
         return {"model": served.name, "version": str(served.version)}
 
-    def _problem(self) -> dict[str, str]:
-        problem = self._follower.problem if self._follower else ""
-        return {"problem": f"{problem}; the server's log says why"} if problem else {}
+    def _problem(self, served: Served) -> dict[str, str]:
+        problems = [served.problem, self._follower.problem if self._follower else ""]
+        told = "; ".join(filter(None, problems))
+        return {"problem": f"{told}; the server's log says why"} if told else {}
 
     async def _invoke(self, served: Served, scope: Scope, receive: Receive, send: Send) -> None:
         if self._open >= REQUESTS:

@@ -1,10 +1,12 @@
 """The store that lies in `build` itself: its URL and its artifacts' location, whatever the project's path.
 
 MLflow writes absolute locations into its database. When the project was moved or copied, they are rewritten here, so
-that a copy neither loses its artifacts nor uses those of the place that it was copied from.
+that a copy neither loses its artifacts nor uses those of the place that it was copied from. Another checkout may use the
+store in this one, and keep its artifacts in its own: what lies there and not here stays as it is.
 """
 
 import logging
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -71,9 +73,11 @@ def relocate(build: Path) -> None:
         places = _elsewhere(database, here)
         if not places:
             return
-        database.create_function("moved", 1, lambda location: _moved(location, places, here), deterministic=True)
+        database.create_function("moved", 1, lambda location: _moved(location, places, here))
         for table, column in LOCATIONS:
             database.execute(f"UPDATE {table} SET {column} = moved({column}) WHERE {column} <> moved({column})")
+        if not database.total_changes:
+            return
     missing = "" if here.is_dir() else ", which is not there: bring it here, too"
     before = ", ".join(str(place.parent) for place in places)
     log.warning("MLflow's store was moved or copied from %s: it now uses the artifacts in %s%s", before, here, missing)
@@ -94,5 +98,15 @@ def _moved(location: str | None, places: list[Path], here: Path) -> str | None:
     path = local_path(location) if location else None
     for place in places:
         if path and path.is_relative_to(place):
-            return (here / path.relative_to(place)).as_uri()
+            target = here / path.relative_to(place)
+            return location if _stayed(path, target, here) else target.as_uri()
     return location
+
+
+def _stayed(path: Path, target: Path, here: Path) -> bool:
+    """Whether `path` is there and `target` is not; of what has no artifacts yet the directories above it tell."""
+    while not os.path.exists(target) and target != here:
+        if os.path.exists(path):
+            return True
+        path, target = path.parent, target.parent
+    return False
