@@ -160,6 +160,17 @@ def test_a_version_that_was_deleted_leaves_its_alias_to_the_one_before(ledger: L
     assert aliases(ledger) == {CHAMPION: 3, PREVIOUS: 1}
 
 
+def test_a_champion_is_not_its_own_predecessor(ledger: Ledger) -> None:
+    for version in (1, 2, 1):
+        change(ledger, "promote", version)
+    ledger.client.delete_model_version(MODEL, "2")
+    assert ledger.before(ledger.set_aliases()) is None
+    assert aliases(ledger) == {CHAMPION: 1}
+    change(ledger, "promote", 3)
+    assert numbers(change(ledger, "rollback", 1)) == (1, 2, 1)
+    assert numbers(change(ledger, "rollback", 1)) == (1,)  # as when its alias was taken away
+
+
 def test_the_record_outlives_the_model_and_takes_no_other_version_for_the_champion(ledger: Ledger) -> None:
     for version in (1, 2):
         change(ledger, "promote", version)
@@ -305,6 +316,7 @@ def test_replay_follows_one_chain(attempts: list[tuple[bool, int, int]]) -> None
             "",
             False,
             True,
+            "",
             False,
         )
         for n, (is_promotion, version, after) in enumerate(attempts, start=1)

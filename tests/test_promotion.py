@@ -12,7 +12,7 @@ from pipeline.registry.packaging import digests
 from pipeline.registry.versions import FILES, IDENTITY
 from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Entry
 from pipeline.reviews.promotion import Promotion
-from pipeline.reviews.verdicts import BASELINES
+from pipeline.reviews.verdicts import BASELINES, files_digest
 from tests.registered import DEFAULT, FAIL, MODEL, Registry, aliases, get, package_of
 
 TEAM = "production"
@@ -271,6 +271,72 @@ def test_nothing_is_reviewed_against_the_baselines_while_a_version_has_the_alias
         it.models().champion(it.ledger().state())
 
 
+def test_a_rollback_does_not_lead_to_the_champion_itself(it: Registry) -> None:
+    it.crown(1, 2, 1)
+    it.client.delete_model_version(MODEL, "2")
+    with pytest.raises(UserError, match=f"no version of {MODEL} was champion before version 1; run: make review"):
+        it.decision().rollback()
+
+
+def test_a_version_in_production_that_only_says_that_it_is_the_copy_is_not_taken(
+    it: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Promotion, "_ask_champion", lambda self: None)
+    it.keep(2, None, production=TEAM)
+    it.client.create_registered_model(TEAM)
+    tags = get(it.client, 2).tags | {"copy_of": it.identity(2).key}
+    it.client.create_model_version(TEAM, str(get(it.client, 1).source), tags=tags)  # other files
+    it.client.create_model_version(TEAM, f"models:/{MODEL}/2", tags=tags | {FILES: "{}"})
+    assert int(it.decision(production=TEAM).promote(2).version) == 3
+    # A copy that an early pipeline made has no tag that tells so, and is one.
+    it.keep(1, 3, production=TEAM)
+    assert int(it.decision(production=TEAM).promote(1).version) == 4
+    it.keep(2, 4, production=TEAM)
+    assert int(it.decision(production=TEAM).promote(2).version) == 3
+
+
+def test_a_champion_whose_digests_were_edited_since_is_refused(it: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Promotion, "_ask_champion", lambda self: None)
+    for version, champion in ((1, None), (2, 1)):
+        it.keep(version, champion)
+        it.decision().promote(version)
+    assert it.ledger().files(it.identity(1)) == files_digest(get(it.client, 1))
+    for version in (1, 2):
+        it.break_code(version)
+        recorded = digests(package_of(it.build, it.client, version))
+        it.client.set_model_version_tag(MODEL, str(version), FILES, str(recorded).replace("'", '"'))
+    told = "the tag sha256 of version {} .* is not as it was when that became the champion"
+    with pytest.raises(UserError, match=told.format(1)):
+        it.decision().rollback()
+    with pytest.raises(UserError, match=told.format(2)):
+        it.models().resolve(CHAMPION)
+    it.keep(1, 2)
+    assert "is not as it was when" in refusal(it, 1)
+    assert int(it.decision(forced=True).promote(1).version) == 1
+    assert it.models().resolve(CHAMPION)  # as whoever forced it has decided
+
+
+def test_the_files_of_a_champion_are_checked_before_its_first_request(it: Registry) -> None:
+    it.crown(1)
+    it.break_code(1)
+    with pytest.raises(UserError, match="is not as it was registered: artifacts/code/registry/request.py is changed"):
+        it.decision()._ask_champion()
+
+
+def test_a_decision_that_was_cut_short_is_finished_whatever_reason_is_typed(
+    it: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Promotion, "_ask_champion", lambda self: asked.append(self.reason))
+    it.crown(1)
+    it.ledger().append("promote", it.identity(2), it.ledger().state(), "ann", "then the power failed", forced=False)
+    assert int(it.decision("another reason").promote(2).version) == 2
+    assert asked == ["another reason"]
+    assert it.ledger().state().settled
+    assert get(it.client, 2).tags["champion_by"] == "ann"
+    assert refusal(it) == f"version 2 of {MODEL} is the champion already"
+
+
 @pytest.mark.slow
 def test_a_promotion_that_was_killed_goes_on_when_it_is_typed_again(
     it: Registry, monkeypatch: pytest.MonkeyPatch
@@ -281,10 +347,8 @@ def test_a_promotion_that_was_killed_goes_on_when_it_is_typed_again(
         patch.setattr(Promotion, "_ask_champion", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             it.decision("a hurry", forced=True).promote(2)
-    with pytest.raises(UserError, match="is the champion already"):
-        it.decision("another reason", forced=True).promote(2)
     with pytest.raises(UserError, match=r"failed its first request, so version 1 is the champion again"):
-        it.decision("a hurry", forced=True).promote(2)
+        it.decision("another reason", forced=True).promote(2)
     assert aliases(it.client) == {CHAMPION: 1}
     assert [(entry.action, str(entry.version)) for entry in it.ledger().entries()] == [
         ("promote", "1"),

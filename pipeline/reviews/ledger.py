@@ -46,6 +46,7 @@ class Entry:
     reason: str
     forced: bool
     settled: bool  # whether all that follows from it was done
+    files: str  # digest of the version's files at the time, see files_digest; empty where it is not known
     lost: bool  # whether its author found that another was faster
 
 
@@ -80,6 +81,7 @@ def replay(entries: Sequence[Entry], until: int | None = None) -> tuple[State, s
         in_force.add(entry.number)
         kept = list(state.champions)
         if entry.action == "rollback":
+            kept = kept[:-1]
             while kept and kept[-1] != entry.version:
                 kept.pop()
         if entry.version and entry.version not in kept[-1:]:
@@ -111,14 +113,21 @@ class Ledger:
         return replay(self.entries())[0]
 
     def append(
-        self, action: Action, version: VersionId | None, seen: State, by: str, reason: str, forced: bool
+        self,
+        action: Action,
+        version: VersionId | None,
+        seen: State,
+        by: str,
+        reason: str,
+        forced: bool,
+        files: str = "",
     ) -> Entry:
         """Ask for another champion; UserError, naming who was faster, if it is not the one `seen` that is replaced."""
         key = uuid.uuid4().hex
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         tags = {"key": key, "action": action, "after": str(seen.number)}
         tags |= {"version": str(version or 0), "created": str(version.created if version else 0)}
-        tags |= {"by": by, "at": at, "reason": reason, "forced": str(forced).lower()}
+        tags |= {"by": by, "at": at, "reason": reason, "forced": str(forced).lower(), "files": files}
         shown = (
             f"{action} {version or 'none'} after {seen.champion or 'none'}, {at}, {code_span(by)}: {code_span(reason)}"
         )
@@ -140,16 +149,28 @@ class Ledger:
             )
         return mine
 
+    def files(self, version: VersionId) -> str:
+        """Return the digest of the files with which a version last became the champion; empty if it is not known."""
+        entries = self.entries()
+        _, in_force = replay(entries)
+        found = [e.files for e in entries if e.number in in_force and e.version == version and e.files]
+        return found[-1] if found else ""
+
     def last_existing(self, champions: Sequence[VersionId]) -> VersionId | None:
         """Return the last of them that was not deleted."""
         return next((each for each in reversed(champions) if find_again(self.client, self.model, each)), None)
+
+    def before(self, state: State) -> VersionId | None:
+        """Return the version that a rollback leads to: the last champion before, not deleted, and another than now."""
+        return self.last_existing([each for each in state.champions if each != state.champion])
 
     def set_aliases(self) -> State:
         """Set the aliases as the record says, and read both again."""
         deadline = time.monotonic() + PATIENCE
         while True:
             state = self.state()
-            wanted = self._number(state.champions[-1:]), self._number(state.champions[:-1])
+            before = self.before(state)
+            wanted = self._number(state.champions[-1:]), before.number if before else 0
             try:
                 self._point(CHAMPION, wanted[0])
                 self._point(PREVIOUS, wanted[1])
@@ -238,6 +259,7 @@ class Ledger:
                 reason=tags["reason"],
                 forced=tags["forced"] == "true",
                 settled=SETTLED in tags,
+                files=tags.get("files", ""),
                 lost=LOST in tags,
             )
         except (KeyError, ValueError):

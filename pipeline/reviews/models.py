@@ -22,10 +22,10 @@ from ..registry.versions import (
     identify,
 )
 from .ledger import CHAMPION, Ledger, State
+from .verdicts import files_digest
 
 NEEDED = {IDENTITY, FILES, "corpus", "model", "evaluation", "commit"}  # tags
 OF_CANDIDATE = {"training_sentences"}  # a tag that a champion of before may lack: see leaks.py
-COPY_OF = "copy_of"  # tag of a version in production: the identity of the candidate that it is a copy of
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Models:
         if champion is None and (by_hand := self.told_of_alias(state)):
             raise UserError(f"{by_hand}; until then nothing can be compared with it")
         if champion and (missing := ", ".join(sorted(NEEDED - champion.tags.keys()))):
-            again = "" if COPY_OF in champion.tags else f"register it again: {self._register(champion)}; or "
+            again = "" if self.production != self.candidates else f"register it again: {self._register(champion)}; or "
             raise UserError(
                 f"the champion, version {champion.version} of {champion.name}, was not registered by this pipeline as "
                 f"it is now: it has no tag {missing}, so nothing can be compared with it; {again}make another the "
@@ -102,7 +102,9 @@ class Models:
         found = self.client.search_registered_models(f"name = '{self.production}'")
         aliases = found[0].aliases if found else {}
         if alias in aliases:
-            return get_version(self.client, self.production, int(aliases[alias]), self.option)
+            version = get_version(self.client, self.production, int(aliases[alias]), self.option)
+            self.check_files(version)
+            return version
         state = self.ledger.state()
         if alias == CHAMPION and (by_hand := self.told_of_alias(state)):
             raise UserError(by_hand)
@@ -111,12 +113,21 @@ class Models:
             f"no version of {self.production} has the alias {alias!r}; aliases: {known}; {self.first_step(state)}"
         )
 
+    def check_files(self, version: ModelVersion) -> None:
+        """UserError if a version's tag does not have the files with which the record says that it became champion."""
+        recorded = self.ledger.files(identify(version))
+        if recorded and recorded != files_digest(version):
+            raise UserError(
+                f"the tag {FILES} of version {version.version} of {version.name} is not as it was when that became the "
+                f"champion, so its files may be others: find out who edited it; make another the champion: "
+                f"make promote VERSION=n REASON=... FORCE=1{self.option}"
+            )
+
     def in_production(self, candidate: ModelVersion) -> ModelVersion | None:
         """Return the candidate's version in production; None if it was not copied there yet."""
         if self.production == self.candidates:
             return candidate
-        key = identify(candidate).key
-        copies = [v for v in all_versions(self.client, self.production) if v.tags.get(COPY_OF) == key]
+        copies = [v for v in all_versions(self.client, self.production) if _is_copy(v, candidate)]
         return copies[-1] if copies else None
 
     def told_of_alias(self, state: State) -> str | None:
@@ -156,8 +167,9 @@ class Models:
 
         Where there is none it is the champion itself, if its alias was taken away from it.
         """
-        before = self.ledger.last_existing(state.champions[:-1])
-        return before or (self.ledger.last_existing(state.champions) if self.ledger.moved_by_hand(state) else None)
+        return self.ledger.before(state) or (
+            self.ledger.last_existing(state.champions) if self.ledger.moved_by_hand(state) else None
+        )
 
     def first_step(self, state: State) -> str:
         """Return what begins to make another version the champion: a command, where there is one to name."""
@@ -185,9 +197,20 @@ class Models:
         if self.production == self.candidates or not number:
             return number
         copy = find_version(self.client, self.production, number)
-        key = copy.tags.get(COPY_OF) if copy else None
-        found = [v for v in all_versions(self.client, self.candidates) if identify(v).key == key]
+        found = [v for v in all_versions(self.client, self.candidates) if copy and _is_copy(copy, v)]
         return int(found[0].version) if found else 0
+
+
+def _is_copy(version: ModelVersion, candidate: ModelVersion) -> bool:
+    """Return whether a version in production was made of a candidate, by what nobody can edit, and has its files.
+
+    An older one was made of another candidate, which had this number before.
+    """
+    return (
+        version.source == f"models:/{candidate.name}/{candidate.version}"
+        and int(version.creation_timestamp) >= int(candidate.creation_timestamp)
+        and version.tags.get(FILES) == candidate.tags.get(FILES)
+    )
 
 
 def experiment_of(version: ModelVersion) -> str:

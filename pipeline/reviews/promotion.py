@@ -22,7 +22,7 @@ from ..registry.packaging import EXAMPLE
 from ..registry.versions import VersionId, fetch, find_again, get_version, identify, make_model
 from .evidence import Evidence
 from .ledger import CHAMPION, Action, Entry, Ledger, State, replay
-from .models import COPY_OF, Models
+from .models import Models
 from .test_sets import read_test_sets
 from .verdicts import BASELINES, Verdict, Verdicts, files_digest
 
@@ -59,7 +59,7 @@ class Promotion:
         state = self._state()
         candidate = self.models.candidate(number)
         if self.models.is_champion(candidate, state):
-            entry, before = self._unfinished("promote", state)
+            entry, before = self._unfinished(state)
             if entry is None:
                 return self._put_back(state)
         else:
@@ -67,6 +67,8 @@ class Promotion:
             if not self.forced:
                 self._check(candidate, state)
             chosen = self.models.in_production(candidate) or self._copy(candidate)
+            if not self.forced:
+                self.models.check_files(chosen)
             if self.production != self.models.candidates:
                 self._show_review(candidate, chosen)
             entry, before = self._append("promote", identify(chosen), state), state
@@ -81,8 +83,9 @@ class Promotion:
     def rollback(self) -> ModelVersion:
         """Make the champion before the champion again, or the one before that if it is deleted; returns its version."""
         state = self._state()
-        entry, before = self._unfinished("rollback", state)
-        if entry is None:
+        entry, before = self._unfinished(state)
+        # Typed again, the command goes on with its decision: to roll back once more would be one time too many.
+        if entry is None or (entry.action, entry.by, entry.reason) != ("rollback", self.by, self.reason):
             self._check_alias(state)
             target = self.models.rollback_target(state)
             if target is None:
@@ -166,6 +169,7 @@ class Promotion:
 
     def _check_files(self, version: VersionId) -> None:
         """UserError unless the files of a version in production are as they were registered."""
+        self.models.check_files(get_version(self.client, self.production, version.number, self.models.option))
         with tempfile.TemporaryDirectory() as scratch:
             fetch(self.client, self.production, version.number, Path(scratch))
 
@@ -175,7 +179,7 @@ class Promotion:
             self.production,
             f"models:/{candidate.name}/{candidate.version}",
             candidate.run_id,
-            tags=candidate.tags | {COPY_OF: identify(candidate).key},
+            tags=candidate.tags,
             description=candidate.description,
         )
 
@@ -185,24 +189,19 @@ class Promotion:
             self.verdicts.show(verdict, copy)
 
     def _append(self, action: Action, version: VersionId | None, seen: State) -> Entry:
-        return self.ledger.append(action, version, seen, self.by, self.reason, self.forced)
+        found = find_again(self.client, self.production, version) if version else None
+        files = files_digest(found) if found else ""
+        return self.ledger.append(action, version, seen, self.by, self.reason, self.forced, files)
 
     def _champion(self, entry: Entry) -> ModelVersion:
         assert entry.version
         return get_version(self.client, self.production, entry.version.number)
 
-    def _unfinished(self, action: Action, state: State) -> tuple[Entry | None, State]:
-        """This very decision, if a process made it and died before all was done, and the state before it.
-
-        Typed again, the command goes on with it: to roll back once more would be one time too many.
-        """
+    def _unfinished(self, state: State) -> tuple[Entry | None, State]:
+        """The decision in force and the state before it, if a process made it and died before all was done."""
         entries = [] if state.settled else self.ledger.entries()
         for entry in entries:
-            if entry.number == state.number and (entry.action, entry.by, entry.reason) == (
-                action,
-                self.by,
-                self.reason,
-            ):
+            if entry.number == state.number:
                 return entry, replay(entries, entry.number)[0]
         return None, state
 
@@ -224,7 +223,11 @@ class Promotion:
         uri = f"models:/{self.production}@{CHAMPION}"
         with tempfile.TemporaryDirectory() as scratch:
             try:
-                package = Path(download_artifacts(uri, dst_path=scratch))
+                champion = self.models.resolve(CHAMPION)
+                if self.forced:
+                    package = Path(download_artifacts(uri, dst_path=scratch))
+                else:
+                    package = fetch(self.client, champion.name, int(champion.version), Path(scratch))
                 sentences = json.loads((package / EXAMPLE).read_bytes())["inputs"]
             except (MlflowException, OSError, ValueError, KeyError) as error:
                 raise UserError(f"{uri} cannot be fetched: {str(error).partition(chr(10))[0]}") from error
@@ -238,7 +241,7 @@ class Promotion:
         told = str(error) or type(error).__name__
         after = self.ledger.state()
         if after.number == entry.number:
-            last = self.ledger.last_existing(before.champions)
+            last = self.ledger.last_existing([each for each in before.champions if each != entry.version])
             reason = f"smoke request failed: {told.splitlines()[0]}"
             back = self.ledger.append("rollback", last, after, self.by, reason, self.forced)
             self._carry_out(back, after)

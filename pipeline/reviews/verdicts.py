@@ -138,8 +138,8 @@ class Verdicts:
 
 
 def files_digest(version: ModelVersion) -> str:
-    """One digest of all files of a version's package, by what its tag says."""
-    return hashlib.sha256(version.tags[FILES].encode()).hexdigest()
+    """One digest of all files of a version's package, by what its tag says; empty if it has none."""
+    return hashlib.sha256(version.tags[FILES].encode()).hexdigest() if FILES in version.tags else ""
 
 
 def _key(version: ModelVersion) -> str:
