@@ -34,7 +34,10 @@ def translate() -> None:
 def read_lines() -> Iterator[list[str]]:
     """Line by line as they are typed, otherwise many at once; without the ends of lines."""
     if "TEXT" in os.environ:
-        yield os.environ["TEXT"].split("\n")
+        try:
+            yield os.environb[b"TEXT"].decode("utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise UserError(f"TEXT is not UTF-8: {error}") from None
         return
     sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     size = 1 if sys.stdin.isatty() else LINES

@@ -85,8 +85,21 @@ def test_a_corpus_of_which_cleaning_leaves_nothing_says_what_was_dropped_and_the
     assert str(refusal.value).endswith(told)
     with pytest.raises(UserError) as refusal:  # where test sets are cut
         build(Reading({"train": [Pair("same", "same")]}, [{"name": "one"}]), settings())
-    assert str(refusal.value).startswith("the corpus has 0 different source sentences")
+    assert str(refusal.value).startswith("no pair is left to train on; dropped: identical 1; ")
     assert str(refusal.value).endswith(told)
+
+
+@pytest.mark.parametrize("given", [("test",), ("validation",), ("validation", "test")])
+def test_a_held_out_split_that_is_the_training_split_is_told_as_leaks(given: tuple[str, ...]) -> None:
+    pairs = reading(30).splits["train"]
+    with pytest.raises(UserError) as refusal:
+        build(Reading(dict.fromkeys(("train", *given), pairs), [{"name": "one"}]), settings())
+    told = str(refusal.value)
+    assert told.startswith(f"no pair is left to train on; dropped: source_leak {len(pairs)}; a leak is a training pair")
+    assert "download" not in told
+    with pytest.raises(UserError) as refusal:  # all but a few
+        build(Reading({"train": pairs, "test": pairs[:-3]}, [{"name": "one"}]), settings())
+    assert "; dropped: source_leak " in str(refusal.value)
 
 
 def test_blank_pairs_of_a_given_test_set_leave_and_are_counted() -> None:

@@ -54,6 +54,10 @@ def test_an_overlay_may_be_empty(tmp_path: Path, overlay: str) -> None:
         ("learning_rate: .inf", "learning_rate: got inf, expected a number > 0"),
         ("label_smoothing: 1", "label_smoothing: got 1, expected a number >= 0 and < 1"),
         ("epochs: '20'", "epochs: got '20', expected a whole number > 0 (write 20)"),
+        ("epochs: 08", "epochs: got '08', expected a whole number > 0 (write 8)"),
+        ("epochs: -09", "epochs: got '-09', expected a whole number > 0 (write -9)"),
+        ("epochs: 1e3", "epochs: got '1e3', expected a whole number > 0"),
+        ("learning_rate: 08e-3", "learning_rate: got '08e-3', expected a number > 0 (write 8.0e-3)"),
         ("epochs: 2.5", "epochs: got 2.5, expected a whole number > 0"),
         ("epochs: many", "epochs: got 'many', expected a whole number > 0"),
         ("epochs: yes", "epochs: got True, expected a whole number > 0"),
@@ -80,6 +84,23 @@ def test_a_wrong_value_is_told_with_what_is_expected(tmp_path: Path, text: str, 
 def test_what_yaml_took_for_something_else_is_explained(tmp_path: Path, text: str, expected: str) -> None:
     base = BASE.replace("target_language: de", f"target_language: {text}")
     assert complaint(tmp_path, base) == f"params.yaml: download.target_language: {expected}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("train.seed", "train.epochs", "train.warmup_steps", "train.max_skipped_steps", "evaluate.seed"),
+        *("evaluate.examples", "download.seed", "download.test_pairs", "encode.max_tokens", "model.hidden_size"),
+        "review.gates.leak.threshold",
+    ],
+)
+def test_a_whole_number_that_no_machine_word_holds_is_told(tmp_path: Path, name: str) -> None:
+    *sections, setting = name.split(".")
+    required = ", required: true" if setting == "threshold" else ""
+    text = f"{{{setting}: {10**26}{required}}}"
+    for section in reversed(sections):
+        text = f"{{{section}: {text}}}"
+    assert complaint(tmp_path, BASE, text).startswith(f"over.yaml: {name}: got {10**26}, expected a whole number of 64")
 
 
 @pytest.mark.parametrize("code", ["german", "en US", "pt–BR", "xx", "de@euro", "zh.UTF-8", "en-", ""])
@@ -137,6 +158,12 @@ def test_the_check_across_fields_names_its_section(tmp_path: Path) -> None:
         ("tokenizer: {vocabulary_size: 260}", "tokenizer.vocabulary_size: got 260, expected a whole number > 260"),
         ("evaluate: {beam_size: 33}", "evaluate.beam_size: got 33, expected a whole number > 0 and <= 32"),
         ("evaluate: {examples: 0}", "evaluate.examples: got 0, expected a whole number > 0"),
+        (
+            "tokenizer: {vocabulary_size: 2147483648}",
+            "tokenizer.vocabulary_size: got 2147483648, expected a whole numb",
+        ),
+        ("download: {seed: -1}", "download.seed: got -1, expected a whole number >= 0"),
+        ("evaluate: {seed: -1}", "evaluate.seed: got -1, expected a whole number >= 0"),
         ("register: {model_name: 'a-{x}'}", "register.model_name: got 'a-{x}', expected {source_language} and"),
         (
             "download: {cleaning: {min_source_words: 81}}",
@@ -171,6 +198,8 @@ def test_settings_that_make_no_sense_together_are_told(tmp_path: Path, text: str
         ("? [a]\n: 1\n", "params.yaml:1: not valid YAML: found unhashable key"),
         ("a: !!python/name:os.system\n", "params.yaml:1: not valid YAML: could not determine a constructor"),
         ("a: 1\n---\nb: 1\n", "params.yaml:2: not valid YAML: but found another document"),
+        ("a: 2024-13-01\n", "params.yaml: not valid YAML: month must be in 1..12"),
+        (f"a: {'9' * 5000}\n", "params.yaml: not valid YAML: Exceeds the limit"),
         ("- train\n", "params.yaml: got ['train'], expected sections, as in `train:` with its settings indented"),
         ("train\n", "params.yaml: got 'train', expected sections, as in `train:` with its settings indented"),
         (b"a: \xff\n", "params.yaml: not valid YAML: "),

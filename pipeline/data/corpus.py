@@ -10,7 +10,7 @@ import datasets
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import DownloadSettings
-from .cleaning import Pair, clean, with_text
+from .cleaning import Cleaned, Pair, clean, with_text
 from .sources import Reading
 from .splitting import cut, key, without_duplicates, without_leaks
 
@@ -56,19 +56,20 @@ def build(reading: Reading, settings: DownloadSettings) -> Corpus:
     given = {name: with_text(pairs, f"the split {name}") for name, pairs in reading.splits.items() if name != "train"}
     dropped["blank_held_out"] = sum(len(reading.splits[name]) - len(kept) for name, kept in given.items())
     splits, leaks = without_leaks({**given, "train": train}, settings.cleaning.max_held_out_similarity)
+    if not splits["train"]:
+        raise _refusal("no pair is left to train on", dropped + leaks, cleaned)
     missing = _missing_sizes(splits, settings)
     if missing:
         before = len(splits["train"])
         try:
             splits = {**splits, **cut(splits["train"], missing, settings.seed)}
         except UserError as error:
-            raise UserError("; ".join(filter(None, [str(error), cleaned.tell()]))) from None
+            raise _refusal(str(error), dropped + leaks, cleaned) from None
         splits, more = without_leaks(splits, settings.cleaning.max_held_out_similarity)
         leaks.update(more)
         leaks["other_reference"] = before - more.total() - len(splits["train"]) - sum(missing.values())
     if not splits["train"]:
-        counts = ", ".join(f"{rule} {count}" for rule, count in (dropped + leaks).most_common())
-        raise UserError("; ".join(filter(None, ["no pair is left to train on", f"dropped: {counts}", cleaned.tell()])))
+        raise _refusal("no pair is left to train on", dropped + leaks, cleaned)
     pairs = Counter(pair.origin for kept in splits.values() for pair in kept)
     facts = {
         "source_language": settings.source_language,
@@ -79,6 +80,18 @@ def build(reading: Reading, settings: DownloadSettings) -> Corpus:
         "sources": [{**origin, "pairs": pairs[number]} for number, origin in enumerate(reading.origins)],
     }
     return Corpus(splits, facts)
+
+
+def _refusal(text: str, dropped: Counter[str], cleaned: Cleaned) -> UserError:
+    """Say with `text` what took the pairs away, most first, and what may be done about it."""
+    counts = ", ".join(f"{rule} {count}" for rule, count in dropped.most_common())
+    leaks = any(rule.endswith("_leak") for rule in dropped)
+    told = [
+        f"dropped: {counts}" if counts else "",
+        "a leak is a training pair that a held-out split gives away: bring others" if leaks else "",
+        cleaned.tell(),
+    ]
+    return UserError("; ".join(filter(None, [text, *told])))
 
 
 def _missing_sizes(splits: dict[str, list[Pair]], settings: DownloadSettings) -> dict[str, int]:

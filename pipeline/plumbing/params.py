@@ -14,6 +14,7 @@ from .split_names import check_names
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 # The rules of pipeline/data/cleaning.py, in the order in which they are asked.
 Rule = Literal[
@@ -35,6 +36,13 @@ class Section(BaseModel):
     """A section of params.yaml: immutable, strictly typed, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _fits(cls, value: object) -> object:
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError(f"got {value}, expected a whole number of 64 bits, below {2**63}")
+        return value
 
 
 class AlignedText(Section):
@@ -92,7 +100,7 @@ class DownloadSettings(Section):
     source: Literal["wheels", "files", "hub"]
     source_language: str
     target_language: str
-    seed: int = 1  # of the split
+    seed: Seed = 1  # of the split
     # Where the source has no validation or test split of its own; None: 1000, and a tenth of its sentences at most.
     validation_pairs: PositiveInt | None = None
     test_pairs: PositiveInt | None = None
@@ -114,9 +122,7 @@ class DownloadSettings(Section):
 class TokenizerSettings(Section):
     type: Literal["unigram", "bpe"] = "unigram"
     joint: bool = True  # one model for both languages, or one a side
-    vocabulary_size: Annotated[int, Field(gt=260)] = (
-        8000  # pieces, with the 4 special ones and the 256 of byte fallback
-    )
+    vocabulary_size: Annotated[int, Field(gt=260, lt=2**31)] = 8000  # pieces, 4 special and 256 of bytes among them
     character_coverage: Annotated[float, Field(gt=0, le=1)] = 0.9995
 
 
@@ -147,7 +153,7 @@ class TrainSettings(Section):
     # How training is run, with no say in what comes of it: a change makes nothing stale (see stamps.py).
     CONDUCT: ClassVar = ("checkpoint_seconds", "max_minutes")
 
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Seed = 1
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     deterministic: bool = False  # GPUs add up in one order: interrupted training ends bit-identical there too
     epochs: PositiveInt = 8  # the learning rate falls to 0 at the end of the last
@@ -162,9 +168,7 @@ class TrainSettings(Section):
     patience: PositiveInt = 5  # epochs without a better BLEU on the validation split before training stops
     max_skipped_steps: Annotated[int, Field(ge=0)] = 0  # with a loss or gradient that is not finite
     checkpoint_seconds: PositiveInt = 60
-    max_minutes: PositiveFloat | None = (
-        None  # on the clock; then a checkpoint is saved and training ends, to go on later
-    )
+    max_minutes: PositiveFloat | None = None  # on the clock; then a checkpoint is saved, to go on from later
 
     @model_validator(mode="after")
     def _micro_batches_fit(self) -> Self:
@@ -176,11 +180,9 @@ class TrainSettings(Section):
 
 
 class EvaluateSettings(Section):
-    beam_size: Annotated[int, Field(gt=0, le=32)] = (
-        5  # hypotheses kept open; a greedy translation is scored beside the beam's
-    )
+    beam_size: Annotated[int, Field(gt=0, le=32)] = 5  # hypotheses kept open; greedy is scored beside it
     length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0  # log-probability / length ** this; 0 prefers short ones
-    seed: int = 1  # of the choice of examples and heat maps
+    seed: Seed = 1  # of the choice of examples and heat maps
     examples: PositiveInt = 5  # source, reference, hypothesis, drawn from the test sets; the package is tried with them
     heat_maps: Annotated[int, Field(ge=0)] = 4  # pictures of attention, of sentences drawn at random
 

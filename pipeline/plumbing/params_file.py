@@ -80,7 +80,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise UserError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, UnicodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: what looks like a date and is none, an endless number
         raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     if loader.problems:
         raise UserError("\n".join(f"{path}:{line}: {text}" for line, text in sorted(loader.problems)))
@@ -161,12 +161,12 @@ def _hint(value: Any, node: dict[str, Any]) -> str:
     """How to write what was probably meant, where YAML took it for something else."""
     kinds = {option.get("type") for option in node.get("anyOf", [node])}
     if isinstance(value, str) and kinds & {"integer", "number"}:
-        number = re.fullmatch(r"([+-]?\d+)(\.\d*)?(?:e([+-]?)(\d+))?", value, re.IGNORECASE)
-        if number is None:
+        number = re.fullmatch(r"([+-]?)0*(\d+)(\.\d*)?(?:e([+-]?)(\d+))?", value, re.IGNORECASE)
+        if number is None or ("number" not in kinds and (number[3] or number[5])):
             return ""
-        whole, fraction, sign, power = number.groups()
+        minus, whole, fraction, sign, power = number.groups()
         exponent = f"{fraction or '.0'}e{sign or '+'}{power}" if power else fraction or ""
-        return f" (write {whole}{exponent})"
+        return f" (write {minus}{whole}{exponent})"
     if isinstance(value, bool) and "string" in kinds:
         words = "yes, on and true" if value else "no, off and false"
         return f" (YAML reads {words} as {value}: put it in quotes)"
