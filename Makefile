@@ -85,6 +85,8 @@ export TORCH_CPP_LOG_LEVEL := ERROR
 # The loader reads it before Python can take it away (see pipeline/plumbing/environment.py), and it chooses other
 # versions of the mathematics library's functions.
 unexport GLIBC_TUNABLES
+# Other people's libraries and Pythons have no place in .venv's.
+unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH
 # Text is UTF-8 everywhere, whatever the locale.
 export PYTHONUTF8 := 1
 
@@ -120,7 +122,9 @@ READ := EXP PYTHON DEBUG SHELL $(foreach goal,$(GOALS),$(READ_BY_$(goal))) \
 UNREAD := $(filter-out $(READ),$(TYPED))
 ifneq (,$(UNREAD)) # the settings may name a file by a variable: ${CORPUS}/train.tsv
 SETTINGS := $(shell cat $(PARAMS))
-UNREAD   := $(strip $(foreach name,$(UNREAD),$(if $(findstring $${$(name)},$(SETTINGS)),,$(name))))
+NAMING   := $(foreach name,$(UNREAD),$(if $(findstring $${$(name)},$(SETTINGS)),$(name)))
+UNREAD   := $(filter-out $(NAMING),$(UNREAD))
+$(foreach name,$(NAMING),$(eval $(call AS_TYPED,$(name))))
 endif
 ifneq (,$(if $(filter-out all status $(STAGES) $(UNSTAMPED),$(GOALS)),,$(UNREAD)))
 $(error make $(GOALS) reads no variable $(firstword $(UNREAD)), but: $(strip $(READ)). What is meant for the environment \
@@ -170,17 +174,19 @@ STAMPED := $(filter-out $(UNSTAMPED),$(GOALS))
 ifneq (,$(and $(STAMPED),$(or $(wildcard $(VENV)),$(if $(DRY),,install))))
 include $(S)/checked.mk
 endif
-# Make knows no rule for files that settings name: whether they changed is asked at each call, which takes milliseconds.
-# $(shell) does not see the variables of Make's command line; where one names the files, they are looked at closely.
-NAMED := $(if $(STAMPED),$(if $(MAKE_RESTARTS),,$(if $(wildcard $(VENV)),$(wildcard $(S)/files.json))))
-ifneq (,$(NAMED))
-ifneq (unchanged,$(if $(filter-out $(READ),$(TYPED)),,$(shell $(PY) -I -S pipeline/plumbing/watch.py $(NAMED))))
+# Whether settings, code, or files that settings name have changed is asked at each call, which takes milliseconds: times
+# alone would hide an older file that was moved into a place. $(shell) does not see the command line's variables.
+quoted = '$(subst ','\'',$(value $(1)))'
+ASKING := $(if $(STAMPED),$(if $(MAKE_RESTARTS),,$(wildcard $(VENV))))
+ifneq (,$(ASKING))
+ifneq (unchanged,$(shell $(foreach name,$(NAMING),$(name)=$(call quoted,$(name))) \
+    $(PY) -I -S pipeline/plumbing/watch.py $(S)/files.json $(PARAMS)))
 .PHONY: changed-files
 $(S)/checked.mk: changed-files
 endif
 endif
 CHECK = @$(PY) -m stages.stamp $(S) $(PARAMS)
-$(S)/checked.mk: $(PARAMS) $(wildcard pipeline/*.py pipeline/*/*.py pipeline/*/*/*.py stages/*.py) | $(VENV)
+$(S)/checked.mk: | $(VENV)
 	$(CHECK)
 $(S)/%.json: | $(S)/checked.mk
 	$(CHECK)

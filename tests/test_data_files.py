@@ -1,5 +1,6 @@
 """Files that settings name are inputs: what happens to them is noticed by Make, before it plans."""
 
+import json
 import os
 import re
 import shutil
@@ -127,6 +128,29 @@ def test_a_folder_named_on_the_command_line_of_make_counts(downloaded: Project) 
     assert is_fresh(downloaded)
 
 
+def test_settings_and_code_that_were_moved_into_place_count_whatever_their_times(downloaded: Project) -> None:
+    for name, old, new, stale in (
+        ("experiments/smoke.yaml", "vocabulary_size: 400", "vocabulary_size: 390", "tokenizer"),
+        ("pipeline/data/splitting.py", "LEAK_WORDS = 3", "LEAK_WORDS = 4", "download"),
+    ):
+        path = downloaded.root / name
+        kept = shutil.copy2(path, downloaded.root / "kept")
+        downloaded.edit(name, old, new)
+        assert stale in downloaded.planned("encode")
+        os.replace(kept, path)
+        assert is_fresh(downloaded)
+        assert downloaded.told_stale()[0] == "tokenizer"  # which never ran
+        text = path.read_text(encoding="utf-8").replace(old, new)
+        (downloaded.root / "edited").write_text(text, encoding="utf-8")
+        os.utime(downloaded.root / "edited", ns=(10**9, 10**9))
+        os.replace(path, downloaded.root / "kept")
+        os.replace(downloaded.root / "edited", path)
+        stamp = json.loads((downloaded.build / f"stamps/{stale}.json").read_bytes())
+        downloaded.planned("encode")
+        assert json.loads((downloaded.build / f"stamps/{stale}.json").read_bytes()) != stamp
+        os.replace(downloaded.root / "kept", path)
+
+
 def test_touch_and_other_names_of_the_same_file_change_nothing(downloaded: Project) -> None:
     for file in data(downloaded).iterdir():
         file.touch()
@@ -150,7 +174,7 @@ def test_a_source_of_other_kind_names_no_file(downloaded: Project) -> None:
     downloaded.edit("experiments/smoke.yaml", "target_language: qab", "target_language: de")
     shutil.rmtree(data(downloaded))
     assert downloaded.planned("download") == ["download"]
-    assert not (downloaded.build / "stamps/files.json").exists()
+    assert json.loads((downloaded.build / "stamps/files.json").read_bytes())["files"] == {}
 
 
 def test_what_exists_as_written_is_no_glob(tmp_path: Path) -> None:

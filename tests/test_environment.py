@@ -33,6 +33,7 @@ HOSTILE = {
     "MKL_CBWR": "COMPATIBLE",
     "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
     "OPENBLAS_CORETYPE": "Prescott",
+    "SACREBLEU_SEED": "7",
     "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3",
 }
 # Not ours to take away, and of no effect: where files are, the language, the order of hashes.

@@ -36,7 +36,7 @@ def test_the_whole_pipeline_ends_with_a_summary(finished: Finished) -> None:
     assert finished.make("summary").stdout in log
 
 
-def test_a_second_make_only_looks_at_the_files_that_settings_name(finished: Finished, tmp_path: Path) -> None:
+def test_a_second_make_only_looks_whether_files_have_changed(finished: Finished, tmp_path: Path) -> None:
     assert finished.make("-q").returncode == 0
     assert finished.told_stale() == []
     project = finished.copy_to(tmp_path)
@@ -50,7 +50,10 @@ def test_a_second_make_only_looks_at_the_files_that_settings_name(finished: Fini
     (binaries / "python").chmod(0o755)
     again = project.make()
     assert (again.returncode, again.stdout) == (0, NOTHING)
-    assert log.read_text(encoding="utf-8") == "-I -S pipeline/plumbing/watch.py build/smoke/stamps/files.json\n"
+    assert (
+        log.read_text(encoding="utf-8")
+        == "-I -S pipeline/plumbing/watch.py build/smoke/stamps/files.json params.yaml experiments/smoke.yaml\n"
+    )
 
 
 @pytest.mark.parametrize(

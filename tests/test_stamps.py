@@ -49,7 +49,7 @@ class Toy:
 
     def stamp(self, settings: dict[str, Any] | None = None) -> None:
         params = Params.model_validate(SETTINGS | (settings or {}))
-        write_stamps(self.stamps, params, self.artifacts, self.root)
+        write_stamps(self.stamps, params, self.artifacts, self.root, sources={})
 
     def run(self, *stages: str) -> None:
         """What Make does: publish the artifacts of stages, each newer than its stamp."""
@@ -292,6 +292,52 @@ def test_what_was_made_again_the_same_is_as_old_as_what_was_made_of_it(toy: Toy)
     os.utime(encoded / "manifest.json", ns=(9, 9))
     assert dated(encoded, "encode") == 9  # its corpus is newer than the model
     assert dated(model, "train") == 7  # nothing was made of it
+
+
+def test_what_was_made_of_another_is_not_hidden_by_what_was_made_of_this(toy: Toy) -> None:
+    """An edit was tried in the tokenizer alone, and taken back: encode is of the corpus as it is, tokenizer is not."""
+    toy.run()
+    corpus = toy.artifacts["download"]
+    digest = open_artifact(corpus, "download").digest
+    rewrite_manifest(toy.artifacts["encode"], inputs={"corpus": digest})
+    rewrite_manifest(toy.artifacts["tokenizer"], inputs={"corpus": "0" * 64})
+    made = (corpus / "manifest.json").stat().st_mtime_ns
+    os.utime(toy.artifacts["encode"] / "manifest.json", ns=(7, 7))
+    date_as_before(corpus, toy.stamps / "download.json", [])
+    assert (corpus / "manifest.json").stat().st_mtime_ns == made
+
+
+def test_a_stamp_that_changed_while_its_stage_ran_is_not_dated_with_it(toy: Toy) -> None:
+    toy.run()
+    corpus, stamp = toy.artifacts["download"], toy.stamps / "download.json"
+    rewrite_manifest(toy.artifacts["encode"], inputs={"corpus": open_artifact(corpus, "download").digest})
+    os.utime(toy.artifacts["encode"] / "manifest.json", ns=(7, 7))
+    stamp.write_text(json.dumps(json.loads(stamp.read_bytes()) | {"params": {}}), encoding="utf-8")
+    date_as_before(corpus, stamp, [])
+    assert (corpus / "manifest.json").stat().st_mtime_ns == 7 < stamp.stat().st_mtime_ns
+
+
+def test_a_change_that_has_no_name_is_told_too(toy: Toy) -> None:
+    toy.run()
+    path = toy.stamps / "train.json"
+    stamp = json.loads(path.read_bytes())
+    stamp["files"] = {"download.files.splits.train": [["a.tsv", "1"], ["a.tsv", "2"]]}
+    rewrite_manifest(toy.artifacts["train"], stamp=stamp)
+    stamp["files"] = {"download.files.splits.train": [["a.tsv", "3"], ["a.tsv", "2"]]}
+    path.write_text(json.dumps(stamp), encoding="utf-8")
+    assert toy.stale()["train"] == ["its stamp changed"]
+
+
+@pytest.mark.parametrize(
+    ("code", "digest"),
+    [
+        ("x = 1\n", "da0eec318d72d7cf"),
+        ("def f(a: int = 2) -> str:\n    return f'{a:>{a}} {a!r} \U0001fa77' 'b'\n", "d20bead140ecf622"),
+    ],
+)
+def test_a_digest_of_code_is_the_same_in_every_python(toy: Toy, code: str, digest: str) -> None:
+    toy.write("stages/encode.py", code)
+    assert code_digests(toy.root, "stages/encode.py")["stages/encode.py"][:16] == digest
 
 
 def test_a_stage_after_a_stale_one_is_stale(toy: Toy) -> None:

@@ -20,7 +20,7 @@ from .artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifa
 from .data_files import check_unchanged, signatures_of
 from .environment import tell_removed
 from .errors import Paused, UserError
-from .freshness import date_as_before, set_time
+from .freshness import date_as_before, is_stamp, set_time
 from .lock import hold
 from .made_with import made_with
 from .outcome import FAILED, INTERRUPTED, PAUSED, Outcome
@@ -41,7 +41,9 @@ TARGETS = {
 class StageCall:
     """What Make gives a stage."""
 
-    stamp: dict[str, Any]  # {"params": {section: settings}, "code": {file: digest}, "files": {setting: [name, digest]}}
+    stamp: dict[
+        str, Any
+    ]  # {"params": {section: settings}, "code": {file: digest}, "files": {setting: [[name, digest], ...]}}
     inputs: dict[str, Artifact]  # by directory name: corpus, tokenizer, ...
     output: Path  # the directory to publish
     experiment: str  # name of the experiment: the directory under build/
@@ -80,7 +82,7 @@ def fail_clearly(work: Callable[[], None]) -> None:
     except (UserError, OSError) as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             _leave_quietly()
-        if os.environ.get("DEBUG", "0") not in ("", "0"):
+        if os.environ.get("DEBUG") == "1":  # other programs have a DEBUG of other values
             traceback.print_exc()
         text = str(error)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -155,7 +157,7 @@ def _read_call(stamp: Path, manifests: list[Path], output: Path) -> StageCall:
     _check_they_fit(inputs)
     conduct = read_json(stamp.with_name(CONDUCT)) or {}
     content = read_json(stamp)
-    if not isinstance(content, dict) or not isinstance(conduct, dict):
+    if not is_stamp(content) or not isinstance(conduct, dict):
         raise UserError(f"{stamp} or {CONDUCT} beside it is damaged; remove {stamp.parent} and run the same again")
     data_files = signatures_of(content, stamp.parent)
     return StageCall(content, inputs, output, output.parent.name, started, conduct, data_files)

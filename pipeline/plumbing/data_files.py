@@ -9,7 +9,7 @@ from .digests import Digests
 from .errors import UserError
 from .watch import VARIABLE, matching, signature
 
-MEMORY = "files.json"  # beside the stamps: the files that settings name, for watch.py
+MEMORY = "files.json"  # beside the stamps: settings, code and the files that settings name, for watch.py
 
 
 def find(path: str, setting: str) -> list[Path]:
@@ -49,9 +49,11 @@ def signatures_of(stamp: Mapping[str, Any], stamps: Path) -> dict[str, list[int]
     if not stamp.get("files"):
         return {}
     named = named_by(stamp["params"])
+    signatures = {str(file): signature(str(file)) for setting, path in named.items() for file in find(path, setting)}
     if digests_of(named, Digests(stamps / MEMORY)) != stamp["files"]:
         raise UserError(f"the files of {', '.join(named)} have changed since make began; run the same again")
-    return {str(file): signature(str(file)) for setting, path in named.items() for file in find(path, setting)}
+    check_unchanged(signatures)  # one may have changed while the next was hashed
+    return signatures
 
 
 def check_unchanged(signatures: Mapping[str, list[int]]) -> None:
@@ -67,6 +69,3 @@ def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, Mapping):
         for name, below in value.items():
             yield from _leaves(f"{prefix}.{name}", below)
-    elif isinstance(value, list):
-        for number, below in enumerate(value):
-            yield from _leaves(f"{prefix}.{number}", below)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ class Digests:
         """Hex sha256 of a file's bytes; UserError if it does not hold still."""
         name = str(file)
         if name not in self.files:
-            known: Any = (self._before.get("files") or {}).get(name)
+            before: Any = self._before.get("files")
+            known: Any = before.get(name) if isinstance(before, dict) else None
             self.files[name] = known if _is_of(known, name) else _read(name)
         return str(self.files[name]["sha256"])
 
@@ -37,6 +39,11 @@ class Digests:
         content = {**more, "files": self.files}
         if content != self._before:
             write_json(self.memory, content)
+
+
+def is_settled(told: Sequence[int], now: int = 0) -> bool:
+    """Whether a file with this signature was left alone long enough that another change of it would show."""
+    return abs((now or time.time_ns()) - told[2]) > SETTLED
 
 
 def _is_of(known: Any, name: str) -> bool:
@@ -51,6 +58,5 @@ def _read(name: str) -> dict[str, Any]:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             is_the_same = os.fstat(file.fileno()).st_ino == before[3]
         if is_the_same and signature(name) == before:
-            is_settled = abs(begun - before[2]) > SETTLED
-            return {"signature": before if is_settled else None, "sha256": digest}
+            return {"signature": before if is_settled(before, begun) else None, "sha256": digest}
     raise UserError(f"{name} changes while it is read; wait until it is whole, and run the same again")

@@ -17,6 +17,8 @@ FAMILIES = (
     *("ACCELERATE_", "FSDP_", "DEEPSPEED_", "MEGATRON_LM_", "PARALLELISM_CONFIG_", "PET_"),  # Accelerate, torchrun
     *("TORCH_", "PYTORCH_", "TORCHDYNAMO_", "TORCHINDUCTOR_", "ATEN_", "XLA_", "PJRT_", "PT_HPU_"),  # torch
     *("ONEDNN_", "DNNL_", "MKL_", "MKLDNN_", "OPENBLAS_", "BLIS_", "NPY_"),  # products on processors
+    *("MIOPEN_", "ROCBLAS_", "HIPBLASLT_"),
+    *("SACREBLEU_",),  # the seed of its intervals
     *("CUBLAS_", "CUBLASLT_", "CUDNN_", "NVIDIA_TF32_OVERRIDE", "NCCL_ALGO", "NCCL_PROTO"),  # and on GPUs
 )
 # Of these families: devices, threads, memory, transport, messages. They are left as they are.

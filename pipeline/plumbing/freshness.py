@@ -17,19 +17,31 @@ def date_as_before(directory: Path, stamp: Path, inputs: Iterable[Path]) -> None
     """Make an artifact that was just published as old as those beside it that were made of its like.
 
     So Make starts nothing for what was made again and came out the same. It stays as new as its `inputs`, the manifests
-    that it was made of; its stamp, whose content it records, is dated with it.
+    that it was made of; its stamp is dated with it, if that is still the one that it records. Where one of the others
+    was made of another such artifact, Make has to start that one, and times stay as they are.
     """
     path = directory / MANIFEST
     manifest = read_manifest(directory, stamp.stem)
-    uses = [
-        (other / MANIFEST).stat().st_mtime_ns
+    uses = {
+        other: found.inputs[directory.name]
         for other in directory.parent.iterdir()
-        if (found := find_manifest(other)) and found.inputs.get(directory.name) == manifest.digest
-    ]
+        if (found := find_manifest(other)) and directory.name in found.inputs
+    }
+    if not uses or set(uses.values()) != {manifest.digest}:
+        return
+    oldest = min((other / MANIFEST).stat().st_mtime_ns for other in uses)
     newest = max((each.stat().st_mtime_ns for each in inputs), default=0)
-    if uses and newest <= min(uses) < path.stat().st_mtime_ns:
-        for each in (stamp, path):
-            set_time(each, min(uses))
+    if newest <= oldest < path.stat().st_mtime_ns:
+        if read_json(stamp) == manifest.stamp:
+            set_time(stamp, oldest)
+        set_time(path, oldest)
+
+
+def is_stamp(content: Any) -> bool:
+    """Whether this is what a stamp holds."""
+    return isinstance(content, dict) and all(
+        isinstance(content.get(part), dict) for part in ("params", "code", "files")
+    )
 
 
 def set_time(path: Path, time: int) -> None:
@@ -70,11 +82,15 @@ def state_of_all(
 
 def _changed_stamp(path: Path, before: dict[str, Any], made: int) -> Iterator[str]:
     now = read_json(path)
-    if not isinstance(now, dict):
+    if not is_stamp(now):
         yield f"{path} is missing or damaged; remove {path.parent} and run make again"
         return
-    if path.stat().st_mtime_ns <= made or now == before:
-        return
+    if path.stat().st_mtime_ns > made and now != before:
+        yield from list(_changes(before, now)) or ["its stamp changed"]
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two stamps, as far as names tell."""
     old, new = (dict(_flat(stamp.get("params", {}))) for stamp in (before, now))
     for setting in sorted(old.keys() | new.keys()):
         if old.get(setting) != new.get(setting):

@@ -7,6 +7,7 @@ cannot read a setting that it did not declare in SECTIONS.
 
 import ast
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +31,13 @@ SECTIONS = {
 NEUTRAL = "pipeline/plumbing/"  # the directory of code that has no say in what a stage computes
 
 
-def write_stamps(directory: Path, params: Params, artifacts: Mapping[str, Path], root: Path) -> None:
-    """Bring each stage's stamp in `directory` up to date. `artifacts` are the directories that the stages publish."""
+def write_stamps(
+    directory: Path, params: Params, artifacts: Mapping[str, Path], root: Path, sources: Mapping[str, Any]
+) -> None:
+    """Bring each stage's stamp in `directory` up to date. `artifacts` are the directories that the stages publish.
+
+    `sources` are the files of settings and code, as they were before `params` was read: what Make looks at from now on.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     settings = params.model_dump(mode="json", by_alias=True, exclude={"train": set(TrainSettings.CONDUCT)})
     digests = Digests(directory / MEMORY)
@@ -49,7 +55,7 @@ def write_stamps(directory: Path, params: Params, artifacts: Mapping[str, Path],
         if read_json(path) != stamp:
             write_json(path, stamp)
             _take_back(path, stamp, artifacts[stage])
-    _watch(digests, named)  # last: a kill before this has the files looked at again
+    digests.save(named=named, sources=sources)  # last: a kill before this has all files looked at again
 
 
 def write_conduct(path: Path, params: Params) -> None:
@@ -65,14 +71,6 @@ def code_digests(root: Path, start: str) -> dict[str, str]:
     return {name: _digest(file) for name, file in files.items() if not name.startswith(NEUTRAL)}
 
 
-def _watch(digests: Digests, named: Mapping[str, str]) -> None:
-    """Have Make look at the files that settings name, at each call; without any it need not."""
-    if named:
-        digests.save(named=named)
-    else:
-        digests.memory.unlink(missing_ok=True)
-
-
 def _take_back(path: Path, stamp: dict[str, Any], artifact: Path) -> None:
     """A change that was undone before it was used: make the stamp as old as the artifact that it is true of again."""
     published = find_manifest(artifact)
@@ -82,8 +80,18 @@ def _take_back(path: Path, stamp: dict[str, Any], artifact: Path) -> None:
 
 
 def _digest(file: Path) -> str:
-    tree = _WithoutWords().visit(parse(file))
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+    tree = _structure(_WithoutWords().visit(parse(file)))
+    return hashlib.sha256(json.dumps(tree).encode()).hexdigest()
+
+
+def _structure(node: Any) -> Any:
+    """A syntax tree as lists and texts: the same in every version of Python, which ast.dump and ast.unparse are not."""
+    if isinstance(node, list):
+        return list(map(_structure, node))
+    if not isinstance(node, ast.AST):
+        return ascii(node)  # what repr shows as it is depends on the Unicode of this Python
+    fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
+    return [type(node).__name__, *([name, _structure(value)] for name, value in fields if name != "kind")]
 
 
 class _WithoutWords(ast.NodeTransformer):
@@ -95,6 +103,11 @@ class _WithoutWords(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if is_text else self.generic_visit(node)
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        """Python 3.12 puts an empty text at the end of some formats."""
+        node.values = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
+        return self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         if isinstance(node.exc, ast.Call):

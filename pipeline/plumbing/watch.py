@@ -1,6 +1,6 @@
-"""Find the files that a setting names, and tell in milliseconds whether they are the same as at the last look.
+"""Tell in milliseconds whether settings, code and the files that settings name are the same as at the last look.
 
-    python -I -S pipeline/plumbing/watch.py build/default/stamps/files.json
+    python -I -S pipeline/plumbing/watch.py build/default/stamps/files.json params.yaml
 
 prints `unchanged`, or nothing. Make runs this at every call, by its path and without the project's libraries: so it
 imports little, and nothing of the project.
@@ -11,8 +11,10 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
+CODE = ("pipeline/**/*.py", "stages/*.py")
 
 
 def matching(path: str) -> list[str]:
@@ -29,13 +31,24 @@ def matching(path: str) -> list[str]:
 def signature(file: str) -> list[int]:
     """What changes when a file's content does: size, times of content and inode, the inode itself."""
     told = os.stat(file)
-    return [told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino, told.st_dev]
+    return [told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino]
 
 
-def is_unchanged(memory: str) -> bool:
-    """Whether the settings in `memory`, written by data_files.py, name the same files, and those have not changed."""
+def sources(settings: Sequence[str]) -> dict[str, list[int]]:
+    """The files of settings, and all code of the project in the working directory, with their signatures.
+
+    Make itself would see neither an older file that was moved into a place, nor one that is gone.
+    """
+    code = sorted(name for pattern in CODE for name in glob.glob(pattern, recursive=True))
+    return {name: signature(name) for name in (*settings, *code)}
+
+
+def is_unchanged(memory: str, settings: Sequence[str]) -> bool:
+    """Whether all is as `memory`, written by stamps.py, tells of it, and the settings name the same files."""
     with open(memory, encoding="utf-8") as file:
         content = json.load(file)
+    if content["sources"] != sources(settings):
+        return False
     files = content["files"]
     found = dict.fromkeys(name for path in content["named"].values() for name in matching(path))
     return list(found) == list(files) and all(signature(name) == files[name]["signature"] for name in found)
@@ -52,7 +65,7 @@ def _as_written(pattern: str) -> str:
 
 if __name__ == "__main__":
     try:
-        if is_unchanged(sys.argv[1]):
+        if is_unchanged(sys.argv[1], sys.argv[2:]):
             print("unchanged")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # whoever looks more closely tells what is wrong

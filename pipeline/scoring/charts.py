@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,7 +19,8 @@ BAR = 0.8 / len(SYSTEMS)  # of the distance between two groups
 
 def draw_bleu_by_length(path: Path, test_sets: Mapping[str, Sequence[Mapping[str, Any]]], tokeniser: str) -> None:
     """Write a PNG with a panel for each test set: its rows are those of `Scorer.bleu_by_length`."""
-    with matplotlib.rc_context({"font.family": "DejaVu Sans", "axes.spines.top": False, "axes.spines.right": False}):
+    style = {"font.family": "DejaVu Sans", "axes.spines.top": False, "axes.spines.right": False}
+    with matplotlib.style.context(["default", style]):  # not the user's own
         figure = Figure(figsize=(8, 3.6 * len(test_sets)), dpi=120, layout="constrained")
         panels = figure.subplots(len(test_sets), squeeze=False, sharey=True)[:, 0]
         for axes, (name, rows) in zip(panels, test_sets.items(), strict=True):

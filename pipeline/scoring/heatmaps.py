@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
@@ -36,7 +36,8 @@ def draw_heat_map(
     fonts = ["DejaVu Sans", *(f for f in OTHER_FONTS if f in font_manager.fontManager.get_font_names())]
     missing = _has_missing_glyphs("".join([title, *source_tokens, *target_tokens]), fonts)
     # A dollar sign in a piece is text, never the start of a formula.
-    with matplotlib.rc_context({"font.family": fonts, "text.parse_math": False}), warnings.catch_warnings():
+    style = {"font.family": fonts, "text.parse_math": False}
+    with matplotlib.style.context(["default", style]), warnings.catch_warnings():  # not the user's own
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said in the picture instead
         figure = Figure(figsize=(CELL * columns, CELL * rows), dpi=150)
         axes = figure.add_axes((0, 0, 1, 1))  # cells fill the figure; labels lie outside, the tight box takes them in
