@@ -1,13 +1,19 @@
 """One rule for `make server` and `make serve`: other machines are let in with an account alone."""
 
+import asyncio
+import base64
 import os
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 from starlette.testclient import TestClient
 
 from pipeline.plumbing.errors import UserError
+from pipeline.service import access
 from pipeline.service.access import Access, Guard
 from pipeline.service.accounts import open_accounts
 from pipeline.service.served import Served
@@ -68,8 +74,117 @@ def test_a_guard_asks_for_an_account_and_a_known_name(package: Path) -> None:
         for _ in range(3):
             assert http.post("/invocations", json={"inputs": ["a"]}, auth=("ann", "a:ü")).status_code == 200
         assert asked == [("ann", "a:ü")], "a password that was right is not checked again at once"
-        assert http.get("/ping", headers={"host": "evil.example.org"}).status_code == 403
-        assert http.get("/ping", headers={"host": "[::1]:5001"}).status_code == 200
+
+
+OTHERS = [
+    "evil.example.org",
+    "",
+    "localhost.evil.org",
+    "localhost@evil.org",
+    "x]localhost",
+    "[::1]x",
+    "localhost:x",
+    "a b",
+]
+OWN = ["localhost", "LocalHost:5001", "127.0.0.1:5001", "[::1]:5001", "MT.example.org", "mt.example.org:80"]
+
+
+@pytest.mark.parametrize("auth", [False, True])
+def test_nobody_is_let_in_by_another_name(auth: bool) -> None:
+    """Whether the server lies on loopback or not."""
+    guard = Guard(Access.read({"ALLOWED_HOSTS": "mt.Example.org"}, "127.0.0.1", "serve"))
+    alone = Guard(Access.read({}, "127.0.0.1", "serve"))
+    for host in OTHERS:
+        assert [status(each, "/ping", host) for each in (guard, alone)] == [403, 403], host
+    for host in OWN:
+        assert status(guard, "/ping", host) == 0, host
+    assert status(alone, "/ping", "mt.example.org") == 403
+    assert status(alone, "/ping", "localhost", "evil.example.org") == 403
+
+
+def status(guard: Guard, path: str, *hosts: str, user: str = "") -> int:
+    """The status of a refusal; 0 if there is none."""
+    return asyncio.run(ask(guard, path, *hosts, user=user))
+
+
+async def ask(guard: Guard, path: str, *hosts: str, user: str = "") -> int:
+    headers = [(b"host", host.encode()) for host in hosts]
+    headers += [(b"authorization", b"Basic " + base64.b64encode(f"{user}:x".encode()))] if user else []
+    refusal = await guard.refusal({"type": "http", "path": path, "headers": headers})
+    return refusal.status_code if refusal else 0
+
+
+def test_who_is_known_is_let_in_while_accounts_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "REMEMBERED_SECONDS", 0.0)
+    is_up, accounts = True, {"ann"}
+
+    def is_right(name: str, password: str) -> bool:
+        if not is_up:
+            raise URLError("Connection refused")
+        return name in accounts
+
+    guard = Guard(Access(True, ()), is_right)
+    assert [status(guard, "/", user=user) for user in ("ann", "bob")] == [0, 401]
+    is_up = False
+    assert [status(guard, "/", user=user) for user in ("ann", "bob")] == [0, 503]
+    monkeypatch.setattr(access, "AWAY_SECONDS", 0.0)
+    is_up = True
+    assert status(guard, "/", user="ann") == 0
+    is_up = False
+    assert status(guard, "/", user="ann") == 503
+    monkeypatch.undo()
+    is_up = True
+    accounts.clear()
+    assert status(guard, "/", user="ann") == 401
+
+
+def test_passwords_wait_in_a_queue_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who checks many fills neither the threads that translate nor the memory; the same one is checked once."""
+    free, asked = threading.Event(), []
+
+    def is_right(name: str, password: str) -> bool:
+        asked.append(threading.current_thread().name.partition("_")[0])
+        return free.wait(20)
+
+    async def many() -> list[int]:
+        users = [str(n % access.WAITING) for n in range(3 * access.WAITING)]
+        requests = [asyncio.create_task(ask(guard, "/", user=user)) for user in users]
+        await asyncio.sleep(0)
+        refused = await ask(guard, "/", user="one more")
+        free.set()
+        return [refused, *await asyncio.gather(*requests)]
+
+    guard = Guard(Access(True, ()), is_right)
+    assert asyncio.run(many()) == [429] + [0] * 3 * access.WAITING
+    assert asked == ["accounts"] * access.WAITING
+
+
+@pytest.mark.parametrize("answer", [200, 401, 403, 500, None])
+def test_a_server_is_asked_by_an_address_with_a_name_and_a_password_in_it(answer: int | None, tmp_path: Path) -> None:
+    seen: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["authorization"])
+            self.send_response(401 if not seen[-1] else answer or 200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        is_right = open_accounts(f"http://me:p%40ss@127.0.0.1:{server.server_port}/", tmp_path, "")
+        if answer == 500:
+            with pytest.raises(OSError, match="500"):
+                is_right("ann", "x")
+        elif answer:
+            assert is_right("ann", "x") == (answer == 200)
+        server.shutdown()
+    assert seen[0] is None, "whether it lets everybody in is asked without"
+    if answer is None:
+        with pytest.raises(OSError, match="refused"):
+            is_right("ann", "x")
 
 
 @pytest.mark.slow

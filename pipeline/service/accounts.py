@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 from sqlalchemy import make_url
@@ -76,7 +76,9 @@ def _has_account(uri: str, name: str, password: str) -> bool:
 
 
 def _is_let_in(uri: str, authorization: str) -> bool:
-    request = Request(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
+    parts = urlsplit(uri)  # MLflow takes a name and a password in it, this library takes none
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+    request = Request(f"{address}/api/2.0/mlflow/experiments/search?max_results=1")
     if authorization:
         request.add_header("Authorization", authorization)
     try:

@@ -65,6 +65,8 @@ class Service:
         await receive()
         if self._follower:
             self._follower.stop()
+        if self._guard:
+            self._guard.close()
         self._served.close()
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -1,8 +1,8 @@
 """The store that lies in `build` itself: its URL and its artifacts' location, whatever the project's path.
 
 MLflow writes absolute locations into its database. When the project was moved or copied, they are rewritten here, so
-that a copy neither loses its artifacts nor uses those of the place that it was copied from. Another checkout may use the
-store in this one, and keep its artifacts in its own: what lies there and not here stays as it is.
+that a copy neither loses its artifacts nor uses those of the place that it was copied from. Another checkout may use
+the store in this one, and keep its artifacts in its own: what lies there and not here stays as it is.
 """
 
 import logging
