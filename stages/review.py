@@ -81,6 +81,7 @@ def describe(finding: Finding) -> list[str]:
     if failure := review.failure:
         lines += [f"  in a fresh process {failure.reason}", *(f"  | {line}" for line in failure.said.splitlines())]
     lines += [f"  {name}: {wording.leaks(review, name)}" for name in review.leaks.test_sets]
+    lines += [f"  warning: {warning}" for warning in wording.warnings(review, str)]
     return [*lines, *_gates(review), wording.verdict(review, str), f"verdict: {review.verdict}"]
 
 

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,20 +93,29 @@ def publish_model(directory: Path, corpus: Artifact, training: Path, seed: int =
     return open_artifact(directory, "train")
 
 
-def publish_evaluation(directory: Path, corpus: Artifact, model: Artifact) -> Artifact:
+def publish_evaluation(
+    directory: Path,
+    corpus: Artifact,
+    model: Artifact,
+    test_sets: Mapping[str, tuple[list[str], list[str]]] | None = None,
+) -> Artifact:
+    """`test_sets`: name -> sources, references; without them the corpus' own."""
     decoding = {"beam_size": 2, "length_penalty": 1.0}
     translations = Translator.load(model.directory).translate(SENTENCES, beam_size=2, length_penalty=1.0)
     score: dict[str, Any] = {"bleu": 12.34, "bleu_interval": [11.0, 13.5], "chrf": 45.6, "chrf_interval": [44.0, 47.0]}
     with publish(directory, {"corpus": corpus, "model": model}, {"params": {"evaluate": decoding}}) as draft:
         (draft.directory / "metrics.json").write_text(json.dumps(score), encoding="utf-8")
         (draft.directory / "test.beam.txt").write_text("".join(f"{t.text}\n" for t in translations), encoding="utf-8")
-        sources, references = read_split(corpus.path("test.parquet"))
-        memory = TranslationMemory(*read_split(corpus.path("train.parquet"))).translate(sources)
-        for part, lines in {"source": sources, "reference": references, "memory": memory}.items():
-            (draft.directory / f"test.{part}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        test_sets = test_sets or {"test": read_split(corpus.path("test.parquet"))}
+        for name, (sources, references) in test_sets.items():
+            memory = TranslationMemory(*read_split(corpus.path("train.parquet"))).translate(sources)
+            for part, lines in {"source": sources, "reference": references, "memory": memory}.items():
+                text = "".join(f"{line}\n" for line in lines)
+                (draft.directory / f"{name}.{part}.txt").write_text(text, encoding="utf-8")
+        systems = dict.fromkeys(("beam", "greedy", "memory", "copy"), score)
         draft.facts |= {
             "test_sets": {
-                "test": {"sentences": 10, "systems": dict.fromkeys(("beam", "greedy", "memory", "copy"), score)}
+                name: {"sentences": len(sources), "systems": systems} for name, (sources, _) in test_sets.items()
             },
             "signatures": {"bleu": "nrefs:1|case:mixed", "chrf": "nrefs:1|nc:6"},
             "examples": [

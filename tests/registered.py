@@ -2,17 +2,19 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
+from pipeline.data.splits import read_split
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.params import GateSettings, RegisterSettings, ReviewSettings
 from pipeline.plumbing.tracking.local_store import relocate
 from pipeline.plumbing.tracking.store import open_store
-from pipeline.registry.registration import Registration
+from pipeline.registry.registration import Registration, evaluation_path
 from pipeline.registry.versions import VersionId, identify
 from pipeline.reviews.evidence import Evidence
 from pipeline.reviews.gates import LOSSES
@@ -22,7 +24,7 @@ from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.review import Review
 from pipeline.reviews.test_sets import read_test_sets
 from pipeline.reviews.verdicts import Verdicts
-from tests.published import publish_training
+from tests.published import publish_evaluation, publish_training
 from tests.reviews import better, make_review
 
 MODEL = "translator-en-de"
@@ -75,6 +77,20 @@ def aliases(client: MlflowClient, model: str = MODEL) -> dict[str, int]:
     return {alias: int(version) for alias, version in client.get_registered_model(model).aliases.items()}
 
 
+def evaluate_otherwise(
+    client: MlflowClient, build: Path, versions: Path, references: Sequence[str] | None = None
+) -> None:
+    """Let version 2 have a test set of its author's making: the sources of all, but other references."""
+    corpus, model = (open_artifact(versions / "other" / name, name) for name in ("corpus", "model"))
+    sources, _ = read_split(corpus.path("test.parquet"))
+    evaluation = publish_evaluation(
+        build / "otherwise", corpus, model, {"test": (sources, list(references or sources))}
+    )
+    (stored,) = build.glob(f"mlartifacts/*/{get(client, 2).run_id}/artifacts")
+    shutil.copytree(build / "otherwise", stored / evaluation_path(evaluation.digest))
+    client.set_model_version_tag(MODEL, "2", "evaluation", evaluation.digest)
+
+
 class Registry:
     """The three versions, and what is done to them."""
 
@@ -117,11 +133,12 @@ class Registry:
     ) -> None:
         """Keep a verdict on a version; `against` is the champion's, None the baselines."""
         candidate = get(self.client, version)
-        with tempfile.TemporaryDirectory() as scratch:
-            evidence = Evidence(self.client, candidate, Path(scratch))
-            read = read_test_sets(evidence.evaluation, settings, evidence.languages)
-        made = replace(review.provenance, test_sets={test_set.name: test_set.digest for test_set in read})
         champion = get(self.client, against, production) if against else None
+        with tempfile.TemporaryDirectory() as scratch:
+            ours = Evidence(self.client, candidate, Path(scratch) / "candidate")
+            theirs = Evidence(self.client, champion, Path(scratch) / "champion").evaluation if champion else None
+            read = read_test_sets(ours.evaluation, theirs, settings, ours.languages)
+        made = replace(review.provenance, test_sets={test_set.name: test_set.digest for test_set in read})
         Verdicts(self.client, production, self.build).keep(candidate, champion, replace(review, provenance=made), "")
 
     def break_code(self, version: int) -> None:

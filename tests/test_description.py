@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline.reviews.comparison import Change
 from pipeline.reviews.description import PADDING, write_description
 from pipeline.reviews.review import Review
+from pipeline.reviews.test_sets import Origin
 from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better, make_review
 
 LIMIT = 5000
@@ -50,6 +51,20 @@ def test_a_failure_and_a_warning_say_why() -> None:
     assert "\n\nWarning: not measured: latency.\n" in description
     assert "| leak | 3 | at most 0 | **fail** |" in description
     assert "| latency_ratio | – | at most 1.50\u00a0× | **missing**, not required |" in description
+
+
+def test_whose_the_test_sets_are_is_told_where_the_candidate_s_author_chose_them() -> None:
+    def told(**origins: Origin) -> str:
+        review = make_review([better()])
+        return write_description(replace(review, provenance=replace(review.provenance, origins=origins)))
+
+    assert "Warning: all test sets are the candidate's own: whoever made it chose" in told(test="candidate")
+    assert "Warning: the candidate was not evaluated on test sets of the champion (`b`), on which it is reviewed" in (
+        told(a="both", b="champion")
+    )
+    assert "is reviewed too; its own (`a`) are not the champion's." in told(a="candidate", b="champion")
+    for origins in ({"a": "both", "b": "candidate"}, {"a": "candidate", "b": "settings"}, {}):
+        assert "Warning" not in told(**origins)  # type: ignore[arg-type]
 
 
 def test_without_champion_comparison_or_losses_it_is_shorter() -> None:

@@ -10,8 +10,10 @@ from pipeline.data.splitting import key
 from pipeline.reviews.leaks import find_leaks
 from pipeline.reviews.test_sets import TestSet
 
-NEWS = TestSet("news", ["Open it now", "Close it now", "Save it now"], ["Öffne es jetzt", "Schließ es jetzt", "Ok"], {})
-MAIL = TestSet("mail", ["Send it now"], ["Schick es jetzt"], {})
+NEWS = TestSet(
+    "news", ["Open it now", "Close it now", "Save it now"], ["Öffne es jetzt", "Schließ es jetzt", "Ok"], {}, "settings"
+)
+MAIL = TestSet("mail", ["Send it now"], ["Schick es jetzt"], {}, "settings")
 
 
 def write(path: Path, sources: list[str], targets: list[str]) -> Path:

@@ -13,7 +13,7 @@ from pipeline.registry.versions import FILES, IDENTITY
 from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Entry
 from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.verdicts import BASELINES, files_digest
-from tests.registered import DEFAULT, FAIL, MODEL, Registry, aliases, get, package_of
+from tests.registered import DEFAULT, FAIL, MODEL, Registry, aliases, evaluate_otherwise, get, package_of
 
 TEAM = "production"
 NAME = f"version 2 of {MODEL}"
@@ -116,6 +116,13 @@ def test_test_sets_that_changed_since_the_review_are_refused(it: Registry, tmp_p
     assert refusal(it, settings=settings) == refusal(it) == expected
     more.unlink()
     assert "review.test_sets.more: the file" in refusal(it, settings=settings)
+
+
+def test_a_review_without_the_champion_s_test_sets_does_not_count(it: Registry, versions: Path) -> None:
+    it.crown(1)
+    it.keep(2, 1)
+    evaluate_otherwise(it.client, it.build, versions)
+    assert f"the test sets (test, test of the champion) of {NAME} are not those that were reviewed" in refusal(it)
 
 
 @pytest.mark.parametrize("champions", [(), (1,), (2, 1)])

@@ -20,7 +20,9 @@ from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.reviewer import Reviewer
 from pipeline.reviews.verdicts import Verdicts
-from tests.registered import ANYTHING, LENIENT, MODEL, get, package_of
+from pipeline.seq2seq.translator import Translator
+from stages.review import describe
+from tests.registered import ANYTHING, LENIENT, MODEL, evaluate_otherwise, get, package_of
 
 
 @pytest.fixture
@@ -139,6 +141,37 @@ def test_the_champion_is_not_compared_with_itself(client: MlflowClient) -> None:
     assert told == f"version 2 of {MODEL} is the champion itself; run: make review VERSION=3 EXP=again"
 
 
+def test_the_champion_s_test_sets_are_translated_too(client: MlflowClient, registry: Path, versions: Path) -> None:
+    evaluate_otherwise(client, registry, versions)
+    crown(client, 1)
+    asked: list[int] = []
+
+    def stop(total: int) -> NoReturn:
+        asked.append(total)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        reviewer(client).review(2, stop)
+    assert asked == [2 * (10 + 10)]
+
+
+@pytest.mark.slow
+def test_references_that_are_the_candidate_s_own_outputs_do_not_pass_it(
+    client: MlflowClient, registry: Path, versions: Path
+) -> None:
+    sources, references = read_split(versions / "other/corpus/test.parquet")
+    outputs = [text.text for text in Translator.load(versions / "other/model").translate(sources, beam_size=5)]
+    evaluate_otherwise(client, registry, versions, outputs)
+    crown(client, 1)
+    finding = reviewer(client).review(2, quietly)
+    review = finding.review
+    _, champions = review.comparisons
+    assert review.provenance.origins == {"test": "candidate", "test of the champion": "champion"}
+    assert champions.test_set == "test of the champion"
+    assert {change.reference for change in (*champions.gains, *champions.losses)} <= set(references)
+    assert [line for line in describe(finding) if line.startswith("  warning: the candidate was not evaluated on")]
+
+
 def test_other_languages_are_refused(client: MlflowClient) -> None:
     crown(client, 1)
     client.set_model_version_tag(MODEL, "2", "target_language", "fr")
@@ -188,7 +221,9 @@ def test_what_was_changed_in_the_store_is_refused(client: MlflowClient, registry
 
 def test_a_test_set_that_is_there_twice_or_not_at_all_is_named(client: MlflowClient, tmp_path: Path) -> None:
     told = refusal(client, settings=with_test_set("test", tmp_path / "more.tsv"))
-    assert told.startswith("review.test_sets.test: the run of the candidate has a test set of this name")
+    assert told.startswith(
+        "review.test_sets.test: the run of the candidate or of the champion has a test set of this name"
+    )
     told = refusal(client, settings=with_test_set("more", tmp_path / "more.tsv"))
     assert told == f"review.test_sets.more: the file {tmp_path}/more.tsv is missing; check the path"
 

@@ -249,7 +249,7 @@ class GateSettings(Section):
 class ReviewSettings(Section):
     """How a candidate is judged; no stage of the pipeline, and in no stamp."""
 
-    test_sets: dict[str, str | AlignedText] = {}  # name -> as in files.splits; beside those of the candidate's run
+    test_sets: dict[str, str | AlignedText] = {}  # name -> as in files.splits; beside those of the runs
     production_model: ModelName | None = None  # the model that promotion copies versions to; null: the candidate's own
     gates: GateSettings = GateSettings()
 

@@ -152,17 +152,20 @@ class Promotion:
                 f"if you know better: make promote VERSION={candidate.version} REASON=... FORCE=1{self.models.option}"
             )
         with tempfile.TemporaryDirectory() as scratch:
-            evidence = Evidence(self.client, candidate, Path(scratch))
+            evidence = Evidence(self.client, candidate, Path(scratch) / "candidate")
+            theirs = Evidence(self.client, champion, Path(scratch) / "champion") if champion else None
             changed = "files" if evidence.package and files_digest(candidate) != verdict.files else ""
-            if changed := changed or self._changed(verdict, evidence):
+            if changed := changed or self._changed(verdict, evidence, theirs):
                 raise UserError(f"the {changed} of {name} are not those that were reviewed; {remedy}")
 
-    def _changed(self, verdict: Verdict, evidence: Evidence) -> str:
+    def _changed(self, verdict: Verdict, ours: Evidence, theirs: Evidence | None) -> str:
         """Return which gates or test sets are not those of the review; nothing if all are."""
         gates = self.settings.gates.model_dump(mode="json")
         if names := sorted(name for name in {*gates, *verdict.gates} if gates.get(name) != verdict.gates.get(name)):
             return f"gates (review.gates: {', '.join(names)})"
-        test_sets = {t.name: t.digest for t in read_test_sets(evidence.evaluation, self.settings, evidence.languages)}
+        evaluation = theirs.evaluation if theirs else None
+        read = read_test_sets(ours.evaluation, evaluation, self.settings, ours.languages)
+        test_sets = {test_set.name: test_set.digest for test_set in read}
         known = verdict.test_sets
         names = sorted(name for name in {*test_sets, *known} if test_sets.get(name) != known.get(name))
         return f"test sets ({', '.join(names)})" if names else ""

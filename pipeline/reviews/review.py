@@ -5,7 +5,7 @@ but the verdict, which the gates give.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -14,6 +14,7 @@ from .comparison import Comparison
 from .gates import Gate, judge_all
 from .leaks import Leaks
 from .subjects import Subject
+from .test_sets import Origin
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Provenance:
     commit: str | None  # of the project that reviewed
     hardware: str  # one line
     isolation: str  # of the packages' code, see registry/confinement.py
+    origins: Mapping[str, Origin] = field(default_factory=dict)  # test set -> whose it is; older reviews have none
 
 
 @dataclass(frozen=True)

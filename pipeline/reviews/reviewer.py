@@ -68,7 +68,8 @@ class Reviewer:
             ours = Evidence(self.models.client, candidate, Path(scratch) / CANDIDATE)
             theirs = Evidence(self.models.client, champion, Path(scratch) / OPPONENT) if champion else None
             _check_languages(ours, theirs)
-            test_sets = read_test_sets(ours.evaluation, self.settings, ours.languages)
+            evaluation = theirs.evaluation if theirs else None
+            test_sets = read_test_sets(ours.evaluation, evaluation, self.settings, ours.languages)
             trained_on = {CANDIDATE: ours.training_sentences}
             if theirs:
                 trained_on[OPPONENT] = theirs.training_sentences
@@ -139,9 +140,9 @@ class Reviewer:
     def _provenance(self, test_sets: Sequence[TestSet]) -> Provenance:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         read = {test_set.name: test_set.digest for test_set in test_sets}
-        return Provenance(
-            now, self.by, self.settings.model_dump(mode="json"), read, git_commit(), _hardware(), isolation()
-        )
+        settings = self.settings.model_dump(mode="json")
+        origins = {test_set.name: test_set.origin for test_set in test_sets}
+        return Provenance(now, self.by, settings, read, git_commit(), _hardware(), isolation(), origins)
 
 
 def _check_languages(ours: Evidence, theirs: Evidence | None) -> None:

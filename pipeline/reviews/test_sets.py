@@ -1,16 +1,22 @@
-"""Read the test sets that a review looks at: those of the candidate's run, and those that the settings name."""
+"""Read the test sets that a review looks at: the candidate's, the champion's, and those that the settings name.
+
+Whoever made the candidate chose its test sets, references and all; so with a champion the champion's count too.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from ..data.cleaning import with_text
 from ..plumbing.artifacts import Artifact
 from ..plumbing.errors import UserError
 from ..plumbing.params import FilesSettings, ReviewSettings
 from ..plumbing.split_names import same_names
+
+Origin = Literal["candidate", "champion", "both", "settings"]  # whose test set it is
 
 BASELINES = {"memory": "translation memory", "copy": "source copied"}
 
@@ -23,6 +29,7 @@ class TestSet:
     sources: Sequence[str]
     references: Sequence[str]
     baselines: Mapping[str, Sequence[str]]  # name -> its translations
+    origin: Origin
     blank: int = 0  # pairs left out, since a side of theirs has no text
 
     @property
@@ -31,21 +38,44 @@ class TestSet:
         return hashlib.sha256(json.dumps([list(self.sources), list(self.references)]).encode()).hexdigest()
 
 
-def read_test_sets(evaluation: Artifact, settings: ReviewSettings, languages: tuple[str, str]) -> list[TestSet]:
-    """The run's own test sets with both baselines, then those of the settings with copying alone."""
-    own = [_own(evaluation, name) for name in evaluation.facts["test_sets"]]
+def read_test_sets(
+    evaluation: Artifact, champion: Artifact | None, settings: ReviewSettings, languages: tuple[str, str]
+) -> list[TestSet]:
+    """The test sets of both runs with both baselines, then those of the settings with copying alone.
+
+    `champion`: the evaluation of its run. What both were evaluated on is there once.
+    """
+    own = _own(evaluation, champion)
     for name, other in same_names([*(test_set.name for test_set in own), *settings.test_sets]):
         raise UserError(
-            f"review.test_sets.{name}: the run of the candidate has a test set of this name ({other}); give another"
+            f"review.test_sets.{name}: the run of the candidate or of the champion has a test set of this name "
+            f"({other}); give another"
         )
     return own + (_named(settings, languages) if settings.test_sets else [])
 
 
-def _own(evaluation: Artifact, name: str) -> TestSet:
+def _own(evaluation: Artifact, champion: Artifact | None) -> list[TestSet]:
+    """The test sets of the candidate's run, and of the champion's; where two differ under one name, the champion's is
+    `NAME of the champion`."""
+    found = [_evaluated(evaluation, name, "candidate") for name in evaluation.facts["test_sets"]]
+    if champion is None:
+        return found
+    for name in champion.facts["test_sets"]:
+        theirs = _evaluated(champion, name, "champion")
+        if same := [place for place, ours in enumerate(found) if ours.digest == theirs.digest]:
+            found[same[0]] = replace(found[same[0]], origin="both")
+            continue
+        while any(same_names([test_set.name, name]) for test_set in found):
+            name += " of the champion"
+        found.append(replace(theirs, name=name))
+    return found
+
+
+def _evaluated(evaluation: Artifact, name: str, origin: Origin) -> TestSet:
     sources, references, memory = (
         _lines(evaluation.path(f"{name}.{part}.txt")) for part in ("source", "reference", "memory")
     )
-    return TestSet(name, sources, references, {BASELINES["memory"]: memory, BASELINES["copy"]: sources})
+    return TestSet(name, sources, references, {BASELINES["memory"]: memory, BASELINES["copy"]: sources}, origin)
 
 
 def _named(settings: ReviewSettings, languages: tuple[str, str]) -> list[TestSet]:
@@ -56,7 +86,8 @@ def _named(settings: ReviewSettings, languages: tuple[str, str]) -> list[TestSet
     for name, pairs in reading.splits.items():
         kept = with_text(pairs, f"review.test_sets.{name}")
         sources, references = [pair.source for pair in kept], [pair.target for pair in kept]
-        found.append(TestSet(name, sources, references, {BASELINES["copy"]: sources}, len(pairs) - len(kept)))
+        baselines, blank = {BASELINES["copy"]: sources}, len(pairs) - len(kept)
+        found.append(TestSet(name, sources, references, baselines, "settings", blank))
     return found
 
 

@@ -71,7 +71,7 @@ def warnings(review: Review, quote: Quote) -> list[str]:
             "whether the champion was trained on test sentences cannot be checked, since it was registered before that "
             "was recorded: where it was, its scores here are too high"
         )
-    return told
+    return told + _origins(review, quote)
 
 
 def leaks(review: Review, test_set: str) -> str:
@@ -123,6 +123,24 @@ def megabytes(size: int | None) -> str:
 
 def percent(part: float) -> str:
     return f"{100 * part:.4g}{NBSP}%"
+
+
+def _origins(review: Review, quote: Quote) -> list[str]:
+    """Say whose the test sets are where the candidate's author chose them."""
+    origins = review.provenance.origins
+    if origins and set(origins.values()) == {"candidate"}:
+        return [
+            "all test sets are the candidate's own: whoever made it chose the sources, the references and the "
+            "baseline's translations; add test sets of yours (review.test_sets)"
+        ]
+    ours, theirs = (
+        ", ".join(quote(name) for name, origin in origins.items() if origin == side)
+        for side in ("candidate", "champion")
+    )
+    if not theirs:
+        return []
+    told = f"the candidate was not evaluated on test sets of the champion ({theirs}), on which it is reviewed too"
+    return [f"{told}; its own ({ours}) are not the champion's" if ours else told]
 
 
 def _beyond(gate: Gate) -> str:
