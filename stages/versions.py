@@ -4,10 +4,10 @@ import json
 import time
 from collections.abc import Collection, Iterable, Sequence
 
-from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.errors import UserError
 from pipeline.registry.versions import EXPERIMENT, VersionId, all_versions, identify
 from pipeline.reviews.ledger import Entry, replay
 from stages.desk import Desk, open_desk
@@ -20,23 +20,31 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 def versions() -> None:
     desk = open_desk()
     for model in dict.fromkeys((desk.models.candidates, desk.production)):
-        print("\n".join([model, *table([HEAD, *rows(desk.client, model)]), ""]))
+        print("\n".join([model, *table([HEAD, *rows(desk, model)]), ""]))
     print("\n".join(record(desk)))
 
 
-def rows(client: MlflowClient, model: str) -> list[Sequence[str]]:
+def rows(desk: Desk, model: str) -> list[Sequence[str]]:
     """A row a version, the newest first."""
-    found = all_versions(client, model)
+    found = all_versions(desk.client, model)
     aliases: dict[str, list[str]] = {}
-    for alias, version in (client.get_registered_model(model).aliases if found else {}).items():
+    for alias, version in (desk.client.get_registered_model(model).aliases if found else {}).items():
         aliases.setdefault(str(version), []).append(alias)
-    return [row(version, aliases.get(str(version.version), [])) for version in reversed(found)]
+    return [row(version, aliases.get(str(version.version), []), verdict(desk, version)) for version in reversed(found)]
 
 
-def row(version: ModelVersion, aliases: Iterable[str]) -> Sequence[str]:
+def verdict(desk: Desk, version: ModelVersion) -> str:
+    """What the last review found, as `make promote` reads it: what the version's tags say of it anybody can edit."""
+    candidate = desk.models.candidate_of(version)
+    try:
+        found = desk.verdicts.find(candidate) if candidate else []
+    except UserError:
+        return "its reviews were deleted"
+    return f"{found[0].verdict}, against {found[0].compared_with}" if found else "not reviewed"
+
+
+def row(version: ModelVersion, aliases: Iterable[str], verdict: str) -> Sequence[str]:
     tags = version.tags
-    is_reviewed = {"review", "compared_with"} <= tags.keys()
-    verdict = f"{tags['review']}, against {tags['compared_with']}" if is_reviewed else "not reviewed"
     return (
         str(version.version),
         tags.get(EXPERIMENT, "-"),
@@ -93,10 +101,11 @@ def table(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _score(tags: dict[str, str], metric: str) -> str:
-    if metric not in tags or f"{metric}_interval" not in tags:
+    try:
+        low, high = json.loads(tags[f"{metric}_interval"])
+        return f"{float(tags[metric]):.1f} [{low:.1f}, {high:.1f}]"
+    except (KeyError, TypeError, ValueError):  # tags can be removed and edited
         return "-"
-    low, high = json.loads(tags[f"{metric}_interval"])
-    return f"{float(tags[metric]):.1f} [{low:.1f}, {high:.1f}]"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pipeline.plumbing.errors import UserError
 from stages import promote, review, rollback, versions
 from stages.desk import LONGEST_REASON, asked_reason, asked_version, is_forced, open_desk, who
 from tests.project import Project
-from tests.registered import ANYTHING, MODEL, aliases
+from tests.registered import ANYTHING, MODEL, Registry, aliases
 
 PROJECT = Path(__file__).parent.parent
 PARAMS = str(PROJECT / "params.yaml")
@@ -228,3 +228,28 @@ def test_make_hands_on_what_was_typed(project: Project, registry: Path) -> None:
     assert not (project.root / "pwned").exists()
     assert json.loads(client.get_model_version(MODEL, "2").tags["review_test_sets"]) == {"test": 10}
     assert (project.root / f"build/reviews/{MODEL}/2.html").exists()
+
+
+def test_the_table_of_versions_tells_the_verdict_that_counts_and_bears_edited_tags(
+    overlay: Callable[..., list[str]], registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlay()
+    monkeypatch.setattr("stages.desk.BUILD", registry)
+    it = Registry(registry)
+    it.keep(1, None)
+    it.client.set_model_version_tag(MODEL, "1", "review", "fail")
+    for version, tag, value in (
+        ("2", "review", "pass"),
+        ("2", "compared_with", "baselines"),
+        ("2", "bleu_interval", "x"),
+        ("2", "chrf_interval", "5"),
+        ("3", "bleu", "much"),
+    ):
+        it.client.set_model_version_tag(MODEL, version, tag, value)
+    third, second, first = versions.rows(open_desk(), MODEL)
+    assert (first[3], second[3], third[3]) == ("pass, against baselines", "not reviewed", "not reviewed")
+    assert (second[4], second[5], third[4]) == ("-", "-", "-")
+    experiment = it.client.get_experiment_by_name(f"{MODEL} reviews")
+    assert experiment
+    it.client.delete_experiment(experiment.experiment_id)
+    assert versions.rows(open_desk(), MODEL)[2][3] == "its reviews were deleted"

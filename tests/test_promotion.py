@@ -136,8 +136,10 @@ def test_an_alias_that_was_moved_by_hand_is_told(it: Registry, champions: tuple[
     assert fact == (f"the alias champion of {MODEL} was moved by hand: it is on version 3, the record has {recorded}")
     puts_back = ["make promote VERSION=1 REASON=... EXP=other puts it back"] if champions else []
     leads = [f"make rollback REASON=... FORCE=1 EXP=other leads to version {champions[0]}"] if champions else []
+    compares = ["make review VERSION=3 EXP=other compares that first"] if champions else []
     assert ways == [
         *puts_back,
+        *compares,
         "make promote VERSION=3 REASON=... FORCE=1 EXP=other records version 3",
         *leads,
     ]

@@ -123,6 +123,14 @@ def test_a_version_of_others_is_not_fetched(client: MlflowClient, scratch: Path)
         fetch(client, MODEL, 1, scratch)
 
 
+@pytest.mark.parametrize("edited", ["oops", "[]", '{"MLmodel": 1}', ""])
+def test_digests_that_were_edited_are_told(client: MlflowClient, scratch: Path, edited: str) -> None:
+    client.set_model_version_tag(MODEL, "1", FILES, edited)
+    told = rf"^the tag sha256 of models:/{MODEL}/1 was edited: got .*; register it again: make register EXP=first$"
+    with pytest.raises(UserError, match=told):
+        fetch(client, MODEL, 1, scratch)
+
+
 def test_files_that_are_gone_are_told(client: MlflowClient, registry: Path, scratch: Path) -> None:
     shutil.rmtree(registry / "mlartifacts")
     with pytest.raises(UserError, match=f"files of models:/{MODEL}/1 are not there: .* in {registry}/mlartifacts/"):

@@ -1,6 +1,5 @@
 """Find versions in MLflow's registry, and fetch them: whole, and as they were registered, or not at all."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,9 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from pydantic import TypeAdapter
 
+from ..plumbing.artifacts import experiment_option
 from ..plumbing.errors import UserError
 from ..plumbing.tracking.local_store import local_path
 from .packaging import check_files
@@ -17,6 +18,7 @@ from .packaging import check_files
 IDENTITY = "registration"  # tag: what was registered
 EXPERIMENT = "experiment"  # tag: whose stages made it, the directory under build/
 FILES = "sha256"  # tag: the digest of every file of the package, as JSON
+_DIGESTS = TypeAdapter(dict[str, str])
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for an unknown version, and alias
 
 
@@ -101,15 +103,29 @@ def make_model(client: MlflowClient, name: str, description: str | None = None) 
             raise
 
 
+def recorded_files(version: ModelVersion) -> dict[str, str]:
+    """Return the digest of every file of a version's package, by its tag; UserError if that was removed or edited."""
+    uri, text = f"models:/{version.name}/{version.version}", version.tags.get(FILES)
+    remedy = f"register it again: make register{experiment_option(version.tags.get(EXPERIMENT, 'default'))}"
+    if text is None:
+        raise UserError(
+            f"{uri} was not registered by this pipeline: it has no tag {FILES} with its files' digests; {remedy}"
+        )
+    try:
+        return _DIGESTS.validate_json(text)
+    except ValueError:
+        raise UserError(
+            f"the tag {FILES} of {uri} was edited: got {text[:40]!r}, expected its files' digests as JSON; {remedy}"
+        ) from None
+
+
 def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Path:
     """Download a version's package into `directory` and check every file; returns where it is.
 
     UserError if a file is not as it was registered, is missing, or is there in addition.
     """
     uri = f"models:/{name}/{version}"
-    recorded = get_version(client, name, version).tags.get(FILES)
-    if recorded is None:
-        raise UserError(f"{uri} was not registered by this pipeline: it has no tag {FILES} with its files' digests")
+    recorded = recorded_files(get_version(client, name, version))
     place = local_path(client.get_model_version_download_uri(name, str(version)))
     if place and not place.exists():  # MLflow would give an empty directory
         raise UserError(
@@ -123,5 +139,5 @@ def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Pat
         raise UserError(f"the files of {uri} cannot be fetched: {reason}; look after the artifact store") from error
     for cache in package.rglob("__pycache__"):  # whoever loads a model from a local store leaves some there
         shutil.rmtree(cache)
-    check_files(package, json.loads(recorded), uri)
+    check_files(package, recorded, uri)
     return package

@@ -14,10 +14,10 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from ..plumbing.artifacts import Artifact, Manifest, open_artifact, sha256_of
+from ..plumbing.artifacts import Artifact, Manifest, experiment_option, open_artifact, sha256_of
 from ..plumbing.errors import UserError
 from ..registry.registration import evaluation_path, training_sentences_path
-from ..registry.versions import fetch
+from ..registry.versions import EXPERIMENT, fetch
 
 SIDES = {"source_language", "target_language"}  # tags
 
@@ -72,6 +72,12 @@ class Evidence:
             raise UserError(self._changed(path)) from None
         if manifest.digest != self.version.tags["model"]:
             raise UserError(self._changed(path))
+        if "parameters" not in manifest.facts:
+            again = experiment_option(self.version.tags.get(EXPERIMENT, "default"))
+            raise UserError(
+                f"{path} of run {self.version.run_id} does not tell how many parameters {self.name} has: it is of an "
+                f"earlier pipeline; train it again: make train register{again}"
+            )
         return manifest.facts
 
     @cached_property

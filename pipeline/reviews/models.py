@@ -141,6 +141,8 @@ class Models:
         if number := self._candidate_number(recorded):
             ways.append(f"make promote VERSION={number} REASON=...{self.option} puts it back")
         if number := self._candidate_number(found):
+            if self._is_unreviewed(found) and state.champion and state.champion.number == recorded:
+                ways.append(f"make review VERSION={number}{self.option} compares that first")
             ways.append(f"make promote VERSION={number} REASON=...{force}{self.option} records version {found}")
         if (target := self.rollback_target(state)) and target.number != found:
             ways.append(f"make rollback REASON=...{force}{self.option} leads to version {target}")
@@ -192,13 +194,22 @@ class Models:
         is_there = find_again(self.client, self.production, state.champion)
         return f"version {state.champion}{'' if is_there else ', which was deleted'}"
 
+    def candidate_of(self, version: ModelVersion) -> ModelVersion | None:
+        """Return the candidate that became this version in production, or is it; None if it is not there."""
+        if version.name == self.candidates:
+            return version
+        found = [each for each in all_versions(self.client, self.candidates) if _is_copy(version, each)]
+        return found[0] if found else None
+
     def _candidate_number(self, number: int) -> int:
         """Return the number of the candidate that became this version in production; 0 if there is none."""
-        if self.production == self.candidates or not number:
-            return number
-        copy = find_version(self.client, self.production, number)
-        found = [v for v in all_versions(self.client, self.candidates) if copy and _is_copy(copy, v)]
-        return int(found[0].version) if found else 0
+        version = find_version(self.client, self.production, number) if number else None
+        candidate = self.candidate_of(version) if version else None
+        return int(candidate.version) if candidate else 0
+
+    def _is_unreviewed(self, number: int) -> bool:
+        version = find_version(self.client, self.production, number)
+        return version is not None and version.tags.get("review") != "pass"
 
 
 def _is_copy(version: ModelVersion, candidate: ModelVersion) -> bool:

@@ -34,7 +34,7 @@ class Verdict:
     """What a review came to."""
 
     run_id: str
-    is_pass: bool
+    verdict: str  # as in Review
     compared_with: str  # number of the champion, or BASELINES
     opponent: str  # identity of the champion, or BASELINES
     files: str  # digest of the candidate's files, see files_digest
@@ -43,6 +43,10 @@ class Verdict:
     failed: str  # names of the gates that failed
     by: str
     at: str
+
+    @property
+    def is_pass(self) -> bool:
+        return self.verdict == "pass"
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ def _verdict(run: StoredRun) -> Verdict | None:
     try:
         return Verdict(
             run_id=run.info.run_id,
-            is_pass=tags["review"] == "pass",
+            verdict=tags["review"],
             compared_with=tags["compared_with"],
             opponent=tags["opponent_id"],
             files=tags["files"],
