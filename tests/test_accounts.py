@@ -31,6 +31,29 @@ def test_each_store_has_accounts_of_its_own(store: str, name: str) -> None:
     assert accounts_database(store, Path("/build")) == Path(name)
 
 
+@pytest.mark.parametrize(
+    ("store", "early", "name"),
+    [
+        ("postgresql://a-b/c", "postgresql-a-b-c", "postgresql-a%2Db-c"),
+        ("postgresql://h:5433/team", "postgresql-h-team", "postgresql-h-5433-team"),
+        ("postgresql:///team?host=/run/a", "postgresql-local-team", "postgresql-%2Frun%2Fa-team"),
+        ("mysql+pymysql://h/a/b", "mysql-h-a_b", "mysql-h-a%2Fb"),
+        ("sqlite:///{build}/other.sqlite", "other", "other.sqlite"),
+    ],
+)
+def test_accounts_with_an_early_name_are_used_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, store: str, early: str, name: str
+) -> None:
+    store = store.format(build=tmp_path)
+    (tmp_path / f"{early}.accounts.db").touch()
+    assert accounts_database(store, tmp_path) == tmp_path / f"{early}.accounts.db"
+    assert f"{tmp_path}/{name}.accounts.db" in caplog.text
+    caplog.clear()
+    (tmp_path / f"{name}.accounts.db").touch()
+    assert accounts_database(store, tmp_path) == tmp_path / f"{name}.accounts.db"
+    assert not caplog.text
+
+
 @pytest.mark.slow
 def test_they_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore

@@ -4,7 +4,9 @@ It makes the admin's account and no other. Who else there is, and who may do wha
 """
 
 import base64
+import logging
 import os
+import re
 import secrets
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +27,7 @@ ASK_SECONDS = 10.0  # how long a server is waited for
 SHORTEST_PASSWORD = 12  # characters; MLflow's rule
 PUBLIC_PASSWORD = "password1234"  # MLflow's old default, with which it lets no admin in any more
 PORTS = {"postgresql": "5432", "mysql": "3306", "mssql": "1433"}  # where the URL names none
+log = logging.getLogger(__name__)
 SETTINGS = """\
 [mlflow]
 default_permission = READ
@@ -36,6 +39,29 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 
 def accounts_database(store: str, build: Path) -> Path:
     """Where the accounts of a store's server are: grants name experiments by number, so each store has its own."""
+    database, before = _accounts_name(store, build), _early_name(store, build)
+    if database.exists() or not before.exists():
+        return database
+    if before != database:
+        log.warning(
+            "the accounts in %s are used, which another port, host or database with a similar name may use, too; "
+            "a copy of them in %s is this store's alone",
+            before,
+            database,
+        )
+    return before
+
+
+def _early_name(store: str, build: Path) -> Path:
+    """Where they were before ports, and hyphens in names, made a difference."""
+    url = make_url(store)
+    if url.get_backend_name() == "sqlite":
+        return Path(url.database or "mlflow.db").resolve().with_suffix(".accounts.db")
+    name = re.sub(r"[^\w.-]+", "_", f"{url.get_backend_name()}-{url.host or 'local'}-{url.database}")
+    return build.resolve() / f"{name}.accounts.db"
+
+
+def _accounts_name(store: str, build: Path) -> Path:
     url = make_url(store)
     backend = url.get_backend_name()
     if backend == "sqlite":
