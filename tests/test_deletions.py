@@ -100,6 +100,11 @@ def entry_edited(it: Registry) -> None:
     it.client.set_model_version_tag(f"{MODEL}.promotions", "1", "version", "one")
 
 
+def entries_of_an_early_pipeline(it: Registry) -> None:
+    for entry in "12":
+        it.client.delete_model_version_tag(f"{MODEL}.promotions", entry, "created")
+
+
 def tags_of_the_candidate_deleted(it: Registry) -> None:
     for tag in ("registration", "target_language", "sha256", "experiment"):
         it.client.delete_model_version_tag(MODEL, "3", tag)
@@ -165,6 +170,7 @@ STATES: list[Callable[[Registry], None]] = [
     record_deleted,
     last_entry_deleted,
     entry_edited,
+    entries_of_an_early_pipeline,
     tags_of_the_candidate_deleted,
     tags_of_the_champion_edited,
     run_deleted,

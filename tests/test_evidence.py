@@ -13,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.data.fingerprints import find_known
 from pipeline.data.splits import read_split
-from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.artifacts import Manifest, open_artifact
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.reviews.evidence import Evidence
@@ -100,6 +100,19 @@ def test_a_part_that_was_changed_in_the_store_is_refused(
     )
     assert "find out who changed the artifact store" in told
     assert "\n" not in told
+
+
+def test_a_model_of_before_its_parameters_were_counted_is_told(evidence: Evidence, artifacts: Path) -> None:
+    path = artifacts / "manifests/model.json"
+    content = json.loads(path.read_bytes())
+    content.pop("checksum")
+    del content["facts"]["parameters"]
+    manifest = Manifest(**content)
+    path.write_text(json.dumps(content | {"checksum": manifest.checksum}))
+    evidence.client.set_model_version_tag(MODEL, "2", "model", manifest.digest)
+    old = replace(evidence, version=get(evidence.client, 2))
+    with pytest.raises(UserError, match=f"how many parameters version 2 of {MODEL} has.*: make train register EXP=oth"):
+        _ = old.model_facts
 
 
 def test_a_version_from_before_there_were_fingerprints_has_none(evidence: Evidence) -> None:
