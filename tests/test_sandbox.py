@@ -4,8 +4,10 @@ Limits are tried with and without namespaces; what only namespaces give is tried
 """
 
 import contextlib
+import errno
 import json
 import os
+import platform
 import select
 import signal
 import socket
@@ -21,10 +23,12 @@ import pytest
 from pipeline.registry import confinement, sandbox
 from pipeline.registry.confinement import AS_NOBODY, AS_USER, PYTHON, Way
 from pipeline.registry.sandbox import Misbehaviour, Sandbox, run_apart
+from pipeline.registry.system_calls import system_call_filter
 
 HERE = Path(__file__).resolve()
 NAMES = {"nobody": AS_NOBODY, "namespace": AS_USER}
 WAYS = [pytest.param(way, id=name) for name, way in NAMES.items() if not confinement.obstacle(way)]
+CLONE = {"x86_64": 56, "aarch64": 220}  # the system call
 NONE = pytest.param(None, id="none")
 SKIPPED = pytest.param(None, id="none", marks=pytest.mark.skip(reason="this system offers no namespaces"))
 isolated = pytest.mark.parametrize("way", WAYS or [SKIPPED], indirect=True)
@@ -201,6 +205,46 @@ def test_several_that_eat_memory_together_are_ended(way: Way | None, monkeypatch
 
 
 @both
+def test_memory_that_counts_for_none_is_seen_too(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shared counts for the processes that touched it, and they let it go."""
+    monkeypatch.setattr(sandbox, "LEAST", psutil.virtual_memory().total)
+    monkeypatch.setattr(confinement, "MEMORY", 800 << 20)
+    code = "import mmap; area = mmap.mmap(-1, 300 << 20)\nif os.fork():\n  area.write(b'x' * (300 << 20)); area.close()"
+    assert reason(f"{code}\ntime.sleep(60)").startswith("while it ran, the machine had only ")
+
+
+@isolated
+@pytest.mark.skipif(not system_call_filter(), reason="this machine's system calls are not known")
+def test_it_makes_no_namespace_no_hidden_memory_and_no_foreign_socket(way: Way) -> None:
+    calls = {"unshare": (0x10000000,), "setns": (0, 0), "shmget": (0, 4096, 0o1600), "msgget": (0, 0o1600)}
+    for name, arguments in calls.items():
+        made = f"(c := __import__('ctypes')).CDLL(None, use_errno=True).{name}{arguments}, c.get_errno()"
+        assert told(f"[{made}]") == [-1, errno.ENOSYS], name
+    assert told("os.memfd_create('x')") == "OSError"
+    clone = f"made = __import__('ctypes').CDLL(None).syscall({CLONE[platform.machine()]}, 0x10000000 | 17, 0, 0, 0, 0)"
+    with program(f"{clone}\nprint(made) if made else os._exit(0)") as running:
+        assert running.ask(b"", 30) == b"-1\n"
+    foreign = [socket.AF_VSOCK, socket.AF_PACKET, socket.AF_BLUETOOTH, socket.AF_ALG, 44]
+    code = f"""
+found = []
+for family in {list(map(int, foreign))}:
+    for make in (socket.socket, socket.socketpair):
+        try:
+            make(family, socket.SOCK_DGRAM)
+        except OSError as error:
+            found.append(error.errno)
+print(json.dumps(found))"""
+    with program(code) as running:
+        assert json.loads(running.ask(b"", 30)) == [errno.EAFNOSUPPORT] * 2 * len(foreign)
+    assert (
+        told("[socket.socket(f).close() for f in (1, 2, 10)] and [s.close() for s in socket.socketpair()]")
+        == [None] * 2
+    )
+    threads = "__import__('concurrent.futures').futures.ThreadPoolExecutor(4).map(lambda n: n + 1, range(3))"
+    assert told(f"list({threads})") == [1, 2, 3]
+
+
+@both
 def test_a_fork_bomb_is_ended(way: Way | None) -> None:
     assert reason("[os.fork() for _ in range(7)]; time.sleep(60)  # bomb") == "it started more than 64 processes"
     assert alive("bomb") == []
@@ -273,6 +317,19 @@ def test_no_daemon_outlives_it(way: Way) -> None:
         running.ask(b"", 30)
         assert alive("daemon-of-it")
     assert alive("daemon-of-it") == []
+
+
+@pytest.mark.parametrize("way", [None], indirect=True)
+def test_one_that_holds_its_output_is_not_waited_for(way: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "TICK", 60)  # it is not seen before it left
+    daemon = "[sys.executable, '-S', '-c', 'import time; time.sleep(8)  # holder-of-it']"
+    code = f"child = os.fork()\nif not child: os.setsid(), subprocess.Popen({daemon}), os._exit(0)\n"
+    with program(code + "os.waitpid(child, 0); print('done', flush=True); time.sleep(60)") as running:
+        running.ask(b"", 30)
+    left = alive("holder-of-it")
+    assert left  # it ends by itself
+    for number in left:
+        os.kill(number, signal.SIGKILL)
 
 
 @isolated

@@ -19,7 +19,8 @@ RDONLY, NOSUID, NODEV, BIND, REC, PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18  # mou
 DETACH = 2  # umount2(2)
 MOUNT_SETATTR, RECURSIVE = 442, 0x8000  # mount_setattr(2), since Linux 5.12; the number is every machine's
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
-SET_PDEATHSIG, CAPBSET_DROP, SET_NO_NEW_PRIVS, LAST_CAPABILITY = 1, 24, 38, 64  # prctl(2)
+SET_PDEATHSIG, CAPBSET_DROP, SET_SECCOMP, SET_NO_NEW_PRIVS, LAST_CAPABILITY = 1, 24, 22, 38, 64  # prctl(2)
+FILTER = 2  # of PR_SET_SECCOMP
 JOIN_SESSION_KEYRING = 1  # keyctl(2)
 KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 # Programs and libraries; the devices that every program may use, and those of GPUs.
@@ -39,10 +40,11 @@ def main(text: str) -> None:
         resource.setrlimit(kind, (most, most))
     if plan["root"]:
         with open("/proc/self/oom_score_adj", "w") as score:
-            score.write("1000")  # where memory runs out, this process goes first
+            score.write("1000")  # the first choice, where memory runs out
         LIBC.syscall(KEYCTL[platform.machine()], JOIN_SESSION_KEYRING, None)  # not the user's, with their tickets
         _enter(plan)
         _lose_privileges(plan["user"])
+        _filter_calls(bytes.fromhex(plan["filter"]))
     os.chdir(plan["scratch"])
     if sys.platform == "linux":
         _call("prctl", SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # it ends with the process that waits for it
@@ -84,6 +86,16 @@ def _lose_privileges(user: int | None) -> None:
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     _call("prctl", SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _filter_calls(steps: bytes) -> None:
+    """Refuse some system calls for good, see system_calls.py."""
+
+    class Program(ctypes.Structure):  # struct sock_fprog
+        _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
+
+    if steps:
+        _call("prctl", SET_SECCOMP, FILTER, ctypes.byref(Program(len(steps) // 8, steps)), 0, 0)
 
 
 def _is_forsaken() -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from .confine import SYSTEM
+from .system_calls import system_call_filter
 
 CONFINE = "confine.py"
 PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))  # the one that a virtual environment is of
@@ -120,6 +121,7 @@ def shut_in(way: Way | None, command: Sequence[str], read: Sequence[Path], direc
             "read": [PYTHON, *{f"{prefix}/lib" for prefix in (sys.base_prefix, sys.base_exec_prefix)}, *map(str, read)],
             "hidden": [str(path) for path in _private()],
             "user": way.user,
+            "filter": system_call_filter().hex(),
         }
         # Nothing outlives this process, however it ends.
         within = [setpriv, "--pdeathsig=KILL", "--", unshare, *SEPARATE, *way.unshare, "--"]

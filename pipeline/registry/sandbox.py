@@ -22,6 +22,7 @@ from ..plumbing.errors import UserError
 from . import confinement
 
 PROCESSES = 64
+LEAST = psutil.virtual_memory().total // 16  # bytes of free memory that a machine should keep
 ANSWER = 16 << 20  # bytes of a line
 CHUNK = 1 << 16
 KEPT, SHOWN = 8 << 10, 10  # bytes that are kept of what it says on standard error, and lines that are shown
@@ -46,6 +47,7 @@ class Sandbox:
     _said: bytes = b""  # the end of standard error
     _members: list[psutil.Process] = field(default_factory=list)  # all its processes, when last looked at
     _broken: str = ""  # what limit it broke
+    _free: int = field(default_factory=lambda: _free_memory())  # when it started
     _left: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, request: bytes, seconds: float) -> bytes:
@@ -113,6 +115,9 @@ class Sandbox:
                 self._broken = f"it started more than {PROCESSES} processes"
             if sum(map(_resident, self._members)) > confinement.MEMORY:
                 self._broken = f"it took more than {confinement.MEMORY / 2**30:.1f} GiB of memory"
+            free = _free_memory()  # not all that it takes counts for its processes, as what waits in a socket
+            if free < LEAST and self._free - free > confinement.MEMORY // 8:
+                self._broken = f"while it ran, the machine had only {free / 2**30:.1f} GiB of memory left"
         if self._broken:
             self._kill()
 
@@ -121,7 +126,11 @@ class Sandbox:
         self._left.set()
         self._look()
         self._kill()
-        self._process.communicate()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream:  # one that left its session may hold the other end
+                stream.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(LAST)
         until = time.monotonic() + LAST
         while any(map(_runs, self._members)) and time.monotonic() < until:
             time.sleep(0.01)
@@ -190,6 +199,10 @@ def _resident(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.NoSuchProcess:
         return 0
+
+
+def _free_memory() -> int:
+    return int(psutil.virtual_memory().available)
 
 
 def _descriptor(stream: IO[bytes] | None) -> int:

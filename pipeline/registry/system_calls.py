@@ -1,0 +1,59 @@
+"""Make a filter of system calls, as seccomp(2) wants it: what namespaces and limits do not keep a program from.
+
+It makes no user namespace (in one of its own it could mount), no memory that counts for none of its processes, and no
+socket of a family that a network namespace does not shut in: AF_VSOCK reaches a virtual machine's host.
+"""
+
+import errno
+import platform
+import struct
+from collections.abc import Sequence
+
+MACHINES = {  # its number in the kernel's audits, and those of clone, socket, socketpair, unshare, setns,
+    # memfd_create, shmget and msgget
+    "x86_64": (0xC000003E, 56, 41, 53, 272, 308, 319, 29, 68),
+    "aarch64": (0xC00000B7, 220, 198, 199, 97, 268, 279, 194, 186),
+}
+EVERYWHERE = (
+    435,
+    425,
+    447,
+)  # clone3 (libraries do with clone, whose flags are seen here), io_uring_setup, memfd_secret
+OTHER_NUMBERS = 0x40000000  # for the same calls (x32), from here on
+NEW_USER = 0x10000000  # a flag of clone
+FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
+
+LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # operations of classic BPF
+CALL, MACHINE, FIRST = 0, 4, 16  # places in struct seccomp_data; FIRST is the lower half of the first argument
+ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000
+
+
+def system_call_filter() -> bytes:
+    """Return the filter for this machine's calls, eight bytes a step; empty where their numbers are not known here."""
+    if platform.machine() not in MACHINES:
+        return b""
+    audit, clone, *sockets, unshare, setns, memfd_create, shmget, msgget = MACHINES[platform.machine()]
+    families = [step for family in FAMILIES for step in _when(EQUAL, family, [_end(ALLOW)])]
+    steps = [_step(LOAD, MACHINE), _step(EQUAL, audit, then=1), _end(KILL), _step(LOAD, CALL)]
+    steps += _when(AT_LEAST, OTHER_NUMBERS, [_end(REFUSE | errno.ENOSYS)])
+    for call in (*EVERYWHERE, unshare, setns, memfd_create, shmget, msgget):
+        steps += _when(EQUAL, call, [_end(REFUSE | errno.ENOSYS)])
+    for call in sockets:
+        steps += _when(EQUAL, call, [_step(LOAD, FIRST), *families, _end(REFUSE | errno.EAFNOSUPPORT)])
+    new_user = _when(ANY_BIT, NEW_USER, [_end(REFUSE | errno.EPERM)])
+    steps += _when(EQUAL, clone, [_step(LOAD, FIRST), *new_user, _end(ALLOW)])
+    return b"".join([*steps, _end(ALLOW)])
+
+
+def _when(operation: int, value: int, steps: Sequence[bytes]) -> list[bytes]:
+    """Go through `steps` if what was loaded last compares so with `value`, and past them if not."""
+    return [_step(operation, value, otherwise=len(steps)), *steps]
+
+
+def _end(answer: int) -> bytes:
+    return _step(RETURN, answer)
+
+
+def _step(operation: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
+    """A `struct sock_filter`; `then` and `otherwise` are how many steps are left out."""
+    return struct.pack("=HBBI", operation, then, otherwise, value)
