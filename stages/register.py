@@ -6,6 +6,7 @@ from pipeline.plumbing.artifacts import experiment_option
 from pipeline.plumbing.command import StageCall, run_stage
 from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import open_store, without_password
+from pipeline.registry.confinement import warn
 from pipeline.registry.registration import Registration
 
 
@@ -17,6 +18,7 @@ def register(call: StageCall) -> None:
     registration = Registration(client, settings, corpus, model, evaluation)
     registration.complete_run()
     model_id = registration.log_model()
+    warn()
     registration.try_out(model_id)
     version = registration.version(model_id)
     others = registration.others()

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
+from pipeline.registry import confinement
 from stages import promote, review, rollback, versions
 from stages.desk import LONGEST_REASON, asked_reason, asked_version, is_forced, open_desk, who
 from tests.project import Project
@@ -146,8 +147,22 @@ def test_what_cannot_be_done_is_one_line_and_status_2(
     with pytest.raises(SystemExit) as end:
         fail_clearly(stage)
     assert end.value.code == 2
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("isolated: ")]
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "isolated: " not in line]
     assert said.startswith(told)
+
+
+def test_a_promotion_says_where_a_package_is_not_isolated(
+    overlay: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overlay()
+    monkeypatch.setenv("VERSION", "2")
+    monkeypatch.setenv("REASON", "x")
+    monkeypatch.setattr(confinement, "SEPARATE", ("--no-such-namespace",))
+    confinement.obstacle.cache_clear()
+    with pytest.raises(SystemExit):
+        fail_clearly(promote.promote)
+    confinement.obstacle.cache_clear()
+    assert capsys.readouterr().err.startswith("not isolated: ")
 
 
 def test_a_version_whose_tags_are_incomplete_is_listed(

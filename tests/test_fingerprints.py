@@ -1,5 +1,7 @@
 """Fingerprints of training sentences: they find every trivial variant, and nothing else."""
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.data import fingerprints as module
 from pipeline.data.fingerprints import find_known, fingerprints
 from pipeline.data.splitting import key
+from pipeline.plumbing.errors import UserError
 
 TEXTS = st.lists(st.text(max_size=20), max_size=20)
 
@@ -44,3 +47,51 @@ def test_of_digests_made_by_another_rule_nothing_is_said(path: Path, monkeypatch
         before.setattr(module, "key", lambda text: key(text.replace("दिल", "दल")))  # as if marks were left out
         path.write_bytes(fingerprints(["Open the file"], []))
     assert find_known(path, ["Open the file"], [""]) is None
+
+
+def _bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("source.npy", "w") as member:
+        for _ in range(8):
+            member.write(bytes(1 << 20))
+
+
+def _array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(9, np.uint64))
+
+
+def _claim(path: Path) -> None:
+    """An array that says that it is larger than any memory, and is not."""
+    header = b"{'descr': '<u8', 'fortran_order': False, 'shape': (%d,)}\n" % (1 << 60)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("source", "target", "probe"):
+            archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        _bomb,
+        _claim,
+        lambda path: path.write_bytes(b"junk"),
+        lambda path: path.write_bytes(fingerprints(["Open the file"], [])[:-30]),
+        _array,
+        lambda path: np.savez(path, source=np.zeros(1, np.uint64)),
+        lambda path: np.savez(path, source=np.zeros(1), target=np.zeros(1), probe=np.zeros(1)),
+        lambda path: np.savez(path, source=np.array([{}]), target=np.zeros(1), probe=np.zeros(1)),
+    ],
+)
+def test_a_file_of_something_else_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], object]
+) -> None:
+    monkeypatch.setattr(module, "LARGEST", 4 << 20)
+    write(tmp_path / "known.npz")
+    with pytest.raises(UserError, match=r"^known.npz: not the fingerprints of a training corpus: .*: make register"):
+        find_known(tmp_path / "known.npz", ["Open the file"], [""])
+
+
+def test_a_file_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST", 4 << 20)
+    _bomb(tmp_path / "known.npz")
+    with pytest.raises(UserError, match=r"8,388,608 bytes when unpacked, expected at most 4,194,304"):
+        find_known(tmp_path / "known.npz", [], [])

@@ -22,6 +22,7 @@ from pipeline.plumbing.command import StageCall
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import open_store
+from pipeline.registry import confinement
 from pipeline.registry.packaging import CARD, digests
 from pipeline.registry.registration import Registration, training_sentences_path
 from pipeline.registry.versions import FILES
@@ -241,6 +242,22 @@ def test_another_evaluation_of_the_same_model_is_another_version(registration: R
         each.complete_run()
     kept = registration.client.list_artifacts(registration.run.info.run_id, "evaluation")
     assert len(kept) == 2  # so the older version can be reviewed, too
+
+
+def test_it_says_where_the_package_is_not_isolated(
+    registration: Registration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(confinement, "SEPARATE", ("--no-such-namespace",))
+    monkeypatch.setattr(Registration, "try_out", end)
+    confinement.obstacle.cache_clear()
+    inputs = {name: getattr(registration, name) for name in ("corpus", "model", "evaluation")}
+    with pytest.raises(KeyboardInterrupt):
+        register(StageCall(STAMP, inputs, registration.model.directory.parent / "registered", "default"))
+    confinement.obstacle.cache_clear()
+    assert capsys.readouterr().err.startswith("not isolated: ")
 
 
 @pytest.mark.slow

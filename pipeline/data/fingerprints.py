@@ -7,16 +7,21 @@ million training and a thousand test sentences the chance of a false alarm is be
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from ..plumbing.errors import UserError
 from .languages import count_words
 from .splitting import LEAK_WORDS, key
 
 Side = Literal["source", "target"]
+Digests = np.ndarray[tuple[int], np.dtype[np.uint64]]
+
+LARGEST = 2 << 30  # bytes: those of 134 million pairs
 
 # Digests made with another rule for keys find nothing, which must not read as "no leak". So a file has the digest of a
 # text that holds what rules differ in: case, accents, combining marks, punctuation, digits, placeholders, emoji.
@@ -35,15 +40,36 @@ def find_known(path: Path, sources: Sequence[str], targets: Sequence[str]) -> di
 
     None if keys were made in another way when the file was written: then nothing can be found.
     """
-    with np.load(path, allow_pickle=False) as known:
-        if not np.array_equal(known["probe"], _digests([PROBE])):
-            return None
-        source = np.isin(_digests(sources), known["source"])
-        target = np.isin(_digests(targets), known["target"])
+    known_sources, known_targets, probe = _read(path)
+    if not np.array_equal(probe, _digests([PROBE])):
+        return None
+    source = np.isin(_digests(sources), known_sources)
+    target = np.isin(_digests(targets), known_targets)
     target &= np.array([count_words(key(text)) >= LEAK_WORDS for text in targets], dtype=bool)
     return {int(i): "source" if source[i] else "target" for i in np.flatnonzero(source | target)}
 
 
-def _digests(sentences: Iterable[str]) -> "np.ndarray[tuple[int], np.dtype[np.uint64]]":
+def _read(path: Path) -> tuple[Digests, Digests, Digests]:
+    """Return what `fingerprints` put into a file, which is not trusted. UserError if it is something else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())  # no more than that is unpacked
+        if size > LARGEST:
+            raise ValueError(f"{size:,} bytes when unpacked, expected at most {LARGEST:,}")
+        with np.load(path, allow_pickle=False) as known:
+            source, target, probe = (known[name] for name in ("source", "target", "probe"))
+        for digests in (source, target, probe):
+            if digests.dtype != np.uint64 or digests.ndim != 1:
+                raise ValueError(f"got an array of {digests.dtype}, expected a list of uint64")
+    except Exception as error:  # a stranger's file: there is no end of what may be wrong with it
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{path.name}: not the fingerprints of a training corpus: {reason:.200}; register the model again with the "
+            "data that it was trained on: make register"
+        ) from None
+    return source, target, probe
+
+
+def _digests(sentences: Iterable[str]) -> Digests:
     digests = (hashlib.blake2b(key(sentence).encode("utf-8", "surrogatepass"), digest_size=8) for sentence in sentences)
     return np.array([int.from_bytes(digest.digest(), "big") for digest in digests], dtype=np.uint64)

@@ -65,6 +65,12 @@ def isolation() -> str:
     return way.told if way else NOT_ISOLATED.format(obstacle=obstacle(_usual_way()))
 
 
+def warn() -> None:
+    """Say on standard error that a package is about to run with all rights of this user, where that is so."""
+    if not find_way():
+        print(isolation(), file=sys.stderr)
+
+
 def find_way() -> Way | None:
     """How this system does shut a program in; None where it cannot."""
     way = _usual_way()
