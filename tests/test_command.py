@@ -66,10 +66,19 @@ def test_an_artifact_from_elsewhere_is_noticed(tmp_path: Path) -> None:
     _check_they_fit({name: open_artifact(elsewhere / name, "x") for name in ("corpus", "encoded")})
 
 
+@pytest.mark.parametrize("content", ["{}", "{", "[]", '{"params": 1, "code": {}}'])
+def test_a_damaged_stamp_is_told_with_what_to_remove(tmp_path: Path, content: str) -> None:
+    stamp = tmp_path / "stamps/encode.json"
+    stamp.parent.mkdir()
+    stamp.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"stamps/encode.json .*is damaged; remove .*stamps and run the same again"):
+        _read_call(stamp, [], tmp_path / "encoded")
+
+
 def test_when_the_clock_has_gone_back_an_output_is_not_older_than_its_inputs(tmp_path: Path) -> None:
     stamp = tmp_path / "stamps/encode.json"
     stamp.parent.mkdir()
-    stamp.write_text("{}", encoding="utf-8")
+    stamp.write_text('{"params": {}, "code": {}}', encoding="utf-8")
     with publish(tmp_path / "corpus", {}, {}):
         pass
     manifest = tmp_path / "corpus/manifest.json"

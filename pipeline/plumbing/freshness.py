@@ -39,9 +39,7 @@ def date_as_before(directory: Path, stamp: Path, inputs: Iterable[Path]) -> None
 
 def is_stamp(content: Any) -> bool:
     """Whether this is what a stamp holds."""
-    return isinstance(content, dict) and all(
-        isinstance(content.get(part), dict) for part in ("params", "code", "files")
-    )
+    return isinstance(content, dict) and all(isinstance(content.get(part), dict) for part in ("params", "code"))
 
 
 def set_time(path: Path, time: int) -> None:
