@@ -73,6 +73,18 @@ def test_a_negative_margin_asks_for_a_gain() -> None:
     assert gate("bleu_drop", changed("bleu", 1.5, 0.4), settings=settings).verdict == "pass"
 
 
+@pytest.mark.parametrize("name", ["bleu_drop", "chrf_drop"])
+def test_against_a_baseline_nothing_may_be_lost(name: str) -> None:
+    metric = name.removesuffix("_drop")
+    for points, reach, verdict in ((-0.5, 0.3, "fail"), (0.5, 0.6, "fail"), (0.5, 0.4, "pass")):
+        found = changed(metric, points, reach)
+        first = gate(name, found, opponent=BASELINE)
+        assert (first.verdict, first.threshold) == (verdict, 0)
+        assert gate(name, found).verdict == "pass"  # a champion's successor
+    settings = GateSettings.model_validate({name: {"margin": -1, "level": 0.95, "required": True}})
+    assert gate(name, changed(metric, 0.5, 0.4), settings=settings, opponent=BASELINE).verdict == "fail"
+
+
 def test_a_test_set_that_could_not_be_compared_leaves_its_losses_missing() -> None:
     leaks = make_leaks([COMPARISON, replace(COMPARISON, test_set="leaked")])
     gates = {gate.name: gate for gate in judge(SETTINGS, [COMPARISON], CANDIDATE, CHAMPION, leaks)}
@@ -171,7 +183,11 @@ def test_a_review_is_inconclusive_where_nothing_else_fails() -> None:
         ),
         (
             "gates: {chrf_drop: {margin: 1, level: 95, required: true}}",
-            "gates.chrf_drop.level: got 95, expected a number > 0.5 and < 1",
+            "gates.chrf_drop.level: got 95, expected a number > 0.5 and <= 0.99",
+        ),
+        (
+            "gates: {bleu_drop: {margin: 1, level: 0.999, required: true}}",
+            "gates.bleu_drop.level: got 0.999, expected a number > 0.5 and <= 0.99",
         ),
         (
             "gates: {size_ratio: {threshold: 0, required: true}}",

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
+from pipeline.reviews import wording
 from pipeline.reviews.bootstrap import Difference
 from pipeline.reviews.comparison import Change, Comparison
 from pipeline.reviews.description import write_description
@@ -93,6 +94,14 @@ def test_what_cannot_be_told_is_neither_pass_nor_fail_and_says_how_many_sentence
     assert f"inconclusive {told}loss of BLEU up to 1.50 points" in page
     assert "test should have 515 sentences, for an equal candidate to pass in 80 % of the reviews" in page
     assert "should have 515 sentences" in write_description(review)
+
+
+def test_a_loss_is_within_the_margin_only_where_its_gate_says_so() -> None:
+    for points, told in ((-0.5, "By less than the margin, on 1 of 1 test sets worse than"), (-60.0, "On 1 of 1 test")):
+        gates = {name: {"margin": 1.0, "level": 0.95, "required": False} for name in ("bleu_drop", "chrf_drop")}
+        review = make_review([differing(points, 0.3)], settings={"gates": gates})
+        assert review.verdict == "pass"
+        assert wording.verdict(review, str).startswith(told)
 
 
 def test_a_champion_that_cannot_be_checked_for_leaks_is_a_warning() -> None:

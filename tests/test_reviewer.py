@@ -1,9 +1,10 @@
 """Reviews of real packages in real consumers; what is refused, before anything is translated."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pytest
 from mlflow import MlflowClient
@@ -13,12 +14,14 @@ from pipeline.data.splits import read_split
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ReviewSettings
 from pipeline.plumbing.tracking.store import open_store
+from pipeline.registry.consumer import Consumer, Hypothesis
 from pipeline.registry.versions import identify
 from pipeline.reviews.ledger import Ledger
 from pipeline.reviews.models import Models
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
-from pipeline.reviews.reviewer import Reviewer
+from pipeline.reviews.reviewer import Reviewer, _draw_maps
+from pipeline.reviews.test_sets import TestSet
 from pipeline.reviews.verdicts import Verdicts
 from pipeline.seq2seq.translator import Translator
 from stages.review import describe
@@ -170,6 +173,27 @@ def test_references_that_are_the_candidate_s_own_outputs_do_not_pass_it(
     assert champions.test_set == "test of the champion"
     assert {change.reference for change in (*champions.gains, *champions.losses)} <= set(references)
     assert [line for line in describe(finding) if line.startswith("  warning: the candidate was not evaluated on")]
+
+
+@dataclass
+class Wordy:
+    """Stands in for a consumer: answers with as many pieces as it is told to, each so long."""
+
+    pieces: int
+    letters: int = 3
+
+    def explain(self, sentences: Sequence[str], attention: bool = False) -> tuple[list[Hypothesis], float]:
+        tokens, source = ["x" * self.letters] * self.pieces, ["piece"] * 6
+        return [Hypothesis(text="", tokens=tokens, source_tokens=source, attention=[[0.2] * 6] * self.pieces)], 0.0
+
+
+def test_attention_of_what_is_too_long_is_not_drawn(tmp_path: Path) -> None:
+    test_set = TestSet("test", ["a b c d e"] * 4, ["A B C D E"] * 4, {}, "both")
+
+    def drawn(consumer: Wordy) -> int:
+        return len(_draw_maps(cast(Consumer, consumer), test_set, tmp_path))
+
+    assert (drawn(Wordy(5)), drawn(Wordy(61)), drawn(Wordy(5, 41))) == (3, 0, 0)
 
 
 def test_other_languages_are_refused(client: MlflowClient) -> None:

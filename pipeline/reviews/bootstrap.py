@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sacrebleu.metrics.base import Metric
 
 SEED = 12345
-SAMPLES = 1_000
+SAMPLES = 1_000  # for levels up to 0.99, see LossGate
 FEWEST = 100  # sentences; of fewer, the limits are too narrow, see docs/review-statistics.md
 
 Counts = NDArray[np.float64]  # (N, K): K counts for each of N sentences; whole numbers, so that sums are exact

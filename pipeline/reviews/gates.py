@@ -43,7 +43,10 @@ class Gate:
 def judge(
     settings: GateSettings, comparisons: Sequence[Comparison], candidate: Subject, opponent: Subject, leaks: Leaks
 ) -> list[Gate]:
-    """Judge every gate, in the order of the settings. Without the comparison of a test set, losses are missing."""
+    """Judge every gate, in the order of the settings. Without the comparison of a test set, losses are missing.
+
+    A margin is what a champion's successor may lose. Against a baseline there is none: a first champion must be better.
+    """
     tested = list(leaks.test_sets)
     compared = {comparison.test_set for comparison in comparisons} == set(tested)
     measured = {
@@ -60,8 +63,9 @@ def judge(
     for name, gate in settings.model_dump().items():
         if name in LOSSES:
             found = [(c.test_set, c.sentences, c.differences[LOSSES[name]]) for c in comparisons]
-            loss = judge_loss(found, gate["margin"]) if compared else Loss(None, "missing", {})
-            gates.append(Gate(name, loss.limit, gate["margin"], gate["required"], loss.outcome, loss.needed))
+            margin = min(gate["margin"], 0.0) if opponent.is_baseline else gate["margin"]
+            loss = judge_loss(found, margin) if compared else Loss(None, "missing", {})
+            gates.append(Gate(name, loss.limit, margin, gate["required"], loss.outcome, loss.needed))
         else:
             gates.append(_gate(name, measured[name], gate["threshold"], gate["required"], applies=name not in unfit))
     return gates

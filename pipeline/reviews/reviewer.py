@@ -20,7 +20,7 @@ from ..plumbing.errors import UserError
 from ..plumbing.params import ReviewSettings
 from ..plumbing.tracking.record import git_commit
 from ..registry.confinement import isolation
-from ..registry.consumer import Consumer, consume
+from ..registry.consumer import Consumer, Hypothesis, consume
 from ..registry.sandbox import Misbehaviour
 from ..scoring.heatmaps import draw_heat_map
 from ..scoring.metrics import Scorer
@@ -37,6 +37,7 @@ from .verdicts import files_digest
 
 MAPS = 3  # pictures of attention
 MAP_PIECES = range(5, 21)  # of the source, for a picture neither dull nor crowded
+MAP_ROWS, MAP_LETTERS = 60, 40  # of the translation, and of a piece: drawing what a candidate makes up may take minutes
 
 
 @dataclass(frozen=True)
@@ -192,12 +193,18 @@ def _draw_maps(consumer: Consumer, test_set: TestSet, directory: Path) -> list[A
         if len(maps) == MAPS:
             break
         (best,), _ = consumer.explain([test_set.sources[line - 1]], attention=True)
-        if best.attention and len(best.source_tokens) - 1 in MAP_PIECES:
+        if best.attention and _is_drawable(best):
             title, path = f"{test_set.name}, line {line}", directory / "map.png"
             attention = np.array(best.attention, dtype=np.float32)
             draw_heat_map(path, attention, best.source_tokens, best.tokens, title)
             maps.append(AttentionMap(title, path.read_bytes()))
     return maps
+
+
+def _is_drawable(best: Hypothesis) -> bool:
+    """Whether a picture of it is small; the candidate says how many pieces there are, and how long."""
+    longest = max(map(len, [*best.tokens, *best.source_tokens]), default=0)
+    return len(best.source_tokens) - 1 in MAP_PIECES and len(best.tokens) <= MAP_ROWS and longest <= MAP_LETTERS
 
 
 def _hardware() -> str:

@@ -52,7 +52,7 @@ def verdict(review: Review, quote: Quote) -> str:
     if (others := len(review.comparisons) - NAMED) > 0:
         told += f", {others} more test sets"
     figures = f" (BLEU {told})" if told else ""
-    return f"{_standing(review.comparisons)} {opponent}{figures}; all required gates hold."
+    return f"{_standing(review)} {opponent}{figures}; all required gates hold."
 
 
 def reasons(gates: Sequence[Gate], quote: Quote) -> list[str]:
@@ -155,12 +155,14 @@ def _too_small(gate: Gate, quote: Quote) -> str:
     return f"{', '.join(names + more)}, for an equal candidate to pass in {percent(POWER)} of the reviews"
 
 
-def _standing(comparisons: Sequence[Comparison]) -> str:
+def _standing(review: Review) -> str:
     """The outcome over all test sets, up to the opponent's name: `Better than`."""
-    outcomes = [judgement(comparison.differences["bleu"]) for comparison in comparisons]
+    outcomes = [judgement(comparison.differences["bleu"]) for comparison in review.comparisons]
     better, worse = outcomes.count("better"), outcomes.count("worse")
     if worse:
-        return f"By less than the margin, on {worse} of {len(outcomes)} test sets worse than"
+        within = any(gate.name == "bleu_drop" and gate.holds for gate in review.gates)  # it may not be required
+        told = f"n {worse} of {len(outcomes)} test sets worse than"
+        return f"By less than the margin, o{told}" if within else f"O{told}"
     if better == len(outcomes) > 0:
         return "Better than"
     return f"On {better} of {len(outcomes)} test sets better than" if better else "No clear difference to"
