@@ -49,6 +49,7 @@ from pipeline.reviews.output_faults import find_faults
         ("ko", {"Hang", "Hani"}),
         ("ur-Aran", {"Arab"}),
         ("und-Cyrl", {"Cyrl"}),
+        ("rki", {"Mymr"}),
         ("qaa", set()),
         ("und", set()),
         ("mul", set()),
@@ -98,6 +99,16 @@ def test_every_script_in_the_tables_is_one_of_unicode() -> None:
         ("jv", "13a", True),
         ("jv-Java", "char", False),
         ("ban-Bali", "char", False),
+        ("cjy", "zh", False),
+        ("czh-CN", "zh", False),
+        ("cdo", "char", False),  # Han or Latin
+        ("cdo-Latn", "13a", True),
+        ("xug", "char", False),
+        ("rki", "char", False),
+        ("ksw-MM", "char", False),
+        ("blk", "char", False),
+        ("khg", "char", False),
+        ("zyb", "13a", True),  # as za
     ],
 )
 def test_a_language_has_its_tokeniser_and_its_spaces(code: str, tokeniser: str, spaces: bool) -> None:

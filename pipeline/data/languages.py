@@ -29,6 +29,11 @@ OTHER_SCRIPTS = {
     **{"lad": ("Hebr", "Latn"), "mni": ("Beng", "Mtei"), "nan": ("Hani", "Latn"), "sat": ("Deva", "Beng", "Latn")},
     **{"shi": ("Arab", "Latn", "Tfng"), "su": ("Sund",), "tg": ("Latn",), "tk": ("Arab", "Cyrl"), "tt": ("Latn",)},
     **{"tzm": ("Latn", "Tfng"), "ug": ("Latn",), "vai": ("Latn", "Vaii"), "za": ("Hani",), "zgh": ("Latn",)},
+    # Languages without spaces that the likely subtags lack: Chinese, Japonic, of Myanmar and of Tibet.
+    **dict.fromkeys(("cjy", "cnp", "cpx", "csp", "czh", "czo", "ltc", "mnp", "och"), ("Hani",)),
+    **dict.fromkeys(("ams", "kzg", "mvi", "ojp", "okn", "rys", "xug", "yoi", "yox"), ("Hira", "Kana", "Hani")),
+    **dict.fromkeys(("aio", "blk", "int", "kjp", "ksw", "phk", "pwo", "rki", "tvn"), ("Mymr",)),
+    **{"cdo": ("Hani", "Latn"), **dict.fromkeys(("adx", "khg", "lbj", "sip", "xct"), ("Tibt",))},
 }
 NO_SCRIPT = {"Zyyy", "Zinh", "Zzzz"}  # Unicode's common, inherited and unknown
 
@@ -108,8 +113,13 @@ def _is_known(script: str) -> bool:
 @functools.cache
 def _main_scripts(code: str) -> frozenset[str]:
     """The scripts in which a language is written most: of Serbian Cyrillic, of Japanese three."""
-    script = _read(code).maximize().script if scripts(code) else None
-    return frozenset(COMPOSED.get(script, (script,))) if script else frozenset()
+    language, known = _read(code), scripts(code)
+    if language.language not in LIKELY_SUBTAGS:
+        language = language.prefer_macrolanguage()
+    script = language.maximize().script
+    if not known or not script or language.language not in LIKELY_SUBTAGS:  # `maximize` calls them Latin
+        return known
+    return frozenset(COMPOSED.get(script, (script,)))
 
 
 def letters_a_word(code: str) -> int | None:
