@@ -105,7 +105,7 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
         assert part in told
     review = json.loads(_artifact(client, versions[2].tags["review_run"], "review.json", story.root))
     assert review["opponent"]["version"] == "2"
-    assert review["leaks"]["counts"] == {"test": 0}
+    assert review["leaks"]["counts"] == {"candidate": {"test": 0}, "opponent": {"test": 0}}
     assert "<html" in _artifact(client, versions[2].tags["review_run"], "report.html", story.root)
 
 
