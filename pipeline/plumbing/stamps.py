@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def write_conduct(path: Path, params: Params) -> None:
 def code_digests(root: Path, start: str) -> dict[str, str]:
     """File -> digest of its syntax tree, for `start` and every project file that it imports."""
     files = {file.relative_to(root).as_posix(): file for file in imported_files(root / start)}
-    return {name: _digest(file) for name, file in files.items() if not name.startswith(NEUTRAL)}
+    return {name: _digest(file, file.read_bytes()) for name, file in files.items() if not name.startswith(NEUTRAL)}
 
 
 def _take_back(path: Path, stamp: dict[str, Any], artifact: Path) -> None:
@@ -79,8 +80,9 @@ def _take_back(path: Path, stamp: dict[str, Any], artifact: Path) -> None:
         os.utime(path, ns=(time, time))
 
 
-def _digest(file: Path) -> str:
-    tree = _structure(_WithoutWords().visit(parse(file)))
+@cache
+def _digest(file: Path, source: bytes) -> str:
+    tree = _structure(_WithoutWords().visit(parse(file, source)))
     return hashlib.sha256(json.dumps(tree).encode()).hexdigest()
 
 
