@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import shutil
 import signal
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 from tests.project import Finished, Project, finish, new_project
 
@@ -39,7 +42,16 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return finish(new_project(tmp_path_factory.mktemp("finished")))
+    """Made once for all processes of pytest-xdist, each of which has a base directory of its own in a common one."""
+    base = tmp_path_factory.getbasetemp()
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(common / "finished.lock"):
+        made = common / "finished.pickle"
+        if not made.exists():
+            (common / "finished").mkdir()
+            made.write_bytes(pickle.dumps(finish(new_project(common / "finished"))))
+    project: Finished = pickle.loads(made.read_bytes())
+    return project
 
 
 @pytest.fixture

@@ -37,9 +37,9 @@ def test_the_whole_pipeline_ends_with_a_summary(finished: Finished) -> None:
 
 
 def test_a_second_make_only_looks_whether_files_have_changed(finished: Finished, tmp_path: Path) -> None:
-    assert finished.make("-q").returncode == 0
-    assert finished.told_stale() == []
     project = finished.copy_to(tmp_path)
+    assert project.make("-q").returncode == 0
+    assert project.told_stale() == []
     time.sleep(2.1)  # what was written a moment ago may be written again within a tick of its file system's clock
     project.make("-q")  # a copied corpus is looked at closely
     binaries, log = project.root / ".venv/bin", tmp_path / "started"
@@ -315,21 +315,23 @@ def test_translate_prints_a_line_for_a_line_and_nothing_else(finished: Finished)
     assert finished.make("translate", f"TEXT={sentences[0]}").stdout == lines[0] + "\n"
 
 
-def test_the_text_reaches_translate_as_it_was_typed(finished: Finished) -> None:
+def test_the_text_reaches_translate_as_it_was_typed(finished: Finished, tmp_path: Path) -> None:
     """Were any of it read by Make or a shell, the translation would differ from that of standard input."""
     text = """It's "$HOME" `echo x` $(shell echo y) $$ ${PATH} \\n # % * 100 € ; tha felp"""
     typed = finished.make("translate", f"TEXT={text}")
     assert typed.returncode == 0
     assert typed.stdout == finished.make("translate", stdin=text + "\n").stdout
-    (finished.root / "show.mk").write_text('include Makefile\nshow: ; @printf "%s" "$$TEXT"\n', encoding="utf-8")
-    assert finished.make("-f", "show.mk", "show", f"TEXT={text}").stdout == text
+    show = tmp_path / "show.mk"
+    show.write_text('include Makefile\nshow: ; @printf "%s" "$$TEXT"\n', encoding="utf-8")
+    assert finished.make("-f", str(show), "show", f"TEXT={text}").stdout == text
 
 
-def test_a_reader_who_has_seen_enough_is_no_failure(finished: Finished) -> None:
+def test_a_reader_who_has_seen_enough_is_no_failure(finished: Finished, tmp_path: Path) -> None:
+    project = finished.copy_to(tmp_path)
     lines = "Tha felp walpes tha lond.\n" * 9000  # more than one block, and than a pipe holds
     for command, shown in (("translate", 1), ("status", 0)):
         make = subprocess.Popen(
-            ["make", command], cwd=finished.root, env=finished.environment(),
+            ["make", command], cwd=project.root, env=project.environment(),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         assert make.stdin
