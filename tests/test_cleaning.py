@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.cleaning import CONTROL, Cleaned, Pair, clean, normalised
+from pipeline.data.cleaning import CONTROL, PLACEHOLDER, Cleaned, Pair, clean, normalised
 from pipeline.data.languages import WORD
 from pipeline.plumbing.params import DownloadSettings, Rule
 
@@ -142,6 +142,26 @@ def test_placeholders_are_compared_in_interface_text_alone_unless_one_asks() -> 
     for kind in ("files", "hub"):
         assert rule_for(*pair, kind=kind) is None
         assert rule_for(*pair, kind=kind, skip=[]) == "placeholders"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{name} {} {{ name }} ${name} {0:>10} {n, number}", 6),
+        ("%(name)s %s %1$s %-5d %05.2f %Y %lld", 7),
+        ("%1 of %2", 2),
+        ("$20, 100%, 20 % d, 50%ig, %20, %50a", 0),
+        ("https://example.org/a%20b?c=%2Fd and ftp://x/%20d", 0),
+        ("{two words in braces}", 0),
+    ],
+)
+def test_placeholders_are_what_a_program_fills_in(text: str, expected: int) -> None:
+    assert len(PLACEHOLDER.findall(text)) == expected
+
+
+def test_a_share_that_is_written_before_its_number_is_no_placeholder() -> None:
+    assert rule_for("It rises by 5% a year", "Yılda %5 artıyor", ("en", "tr")) is None
+    assert rule_for("%1 rises by %2", "%1 artıyor", ("en", "tr")) == "placeholders"
 
 
 def test_half_of_a_chinese_sentence_s_letters_are_its_words() -> None:

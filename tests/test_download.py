@@ -20,6 +20,11 @@ def settings(**changes: object) -> DownloadSettings:
     return DownloadSettings.model_validate({**defaults, "validation_pairs": 5, "test_pairs": 5, **changes})
 
 
+def open_sizes(*given: str) -> dict[str, object]:
+    """Leave the size of a held-out split open that the source brings."""
+    return {f"{name}_pairs": None for name in given}
+
+
 def reading(count: int) -> Reading:
     """Distinct pairs of two origins, every third with a variant of its sentence and a translation of its own."""
     names = [f"{a}{b}" for a in "bdfgk" for b in ("ano", "elu", "imi", "oru", "uta", "aki")][:count]
@@ -77,11 +82,11 @@ def test_the_same_settings_give_the_same_corpus_and_another_seed_another() -> No
 def test_a_corpus_of_which_cleaning_leaves_nothing_says_what_was_dropped_and_the_way_out() -> None:
     told = (
         "identical dropped 1 of 1 pairs, such as 'same' -> 'same'; good pairs stay with "
-        "download.cleaning.skip: [identical]"
+        "download.cleaning.skip: [placeholders, identical]"
     )
     given = Reading({name: [Pair("same", "same")] for name in ("train", "validation", "test")}, [{"name": "one"}])
     with pytest.raises(UserError) as refusal:
-        build(given, settings())
+        build(given, settings(**open_sizes("validation", "test")))
     assert str(refusal.value).endswith(told)
     with pytest.raises(UserError) as refusal:  # where test sets are cut
         build(Reading({"train": [Pair("same", "same")]}, [{"name": "one"}]), settings())
@@ -93,24 +98,49 @@ def test_a_corpus_of_which_cleaning_leaves_nothing_says_what_was_dropped_and_the
 def test_a_held_out_split_that_is_the_training_split_is_told_as_leaks(given: tuple[str, ...]) -> None:
     pairs = reading(30).splits["train"]
     with pytest.raises(UserError) as refusal:
-        build(Reading(dict.fromkeys(("train", *given), pairs), [{"name": "one"}]), settings())
+        build(Reading(dict.fromkeys(("train", *given), pairs), [{"name": "one"}]), settings(**open_sizes(*given)))
     told = str(refusal.value)
     assert told.startswith(f"no pair is left to train on; dropped: source_leak {len(pairs)}; a leak is a training pair")
     assert "download" not in told
     with pytest.raises(UserError) as refusal:  # all but a few
-        build(Reading({"train": pairs, "test": pairs[:-3]}, [{"name": "one"}]), settings())
+        build(Reading({"train": pairs, "test": pairs[:-3]}, [{"name": "one"}]), settings(**open_sizes("test")))
     assert "; dropped: source_leak " in str(refusal.value)
 
 
 def test_blank_pairs_of_a_given_test_set_leave_and_are_counted() -> None:
     given = reading(30)
     given.splits["test"] = [Pair("", ""), Pair("a fox runs", "\u200b"), Pair("a fox  runs", "ein Fuchs läuft")]
-    corpus = build(given, settings())
+    corpus = build(given, settings(test_pairs=None))
     assert corpus.splits["test"] == [Pair("a fox runs", "ein Fuchs läuft")]
     assert corpus.facts["dropped"]["blank_held_out"] == 2
     given.splits["test"] = [Pair("", "")]
     with pytest.raises(UserError, match="^the split test: no pair has text on both sides$"):
+        build(given, settings(test_pairs=None))
+
+
+def test_blank_pairs_are_never_cut_into_a_test_set() -> None:
+    blank = [Pair(f"the {letter} cat", "", 0) for letter in "abcdefghij"]
+    given = Reading({"train": [*reading(30).splits["train"], *blank]}, [{"name": "one"}, {"name": "two"}])
+    corpus = build(given, settings(cleaning={"skip": ["empty", "no_words", "length_ratio"]}))
+    assert [pair for pair in corpus.splits["train"] if not pair.target] == blank
+    assert all(pair.target for name in ("validation", "test") for pair in corpus.splits[name])
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_a_size_for_a_split_that_the_source_brings_is_refused(name: str) -> None:
+    given = reading(30)
+    given.splits[name] = [Pair("a fox runs", "ein Fuchs läuft")]
+    with pytest.raises(UserError, match=rf"^download.{name}_pairs: got 5, but the source has {name}, "):
         build(given, settings())
+
+
+def test_advice_on_rules_names_those_that_are_skipped_already() -> None:
+    """Followed literally, it must not bring back what an earlier advice switched off."""
+    given = Reading({"train": [Pair(f"{{a}} τὸν ἄνδρα {x}", f"the man {x}") for x in "αβγδ"]}, [{"name": "one"}])
+    for skip, advised in ((None, "[placeholders, script]"), (["no_words"], "[no_words, placeholders]")):
+        with pytest.raises(UserError) as refusal:
+            build(given, settings(cleaning={"skip": skip}))
+        assert str(refusal.value).endswith(f"download.cleaning.skip: {advised}")
 
 
 @pytest.mark.parametrize(

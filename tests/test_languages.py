@@ -19,6 +19,7 @@ from pipeline.data.languages import (
     tokeniser_for,
     words_only,
 )
+from pipeline.data.text import normal_form
 from pipeline.reviews.output_faults import find_faults
 
 
@@ -169,6 +170,36 @@ def test_where_no_spaces_are_written_a_space_makes_no_other_text() -> None:
 
 
 @pytest.mark.parametrize(
+    "spellings",
+    [
+        ["I don't know", "I don’t know", "I don`t know", "i DON＇T know!"],
+        ["п'ять", "п’ять", "пʼять", "П‘ЯТЬ"],
+        ["o'zbek", "oʻzbek", "o‘zbek", "O’ZBEK"],
+        ["l'été", "L’e\u0301te\u0301"],
+        ["zusammen", "zu\u00adsammen", "zu\u2060sam\ufeffmen", "\u200ezusammen\u200f"],
+        ["كتاب", "كتـــاب", "ﻛﺘﺎﺐ"],
+        ["バス ABC", "ﾊﾞｽ ＡＢＣ", "バス abc\ufe0f"],
+        ["你好世界", "你好‘世’界", "你好 “世界”"],
+        ["ΐχνος", "Ϊ́ΧΝΟΣ"],
+        ["fin Straße", "ﬁn STRASSE"],
+    ],
+    ids=lambda spellings: spellings[0],
+)
+def test_one_sentence_in_several_spellings_has_the_same_words(spellings: list[str]) -> None:
+    assert len({words_only(normal_form(spelling)) for spelling in spellings}) == 1
+
+
+@pytest.mark.parametrize(("one", "other"), [("we're", "were"), ("koʻu", "kou"), ("m²", "n²"), ("l'une", "lune")])
+def test_an_apostrophe_makes_another_word(one: str, other: str) -> None:
+    assert words_only(one) != words_only(other)
+
+
+@given(st.text(max_size=40))
+def test_words_are_the_same_however_often_they_are_folded(text: str) -> None:
+    assert words_only(words_only(text)) == words_only(text)
+
+
+@pytest.mark.parametrize(
     ("text", "code"),
     [
         ("Старый пёс спит.", "sr-Cyrl"),
@@ -184,6 +215,21 @@ def test_where_no_spaces_are_written_a_space_makes_no_other_text() -> None:
         ("anything όπως", "qaa"),
         ("старый", "qaa"),
         ("kotava", "mul"),
+        *[
+            ("μῆνιν ἄειδε θεά", "grc"),
+            ("kuv mus tsev", "mww"),
+            ("Pha̍k-fa-sṳ", "hak"),
+            ("老狗", "hak"),
+            ("ᨅᨔ ᨕᨘᨁᨗ", "bug"),
+        ],
+        *[
+            ("うちなーぐち", "ryu"),
+            ("tânisi", "crk"),
+            ("ܐܪܡܝܐ", "arc"),
+            ("ruáingga", "rhg"),
+            ("ლაზური", "lzz"),
+            ("лимба", "ro"),
+        ],
         ("", "de"),
     ],
 )
@@ -193,7 +239,15 @@ def test_text_in_the_script_of_its_language_is_seen_as_such(text: str, code: str
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [("Stari pas spava.", "sr-Cyrl"), ("The old dog", "zh-TW"), ("老狗", "de"), ("The old dog", "ta"), ("Пес", "ja")],
+    [
+        ("Stari pas spava.", "sr-Cyrl"),
+        ("The old dog", "zh-TW"),
+        ("The old dog", "crk-Cans"),
+        ("The old dog", "nqo"),
+        ("老狗", "de"),
+        ("The old dog", "ta"),
+        ("Пес", "ja"),
+    ],
 )
 def test_text_in_another_script_is_seen(text: str, code: str) -> None:
     assert is_in_other_script(text, code)

@@ -13,7 +13,7 @@ import regex
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import CleaningSettings, DownloadSettings, Rule
-from .languages import WORD, count_words, is_in_other_script, size
+from .languages import WORD, count_words, is_in_other_script, size, words
 from .text import normal_form
 
 
@@ -25,11 +25,14 @@ class Pair(NamedTuple):
     origin: int = 0
 
 
-# {name} {} {{name}} ${name}   %(name)s %s %d %1$s %Y   %1: what a program fills in. $20, 100%, 20 % d and %20 are none.
+# What a program fills in: {name} {} {{ name }} ${name} {n, number}, %(name)s %s %1$s %-5d %Y, and %1. In "$20", "100%",
+# "20 % d", "a%20b" and "{two words}" there is none.
 PLACEHOLDER = regex.compile(
-    r"\$?\{\{?[^{}]*\}?\}|%\([^()\s]+\)[-#0-9.]*[a-z]"
-    r"|(?<!\d)%(?:\d+\$)?[-#0-9.*]*(?:ll|l|z|h)?[a-zA-Z](?!\p{Latin})|%[1-9](?![.,]?\d)"
+    r"\$?\{\{?\s*(?:[^{}\s,]+(?:,\s*[^{}\s,]+)*)?\s*\}?\}|%\([^()\s]+\)[-#0-9.]*[a-z]"
+    r"|(?<!\d)%(?:\d+\$)?(?:(?:ll|l|z|h)?[a-zA-Z]|(?<!://\S*)[-#0-9.*]+(?:ll|l|z|h)?[diouxXeEfFgGcsp@])(?!\p{Latin})"
+    r"|(?<!://\S*)%[1-9](?![.,]?\d)"
 )
+NUMBERED = regex.compile(r"%[1-9]")
 # Control and private characters, half surrogates, what is never a character, and what decoders leave for bytes that
 # they could not read. Unicode never changes which these are; what is not assigned yet is none of them, so that text
 # newer than the tables of Python or `regex` stays.
@@ -68,15 +71,15 @@ def has_no_words(pair: Pair) -> bool:
     return not all(WORD.search(_without_placeholders(side)) for side in (pair.source, pair.target))
 
 
-def is_too_short(pair: Pair, words: int) -> bool:
-    """The source has fewer than `words` words, placeholders and numbers not counted."""
+def is_too_short(pair: Pair, least: int) -> bool:
+    """The source has fewer than `least` words, placeholders and numbers not counted."""
     runs = _without_placeholders(pair.source).split()
-    return count_words(" ".join(run for run in runs if WORD.search(run))) < words
+    return count_words(" ".join(run for run in runs if WORD.search(run))) < least
 
 
-def is_too_long(pair: Pair, words: int) -> bool:
-    """A side has more than `words` words."""
-    return max(count_words(pair.source), count_words(pair.target)) > words
+def is_too_long(pair: Pair, most: int) -> bool:
+    """A side has more than `most` words."""
+    return max(count_words(pair.source), count_words(pair.target)) > most
 
 
 def has_odd_lengths(pair: Pair, ratio: float) -> bool:
@@ -92,14 +95,20 @@ def is_identical(pair: Pair) -> bool:
 
 def is_untranslated(pair: Pair, share: float) -> bool:
     """More than `share` of the target's words stand in the source too."""
-    source, target = (WORD.findall(_without_placeholders(side).casefold()) for side in (pair.source, pair.target))
+    source, target = (words(_without_placeholders(side)) for side in (pair.source, pair.target))
     known = set(source)
     return sum(word in known for word in target) > share * len(target)
 
 
 def has_other_placeholders(pair: Pair) -> bool:
     """The two sides do not hold the same placeholders: one of them is out of date, or wrong."""
-    return sorted(PLACEHOLDER.findall(pair.source)) != sorted(PLACEHOLDER.findall(pair.target))
+    return _placeholders(pair.source) != _placeholders(pair.target)
+
+
+def _placeholders(text: str) -> list[str]:
+    """The placeholders of a text, sorted. Without a %1, a %5 is a share of a hundred, as Turkish writes it."""
+    found = sorted(PLACEHOLDER.findall(text))
+    return found if "%1" in found else [each for each in found if not NUMBERED.fullmatch(each)]
 
 
 def has_other_script(pair: Pair, languages: tuple[str, str]) -> bool:
@@ -114,11 +123,12 @@ def _without_placeholders(text: str) -> str:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """The normalised pairs that pass every rule, how many each rule dropped, and the first that each did."""
+    """The normalised pairs that pass every rule, how many each rule dropped, and the first that each dropped."""
 
     pairs: list[Pair]
     dropped: Counter[str]
     examples: dict[str, Pair]
+    skipped: list[Rule]  # the rules that dropped nothing because they were not asked
 
     def tell(self) -> str:
         """Say which rules dropped the most, with an example, and how they are skipped; empty if none did."""
@@ -129,7 +139,7 @@ class Cleaned:
             f"{_short(self.examples[rule].target)}"
             for rule, count in most
         ]
-        names = ", ".join(rule for rule, _ in most)
+        names = ", ".join([*self.skipped, *(rule for rule, _ in most)])
         return f"{'; '.join(told)}; good pairs stay with download.cleaning.skip: [{names}]" if most else ""
 
 
@@ -164,7 +174,7 @@ def clean(pairs: Iterable[Pair], settings: DownloadSettings) -> Cleaned:
         else:
             dropped[rule] += 1
             examples.setdefault(rule, pair)
-    return Cleaned(kept, dropped, examples)
+    return Cleaned(kept, dropped, examples, skipped)
 
 
 def _skipped(settings: CleaningSettings, source: str) -> list[Rule]:

@@ -1,7 +1,7 @@
 """Owns the path from raw pairs to the corpus on disk: read, clean, split, write. Each of these has its module."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import datasets
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import DownloadSettings
-from .cleaning import Cleaned, Pair, clean, with_text
+from .cleaning import Cleaned, Pair, clean, is_empty, with_text
 from .sources import Reading
 from .splitting import cut, key, without_duplicates, without_leaks
 
@@ -49,6 +49,7 @@ def build(reading: Reading, settings: DownloadSettings) -> Corpus:
     """
     if "train" not in reading.splits:
         raise UserError(f"the source has no split `train`; it has: {', '.join(reading.splits) or 'none'}")
+    _check_sizes(reading.splits, settings)
     cleaned = clean(reading.splits["train"], settings)
     train = without_duplicates(cleaned.pairs)
     dropped = Counter(cleaned.dropped)
@@ -61,10 +62,12 @@ def build(reading: Reading, settings: DownloadSettings) -> Corpus:
     missing = _missing_sizes(splits, settings)
     if missing:
         before = len(splits["train"])
+        blank = [pair for pair in splits["train"] if is_empty(pair)]  # there if the rule is skipped: nothing to score
         try:
-            splits = {**splits, **cut(splits["train"], missing, settings.seed)}
+            splits = {**splits, **cut([pair for pair in splits["train"] if not is_empty(pair)], missing, settings.seed)}
         except UserError as error:
             raise _refusal(str(error), dropped + leaks, cleaned) from None
+        splits["train"] += blank
         splits, more = without_leaks(splits, settings.cleaning.max_held_out_similarity)
         leaks.update(more)
         leaks["other_reference"] = before - more.total() - len(splits["train"]) - sum(missing.values())
@@ -92,6 +95,18 @@ def _refusal(text: str, dropped: Counter[str], cleaned: Cleaned) -> UserError:
         cleaned.tell(),
     ]
     return UserError("; ".join(filter(None, [text, *told])))
+
+
+def _check_sizes(splits: Mapping[str, object], settings: DownloadSettings) -> None:
+    """UserError if the settings give a size to a held-out split that the source brings."""
+    test_sets = sorted(set(splits) - {"train", "validation"})
+    brought = {"validation_pairs": [name for name in ("validation",) if name in splits], "test_pairs": test_sets}
+    for setting, names in brought.items():
+        if names and (size := getattr(settings, setting)):
+            raise UserError(
+                f"download.{setting}: got {size}, but the source has {', '.join(names)}, of which nothing is left out; "
+                "remove the setting"
+            )
 
 
 def _missing_sizes(splits: dict[str, list[Pair]], settings: DownloadSettings) -> dict[str, int]:

@@ -7,6 +7,7 @@ docs/languages.md has the whole as tables.
 
 import functools
 import math
+import unicodedata
 from collections.abc import Iterable
 
 import regex
@@ -23,7 +24,8 @@ COMPOSED = {
 }
 # Scripts in which a language is written beside those of Unicode's likely subtags (CLDR, languageData).
 OTHER_SCRIPTS = {
-    **{"ban": ("Bali",), "bm": ("Nkoo",), "bs": ("Cyrl",), "chr": ("Latn",), "cnr": ("Cyrl",), "cr": ("Latn",)},
+    **{"ban": ("Bali",), "bm": ("Nkoo",), "bs": ("Cyrl",), "bug": ("Bugi",), "chr": ("Latn",), "cnr": ("Cyrl",)},
+    **{"cr": ("Latn",), "gom": ("Knda", "Latn"), "hak": ("Latn",), "lzz": ("Geor",), "ro": ("Cyrl",)},
     **{"crh": ("Cyrl", "Latn"), "iu": ("Latn",), "jv": ("Java",), "kaa": ("Cyrl", "Latn"), "kab": ("Tfng",)},
     **{"kk": ("Latn",), "kmr": ("Cyrl",), "kok": ("Latn",), "ks": ("Arab", "Deva"), "ku": ("Cyrl",)},
     **{"lad": ("Hebr", "Latn"), "mni": ("Beng", "Mtei"), "nan": ("Hani", "Latn"), "sat": ("Deva", "Beng", "Latn")},
@@ -31,9 +33,18 @@ OTHER_SCRIPTS = {
     **{"tzm": ("Latn", "Tfng"), "ug": ("Latn",), "vai": ("Latn", "Vaii"), "za": ("Hani",), "zgh": ("Latn",)},
     # Languages without spaces that the likely subtags lack: Chinese, Japonic, of Myanmar and of Tibet.
     **dict.fromkeys(("cjy", "cnp", "cpx", "csp", "czh", "czo", "ltc", "mnp", "och"), ("Hani",)),
-    **dict.fromkeys(("ams", "kzg", "mvi", "ojp", "okn", "rys", "xug", "yoi", "yox"), ("Hira", "Kana", "Hani")),
+    **dict.fromkeys(("ams", "kzg", "mvi", "ojp", "okn", "rys", "ryu", "xug", "yoi", "yox"), ("Hira", "Kana", "Hani")),
     **dict.fromkeys(("aio", "blk", "int", "kjp", "ksw", "phk", "pwo", "rki", "tvn"), ("Mymr",)),
+    # Without these the next table would leave them out.
+    **{"ii": ("Yiii",), "nqo": ("Nkoo",), "syr": ("Syrc",)},
     **{"cdo": ("Hani", "Latn"), **dict.fromkeys(("adx", "khg", "lbj", "sip", "xct"), ("Tibt",))},
+}
+# Scripts in common use today (Unicode Standard Annex 31, table 5). Where the likely subtags give a language another one
+# alone, such as Linear B to Ancient Greek, today's text is mostly in a script that they do not give.
+COMMON_SCRIPTS = {
+    *("Arab", "Armn", "Beng", "Bopo", "Cyrl", "Deva", "Ethi", "Geor", "Grek", "Gujr", "Guru", "Hang", "Hani", "Hebr"),
+    *("Hira", "Kana", "Khmr", "Knda", "Laoo", "Latn", "Mlym", "Mymr", "Orya", "Sinh", "Taml", "Telu", "Thaa", "Thai"),
+    "Tibt",
 }
 NO_SCRIPT = {"Zyyy", "Zinh", "Zzzz"}  # Unicode's common, inherited and unknown
 
@@ -50,8 +61,9 @@ SEPARATORS = regex.compile(r"[\s\u0f0b\u0f0c\u1361]+")  # white space, tsheg, th
 # Scripts of which one letter is a syllable or a word: it says what some three letters of an alphabet say.
 SYLLABIC = ("Hani", "Hira", "Kana", "Hang", "Yiii", "Nshu", "Tang", "Ethi", "Cans", "Cher", "Vaii")
 
-# A run of letters with their marks, joiners and inner apostrophes.
-WORD = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d]*(?:['’]\p{L}[\p{L}\p{M}\u200c\u200d]*)*")
+# What one sees of a text does not change with these: soft hyphens, marks of direction, the Arabic tatweel. A joiner
+# (U+200C, U+200D) changes words.
+INVISIBLE = regex.compile(r"(?V1)[[\p{Default_Ignorable_Code_Point}\u0640]--[\u200c\u200d]]+")
 
 
 def _letters_of(scripts: Iterable[str]) -> str:
@@ -66,6 +78,11 @@ _UNSPACED_LETTERS = {
     number: regex.compile(rf"(?V1)[[{_letters_of(s for s, n in LETTERS_A_WORD.items() if n == number)}]&&\p{{L}}]")
     for number in sorted(set(LETTERS_A_WORD.values()))
 }
+# Keyboards and authors choose one or the other. Between letters of a script without spaces they are quotation marks.
+_APOSTROPHE = rf"(?<![{_UNSPACED}]\p{{M}}*)['’‘ʼʻʹʽ`´′＇](?=\p{{L}})(?![{_UNSPACED}])"
+APOSTROPHE = regex.compile(rf"(?V1)(?<=[\p{{L}}\p{{M}}]){_APOSTROPHE}")
+# A run of letters with their marks, joiners and inner apostrophes.
+WORD = regex.compile(rf"(?V1)\p{{L}}(?:[\p{{L}}\p{{M}}\u200c\u200d]|{_APOSTROPHE})*")
 _SPACE_INSIDE = regex.compile(rf"(?V1)(?<=[{_UNSPACED}]\p{{M}}*) (?=[{_UNSPACED}])")
 _SYLLABIC_LETTER = regex.compile(rf"(?V1)[[{_letters_of(SYLLABIC)}]&&\p{{L}}]")
 _OF_SOME_SCRIPT = regex.compile(r"(?V1)[\p{L}--[\p{Script=Zyyy}\p{Script=Zinh}]]+")
@@ -150,8 +167,9 @@ def tokeniser_for(code: str) -> str:
 
 @functools.cache
 def _letters_in(code: str) -> regex.Pattern[str] | None:
-    known = scripts(code)
-    return regex.compile(rf"(?V1)[[{_letters_of(sorted(known))}]&&\p{{L}}]+") if known else None
+    known, language = scripts(code), _read(code)
+    is_sure = language.script or language.language in OTHER_SCRIPTS or known & COMMON_SCRIPTS
+    return regex.compile(rf"(?V1)[[{_letters_of(sorted(known))}]&&\p{{L}}]+") if known and is_sure else None
 
 
 def is_in_other_script(text: str, code: str) -> bool:
@@ -193,6 +211,18 @@ def _words_in(run: str) -> int:
     return math.ceil(unspaced) + bool(_SPACED_CHARACTER.search(run)) if unspaced else 1
 
 
+def words(text: str) -> list[str]:
+    """Return a text's words as they are compared: but for case, width, the kind of apostrophe and what is invisible."""
+    return [_folded(word) for word in WORD.findall(INVISIBLE.sub("", text))]
+
+
+def _folded(word: str) -> str:
+    if word.isascii():
+        return word.lower().replace("`", "'")
+    plain = unicodedata.normalize("NFKC", APOSTROPHE.sub("'", word)).casefold()
+    return unicodedata.normalize("NFKC", plain)
+
+
 def words_only(text: str) -> str:
-    """Return a text's words in lower case with a space between them, but none where the script writes none."""
-    return str(_SPACE_INSIDE.sub("", " ".join(WORD.findall(text.casefold()))))
+    """Return a text's words with a space between them, but none where the script writes none."""
+    return str(_SPACE_INSIDE.sub("", " ".join(words(text))))

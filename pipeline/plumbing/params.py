@@ -118,12 +118,21 @@ class DownloadSettings(Section):
             )
         return code
 
+    @model_validator(mode="after")
+    def _two_languages(self) -> Self:
+        if self.source_language.lower().replace("_", "-") == self.target_language.lower().replace("_", "-"):
+            raise ValueError(
+                f"target_language: got {self.target_language!r}, which is the source's too; name what differs, as in "
+                f"{self.target_language}-x-simple"
+            )
+        return self
+
 
 class TokenizerSettings(Section):
     type: Literal["unigram", "bpe"] = "unigram"
     joint: bool = True  # one model for both languages, or one a side
     vocabulary_size: Annotated[int, Field(gt=260, lt=2**31)] = 8000  # pieces, 4 special and 256 of bytes among them
-    character_coverage: Annotated[float, Field(gt=0, le=1)] = 0.9995
+    character_coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.9995  # SentencePiece takes no less
 
 
 class EncodeSettings(Section):

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from .fonts import style_for
 
 # The systems in the order of their bars: (key, name in the legend, colour that a colour-blind reader tells apart).
 SYSTEMS = (
@@ -19,18 +20,17 @@ BAR = 0.8 / len(SYSTEMS)  # of the distance between two groups
 
 def draw_bleu_by_length(path: Path, test_sets: Mapping[str, Sequence[Mapping[str, Any]]], tokeniser: str) -> None:
     """Write a PNG with a panel for each test set: its rows are those of `Scorer.bleu_by_length`."""
-    style = {"font.family": "DejaVu Sans", "axes.spines.top": False, "axes.spines.right": False}
-    with matplotlib.style.context(["default", style]):  # not the user's own
+    with style_for("".join(test_sets), **{"axes.spines.top": False, "axes.spines.right": False}) as note:
         figure = Figure(figsize=(8, 3.6 * len(test_sets)), dpi=120, layout="constrained")
         panels = figure.subplots(len(test_sets), squeeze=False, sharey=True)[:, 0]
         for axes, (name, rows) in zip(panels, test_sets.items(), strict=True):
             _draw_panel(axes, rows)
-            axes.set_title(name, loc="left", parse_math=False)
+            axes.set_title(name, loc="left")
             axes.set_ylabel(f"BLEU ({tokeniser})")
         figure.legend(
             *panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(SYSTEMS), frameon=False
         )
-        panels[-1].set_xlabel("words of the source, n sentences of this length")
+        panels[-1].set_xlabel(f"words of the source, n sentences of this length\n{note}".rstrip())
         figure.savefig(path, bbox_inches="tight", pad_inches=0.15)
 
 

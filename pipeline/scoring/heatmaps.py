@@ -3,26 +3,18 @@
 Draws with matplotlib's Agg straight from a figure: no display, no global state. Attention itself is the model's.
 """
 
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.style
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from .fonts import style_for
+
 CELL = 0.3  # inches, the width and the height of each
 COLOUR_BAR = 0.4  # of a cell wide
-
-# DejaVu Sans comes with matplotlib but has no Chinese, Japanese or Korean: whichever of these is installed helps out.
-OTHER_FONTS = (
-    *("Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans CJK SC", "NanumGothic", "WenQuanYi Zen Hei"),  # Linux
-    *("Apple SD Gothic Neo", "Hiragino Sans", "Arial Unicode MS"),  # macOS
-)
-MISSING_NOTE = "boxes: letters that no installed font has; Noto Sans CJK has most"
 
 
 def draw_heat_map(
@@ -33,17 +25,12 @@ def draw_heat_map(
     attention: (T, S), one row a target piece, which sums to 1.
     """
     rows, columns = attention.shape
-    fonts = ["DejaVu Sans", *(f for f in OTHER_FONTS if f in font_manager.fontManager.get_font_names())]
-    missing = _has_missing_glyphs("".join([title, *source_tokens, *target_tokens]), fonts)
-    # A dollar sign in a piece is text, never the start of a formula.
-    style = {"font.family": fonts, "text.parse_math": False}
-    with matplotlib.style.context(["default", style]), warnings.catch_warnings():  # not the user's own
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said in the picture instead
+    with style_for("".join([title, *source_tokens, *target_tokens])) as note:
         figure = Figure(figsize=(CELL * columns, CELL * rows), dpi=150)
         axes = figure.add_axes((0, 0, 1, 1))  # cells fill the figure; labels lie outside, the tight box takes them in
         image = axes.imshow(attention, cmap="Blues", vmin=0, vmax=1)
         _label(axes, source_tokens, target_tokens)
-        axes.set_title(f"{title}\n{MISSING_NOTE}" if missing else title, loc="left", pad=12)
+        axes.set_title(f"{title}\n{note}".rstrip(), loc="left", pad=12)
         beside = figure.add_axes((1 + 1 / columns, 0, COLOUR_BAR / columns, 1))
         figure.colorbar(image, cax=beside, label="attention").outline.set_visible(False)
         figure.savefig(path, bbox_inches="tight", pad_inches=0.2)
@@ -61,8 +48,3 @@ def _label(axes: Axes, source_tokens: Sequence[str], target_tokens: Sequence[str
     axes.set_yticks(np.arange(0.5, len(target_tokens) - 1), minor=True)
     axes.grid(which="minor", color="0.9", linewidth=0.5)
     axes.tick_params(which="both", length=0)
-
-
-def _has_missing_glyphs(text: str, fonts: Iterable[str]) -> bool:
-    loaded = [font_manager.get_font(font_manager.findfont(name)) for name in fonts]
-    return any(not any(font.get_char_index(ord(c)) for font in loaded) for c in set(text))
