@@ -87,6 +87,8 @@ export TORCH_CPP_LOG_LEVEL := ERROR
 unexport GLIBC_TUNABLES
 # Other people's libraries and Pythons have no place in .venv's.
 unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH
+# Libraries need their docstrings and asserts, and what they warn of is not for this project's users.
+unexport PYTHONOPTIMIZE PYTHONWARNINGS
 # Text is UTF-8 everywhere, whatever the locale.
 export PYTHONUTF8 := 1
 

@@ -56,8 +56,13 @@ def open_desk() -> Desk:
     languages = params.download.source_language, params.download.target_language
     candidates = registered_name(params.registration.model_name, *languages)
     production = registered_name(params.review.production_model or params.registration.model_name, *languages)
-    experiment = files[-1].stem if len(files) > 1 else "default"
-    return Desk(params, Models(open_store(BUILD), candidates, production, experiment))
+    return Desk(params, Models(open_store(BUILD), candidates, production, asked_experiment()))
+
+
+def asked_experiment() -> str:
+    """The experiment whose params files are the arguments."""
+    overlay = sys.argv[2:]
+    return Path(overlay[-1]).stem if overlay else "default"
 
 
 def asked_version() -> int | None:

@@ -25,7 +25,7 @@ def register(call: StageCall) -> None:
     with call.publish() as draft:
         (draft.directory / "card.md").write_text(str(version.description), encoding="utf-8")
         draft.facts |= {
-            "run_id": registration.run.info.run_id,
+            "run_id": version.run_id,
             "model_name": version.name,
             "version": int(version.version),
             "model_uri": f"models:/{version.name}/{version.version}",

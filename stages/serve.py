@@ -10,6 +10,7 @@ import signal
 import socket
 from functools import partial
 
+from pipeline.plumbing.artifacts import experiment_option
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import impatient
@@ -18,32 +19,33 @@ from pipeline.service.access import Access, Guard
 from pipeline.service.accounts import PASSWORD, open_accounts
 from pipeline.service.following import Follower
 from pipeline.service.serving import Service, run
-from stages.desk import BUILD, open_desk
+from stages.desk import BUILD, asked_experiment, open_desk
 from stages.server import interrupt
 
 
 def serve() -> None:
     host = os.environ.get("HOST") or "127.0.0.1"
-    access = Access.read(os.environ, host, "serve")
+    command = f"serve{experiment_option(asked_experiment())}"
+    access = Access.read(os.environ, host, command)
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        with listen(host, os.environ.get("PORT", "5001")) as listener:
+        with listen(host, os.environ.get("PORT", "5001"), command) as listener:
             _serve(os.environ.get("ALIAS") or CHAMPION, listener, access)
     except KeyboardInterrupt:
         pass
     print("stopped")
 
 
-def listen(host: str, port: str) -> socket.socket:
-    """A socket that listens; taken first, because loading a model takes seconds."""
+def listen(host: str, port: str, command: str) -> socket.socket:
+    """A socket that listens; taken first, because loading a model takes seconds. Errors advise `make COMMAND`."""
     if not (port.isdecimal() and 0 < int(port) < 65536):
-        raise UserError(f"PORT: got {port!r}, expected a number from 1 to 65535, as in: make serve PORT=5002")
+        raise UserError(f"PORT: got {port!r}, expected a number from 1 to 65535, as in: make {command} PORT=5002")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, int(port)), family=family, backlog=512)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (")[0]
-        raise UserError(f"{host}:{port} cannot be used ({reason}); try: make serve PORT=5002") from None
+        raise UserError(f"{host}:{port} cannot be used ({reason}); try: make {command} PORT=5002") from None
 
 
 def _serve(alias: str, listener: socket.socket, access: Access) -> None:

@@ -48,7 +48,7 @@ def test_serve_refuses_before_it_listens(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_it_listens_on_ipv6_too() -> None:
-    with listen("::1", str(unused_port())) as listener:
+    with listen("::1", str(unused_port()), "serve") as listener:
         assert listener.family == socket.AF_INET6
 
 

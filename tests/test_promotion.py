@@ -51,7 +51,7 @@ def test_a_version_that_only_says_that_it_passed_is_refused(it: Registry) -> Non
 def test_a_version_that_failed_is_refused_with_the_gates(it: Registry) -> None:
     it.keep(2, None, FAIL)
     told = refusal(it)
-    assert told.startswith(f"{NAME} failed its review against baselines (bleu_drop; by jane, ")
+    assert told.startswith(f"{NAME} did not pass its review against baselines: fail (bleu_drop; by jane, ")
     assert told.endswith("if you know better: make promote VERSION=2 REASON=... FORCE=1 EXP=other")
 
 

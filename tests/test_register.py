@@ -244,6 +244,18 @@ def test_another_evaluation_of_the_same_model_is_another_version(registration: R
     assert len(kept) == 2  # so the older version can be reviewed, too
 
 
+def test_a_repeated_training_that_came_to_the_same_model_is_the_same_version(registration: Registration) -> None:
+    first = registration.version(registration.log_model())
+    directory = registration.model.directory.parent
+    shutil.rmtree(directory)
+    publish_training(directory.parent)
+    inputs = {name: open_artifact(directory / name, name) for name in ("corpus", "model", "evaluation")}
+    again = Registration(registration.client, registration.settings, **inputs)
+    assert again.run.info.run_id != registration.run.info.run_id
+    second = again.version(again.log_model())
+    assert (first.version, first.run_id) == (second.version, second.run_id)
+
+
 def test_it_says_where_the_package_is_not_isolated(
     registration: Registration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

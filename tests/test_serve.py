@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -277,8 +278,8 @@ def test_files_that_are_not_those_registered_are_not_served(
 
 @pytest.mark.parametrize("port", ["", "x", "0", "65536"])
 def test_what_is_no_port_is_named(port: str) -> None:
-    with pytest.raises(UserError, match="PORT: got "):
-        listen("127.0.0.1", port)
+    with pytest.raises(UserError, match="PORT: got .* as in: make serve EXP=mine PORT="):
+        listen("127.0.0.1", port, "serve EXP=mine")
 
 
 @pytest.mark.slow
@@ -317,7 +318,8 @@ def test_the_process_hears_no_more_of_a_client_that_says_nothing(registered: Pat
         process.stdout.readline()
         with socket.create_connection(("127.0.0.1", port), timeout=30) as silent:
             silent.sendall(
-                b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"
+                b"POST /invocations HTTP/1.1\r\nhost: localhost\r\n"
+                b"content-type: application/json\r\ncontent-length: 9\r\n\r\n{"
             )
             assert ask(port, [SENTENCES[0]])
             assert silent.recv(100).startswith(b"HTTP/1.1 408 ")
@@ -340,12 +342,18 @@ def test_errors_of_the_process_are_one_line(registered: Path) -> None:
         assert err.startswith(said)
 
 
-def start(build: Path, **more: str) -> subprocess.Popen[str]:
+@contextmanager
+def start(build: Path, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of the service; a test that fails does not leave it behind."""
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"} | more
     command = [sys.executable, "-m", "stages.serve", str(PROJECT / "params.yaml")]
-    return subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=build, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def ask(port: int, sentences: list[str]) -> list[str]:

@@ -68,7 +68,7 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
     assert "verdict: fail" in said
     assert "[review] Error 1" in said or "Error 1" in said.splitlines()[-1]
     said = make("promote", "EXP=c", "VERSION=3", "REASON=it was so quick", status=2)
-    assert "version 3 of story failed its review against 2 (bleu_drop, chrf_drop;" in said
+    assert "version 3 of story did not pass its review against 2: fail (bleu_drop, chrf_drop;" in said
     assert aliases() == {CHAMPION: 2, PREVIOUS: 1}
 
     assert "version 1 of story, of the experiment a, is the champion again" in make(

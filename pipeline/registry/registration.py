@@ -158,10 +158,14 @@ class Registration:
         }
 
     def _find_version(self, model_id: str) -> ModelVersion | None:
-        """Find the version by what nobody can edit: its model and its run."""
+        """Find the version by what nobody can edit: its model, and the run of a training that came to this model.
+
+        A training that was repeated and came to the same model has a run of its own.
+        """
         filter_string = f"name = '{self.model_name}' and source_path = 'models:/{model_id}'"
         versions = self.client.search_model_versions(filter_string)
-        return next((version for version in versions if version.run_id == self.run.info.run_id), None)
+        runs = {self.run.info.run_id, self.client.get_logged_model(model_id).source_run_id}
+        return next((version for version in versions if version.run_id in runs), None)
 
     def _make_version(self, model_id: str, tags: dict[str, str]) -> ModelVersion:
         make_model(self.client, self.model_name)

@@ -128,7 +128,7 @@ class Promotion:
         elif self.ledger.last_existing(state.champions):
             told = f"no version of {self.production} was champion before version {state.champion}"
         else:
-            told = f"no version of {self.production} that was champion is left"
+            told = f"no version that a rollback of {self.production} leads to is left"
         return f"{told}; {self.models.first_step(state)}"
 
     def _check(self, candidate: ModelVersion, state: State) -> None:
@@ -148,7 +148,8 @@ class Promotion:
             raise UserError(f"{name} was not reviewed; {remedy}")
         if not verdict.is_pass:
             raise UserError(
-                f"{name} failed its review against {shown} ({verdict.failed}; by {verdict.by}, {verdict.at}); "
+                f"{name} did not pass its review against {shown}: {verdict.verdict} ({verdict.failed}; by {verdict.by}, "
+                f"{verdict.at}); "
                 f"if you know better: make promote VERSION={candidate.version} REASON=... FORCE=1{self.models.option}"
             )
         with tempfile.TemporaryDirectory() as scratch:
