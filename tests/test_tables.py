@@ -4,6 +4,10 @@ import bz2
 import gzip
 import json
 import lzma
+import re
+import shutil
+import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +42,18 @@ def parquet_complaint(folder: Path, table: pa.Table, languages: tuple[str, str] 
     with pytest.raises(UserError) as caught:
         read_pairs(folder / "a.parquet", languages)
     return str(caught.value).replace(f"{folder}/", "")
+
+
+def mended(folder: Path, name: str, content: bytes) -> tuple[str, list[tuple[str, str]]]:
+    """What is told of the file, and the pairs of the file that the command in it makes, run as it is written."""
+    told = complaint(folder, name, content)
+    told, _, command = told.partition(", run: ")
+    if program := next((word for word in re.findall(r"^\w+|(?<=\| )\w+", command) if not shutil.which(word)), None):
+        pytest.skip(f"there is no {program}")
+    before = {*folder.iterdir()}
+    subprocess.run(["sh", "-c", command], cwd=folder, check=True)
+    (new,) = {*folder.iterdir()} - before
+    return told.removeprefix(f"{name}: "), read_pairs(new, LANGUAGES)
 
 
 def aligned(folder: Path, source: bytes, target: bytes) -> list[tuple[str, str]]:
@@ -81,19 +97,80 @@ def test_a_format_that_is_not_read_is_told_with_those_that_are(tmp_path: Path, n
     assert "expected one of .parquet, .jsonl" in complaint(tmp_path, name, b"PK")
 
 
-def test_lines_that_end_in_cr_alone_are_told_with_the_command_that_mends_them(tmp_path: Path) -> None:
-    for name in ("a.tsv", "a.csv", "a.jsonl"):
+PACKS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("suffix", ["", *PACKS])
+def test_lines_that_end_in_cr_alone_are_told_with_the_command_that_mends_them(tmp_path: Path, suffix: str) -> None:
+    pack = PACKS.get(suffix, bytes)
+    told, made = mended(tmp_path, f"it's [v2] a.tsv{suffix}", pack(b"en\tde\ra\tb\rc\td\r"))
+    assert "CR alone" in told
+    assert made == [("a", "b"), ("c", "d")]
+    for name in ("a.csv", "a.jsonl"):
         assert "CR alone" in complaint(tmp_path, name, "en\tde\ra\tb\rc\td\r")
     with pytest.raises(UserError, match="tr '"):
         aligned(tmp_path, b"a\rb\r", b"c\rd\r")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
-@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
-def test_another_unicode_encoding_is_named(tmp_path: Path, encoding: str, name: str) -> None:
-    told = complaint(tmp_path, name, "en\tde\na\tb\n".encode(encoding))
-    assert told.startswith(f"{name}, line 1: this is UTF-16")
-    assert "iconv" in told
+@pytest.mark.parametrize("suffix", ["", *PACKS])
+@pytest.mark.parametrize(
+    ("encoding", "mark", "name"),
+    [
+        *(("utf-16-le", "\ufeff", "UTF-16"), ("utf-16-be", "\ufeff", "UTF-16")),
+        *(("utf-16-le", "", "UTF-16LE"), ("utf-16-be", "", "UTF-16BE")),
+        *(("utf-32-le", "\ufeff", "UTF-32"), ("utf-32-be", "\ufeff", "UTF-32")),
+        *(("utf-32-le", "", "UTF-32LE"), ("utf-32-be", "", "UTF-32BE")),
+    ],
+)
+def test_another_unicode_encoding_is_told_with_the_command_that_converts_it(
+    tmp_path: Path, encoding: str, mark: str, name: str, suffix: str
+) -> None:
+    for text in ("en\tde\na\tДа, ā\n", "en\tde\n" + "a\tДа, ā\n" * 1000):
+        folder = tmp_path / f"it's [v2] {len(text)}"
+        folder.mkdir()
+        content = PACKS.get(suffix, bytes)((mark + text).encode(encoding))
+        told, made = mended(folder, f"a.tsv{suffix}", content)
+        assert told == f"this is {name}; make a new file and use that"
+        assert {*made} == {("a", "Да, ā")}
+
+
+def test_utf_16_is_told_in_a_text_whose_first_line_has_no_zero_byte(tmp_path: Path) -> None:
+    text = "да\nнет\n".encode("utf-16-le")
+    with pytest.raises(UserError, match="this is UTF-16LE"):
+        aligned(tmp_path, text, b"yes\nno\n")
+
+
+def test_a_zero_byte_in_a_text_does_not_make_it_utf_16(tmp_path: Path) -> None:
+    assert "line 1: byte 0x00 is not text" in complaint(tmp_path, "a.tsv", "en\tde\0\na\tb\n")
+    assert pairs(tmp_path, "a.tsv", "en\tde\na\0b\tc\n") == [("a\0b", "c")]
+
+
+@pytest.mark.parametrize("suffix", ["", ".bz2"])
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [("gzip", "rename"), ("bzip2", "rename"), ("xz", "rename"), ("Parquet", "rename"), ("zip", "unpack")]
+    + [("zstd", "unpack")],
+)
+def test_a_packed_file_under_the_name_of_a_text_is_told_with_the_command_to_type(
+    tmp_path: Path, kind: str, advice: str, suffix: str
+) -> None:
+    text, made = b"en\tde\na\tb\n", tmp_path / "made"
+    match kind:
+        case "Parquet":
+            pq.write_table(pa.table({"en": ["a"], "de": ["b"]}), made)
+        case "zip":
+            with zipfile.ZipFile(made, "w") as archive:
+                archive.writestr("a.tsv", text)
+        case "zstd":
+            made.write_bytes(pa.compress(text, "zstd", asbytes=True))
+        case _:
+            made.write_bytes(PACKS[{"gzip": ".gz", "bzip2": ".bz2", "xz": ".xz"}[kind]](text))
+    name = f"it's [v2] a.tsv{suffix}"
+    if kind == "bzip2" and suffix:
+        assert pairs(tmp_path, name, made.read_bytes()) == [("a", "b")]
+    else:
+        told = mended(tmp_path, name, made.read_bytes())
+        assert told == (f"this is {kind}; {advice} it", [("a", "b")])
 
 
 def test_aligned_files_of_different_lengths_are_told_with_both_counts(tmp_path: Path) -> None:
