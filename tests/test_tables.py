@@ -329,6 +329,23 @@ def test_a_column_of_parquet_that_is_no_text_is_refused(tmp_path: Path, value: o
     assert told.startswith(f"a.parquet, row 1: column 't.de' holds {kind}")
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([None, 253402300800000], pa.int64()).cast(pa.timestamp("ms")),  # the year 10000
+        pa.array([None, 2147483647], pa.int32()).cast(pa.date32()),
+        pa.array([None, 0], pa.int64()).cast(pa.timestamp("ms", "Mars/X")),
+        pa.array([None, {"x": 2147483647}], pa.struct({"x": pa.int32()})).cast(pa.struct({"x": pa.date32()})),
+        pa.array([None, 2**62], pa.int64()).cast(pa.duration("s")),
+    ],
+)
+def test_a_column_of_values_that_python_has_not_is_refused_by_its_type(tmp_path: Path, column: pa.Array) -> None:
+    told = parquet_complaint(tmp_path, pa.table({"en": ["a", "b"], "de": column}))
+    assert told.startswith(f"a.parquet, row 2: column 'de' holds {column.type}, expected text")
+    told = parquet_complaint(tmp_path, pa.table({"en": ["a"], "de": column[:1]}))
+    assert told.startswith(f"a.parquet: column 'de' holds {column.type}, expected text")
+
+
 def test_translations_of_variable_languages_are_refused_with_what_to_write(tmp_path: Path) -> None:
     features = datasets.Features({"translation": datasets.TranslationVariableLanguages(["en", "de"])})
     made = datasets.Dataset.from_dict({"translation": [{"en": "a", "de": ["b", "c"]}]}, features=features)

@@ -101,10 +101,19 @@ def _texts(column: pa.ChunkedArray, place: Place, file: Path) -> list[str]:
     type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
     if not any(is_kind(type_) for is_kind in kinds):
-        examples = enumerate(column.to_pylist(), 1)
-        row, value = next(((row, value) for row, value in examples if value is not None), (1, None))
-        raise _refusal(f"{file}, row {row}", place, str(type_), value)
+        row = column.is_valid().index(True).as_py()
+        raise _refusal(f"{file}, row {row + 1}" if row >= 0 else str(file), place, str(type_), _example(column, row))
     return [text or "" for text in column.to_pylist()]
+
+
+def _example(column: pa.ChunkedArray, row: int) -> object:
+    """The value of the row; None if there is none, or Python has no such value, e.g. a date after the year 9999."""
+    try:
+        return column[row].as_py() if row >= 0 else None
+    except UnicodeDecodeError:  # which says more than the type
+        raise
+    except (pa.ArrowException, ArithmeticError, LookupError, ValueError):
+        return None
 
 
 def _read_json(file: Path, languages: tuple[str, str], options: Mapping[str, Any]) -> list[list[str]]:
@@ -166,10 +175,8 @@ def _json_text(row: dict[str, Any], place: Place, where: str) -> str:
 
 
 def _refusal(where: str, place: Sequence[str], kind: str, example: object) -> UserError:
-    return UserError(
-        f"{where}: column {'.'.join(place)!r} holds {kind}, such as {show(example)}, expected text, one translation a "
-        "row"
-    )
+    such = f", such as {show(example)}" if example is not None else ""
+    return UserError(f"{where}: column {'.'.join(place)!r} holds {kind}{such}, expected text, one translation a row")
 
 
 def _read_delimited(file: Path, languages: tuple[str, str], dialect: Dialect) -> list[list[str]]:
