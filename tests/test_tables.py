@@ -217,7 +217,35 @@ def test_columns_of_one_name_and_separators_of_another_format_are_told(tmp_path:
     assert "is ';' the separator?" in complaint(tmp_path, "a.csv", "en;de\na;b\n")
     assert "is '\\t' the separator?" in complaint(tmp_path, "a.csv", "en\tde\na\tb\n")
     assert "there are no rows" in complaint(tmp_path, "a.csv", "en,de\n")
-    assert "has no column 'en'; it has: ;" in complaint(tmp_path, "a.csv", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("a.tsv", b""), ("a.csv", b"\n\n"), ("a.jsonl", b""), ("a.json", b"[]"), ("a.json", b"\xef\xbb\xbf")),
+        *((f"a.tsv{suffix}", content) for suffix, pack in PACKS.items() for content in (b"", pack(b""))),
+    ],
+)
+def test_a_file_of_nothing_is_called_empty(tmp_path: Path, name: str, content: bytes) -> None:
+    assert complaint(tmp_path, name, content) == f"{name} is empty: it has no rows of text"
+
+
+def test_columns_and_fields_of_one_name_are_told_in_parquet(tmp_path: Path) -> None:
+    a, b = pa.array(["a"]), pa.array(["b"])
+    for names in (["en", "de", "de"], ["EN", "de", "EN"]):
+        twice = next(name for name in names if names.count(name) > 1)
+        told = f"two columns are named {twice!r}; rename one"
+        assert parquet_complaint(tmp_path, pa.table([a, b, b], names=names)) == f"a.parquet: {told}"
+        rows = f"{chr(9).join(names)}\na\tb\tc\n"
+        assert complaint(tmp_path, "a.tsv", rows) == f"a.tsv: {told}"
+        told = f"a.parquet: two fields of the column 't' are named {twice!r}; rename one"
+        assert parquet_complaint(tmp_path, pa.table({"t": pa.StructArray.from_arrays([a, b, b], names)})) == told
+    pair = pa.StructArray.from_arrays([a, b], ["en", "de"])
+    for other in (pair, pa.array([1])):
+        told = parquet_complaint(tmp_path, pa.table([pair, other], names=["translation"] * 2))
+        assert told == "a.parquet: two columns are named 'translation'; rename one"
+    pq.write_table(pa.table([a, b, b, b], names=["en", "de", "x", "x"]), tmp_path / "a.parquet")
+    assert read_pairs(tmp_path / "a.parquet", LANGUAGES) == [("a", "b")]
 
 
 def test_quotation_marks_are_text_in_tsv_and_quote_in_csv(tmp_path: Path) -> None:
@@ -250,13 +278,31 @@ def test_a_value_of_json_that_is_no_text_is_refused(tmp_path: Path, value: objec
     assert "line 2: column 'translation.de' holds" in complaint(tmp_path, "a.jsonl", nested)
 
 
-def test_what_is_missing_or_null_in_json_is_empty(tmp_path: Path) -> None:
-    rows = [{"en": "a", "de": "b"}, {"en": None, "de": "c"}, {"de": "d"}]
-    expected = [("a", "b"), ("", "c"), ("", "d")]
+def test_what_is_null_in_json_is_empty(tmp_path: Path) -> None:
+    rows = [{"en": "a", "de": "b"}, {"en": None, "de": "c"}]
+    expected = [("a", "b"), ("", "c")]
     assert pairs(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))) == expected
     assert pairs(tmp_path, "a.json", json.dumps(rows, indent=1)) == expected
-    nested: list[object] = [*({"t": row} for row in rows), {"t": None}, {}]
-    assert pairs(tmp_path, "a.jsonl", "\n".join(map(json.dumps, nested))) == [*expected, ("", ""), ("", "")]
+    nested: list[object] = [*({"t": row} for row in rows), {"t": None}]
+    assert pairs(tmp_path, "a.jsonl", "\n".join(map(json.dumps, nested))) == [*expected, ("", "")]
+
+
+@pytest.mark.parametrize(
+    ("nested", "bad", "expected"),
+    [
+        (False, {"en": "a"}, "no field 'de'; it has: en;"),
+        (False, {"EN": "a", "DE": "b"}, "no field 'en'; it has: EN, DE;"),
+        (False, {"t": {"en": "a", "de": "b"}}, "no field 'en'; it has: t;"),
+        (False, {}, "no field 'en'; it has: nothing;"),
+        (True, {"t": {"de": "b"}}, "no field 't.en'; it has: de;"),
+        (True, {"id": "a"}, "no field 't'; it has: id;"),
+    ],
+)
+def test_a_row_of_json_without_a_field_is_told(tmp_path: Path, nested: bool, bad: object, expected: str) -> None:
+    row: object = {"en": "a", "de": "b"}
+    rows = [{"t": row} if nested else row, bad]
+    assert complaint(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))).startswith(f"a.jsonl, line 2: {expected}")
+    assert complaint(tmp_path, "a.json", json.dumps(rows)).startswith(f"a.json, item 2: {expected}")
 
 
 @pytest.mark.parametrize(
@@ -271,6 +317,8 @@ def test_what_is_missing_or_null_in_json_is_empty(tmp_path: Path) -> None:
         ('{"a": {"en": "", "de": ""}, "b": {"en": "", "de": ""}}', "a.jsonl: the columns a and b each hold en and de"),
         ('{"en": "a", "x": {"de": "b"}}', "a.jsonl: en and de are not both columns, nor fields of one; it has: en, x"),
         ("[" * 100_000, "a.jsonl: not valid JSON"),
+        ('{"en": "a", "de": "b", "de": "c"}', "a.jsonl, line 1: not valid JSON: two fields of an object are named"),
+        ('[{"t": {"en": "a", "de": "b", "de": ""}}]', "a.jsonl: not valid JSON: two fields of an object are named 'de"),
     ],
 )  # fmt: skip
 def test_json_that_holds_no_pairs_is_told(tmp_path: Path, text: str, expected: str) -> None:
