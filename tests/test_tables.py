@@ -4,6 +4,10 @@ import bz2
 import gzip
 import json
 import lzma
+import re
+import shutil
+import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +42,18 @@ def parquet_complaint(folder: Path, table: pa.Table, languages: tuple[str, str] 
     with pytest.raises(UserError) as caught:
         read_pairs(folder / "a.parquet", languages)
     return str(caught.value).replace(f"{folder}/", "")
+
+
+def mended(folder: Path, name: str, content: bytes) -> tuple[str, list[tuple[str, str]]]:
+    """What is told of the file, and the pairs of the file that the command in it makes, run as it is written."""
+    told = complaint(folder, name, content)
+    told, _, command = told.partition(", run: ")
+    if program := next((word for word in re.findall(r"^\w+|(?<=\| )\w+", command) if not shutil.which(word)), None):
+        pytest.skip(f"there is no {program}")
+    before = {*folder.iterdir()}
+    subprocess.run(["sh", "-c", command], cwd=folder, check=True)
+    (new,) = {*folder.iterdir()} - before
+    return told.removeprefix(f"{name}: "), read_pairs(new, LANGUAGES)
 
 
 def aligned(folder: Path, source: bytes, target: bytes) -> list[tuple[str, str]]:
@@ -81,19 +97,80 @@ def test_a_format_that_is_not_read_is_told_with_those_that_are(tmp_path: Path, n
     assert "expected one of .parquet, .jsonl" in complaint(tmp_path, name, b"PK")
 
 
-def test_lines_that_end_in_cr_alone_are_told_with_the_command_that_mends_them(tmp_path: Path) -> None:
-    for name in ("a.tsv", "a.csv", "a.jsonl"):
+PACKS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("suffix", ["", *PACKS])
+def test_lines_that_end_in_cr_alone_are_told_with_the_command_that_mends_them(tmp_path: Path, suffix: str) -> None:
+    pack = PACKS.get(suffix, bytes)
+    told, made = mended(tmp_path, f"it's [v2] a.tsv{suffix}", pack(b"en\tde\ra\tb\rc\td\r"))
+    assert "CR alone" in told
+    assert made == [("a", "b"), ("c", "d")]
+    for name in ("a.csv", "a.jsonl"):
         assert "CR alone" in complaint(tmp_path, name, "en\tde\ra\tb\rc\td\r")
     with pytest.raises(UserError, match="tr '"):
         aligned(tmp_path, b"a\rb\r", b"c\rd\r")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
-@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
-def test_another_unicode_encoding_is_named(tmp_path: Path, encoding: str, name: str) -> None:
-    told = complaint(tmp_path, name, "en\tde\na\tb\n".encode(encoding))
-    assert told.startswith(f"{name}, line 1: this is UTF-16")
-    assert "iconv" in told
+@pytest.mark.parametrize("suffix", ["", *PACKS])
+@pytest.mark.parametrize(
+    ("encoding", "mark", "name"),
+    [
+        *(("utf-16-le", "\ufeff", "UTF-16"), ("utf-16-be", "\ufeff", "UTF-16")),
+        *(("utf-16-le", "", "UTF-16LE"), ("utf-16-be", "", "UTF-16BE")),
+        *(("utf-32-le", "\ufeff", "UTF-32"), ("utf-32-be", "\ufeff", "UTF-32")),
+        *(("utf-32-le", "", "UTF-32LE"), ("utf-32-be", "", "UTF-32BE")),
+    ],
+)
+def test_another_unicode_encoding_is_told_with_the_command_that_converts_it(
+    tmp_path: Path, encoding: str, mark: str, name: str, suffix: str
+) -> None:
+    for text in ("en\tde\na\tДа, ā\n", "en\tde\n" + "a\tДа, ā\n" * 1000):
+        folder = tmp_path / f"it's [v2] {len(text)}"
+        folder.mkdir()
+        content = PACKS.get(suffix, bytes)((mark + text).encode(encoding))
+        told, made = mended(folder, f"a.tsv{suffix}", content)
+        assert told == f"this is {name}; make a new file and use that"
+        assert {*made} == {("a", "Да, ā")}
+
+
+def test_utf_16_is_told_in_a_text_whose_first_line_has_no_zero_byte(tmp_path: Path) -> None:
+    text = "да\nнет\n".encode("utf-16-le")
+    with pytest.raises(UserError, match="this is UTF-16LE"):
+        aligned(tmp_path, text, b"yes\nno\n")
+
+
+def test_a_zero_byte_in_a_text_does_not_make_it_utf_16(tmp_path: Path) -> None:
+    assert "line 1: byte 0x00 is not text" in complaint(tmp_path, "a.tsv", "en\tde\0\na\tb\n")
+    assert pairs(tmp_path, "a.tsv", "en\tde\na\0b\tc\n") == [("a\0b", "c")]
+
+
+@pytest.mark.parametrize("suffix", ["", ".bz2"])
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [("gzip", "rename"), ("bzip2", "rename"), ("xz", "rename"), ("Parquet", "rename"), ("zip", "unpack")]
+    + [("zstd", "unpack")],
+)
+def test_a_packed_file_under_the_name_of_a_text_is_told_with_the_command_to_type(
+    tmp_path: Path, kind: str, advice: str, suffix: str
+) -> None:
+    text, made = b"en\tde\na\tb\n", tmp_path / "made"
+    match kind:
+        case "Parquet":
+            pq.write_table(pa.table({"en": ["a"], "de": ["b"]}), made)
+        case "zip":
+            with zipfile.ZipFile(made, "w") as archive:
+                archive.writestr("a.tsv", text)
+        case "zstd":
+            made.write_bytes(pa.compress(text, "zstd", asbytes=True))
+        case _:
+            made.write_bytes(PACKS[{"gzip": ".gz", "bzip2": ".bz2", "xz": ".xz"}[kind]](text))
+    name = f"it's [v2] a.tsv{suffix}"
+    if kind == "bzip2" and suffix:
+        assert pairs(tmp_path, name, made.read_bytes()) == [("a", "b")]
+    else:
+        told = mended(tmp_path, name, made.read_bytes())
+        assert told == (f"this is {kind}; {advice} it", [("a", "b")])
 
 
 def test_aligned_files_of_different_lengths_are_told_with_both_counts(tmp_path: Path) -> None:
@@ -140,7 +217,35 @@ def test_columns_of_one_name_and_separators_of_another_format_are_told(tmp_path:
     assert "is ';' the separator?" in complaint(tmp_path, "a.csv", "en;de\na;b\n")
     assert "is '\\t' the separator?" in complaint(tmp_path, "a.csv", "en\tde\na\tb\n")
     assert "there are no rows" in complaint(tmp_path, "a.csv", "en,de\n")
-    assert "has no column 'en'; it has: ;" in complaint(tmp_path, "a.csv", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("a.tsv", b""), ("a.csv", b"\n\n"), ("a.jsonl", b""), ("a.json", b"[]"), ("a.json", b"\xef\xbb\xbf")),
+        *((f"a.tsv{suffix}", content) for suffix, pack in PACKS.items() for content in (b"", pack(b""))),
+    ],
+)
+def test_a_file_of_nothing_is_called_empty(tmp_path: Path, name: str, content: bytes) -> None:
+    assert complaint(tmp_path, name, content) == f"{name} is empty: it has no rows of text"
+
+
+def test_columns_and_fields_of_one_name_are_told_in_parquet(tmp_path: Path) -> None:
+    a, b = pa.array(["a"]), pa.array(["b"])
+    for names in (["en", "de", "de"], ["EN", "de", "EN"]):
+        twice = next(name for name in names if names.count(name) > 1)
+        told = f"two columns are named {twice!r}; rename one"
+        assert parquet_complaint(tmp_path, pa.table([a, b, b], names=names)) == f"a.parquet: {told}"
+        rows = f"{chr(9).join(names)}\na\tb\tc\n"
+        assert complaint(tmp_path, "a.tsv", rows) == f"a.tsv: {told}"
+        told = f"a.parquet: two fields of the column 't' are named {twice!r}; rename one"
+        assert parquet_complaint(tmp_path, pa.table({"t": pa.StructArray.from_arrays([a, b, b], names)})) == told
+    pair = pa.StructArray.from_arrays([a, b], ["en", "de"])
+    for other in (pair, pa.array([1])):
+        told = parquet_complaint(tmp_path, pa.table([pair, other], names=["translation"] * 2))
+        assert told == "a.parquet: two columns are named 'translation'; rename one"
+    pq.write_table(pa.table([a, b, b, b], names=["en", "de", "x", "x"]), tmp_path / "a.parquet")
+    assert read_pairs(tmp_path / "a.parquet", LANGUAGES) == [("a", "b")]
 
 
 def test_quotation_marks_are_text_in_tsv_and_quote_in_csv(tmp_path: Path) -> None:
@@ -173,13 +278,31 @@ def test_a_value_of_json_that_is_no_text_is_refused(tmp_path: Path, value: objec
     assert "line 2: column 'translation.de' holds" in complaint(tmp_path, "a.jsonl", nested)
 
 
-def test_what_is_missing_or_null_in_json_is_empty(tmp_path: Path) -> None:
-    rows = [{"en": "a", "de": "b"}, {"en": None, "de": "c"}, {"de": "d"}]
-    expected = [("a", "b"), ("", "c"), ("", "d")]
+def test_what_is_null_in_json_is_empty(tmp_path: Path) -> None:
+    rows = [{"en": "a", "de": "b"}, {"en": None, "de": "c"}]
+    expected = [("a", "b"), ("", "c")]
     assert pairs(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))) == expected
     assert pairs(tmp_path, "a.json", json.dumps(rows, indent=1)) == expected
-    nested: list[object] = [*({"t": row} for row in rows), {"t": None}, {}]
-    assert pairs(tmp_path, "a.jsonl", "\n".join(map(json.dumps, nested))) == [*expected, ("", ""), ("", "")]
+    nested: list[object] = [*({"t": row} for row in rows), {"t": None}]
+    assert pairs(tmp_path, "a.jsonl", "\n".join(map(json.dumps, nested))) == [*expected, ("", "")]
+
+
+@pytest.mark.parametrize(
+    ("nested", "bad", "expected"),
+    [
+        (False, {"en": "a"}, "no field 'de'; it has: en;"),
+        (False, {"EN": "a", "DE": "b"}, "no field 'en'; it has: EN, DE;"),
+        (False, {"t": {"en": "a", "de": "b"}}, "no field 'en'; it has: t;"),
+        (False, {}, "no field 'en'; it has: nothing;"),
+        (True, {"t": {"de": "b"}}, "no field 't.en'; it has: de;"),
+        (True, {"id": "a"}, "no field 't'; it has: id;"),
+    ],
+)
+def test_a_row_of_json_without_a_field_is_told(tmp_path: Path, nested: bool, bad: object, expected: str) -> None:
+    row: object = {"en": "a", "de": "b"}
+    rows = [{"t": row} if nested else row, bad]
+    assert complaint(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))).startswith(f"a.jsonl, line 2: {expected}")
+    assert complaint(tmp_path, "a.json", json.dumps(rows)).startswith(f"a.json, item 2: {expected}")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +317,8 @@ def test_what_is_missing_or_null_in_json_is_empty(tmp_path: Path) -> None:
         ('{"a": {"en": "", "de": ""}, "b": {"en": "", "de": ""}}', "a.jsonl: the columns a and b each hold en and de"),
         ('{"en": "a", "x": {"de": "b"}}', "a.jsonl: en and de are not both columns, nor fields of one; it has: en, x"),
         ("[" * 100_000, "a.jsonl: not valid JSON"),
+        ('{"en": "a", "de": "b", "de": "c"}', "a.jsonl, line 1: not valid JSON: two fields of an object are named"),
+        ('[{"t": {"en": "a", "de": "b", "de": ""}}]', "a.jsonl: not valid JSON: two fields of an object are named 'de"),
     ],
 )  # fmt: skip
 def test_json_that_holds_no_pairs_is_told(tmp_path: Path, text: str, expected: str) -> None:
@@ -250,6 +375,23 @@ def test_a_column_of_parquet_that_is_no_text_is_refused(tmp_path: Path, value: o
     assert f"such as {value!r}, expected text" in told
     told = parquet_complaint(tmp_path, pa.table({"t": [{"en": "a", "de": value}]}))
     assert told.startswith(f"a.parquet, row 1: column 't.de' holds {kind}")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([None, 253402300800000], pa.int64()).cast(pa.timestamp("ms")),  # the year 10000
+        pa.array([None, 2147483647], pa.int32()).cast(pa.date32()),
+        pa.array([None, 0], pa.int64()).cast(pa.timestamp("ms", "Mars/X")),
+        pa.array([None, {"x": 2147483647}], pa.struct({"x": pa.int32()})).cast(pa.struct({"x": pa.date32()})),
+        pa.array([None, 2**62], pa.int64()).cast(pa.duration("s")),
+    ],
+)
+def test_a_column_of_values_that_python_has_not_is_refused_by_its_type(tmp_path: Path, column: pa.Array) -> None:
+    told = parquet_complaint(tmp_path, pa.table({"en": ["a", "b"], "de": column}))
+    assert told.startswith(f"a.parquet, row 2: column 'de' holds {column.type}, expected text")
+    told = parquet_complaint(tmp_path, pa.table({"en": ["a"], "de": column[:1]}))
+    assert told.startswith(f"a.parquet: column 'de' holds {column.type}, expected text")
 
 
 def test_translations_of_variable_languages_are_refused_with_what_to_write(tmp_path: Path) -> None:

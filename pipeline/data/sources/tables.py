@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...plumbing.errors import UserError
-from .columns import Place, choose_columns, show
+from .columns import Place, choose_columns, listed, show
 from .dialect import Dialect, check_options, delimited_dialect, json_options
 from .lines import COMPRESSED, read_lines
 
@@ -74,7 +74,7 @@ def _read_parquet(file: Path, languages: tuple[str, str]) -> list[list[str]]:
     """A column of `datasets`' type Translation is a struct, as are others of language -> text."""
     try:
         with pq.ParquetFile(file) as parquet:
-            fields = {field.name: _names(field.type) for field in parquet.schema_arrow}
+            fields = [(field.name, _names(field.type)) for field in parquet.schema_arrow]
             places = choose_columns(fields, languages, file)
             table = parquet.read(columns=sorted({place[0] for place in places}))
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
@@ -101,10 +101,19 @@ def _texts(column: pa.ChunkedArray, place: Place, file: Path) -> list[str]:
     type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
     if not any(is_kind(type_) for is_kind in kinds):
-        examples = enumerate(column.to_pylist(), 1)
-        row, value = next(((row, value) for row, value in examples if value is not None), (1, None))
-        raise _refusal(f"{file}, row {row}", place, str(type_), value)
+        row = column.is_valid().index(True).as_py()
+        raise _refusal(f"{file}, row {row + 1}" if row >= 0 else str(file), place, str(type_), _example(column, row))
     return [text or "" for text in column.to_pylist()]
+
+
+def _example(column: pa.ChunkedArray, row: int) -> object:
+    """The value of the row; None if there is none, or Python has no such value, e.g. a date after the year 9999."""
+    try:
+        return column[row].as_py() if row >= 0 else None
+    except UnicodeDecodeError:  # which says more than the type
+        raise
+    except (pa.ArrowException, ArithmeticError, LookupError, ValueError):
+        return None
 
 
 def _read_json(file: Path, languages: tuple[str, str], options: Mapping[str, Any]) -> list[list[str]]:
@@ -116,7 +125,7 @@ def _read_json(file: Path, languages: tuple[str, str], options: Mapping[str, Any
             fields.setdefault(name, {}).update(dict.fromkeys(value if isinstance(value, dict) else ()))
     return [
         [_json_text(row, place, f"{file}, {where}") for where, row in rows]
-        for place in choose_columns({name: list(inner) for name, inner in fields.items()}, languages, file)
+        for place in choose_columns([(name, list(inner)) for name, inner in fields.items()], languages, file)
     ]
 
 
@@ -138,9 +147,22 @@ def _json_rows(file: Path, encoding: str, field: str | None) -> Iterator[tuple[s
         yield where, row
 
 
+def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of JSON; Python alone would keep the last of two fields of one name."""
+    found = dict(fields)
+    if len(found) < len(fields):
+        names = [name for name, _ in fields]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two fields of an object are named {twice!r}, rename one")
+    return found
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not valid JSON: {error}: {show(text)}") from None
 
@@ -150,9 +172,12 @@ def _json_text(row: dict[str, Any], place: Place, where: str) -> str:
     for depth, key in enumerate(place):
         if not isinstance(value, dict):
             raise _refusal(where, place[:depth], type(value).__name__, value)
-        value = {} if depth + 1 < len(place) and value.get(key) is None else value.get(key)
-    if value is None:
-        return ""
+        if key not in value:
+            name = ".".join(place[: depth + 1])
+            raise UserError(f"{where}: no field {name!r}; it has: {listed(value)}; write null where a text is missing")
+        value = value[key]
+        if value is None:
+            return ""
     if not isinstance(value, str):
         raise _refusal(where, place, type(value).__name__, value)
     try:
@@ -166,23 +191,17 @@ def _json_text(row: dict[str, Any], place: Place, where: str) -> str:
 
 
 def _refusal(where: str, place: Sequence[str], kind: str, example: object) -> UserError:
-    return UserError(
-        f"{where}: column {'.'.join(place)!r} holds {kind}, such as {show(example)}, expected text, one translation a "
-        "row"
-    )
+    such = f", such as {show(example)}" if example is not None else ""
+    return UserError(f"{where}: column {'.'.join(place)!r} holds {kind}{such}, expected text, one translation a row")
 
 
 def _read_delimited(file: Path, languages: tuple[str, str], dialect: Dialect) -> list[list[str]]:
     rows = _rows(file, dialect)
-    begin, names = 1, list(dialect.names or [])
+    names = list(dialect.names or [])
     if dialect.has_header:
-        begin, header = next(rows, (1, []))
+        _, header = next(rows, (0, []))
         names = names or header
-    places = choose_columns(dict.fromkeys(names, ()), languages, file)
-    for (name,) in places:
-        if names.count(name) > 1:
-            raise UserError(f"{file}, line {begin}: two columns are named {name!r}; rename one")
-    numbers = [names.index(name) for (name,) in places]
+    numbers = [names.index(name) for (name,) in choose_columns([(name, ()) for name in names], languages, file)]
     sides: list[list[str]] = [[], []]
     for line, row in rows:
         if len(row) == len(names):
