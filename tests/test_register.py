@@ -201,6 +201,20 @@ def test_an_upload_that_was_interrupted_is_done_again(
     assert [model.model_id for model in logged] == [model_id]
 
 
+def test_files_that_are_lost_are_registered_anew_once_their_version_was_deleted(registration: Registration) -> None:
+    first = registration.version(registration.log_model())
+    shutil.rmtree(registration.model.directory.parents[1] / "mlartifacts")
+    assert (model_id := registration.log_model()) == first.model_id  # they may come back
+    with pytest.raises(
+        UserError, match=r"^the files of models:/.* are not there: .*; if they are lost, delete the version"
+    ):
+        registration.try_out(model_id)
+    registration.client.delete_model_version(first.name, first.version)
+    again = registration.log_model()
+    assert again != model_id
+    registration.try_out(again)
+
+
 def test_a_damaged_or_different_model_does_not_become_a_version(registration: Registration) -> None:
     model_id = registration.log_model()
     examples = registration.evaluation.facts["examples"]

@@ -31,12 +31,15 @@ def test_an_unreachable_server_fails_at_once_and_shows_no_password(
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("uri", ["sqlite:////dev/null/mlflow.db", "ftp://somewhere", "./mlruns"])
+@pytest.mark.parametrize(
+    "uri", ["sqlite:////dev/null/mlflow.db", "sqlite:///a/slip/mlflow.db", "ftp://somewhere", "./mlruns"]
+)
 def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(UserError, match="cannot be used"):
         open_store(tmp_path)
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_deleted_experiment_is_named_with_what_to_do(build: Path) -> None:

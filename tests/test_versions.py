@@ -133,7 +133,8 @@ def test_digests_that_were_edited_are_told(client: MlflowClient, scratch: Path, 
 
 def test_files_that_are_gone_are_told(client: MlflowClient, registry: Path, scratch: Path) -> None:
     shutil.rmtree(registry / "mlartifacts")
-    with pytest.raises(UserError, match=f"files of models:/{MODEL}/1 are not there: .* in {registry}/mlartifacts/"):
+    told = f"files of models:/{MODEL}/1 are not there: .* in {registry}/mlartifacts/.* run: make register EXP=first$"
+    with pytest.raises(UserError, match=told):
         fetch(client, MODEL, 1, scratch)
 
 

@@ -21,7 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_MODEL_VERSIONS
 
 from ..data.fingerprints import fingerprints
 from ..data.splits import read_split
-from ..plumbing.artifacts import MANIFEST, Artifact, sha256_of
+from ..plumbing.artifacts import MANIFEST, Artifact, experiment_option, sha256_of
 from ..plumbing.errors import UserError
 from ..plumbing.params import RegisterSettings
 from ..plumbing.tracking.journal import JOURNAL, read_journal
@@ -30,7 +30,7 @@ from ..plumbing.tracking.replica import replicate
 from .card import write_card, write_short_card
 from .consumer import consume
 from .packaging import HERE, MODEL_CODE, check_files, code_files, digests, package
-from .versions import EXPERIMENT, FILES, IDENTITY, all_versions, make_model, registered_name
+from .versions import EXPERIMENT, FILES, IDENTITY, all_versions, check_presence, make_model, registered_name
 
 LOGGED_NAME = "translator"  # of the model inside its run
 SHOWN = ("bleu", "bleu_interval", "chrf", "chrf_interval")  # scores that become tags
@@ -96,9 +96,11 @@ class Registration:
         """Upload the package as a model of the run, with its scores; returns the model's id."""
         experiment, filter_string = (self.run.info.experiment_id, f"tags.{IDENTITY} = '{self.identity}'")
         for logged in self.client.search_logged_models([experiment], filter_string):
-            if logged.status == LoggedModelStatus.READY:
-                return str(logged.model_id)
-            self.client.delete_logged_model(logged.model_id)  # its upload was interrupted
+            model_id, is_ready = str(logged.model_id), logged.status == LoggedModelStatus.READY
+            if is_ready and (self._find_version(model_id) or self.client.list_logged_model_artifacts(model_id)):
+                return model_id
+            # Its upload was interrupted; or its files are lost, and somebody has deleted its version for that.
+            self.client.delete_logged_model(model_id)
         run_id, step = self.run.info.run_id, self.model.facts["steps"]
         with tempfile.TemporaryDirectory() as scratch:
             card = write_card(self.corpus, self.model, self.evaluation, self._commit)
@@ -118,9 +120,11 @@ class Registration:
         """Fetch the package from the store and load it in a fresh process: it must translate as it was evaluated."""
         examples = self.evaluation.facts["examples"]
         sources = [example["source"] for example in examples]
+        logged = self.client.get_logged_model(model_id)
+        check_presence(f"models:/{model_id}", logged.artifact_location, experiment_option(self.experiment))
         with tempfile.TemporaryDirectory() as scratch:
             directory = Path(download_artifacts(f"models:/{model_id}", dst_path=scratch))
-            recorded = json.loads(self.client.get_logged_model(model_id).tags[FILES])
+            recorded = json.loads(logged.tags[FILES])
             check_files(directory, recorded, f"models:/{model_id}")
             with consume(directory, "the packaged model") as consumer:
                 given, _ = consumer.translate(sources)

@@ -119,19 +119,28 @@ def recorded_files(version: ModelVersion) -> dict[str, str]:
         ) from None
 
 
+def check_presence(uri: str, location: str, option: str) -> None:
+    """UserError if a local store has lost the files of a package: of such MLflow would give an empty directory.
+
+    `option` is ` EXP=name` or nothing, for the command that the error names.
+    """
+    place = local_path(location)
+    if place and not place.exists():
+        raise UserError(
+            f"the files of {uri} are not there: MLflow's store says that they are in {place}; if they were moved, move "
+            f"them back; if they are lost, delete the version on its page in MLflow, and run: make register{option}"
+        )
+
+
 def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Path:
     """Download a version's package into `directory` and check every file; returns where it is.
 
     UserError if a file is not as it was registered, is missing, or is there in addition.
     """
-    uri = f"models:/{name}/{version}"
-    recorded = recorded_files(get_version(client, name, version))
-    place = local_path(client.get_model_version_download_uri(name, str(version)))
-    if place and not place.exists():  # MLflow would give an empty directory
-        raise UserError(
-            f"the files of {uri} are not there: MLflow's store says that they are in {place}; "
-            "if they were moved, move them back"
-        )
+    uri, found = f"models:/{name}/{version}", get_version(client, name, version)
+    recorded = recorded_files(found)
+    location = client.get_model_version_download_uri(name, str(version))
+    check_presence(uri, location, experiment_option(found.tags.get(EXPERIMENT, "default")))
     try:
         package = Path(download_artifacts(uri, dst_path=str(directory), tracking_uri=client.tracking_uri))
     except (MlflowException, OSError) as error:

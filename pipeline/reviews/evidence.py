@@ -111,8 +111,10 @@ class Evidence:
             return Path(self.client.download_artifacts(str(self.version.run_id), path, str(self.directory)))
         except (MlflowException, OSError) as error:
             reason = str(error).strip().partition("\n")[0]
+            again = experiment_option(self.version.tags.get(EXPERIMENT, "default"))
             raise UserError(
-                f"{path} of run {self.version.run_id}, of which {self.name} was made, cannot be fetched: {reason}"
+                f"{path} of run {self.version.run_id}, of which {self.name} was made, cannot be fetched: {reason}; if "
+                f"the artifact store was moved, move it back; to upload this again, run: make register{again}"
             ) from error
 
     def _changed(self, path: str) -> str:

@@ -148,8 +148,8 @@ class Promotion:
             raise UserError(f"{name} was not reviewed; {remedy}")
         if not verdict.is_pass:
             raise UserError(
-                f"{name} did not pass its review against {shown}: {verdict.verdict} ({verdict.failed}; by {verdict.by}, "
-                f"{verdict.at}); "
+                f"{name} did not pass its review against {shown}: {verdict.verdict} ({verdict.failed}; "
+                f"by {verdict.by}, {verdict.at}); "
                 f"if you know better: make promote VERSION={candidate.version} REASON=... FORCE=1{self.models.option}"
             )
         with tempfile.TemporaryDirectory() as scratch:

@@ -81,6 +81,8 @@ def _make_database(uri: str) -> None:
     path = sqlite_path(uri)
     if uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES and not uri.startswith("sqlite"):
         _reach(uri)
+    if path and not path.parent.is_dir():  # MLflow would make the directory that a slip names
+        raise FileNotFoundError(f"there is no directory {path.parent}")
     if path and not path.exists():
         scratch = path.with_name(f"{path.name}.new")
         for leftover in (scratch, scratch.with_name(f"{scratch.name}-journal")):
