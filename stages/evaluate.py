@@ -13,6 +13,7 @@ from pipeline.plumbing.artifacts import write_json
 from pipeline.plumbing.command import StageCall, expected_processes, run_stage
 from pipeline.plumbing.params import EvaluateSettings
 from pipeline.processes import join_processes, machine
+from pipeline.registry.limits import CHARACTERS, PIECES, TOO_LONG
 from pipeline.scoring.baselines import TranslationMemory
 from pipeline.scoring.charts import draw_bleu_by_length
 from pipeline.scoring.evaluation import Decoding, Evaluation, decode_split, evaluate_split
@@ -29,6 +30,10 @@ def evaluate(call: StageCall) -> None:
     corpus, language = call.inputs["corpus"], call.inputs["corpus"].facts["target_language"]
     test_sets = {n: pairs for n, pairs in corpus.facts["splits"].items() if n not in ("train", "validation")}
     translator = Translator.load(call.inputs["model"].directory, accelerator.device)
+
+    if accelerator.is_main_process:
+        for name in test_sets:
+            _warn_of_long(name, read_split(corpus.path(f"{name}.parquet"))[0], translator)
 
     def decode(advance: Callable[[int], object]) -> list[Decoding]:
         paths = [corpus.path(f"{name}.parquet") for name in test_sets]
@@ -52,6 +57,18 @@ def evaluate(call: StageCall) -> None:
         draft.facts |= scores | {"examples": _examples(evaluations, settings)}
         draft.execution["timing"] = {e.name: e.timing for e in evaluations}
         draft.made_with["machine"] |= machine(accelerator)
+
+
+def _warn_of_long(name: str, sources: list[str], translator: Translator) -> None:
+    """Say it before hours of decoding where a review will leave sentences out."""
+    pieces = [len(source) - 1 for source in translator.tokenizer.encode_source(sources)]
+    columns = enumerate(zip(sources, pieces, strict=True), start=1)
+    if long := [line for line, (source, count) in columns if len(source) > CHARACTERS or count > PIECES]:
+        print(
+            f"evaluate: {name}: {len(long):,} of {len(sources):,} sentences, the first on line {long[0]}: {TOO_LONG}; "
+            "reviews leave them out: cut them into sentences, on both sides",
+            file=sys.stderr,
+        )
 
 
 def _write_texts(directory: Path, evaluation: Evaluation) -> None:

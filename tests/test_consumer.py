@@ -1,14 +1,19 @@
 """A consumer sees what the model requires and nothing else, and says why it cannot load a model."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn, cast
 
 import pytest
 
 from pipeline.plumbing.errors import UserError
-from pipeline.registry.consumer import consume, link_requirements
+from pipeline.registry.consumer import Consumer, consume, link_requirements
+from pipeline.registry.limits import CHARACTERS, PIECES
+from pipeline.registry.sandbox import Misbehaviour, Sandbox
 
 
 def test_it_sees_what_is_required_and_what_that_requires(tmp_path: Path) -> None:
@@ -41,6 +46,41 @@ def test_a_model_that_does_not_load_is_told_with_the_reason(tmp_path: Path) -> N
     ):
         consumer.translate(["a"])
     assert not [p for p in Path("/proc").glob("[0-9]*/cwd") if _is_in(p, tmp_path)]
+
+
+@dataclass
+class Picky:
+    """Stands in for a sandbox: refuses a request of which a sentence has one of its letters."""
+
+    letters: str
+    asked: list[list[str]] = field(default_factory=list)
+
+    def ask(self, request: bytes, seconds: float) -> bytes:
+        self.asked.append(sentences := json.loads(request)["sentences"])
+        if any(letter in sentence for sentence in sentences for letter in self.letters):
+            return b"null\n"
+        return json.dumps([[{"text": s, "tokens": [], "source_tokens": []}] for s in sentences]).encode() + b"\n"
+
+    def fail(self, reason: str) -> NoReturn:
+        raise Misbehaviour("the model", reason)
+
+
+def test_only_sentences_that_are_too_long_have_no_hypothesis() -> None:
+    sentences = ["a", "b", "x" * PIECES, "c", "d", "é" * (PIECES // 2), "e", "y" * (CHARACTERS + 1)]
+    sandbox = Picky("xé")
+    found, _ = Consumer("the model", cast(Sandbox, sandbox)).explain(sentences)
+    assert [hypothesis and hypothesis.text for hypothesis in found] == ["a", "b", None, "c", "d", None, "e", None]
+    assert not any("y" in sentence for asked in sandbox.asked for sentence in asked)
+    assert Consumer("the model", cast(Sandbox, sandbox)).explain(sentences[-1:]) == ([None], 0.0)
+
+
+def test_a_model_that_refuses_what_no_tokenizer_makes_too_long_fails() -> None:
+    consumer = Consumer("the model", cast(Sandbox, Picky("x")))
+    for sentences in (["a", "x" * (PIECES - 1)], ["x"]):
+        with pytest.raises(Misbehaviour, match="it refused to translate 'x"):
+            consumer.explain(sentences)
+    with pytest.raises(Misbehaviour, match="it refused to translate 'x"):
+        consumer.translate(["x" * PIECES])
 
 
 def _is_in(link: Path, directory: Path) -> bool:

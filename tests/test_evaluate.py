@@ -17,7 +17,7 @@ from pipeline.plumbing.command import StageCall
 from pipeline.plumbing.params import EvaluateSettings, ModelSettings, TokenizerSettings
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import Translator, save_weights
-from stages.evaluate import evaluate
+from stages.evaluate import _warn_of_long, evaluate
 
 NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 ZAHLEN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
@@ -117,6 +117,14 @@ def test_the_files_hold_a_line_a_sentence_in_the_order_of_the_test_set(evaluatio
         memory = lines_of(evaluation, f"{name}.memory.txt")
         assert len(memory) == len(sources)
         assert set(memory) <= set(pairs(0, 30, 4)["target"])
+
+
+def test_sentences_that_reviews_will_leave_out_are_told(model: Artifact, capsys: pytest.CaptureFixture[str]) -> None:
+    translator = Translator.load(model.directory)
+    _warn_of_long("test", ["one two", "one " * 128], translator)
+    assert capsys.readouterr().err == ""
+    _warn_of_long("test", ["one two", "🙂" * 200, " " * 2_001], translator)
+    assert capsys.readouterr().err.startswith("evaluate: test: 2 of 3 sentences, the first on line 2: longer than ")
 
 
 def test_sacrebleus_own_command_finds_the_same_scores_in_the_files(evaluation: Artifact) -> None:

@@ -106,7 +106,9 @@ def test_what_is_no_hypothesis_is_refused(puppet: Consumer, answer: str) -> None
     with pytest.raises(Misbehaviour):
         puppet.explain([answer])
     right = "[[{'text': 'a', 'tokens': ['a'], 'source_tokens': ['b'], 'attention': [[1.0]]}]]"
-    assert puppet.explain([right], attention=True)[0][0].attention == [[1.0]]
+    (hypothesis,), _ = puppet.explain([right], attention=True)
+    assert hypothesis
+    assert hypothesis.attention == [[1.0]]
 
 
 def test_a_package_does_not_tell_its_own_time(puppet: Consumer) -> None:

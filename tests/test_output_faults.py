@@ -1,6 +1,8 @@
 """Each fault is found by its rule, and not where source or reference excuse it."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.reviews.output_faults import Faults, find_faults
 
@@ -31,6 +33,10 @@ def test_a_copy_of_the_source_is_one_unless_the_reference_is_one_too() -> None:
         ("a b c d a b c d a b c d a b c d", True),
         ("a b c d e a b c d e a b c d e a b c d e", False),
         ("hahahaha", False),
+        ("yes, yes, yes, yes", True),
+        ("yes – yes! yes… yes", True),
+        ("see 10.0.0.0, ha-ha-ha-ha", False),
+        ("- - - - …………", False),
     ],
 )
 def test_one_to_four_words_four_times_in_a_row_loop(output: str, looping: bool) -> None:
@@ -38,16 +44,54 @@ def test_one_to_four_words_four_times_in_a_row_loop(output: str, looping: bool) 
 
 
 @pytest.mark.parametrize(
-    ("output", "looping"), [("的的的的", True), ("我们我们我们我们", True), ("我们我们我们", False)]
+    ("output", "looping"),
+    [
+        *(("的的的的", True), ("我们我们我们我们", True), ("我们我们我们", False), ("我们，我们，我们，我们", True)),
+        *(("the the the the", True), ("OK，OK，OK，OK", True), ("2，2，2，2", True)),
+        *(("1000000人", False), ("他说————不", False), ("等等......", False), ("https://wwwwwwww", False)),
+    ],
 )
 def test_in_a_language_without_spaces_characters_loop(output: str, looping: bool) -> None:
     assert faults(output, language="zh-CN").looping == looping
-    assert faults(output, language="ko").looping == 0
+
+
+def test_in_a_language_with_spaces_they_do_not() -> None:
+    assert faults("的的的的 我们我们我们我们", language="ko").looping == 0
+
+
+@pytest.mark.parametrize(
+    ("output", "language", "looping"),
+    [
+        *(("ฉันฉันฉันฉัน", "th", True), ("5555555 ตลก", "th", False)),
+        *(("ああああ！", "ja", True), ("10000円です。", "ja", False)),
+        *(("…………", "zh-Hant", False), ("ཀཀཀཀ", "bo", True), ("བོད་བོད་བོད་བོད་", "bo", True)),
+    ],
+)
+def test_numbers_and_punctuation_are_no_letters(output: str, language: str, looping: bool) -> None:
+    assert faults(output, language=language).looping == looping
 
 
 def test_what_the_source_repeats_may_be_repeated() -> None:
     assert faults("nein nein nein nein", source="no no no no").looping == 0
-    assert faults("1000000", source="1000000 yen", language="ja").looping == 0
+    assert faults("ああああ！", source="aah!", reference="ああああ!", language="ja").looping == 0
+    assert faults("谢谢谢谢谢谢谢谢", source="thanks", reference="谢谢谢谢谢谢谢谢", language="zh").looping == 0
+    assert faults("nein nein nein nein", source="no no no", reference="nein, nein").looping == 1
+
+
+LANGUAGES = st.sampled_from(["de", "zh", "zh-Hant", "ja", "th", "bo", "ko", "my"])
+LOOPS = st.builds(lambda unit, times: unit * times, st.text("ab 的ああ谢ฉัན་ก1.…!", max_size=4), st.integers(1, 6))
+
+
+@given(st.lists(LOOPS | st.text(max_size=9), max_size=4).map("".join), LANGUAGES)
+@settings(max_examples=200, deadline=None)
+def test_what_equals_its_reference_never_loops(text: str, language: str) -> None:
+    assert faults(text, reference=text, language=language).looping == 0
+
+
+@given(st.from_regex(r"[0-9]*[.,…—!?。、 *-]*", fullmatch=True), LANGUAGES)
+@settings(max_examples=200, deadline=None)
+def test_a_number_and_punctuation_never_loop(text: str, language: str) -> None:
+    assert faults(text, language=language).looping == 0
 
 
 def test_shares_are_of_the_test_set() -> None:

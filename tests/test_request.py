@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
-from pipeline.registry.request import CHARACTERS, PIECES, SENTENCES
+from pipeline.registry.limits import CHARACTERS, PIECES
+from pipeline.registry.request import SENTENCES
 from pipeline.seq2seq.translator import Translator
 from tests import published
 

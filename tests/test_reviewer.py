@@ -22,6 +22,7 @@ from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.reviewer import Reviewer, _draw_maps
 from pipeline.reviews.test_sets import TestSet
+from pipeline.reviews.too_long import TooLong
 from pipeline.reviews.verdicts import Verdicts
 from pipeline.seq2seq.translator import Translator
 from stages.review import describe
@@ -138,6 +139,19 @@ def test_equal_weights_make_no_difference_and_ten_sentences_decide_nothing(clien
     assert (review.verdict, [gate.name for gate in review.gates if gate.blocks]) == ("inconclusive", ["bleu_drop"])
 
 
+def test_lines_that_are_too_long_are_left_out_and_do_not_fail_the_candidate(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    sources = ["close a brand new door", "🙂" * 1_500, "open it wide", "word " * 500, "x" * 300]
+    lines = [f"{source}\tziel {place}" for place, source in enumerate(sources)]
+    (tmp_path / "more.tsv").write_text("\n".join(["en\tde", *lines]) + "\n", encoding="utf-8")
+    finding = reviewer(client, with_test_set("more", tmp_path / "more.tsv")).review(3, quietly)
+    assert (finding.review.failure, finding.review.too_long) == (None, TooLong({"more": [2, 4]}))
+    assert [(c.test_set, c.sentences) for c in finding.review.comparisons] == [("test", 10), ("more", 3)]
+    assert finding.review.verdict == "pass"
+    assert [line for line in describe(finding) if line.startswith("  warning: more: 2 sentences left out for both")]
+
+
 def test_the_champion_is_not_compared_with_itself(client: MlflowClient) -> None:
     crown(client, 2)
     told = refusal(client)
@@ -182,7 +196,7 @@ class Wordy:
     pieces: int
     letters: int = 3
 
-    def explain(self, sentences: Sequence[str], attention: bool = False) -> tuple[list[Hypothesis], float]:
+    def explain(self, sentences: Sequence[str], attention: bool = False) -> tuple[list[Hypothesis | None], float]:
         tokens, source = ["x" * self.letters] * self.pieces, ["piece"] * 6
         return [Hypothesis(text="", tokens=tokens, source_tokens=source, attention=[[0.2] * 6] * self.pieces)], 0.0
 

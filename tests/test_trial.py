@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from pipeline.plumbing.errors import UserError
 from pipeline.registry.consumer import Consumer, Hypothesis
 from pipeline.reviews.trial import SINGLES, TURN, try_models
 
@@ -16,17 +17,21 @@ class Model:
 
     name: str
     pace: float  # seconds a sentence
+    most: int = 100  # letters of a sentence that it takes
     asked: list[tuple[Sequence[str], bool]] = field(default_factory=list)
 
     def translate(self, sentences: Sequence[str]) -> tuple[list[str], float]:
         self.asked.append((sentences, False))
         return [f"{self.name}: {sentence}\u2028\n of two lines" for sentence in sentences], self.pace * len(sentences)
 
-    def explain(self, sentences: Sequence[str]) -> tuple[list[Hypothesis], float]:
+    def explain(self, sentences: Sequence[str]) -> tuple[list[Hypothesis | None], float]:
         texts, seconds = self.translate(sentences)
         self.asked[-1] = (sentences, True)
         found = zip(texts, sentences, strict=True)
-        return [Hypothesis(text=text, tokens=[], source_tokens=s.split()) for text, s in found], seconds
+        return [
+            Hypothesis(text=text, tokens=[], source_tokens=s.split()) if len(s) <= self.most else None
+            for text, s in found
+        ], seconds
 
 
 @pytest.fixture
@@ -58,7 +63,13 @@ def test_each_has_its_own_speed_and_they_take_turns(models: dict[str, Model]) ->
     assert (ours.sentences_per_second, ours.latency_p50_ms, ours.latency_p99_ms) == (100.0, 10.0, 10.0)
     assert (theirs.sentences_per_second, theirs.latency_p50_ms, theirs.latency_p99_ms) == (50.0, 20.0, 20.0)
     for model in models.values():
-        assert [len(sentences) for sentences, explained in model.asked if explained] == [TURN, TURN, 3, 2]
+        assert [len(sentences) for sentences, explained in model.asked if explained] == [
+            2,
+            TURN,
+            TURN,
+            3,
+            2,
+        ]
         assert sum(len(sentences) == 1 and not explained for sentences, explained in model.asked) == SINGLES
 
 
@@ -66,3 +77,22 @@ def test_fewer_sentences_than_are_tried_singly_are_tried_once_each(models: dict[
     try_models({"only": cast(Consumer, models["candidate"])}, {"short": SETS["short"]}, lambda _: None)
     singles = [sentences[0] for sentences, explained in models["candidate"].asked if len(sentences) == 1]
     assert singles == SETS["short"]
+
+
+def test_a_sentence_that_is_too_long_for_one_is_told_and_never_asked_singly(models: dict[str, Model]) -> None:
+    models["candidate"].most = 5
+    trials = try_models(cast(dict[str, Consumer], models), {"test": ["short", "longer", "brief"]}, lambda _: None)
+    assert {name: trial.too_long for name, trial in trials.items()} == {
+        "candidate": {"test": [1]},
+        "opponent": {"test": []},
+    }
+    assert trials["candidate"].texts["test"][1] == ""
+    for model in models.values():
+        assert [sentences for sentences, explained in model.asked if not explained] == [["short"], ["brief"]]
+
+
+def test_a_test_set_of_which_all_is_too_long_is_named(models: dict[str, Model]) -> None:
+    models["opponent"].most = 5
+    told = "^test set more: each of its 2 sentences is longer than a registered model takes, .*; cut them"
+    with pytest.raises(UserError, match=told):
+        try_models(cast(dict[str, Consumer], models), {"test": ["short"], "more": ["longer"] * 2}, lambda _: None)

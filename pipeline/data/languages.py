@@ -64,6 +64,7 @@ SYLLABIC = ("Hani", "Hira", "Kana", "Hang", "Yiii", "Nshu", "Tang", "Ethi", "Can
 # What one sees of a text does not change with these: soft hyphens, marks of direction, the Arabic tatweel. A joiner
 # (U+200C, U+200D) changes words.
 INVISIBLE = regex.compile(r"(?V1)[[\p{Default_Ignorable_Code_Point}\u0640]--[\u200c\u200d]]+")
+_IN_RUN = r"[\p{L}\p{N}\p{M}\u200c\u200d]"
 
 
 def _letters_of(scripts: Iterable[str]) -> str:
@@ -71,7 +72,15 @@ def _letters_of(scripts: Iterable[str]) -> str:
     return "".join(rf"\p{{Script_Extensions={script}}}" for script in scripts)
 
 
+def _run_of(characters: str) -> str:
+    """A run of them. ASCII punctuation and apostrophes inside do not end it, as in 10.0.0.1 and ha-ha."""
+    return rf"{characters}+(?:[!-/:-@\[-`{{-~’]+{characters}+)*"
+
+
 _UNSPACED = _letters_of(LETTERS_A_WORD)
+_RUN = regex.compile(rf"(?V1){_run_of(_IN_RUN)}")
+_ALONE = rf"[[{_UNSPACED}{_letters_of(LETTERS_A_WORD_OF_SYLLABLES)}]&&\p{{L}}]"
+_LETTER_OR_RUN = regex.compile(rf"(?V1){_ALONE}[\p{{M}}\u200c\u200d]*|{_run_of(f'[{_IN_RUN}--{_ALONE}]')}")
 _UNSPACED_LETTER = regex.compile(rf"(?V1)[[{_UNSPACED}]&&\p{{L}}]")
 _SPACED_CHARACTER = regex.compile(rf"(?V1)[\w--[{_UNSPACED}\p{{M}}]]")
 _UNSPACED_LETTERS = {
@@ -226,3 +235,13 @@ def _folded(word: str) -> str:
 def words_only(text: str) -> str:
     """Return a text's words with a space between them, but none where the script writes none."""
     return str(_SPACE_INSIDE.sub("", " ".join(words(text))))
+
+
+def runs(text: str) -> list[str]:
+    """Return a text's words and numbers, as spaces and punctuation divide them."""
+    return list(map(str, _RUN.findall(text)))
+
+
+def letters_and_runs(text: str) -> list[str]:
+    """Return a text's letters of scripts without spaces, each with its marks, and its other words and numbers."""
+    return list(map(str, _LETTER_OR_RUN.findall(text)))

@@ -1,12 +1,14 @@
 """The other end of a Consumer: loads a packaged model where nothing of this project is at hand, and answers.
 
 python -I -S -B consume.py DIRECTORY_OF_REQUIREMENTS PACKAGE, then a request a line on standard input and an answer a
-line on standard output: {"sentences": [...], "params": {...}} -> [...], the model's predictions.
+line on standard output: {"sentences": [...], "params": {...}} -> [...], the model's predictions, or null where it
+refuses the request; then it says why on standard error.
 """
 
 import json
 import os
 import sys
+from typing import Any
 
 
 def main(requirements: str, package: str) -> None:
@@ -16,11 +18,19 @@ def main(requirements: str, package: str) -> None:
     sys.path.insert(0, requirements)
     import mlflow
 
+    def answer(request: dict[str, Any]) -> Any:
+        try:
+            return model.predict(request["sentences"], params=request["params"])
+        except mlflow.exceptions.MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            print(error.message, file=sys.stderr, flush=True)
+            return None
+
     model = mlflow.pyfunc.load_model(package)
     assert "pipeline" not in sys.modules, "the packaged model imported the project instead of its own copy"
     for line in sys.stdin.buffer:
-        request = json.loads(line)
-        print(json.dumps(model.predict(request["sentences"], params=request["params"])), file=answers, flush=True)
+        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
+from ..data.text import normal_form
 from ..plumbing.errors import UserError
 from .confinement import PYTHON
+from .limits import CHARACTERS, PIECES
 from .packaging import REQUIREMENTS
 from .sandbox import Sandbox, run_apart
 
@@ -29,11 +31,11 @@ HERE = Path(__file__).resolve().parent
 CONSUME = "consume.py"
 LOADING = 600.0  # seconds that the first answer may take
 PATIENCE = 60.0, 5.0  # seconds that another one may take, and for each of its sentences
-LONGEST, PIECES = 20_000, 5_000  # characters and pieces of a translation
+LONGEST, ROWS = 20_000, 5_000  # characters and pieces of a translation
 
 Text = Annotated[str, Field(max_length=LONGEST)]
-Pieces = Annotated[list[Annotated[str, Field(max_length=1_000)]], Field(max_length=PIECES)]
-Row = Annotated[list[FiniteFloat], Field(max_length=PIECES)]
+Pieces = Annotated[list[Annotated[str, Field(max_length=1_000)]], Field(max_length=ROWS)]
+Row = Annotated[list[FiniteFloat], Field(max_length=ROWS)]
 
 
 class Hypothesis(BaseModel):
@@ -44,7 +46,7 @@ class Hypothesis(BaseModel):
     text: Text
     tokens: Pieces
     source_tokens: Pieces
-    attention: Annotated[list[Row], Field(max_length=PIECES)] | None = None  # a row a token, a column a source token
+    attention: Annotated[list[Row], Field(max_length=ROWS)] | None = None  # a row a token, a column a source token
 
 
 Answer = TypeVar("Answer")
@@ -64,27 +66,48 @@ class Consumer:
 
     def translate(self, sentences: Sequence[str]) -> tuple[list[str], float]:
         """Translate as the model does by default; returns a text a sentence, and the seconds that passed here."""
-        return self._ask(sentences, {}, TEXTS)
+        answers, seconds = self._ask(sentences, {}, TEXTS)
+        return (self._refused(sentences) if answers is None else answers), seconds
 
-    def explain(self, sentences: Sequence[str], attention: bool = False) -> tuple[list[Hypothesis], float]:
-        """The same with pieces, and with attention if that is wanted."""
+    def explain(self, sentences: Sequence[str], attention: bool = False) -> tuple[list[Hypothesis | None], float]:
+        """The same with pieces, and with attention if that is wanted; None of a sentence that is too long for it."""
+        if not (asked := [sentence for sentence in sentences if len(sentence) <= CHARACTERS]):
+            return [None] * len(sentences), 0.0
+        found, seconds = self._explain(asked, attention)
+        hypotheses = iter(found)
+        return [next(hypotheses) if len(sentence) <= CHARACTERS else None for sentence in sentences], seconds
+
+    def _explain(self, sentences: Sequence[str], attention: bool) -> tuple[list[Hypothesis | None], float]:
+        """Of a request that is refused each half is asked again, until those that are too long are alone."""
         answers, seconds = self._ask(sentences, {"n_best": 1, "attention": attention}, N_BEST)
+        if answers is None and len(sentences) > 1:
+            middle = len(sentences) // 2
+            parts = [self._explain(part, attention) for part in (sentences[:middle], sentences[middle:])]
+            return [h for found, _ in parts for h in found], seconds + sum(more for _, more in parts)
+        if answers is None:
+            return ([None] if _may_be_too_long(sentences[0]) else self._refused(sentences)), seconds
         best = [hypothesis for (hypothesis,) in answers]
         for hypothesis in best:
             rows, shape = hypothesis.attention or [], (len(hypothesis.tokens), len(hypothesis.source_tokens))
             if rows and (len(rows) != shape[0] or any(len(row) != shape[1] for row in rows)):
                 self._sandbox.fail(f"its attention has not {shape[0]} rows of {shape[1]}, one a token, as expected")
-        return best, seconds
+        return list(best), seconds
+
+    def _refused(self, sentences: Sequence[str]) -> NoReturn:
+        self._sandbox.fail(f"it refused to translate {sentences[0][:40]!r}")
 
     def _ask(
         self, sentences: Sequence[str], params: dict[str, Any], expected: TypeAdapter[list[Answer]]
-    ) -> tuple[list[Answer], float]:
+    ) -> tuple[list[Answer] | None, float]:
+        """None where it refuses the request."""
         request = json.dumps({"sentences": list(sentences), "params": params}).encode()
         once, each = PATIENCE
         begun = time.perf_counter()
         line = self._sandbox.ask(request, once + each * len(sentences) if self._loaded else LOADING)
         seconds = time.perf_counter() - begun
         self._loaded = True
+        if line.strip() == b"null":
+            return None, seconds
         try:
             answers = expected.validate_json(line)
         except ValidationError as error:
@@ -97,6 +120,11 @@ class Consumer:
         if len(answers) != len(sentences):
             self._sandbox.fail(f"it answered {len(sentences)} sentences with {len(answers)} translations")
         return answers, seconds
+
+
+def _may_be_too_long(sentence: str) -> bool:
+    """Whether some tokenizer makes more than `PIECES` of it: none makes more of a text than it has bytes."""
+    return len(normal_form(sentence).encode(errors="surrogatepass")) >= PIECES
 
 
 @contextmanager

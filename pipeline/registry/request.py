@@ -10,9 +10,9 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from ..seq2seq.translator import BEAM_SIZE, LENGTH_PENALTY, Translation, Translator
+from .limits import CHARACTERS, PIECES
 
-SENTENCES, CHARACTERS = 10_000, 2_000  # the most in a request, and in a sentence
-PIECES = 512  # of a sentence: attention grows with the square, and an emoji may be four pieces
+SENTENCES = 10_000  # the most in a request
 BEAM, PENALTY = 32, 10.0
 WEIGHTS = 4_000_000  # of attention in an answer, which are some 10 bytes of JSON each
 

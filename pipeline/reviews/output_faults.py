@@ -2,17 +2,16 @@
 
 - empty: nothing but white space.
 - copied: the source word for word, where the reference is not.
-- looping: 1 to 4 words repeated at once, four times or more in a row; in languages that are written without spaces,
-  the characters of so many words (see languages.letters_a_word). Not where the source does so itself ("no no no no").
+- looping: 1 to 4 words repeated at once, four times or more in a row. In languages that are written without spaces:
+  the letters of so many words (see languages.letters_a_word), where a number, or a word of another script, counts as a
+  letter. Punctuation does not count. Not where the source or the reference loops too ("no no no no").
 - undecodable: holds U+FFFD, which stands for bytes that are no character.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import regex
-
-from ..data.languages import letters_a_word
+from ..data.languages import letters_a_word, letters_and_runs, runs
 
 TIMES = 4
 LOOPED_WORDS = 4
@@ -33,24 +32,27 @@ def find_faults(
 ) -> Faults:
     """The shares among `outputs`, one for each source."""
     letters = letters_a_word(target_language)
-    split = [[text.split() for text in texts] for texts in (sources, references, outputs)]
-    triples = list(zip(*split, strict=True))
+    triples = list(zip(sources, references, outputs, strict=True))
+    words = [tuple(text.split() for text in triple) for triple in triples]
 
     def share(flags: Sequence[bool]) -> float:
         return sum(flags) / len(outputs)
 
     return Faults(
-        empty=share([not output for _, _, output in triples]),
-        copied=share([bool(output) and output == source != reference for source, reference, output in triples]),
-        looping=share([_loops(output, letters) and not _loops(source, letters) for source, _, output in triples]),
+        empty=share([not output for _, _, output in words]),
+        copied=share([bool(output) and output == source != reference for source, reference, output in words]),
+        looping=share(
+            [_loops(output, letters) and not any(_loops(text, letters) for text in given) for *given, output in triples]
+        ),
         undecodable=share(["\N{REPLACEMENT CHARACTER}" in output for output in outputs]),
     )
 
 
-def _loops(words: Sequence[str], letters: int | None) -> bool:
+def _loops(text: str, letters: int | None) -> bool:
     """`letters`: of a word, where words are written without spaces."""
-    characters = regex.findall(r"\X", "".join(words)) if letters else []
-    return _repeats(words, LOOPED_WORDS) or (letters is not None and _repeats(characters, LOOPED_WORDS * letters))
+    if _repeats(runs(text), LOOPED_WORDS):
+        return True
+    return letters is not None and _repeats(letters_and_runs(text), LOOPED_WORDS * letters)
 
 
 def _repeats(units: Sequence[str], longest: int) -> bool:

@@ -15,6 +15,7 @@ from .gates import Gate, judge_all
 from .leaks import Leaks
 from .subjects import Subject
 from .test_sets import Origin
+from .too_long import TooLong
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Review:
     leaks: Leaks
     provenance: Provenance
     failure: Failure | None = None  # of the candidate; then there are no comparisons
+    too_long: TooLong = field(default_factory=TooLong)  # older reviews have none
 
     @property
     def verdict(self) -> Literal["pass", "fail", "inconclusive"]:

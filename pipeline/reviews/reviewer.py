@@ -32,6 +32,7 @@ from .models import Models
 from .review import AttentionMap, Failure, Provenance, Review
 from .subjects import Subject
 from .test_sets import TestSet, read_test_sets
+from .too_long import find_too_long
 from .trial import Trial, try_models
 from .verdicts import files_digest
 
@@ -90,11 +91,16 @@ class Reviewer:
                 if error.name != ours.name:
                     raise
                 trials, failure = {}, Failure(error.reason, error.said)
+            too_long = find_too_long(trials)
+            for name, lines in too_long.left_out.items():
+                kept[name] = [place for place in kept[name] if place + 1 not in lines]
             comparisons = self._compare(test_sets, kept, trials, theirs, ours.languages[1]) if trials else []
             subject = _subject(ours, trials.get(CANDIDATE))
             opponent = _subject(theirs, trials.get(OPPONENT)) if theirs else _baseline(ours, comparisons)
             gates = judge(self.settings.gates, comparisons, subject, opponent, leaks)
-            review = Review(subject, opponent, comparisons, gates, leaks, self._provenance(test_sets), failure)
+            review = Review(
+                subject, opponent, comparisons, gates, leaks, self._provenance(test_sets), failure, too_long
+            )
         blank = {test_set.name: test_set.blank for test_set in test_sets}
         return Finding(review, maps, candidate, champion, blank)
 
@@ -193,7 +199,7 @@ def _draw_maps(consumer: Consumer, test_set: TestSet, directory: Path) -> list[A
         if len(maps) == MAPS:
             break
         (best,), _ = consumer.explain([test_set.sources[line - 1]], attention=True)
-        if best.attention and _is_drawable(best):
+        if best and best.attention and _is_drawable(best):
             title, path = f"{test_set.name}, line {line}", directory / "map.png"
             attention = np.array(best.attention, dtype=np.float32)
             draw_heat_map(path, attention, best.source_tokens, best.tokens, title)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.text import normal_form
+from ..plumbing.errors import UserError
 from ..registry.consumer import Consumer, Hypothesis
+from ..registry.limits import TOO_LONG
 from .subjects import Speed
 
 TURN = 64  # sentences that one translates before it is the other's turn
@@ -26,17 +28,21 @@ class Trial:
     texts: Mapping[str, list[str]]  # test set -> translations, each one line
     unknown_pieces: Mapping[str, float]  # test set -> share of the sources' pieces
     speed: Speed
+    too_long: Mapping[str, Sequence[int]]  # test set -> places of sentences too long for it; their texts are empty
 
 
 def try_models(
     consumers: Mapping[str, Consumer], test_sets: Mapping[str, Sequence[str]], advance: Callable[[int], object]
 ) -> dict[str, Trial]:
-    """Let all models translate the sources of all test sets. `advance` is told how many sentences one more has done."""
-    outputs: dict[str, dict[str, list[Hypothesis]]] = {name: {} for name in consumers}
+    """Let all models translate the sources of all test sets. `advance` is told how many sentences one more has done.
+
+    UserError where each sentence of a test set is too long for one of them.
+    """
+    outputs: dict[str, dict[str, list[Hypothesis | None]]] = {name: {} for name in consumers}
     seconds = dict.fromkeys(consumers, 0.0)
     everything = [source for sources in test_sets.values() for source in sources]
     for consumer in consumers.values():
-        consumer.translate(everything[:2])  # the first call is slow
+        consumer.explain(everything[:2])  # the first call is slow
     for test_set, sources in test_sets.items():
         for start in range(0, len(sources), TURN):
             for name, consumer in consumers.items():
@@ -45,19 +51,43 @@ def try_models(
                 outputs[name].setdefault(test_set, []).extend(answers)
                 seconds[name] += took
                 advance(len(turn))
-    singles = _spread(everything, SINGLES)
+    singles = _spread(_short_enough(test_sets, list(outputs.values())), SINGLES)
     latencies: dict[str, list[float]] = {name: [] for name in consumers}
     for sentence in singles:
         for name, consumer in consumers.items():
             latencies[name].append(consumer.translate([sentence])[1])
     return {
         name: Trial(
-            {test_set: [normal_form(output.text) for output in found] for test_set, found in outputs[name].items()},
+            {
+                test_set: [normal_form(output.text) if output else "" for output in found]
+                for test_set, found in outputs[name].items()
+            },
             {test_set: _unknown_share(found) for test_set, found in outputs[name].items()},
             _speed(len(everything) / seconds[name], latencies[name]),
+            {
+                test_set: [place for place, output in enumerate(found) if output is None]
+                for test_set, found in outputs[name].items()
+            },
         )
         for name in consumers
     }
+
+
+def _short_enough(
+    test_sets: Mapping[str, Sequence[str]], outputs: Sequence[Mapping[str, Sequence[Hypothesis | None]]]
+) -> list[str]:
+    """The sentences of all test sets that all models have translated."""
+    found = []
+    for name, sources in test_sets.items():
+        columns = zip(*(of_model[name] for of_model in outputs), strict=True)
+        short = [source for source, column in zip(sources, columns, strict=True) if None not in column]
+        if not short:
+            raise UserError(
+                f"test set {name}: each of its {len(sources):,} sentences is {TOO_LONG}; "
+                "cut them into sentences, on both sides"
+            )
+        found += short
+    return found
 
 
 def _spread(sentences: Sequence[str], count: int) -> list[str]:
@@ -65,8 +95,8 @@ def _spread(sentences: Sequence[str], count: int) -> list[str]:
     return [sentences[i] for i in np.linspace(0, len(sentences) - 1, min(count, len(sentences))).astype(int)]
 
 
-def _unknown_share(outputs: Sequence[Hypothesis]) -> float:
-    pieces = [piece for output in outputs for piece in output.source_tokens]
+def _unknown_share(outputs: Sequence[Hypothesis | None]) -> float:
+    pieces = [piece for output in outputs if output for piece in output.source_tokens]
     return sum(bool(UNKNOWN.fullmatch(piece)) for piece in pieces) / max(1, len(pieces))
 
 

@@ -6,6 +6,7 @@ Names of models and test sets are foreign text: whoever writes a sentence here s
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from ..registry.limits import TOO_LONG
 from .bootstrap import Difference
 from .comparison import CANDIDATE, OPPONENT, Comparison
 from .gates import LOSSES, Gate
@@ -71,7 +72,7 @@ def warnings(review: Review, quote: Quote) -> list[str]:
             "whether the champion was trained on test sentences cannot be checked, since it was registered before that "
             "was recorded: where it was, its scores here are too high"
         )
-    return told + _origins(review, quote)
+    return told + _too_long(review, quote) + _origins(review, quote)
 
 
 def leaks(review: Review, test_set: str) -> str:
@@ -123,6 +124,24 @@ def megabytes(size: int | None) -> str:
 
 def percent(part: float) -> str:
     return f"{100 * part:.4g}{NBSP}%"
+
+
+def _too_long(review: Review, quote: Quote) -> list[str]:
+    """Say how many test sentences were too long for a model, and where the first is."""
+    told = [
+        f"{quote(name)}: {_sentences(len(lines))} left out for both, the first on line {lines[0]}: {TOO_LONG}; "
+        "cut such lines into sentences, on both sides"
+        for name, lines in review.too_long.left_out.items()
+    ]
+    return told + [
+        f"{quote(name)}: {_sentences(len(lines))} too long for the candidate but not for the champion, the first on "
+        f"line {lines[0]}: there the candidate's translation counts as empty"
+        for name, lines in review.too_long.empty.items()
+    ]
+
+
+def _sentences(count: int) -> str:
+    return f"{count:,} sentence{'' if count == 1 else 's'}"
 
 
 def _origins(review: Review, quote: Quote) -> list[str]:
