@@ -339,8 +339,11 @@ def test_a_decision_that_was_cut_short_is_finished_whatever_reason_is_typed(
     monkeypatch.setattr(Promotion, "_ask_champion", lambda self: asked.append(self.reason))
     it.crown(1)
     it.ledger().append("promote", it.identity(2), it.ledger().state(), "ann", "then the power failed", forced=False)
-    assert int(it.decision("another reason").promote(2).version) == 2
+    told = rf"^version 2 of {MODEL} is the champion already, by ann \(then the power failed\)$"
+    with pytest.raises(UserError, match=told):
+        it.decision("another reason").promote(2)
     assert asked == ["another reason"]
+    assert aliases(it.client)[CHAMPION] == 2
     assert it.ledger().state().settled
     assert get(it.client, 2).tags["champion_by"] == "ann"
     assert refusal(it) == f"version 2 of {MODEL} is the champion already"

@@ -3,11 +3,17 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from pipeline.plumbing.artifacts import Artifact
 from pipeline.plumbing.command import fail_clearly
@@ -64,6 +70,27 @@ def test_all_that_mlflow_missed_arrives_and_a_second_time_adds_nothing(
             f"build/other/model: run {runs[2].info.run_id}, 40 metrics, FINISHED",
         ]
         assert capsys.readouterr().out.splitlines() == lines[attempt - 1 :]  # what lost its place is gone once sent
+
+
+def test_metrics_that_are_refused_while_the_same_are_being_stored_are_sent_again(
+    build: Path, corpus: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = build / "default/model"
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{unused_port()}")
+        attempt = train(scratch, corpus, 20)
+    sent, log_batch = [], MlflowClient.log_batch
+
+    def refuse_once(client: MlflowClient, run_id: str, metrics: Sequence[Metric] = (), **others: Any) -> None:
+        sent.extend([True] * bool(metrics))
+        if sent == [True]:
+            raise MlflowException("UNIQUE constraint failed: metrics.key", BAD_REQUEST)
+        log_batch(client, run_id, metrics=metrics, **others)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", refuse_once)
+    sync()
+    assert sent == [True, True]
+    assert history(stored(attempt)) == journalled(scratch)
 
 
 def test_a_training_told_killed_runs_again_and_finishes(build: Path, corpus: Artifact) -> None:

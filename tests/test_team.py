@@ -33,11 +33,11 @@ Act = Callable[..., subprocess.CompletedProcess[str]]
 def act(team: Team, tmp_path: Path) -> Act:
     """Run one of the review's commands as somebody, with gates that an untrained model passes."""
     overlay = {"review": {"production_model": PRODUCTION, "gates": LENIENT}}
-    (tmp_path / "team.yaml").write_text(yaml.safe_dump(overlay))
+    (tmp_path / "default.yaml").write_text(yaml.safe_dump(overlay))
 
     def run(name: str, command: str, **asked: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | team.environment(name) | {"PYTHONPATH": str(ROOT)} | asked
-        arguments = [sys.executable, "-m", f"stages.{command}", str(ROOT / "params.yaml"), "team.yaml"]
+        arguments = [sys.executable, "-m", f"stages.{command}", str(ROOT / "params.yaml"), "default.yaml"]
         return subprocess.run(
             arguments, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True, timeout=300
         )
@@ -45,10 +45,10 @@ def act(team: Team, tmp_path: Path) -> Act:
     return run
 
 
-def train(team: Team, build: Path) -> int:
+def train(team: Team, build: Path, seed: int) -> int:
     """A version of the candidates' model, as the trainer."""
     with team.acting(TRAINER):
-        publish_training(build)
+        publish_training(build, seed=seed)
         inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
         output = build / "default/registered"
         register(StageCall({"stage": "register", "params": {"register": {}}, "code": {}}, inputs, output, "default"))
@@ -64,7 +64,7 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
     team.grant_experiment(REVIEWER, reviews)
     for model in (PRODUCTION, f"{PRODUCTION}.promotions"):
         team.grant_model(REVIEWER, model, "MANAGE")
-    assert train(team, tmp_path / "build") == 1
+    assert train(team, tmp_path / "build", seed=1) == 1
 
     run = act(REVIEWER, "review")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -78,7 +78,7 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
         store().set_model_version_tag(CANDIDATES, "1", "review", "pass")  # a tag that nobody trusts
 
     # Who trains cannot promote, not even with force, nor take a promotion back, nor write verdicts.
-    assert train(team, tmp_path / "again") == 2
+    assert train(team, tmp_path / "again", seed=2) == 2
     for command, asked in (
         ("promote", {"VERSION": "2", "REASON": "mine", "FORCE": "1"}),
         ("rollback", {"REASON": "mine"}),

@@ -78,6 +78,10 @@ class Promotion:
         except Exception as error:  # whatever it is, the champion does not answer
             self._take_back(entry, before, error)
         self.ledger.settle(entry)
+        if not self._is_mine(entry):  # it was finished in its author's place, and is recorded as theirs
+            raise UserError(
+                f"version {entry.version} of {self.production} is the champion already, by {entry.by} ({entry.reason})"
+            )
         return self._champion(entry)
 
     def rollback(self) -> ModelVersion:
@@ -85,7 +89,7 @@ class Promotion:
         state = self._state()
         entry, before = self._unfinished(state)
         # Typed again, the command goes on with its decision: to roll back once more would be one time too many.
-        if entry is None or (entry.action, entry.by, entry.reason) != ("rollback", self.by, self.reason):
+        if entry is None or entry.action != "rollback" or not self._is_mine(entry):
             self._check_alias(state)
             target = self.models.rollback_target(state)
             if target is None:
@@ -96,6 +100,9 @@ class Promotion:
         self._carry_out(entry, before)
         self.ledger.settle(entry)
         return self._champion(entry)
+
+    def _is_mine(self, entry: Entry) -> bool:
+        return (entry.by, entry.reason) == (self.by, self.reason)
 
     def _state(self) -> State:
         """The state to decide on, with the aliases as it says if its author could not set them."""

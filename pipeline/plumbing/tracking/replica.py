@@ -4,12 +4,14 @@ Every step may be done again and adds nothing: the run is found by its attempt, 
 set or metric (key, time, step, value) once. Does not own models and versions (see registry/). Imports no torch.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, ViewType
 from mlflow.entities import Run as StoredRun
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT
 
 from ..errors import UserError
@@ -21,6 +23,7 @@ BATCH = 900  # metrics in a request; MLflow refuses more than 1000
 PARAMS = 100  # in a request, MLflow's limit
 LONGEST_PARAM = 6000  # characters, MLflow's limit
 LONGEST_DIGEST = 36  # characters, MLflow's limit
+PAUSES = 0.5, 2.0  # seconds before metrics that were refused are sent again
 
 
 class DeletedRun(UserError):
@@ -103,14 +106,28 @@ def send_journal(client: MlflowClient, run_id: str, journal: Path, start: int = 
     end = start
     for entry in read_journal(journal, start):
         if len(batch) + len(entry.metrics) > BATCH:
-            client.log_batch(run_id, metrics=batch)
+            _send(client, run_id, batch)
             yield end
             batch = []
         batch += [Metric(name, value, entry.time, entry.step) for name, value in entry.metrics.items()]
         end = entry.end
     if batch:
-        client.log_batch(run_id, metrics=batch)
+        _send(client, run_id, batch)
         yield end
+
+
+def _send(client: MlflowClient, run_id: str, batch: list[Metric]) -> None:
+    """Send metrics, again if MLflow refuses them: it may still be storing the same ones of a request that hung."""
+    for pause in PAUSES:
+        try:
+            client.log_batch(run_id, metrics=batch)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            time.sleep(pause)
+        else:
+            return
+    client.log_batch(run_id, metrics=batch)
 
 
 def _dataset(name: str, digest: str, source_type: str, source: str, profile: str, context: str) -> DatasetInput:
