@@ -153,17 +153,17 @@ class Kill:
 
 @dataclass(frozen=True)
 class Finished(Project):
-    """A project in which `make -j2` was killed in every stage and then ran to its end. Change a copy_to of it."""
+    """A project in which `make -j2` was killed in training and then ran to its end. Change a copy_to of it."""
 
-    kills: list[Kill]
+    kill: Kill
     log: str  # of the last make
 
 
 def finish(project: Project) -> Finished:
-    kills = [kill_in(project, stage) for stage in SECTIONS]
+    kill = kill_in(project, "train")
     run = project.make("-j2")
     assert run.returncode == 0, run.stdout + run.stderr
-    return Finished(project.root, kills, run.stdout)
+    return Finished(project.root, kill, run.stdout)
 
 
 def kill_in(project: Project, stage: str, sign: str | None = None) -> Kill:

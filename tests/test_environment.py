@@ -114,6 +114,7 @@ def test_every_variable_that_accelerate_reads_is_taken_away_or_known() -> None:
     assert {name for name in names if name.startswith(STEERING)} <= KNOWN
 
 
+@pytest.mark.slow
 def test_a_hostile_environment_gives_the_same_weights(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     (project.build / "model").rename(project.build / "undisturbed")

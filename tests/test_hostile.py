@@ -131,7 +131,10 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("reason", HOSTILE)
+@pytest.mark.parametrize(
+    "reason",
+    ["it ended with status 0", pytest.param("it gave no answer within", marks=pytest.mark.slow)],
+)
 def test_a_hostile_candidate_fails_its_review(registry: Path, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = open_store(registry)
     corrupt(registry, client, 2, HOSTILE[reason])

@@ -34,6 +34,7 @@ NEEDED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", NEEDED)
 def test_a_stage_imports_the_heavy_libraries_that_it_needs_and_no_other(stage: str) -> None:
     code = f"import sys, stages.{stage}; print(*(m for m in {HEAVY} if m in sys.modules))"

@@ -78,6 +78,7 @@ def test_what_pip_cannot_install_is_told_and_not_taken_for_installed(directory: 
     assert not (directory / ".venv/.installed").exists()
 
 
+@pytest.mark.slow
 def test_a_file_of_another_sha256_is_refused(directory: Path) -> None:
     wheel = directory / "thing-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:

@@ -124,7 +124,7 @@ def test_a_removed_artifact_is_made_again_with_what_follows(finished: Finished, 
     assert project.planned("tokenizer") == []
 
 
-@pytest.mark.parametrize("stage", ["download", "tokenizer", "encode", "evaluate"])
+@pytest.mark.parametrize("stage", ["download", "tokenizer", "encode", pytest.param("evaluate", marks=pytest.mark.slow)])
 def test_what_is_made_again_the_same_costs_nothing_that_follows(finished: Finished, tmp_path: Path, stage: str) -> None:
     project = finished.copy_to(tmp_path)
     shutil.rmtree(project.manifest(stage).parent)
@@ -134,6 +134,7 @@ def test_what_is_made_again_the_same_costs_nothing_that_follows(finished: Finish
     assert project.make().stdout == NOTHING
 
 
+@pytest.mark.slow
 def test_what_make_starts_though_all_it_is_made_of_is_the_same_is_kept(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     project.age()
@@ -360,14 +361,13 @@ def test_input_that_is_not_text_is_told(finished: Finished) -> None:
     assert b"Traceback" not in run.stderr
 
 
-def test_killed_in_every_stage_make_goes_on_and_repeats_nothing(finished: Finished) -> None:
-    check_kills(finished.kills)
-    last = finished.kills[-1].whole
+def test_killed_in_training_make_goes_on_and_repeats_nothing(finished: Finished) -> None:
+    check_kills([finished.kill])
+    last = finished.kill.whole
     assert stages_in(finished.log) == [stage for stage in SECTIONS if stage not in last]
     assert {stage: finished.manifest(stage).stat().st_mtime_ns for stage in last} == last
     assert not list(finished.build.glob("*.tmp"))
-    after_training_was_killed = finished.kills[list(SECTIONS).index("train") + 1].log
-    assert re.search(r"^train: going on after step [1-9]", after_training_was_killed, re.MULTILINE)
+    assert re.search(r"^train: going on after step [1-9]", finished.log, re.MULTILINE)
 
 
 def test_killed_in_training_it_ends_as_undisturbed(finished: Finished, tmp_path: Path) -> None:
@@ -381,10 +381,12 @@ def test_killed_in_training_it_ends_as_undisturbed(finished: Finished, tmp_path:
 
 
 @pytest.mark.slow
-def test_killed_while_it_writes_a_stage_leaves_no_part_of_it(project: Project) -> None:
-    check_kills([kill_in(project, stage, sign=f"{DIRECTORIES[stage]}.tmp") for stage in SECTIONS])
+@pytest.mark.parametrize("begun", [True, False], ids=["as it begins to write", "in the middle"])
+def test_killed_in_every_stage_make_goes_on_and_repeats_nothing(project: Project, begun: bool) -> None:
+    check_kills([kill_in(project, stage, f"{DIRECTORIES[stage]}.tmp" if begun else None) for stage in SECTIONS])
     assert project.make().returncode == 0
     assert project.make().stdout == NOTHING
+    assert not list(project.build.glob("*.tmp"))
 
 
 def check_kills(kills: list[Kill]) -> None:
@@ -435,6 +437,7 @@ def test_a_path_with_which_nothing_would_work_is_refused_at_once(tmp_path: Path,
     assert (run.returncode, f" has a {sign} in it" in run.stderr, len(run.stderr.splitlines())) == (2, True, 1)
 
 
+@pytest.mark.slow
 def test_what_is_gone_from_the_registry_is_registered_anew_by_make_register(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     before = read_json(project.manifest("register"))["facts"]

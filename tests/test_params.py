@@ -103,6 +103,21 @@ def test_a_whole_number_that_no_machine_word_holds_is_told(tmp_path: Path, name:
     assert complaint(tmp_path, BASE, text).startswith(f"over.yaml: {name}: got {10**26}, expected a whole number of 64")
 
 
+@pytest.mark.parametrize(("source", "target"), [("en", "en"), ("pt-BR", "PT_br")])
+def test_two_languages_of_one_code_are_refused(tmp_path: Path, source: str, target: str) -> None:
+    base = BASE.replace("source_language: en", f"source_language: {source}")
+    assert complaint(tmp_path, base.replace("target_language: de", f"target_language: {target}")) == (
+        f"params.yaml: download: target_language: got {target!r}, which is the source's too; name what differs, as in "
+        f"{target}-x-simple"
+    )
+
+
+def test_sentencepiece_takes_no_lower_coverage(tmp_path: Path) -> None:
+    assert complaint(tmp_path, BASE + "tokenizer: {character_coverage: 0.97}\n") == (
+        "params.yaml: tokenizer.character_coverage: got 0.97, expected a number >= 0.98 and <= 1"
+    )
+
+
 @pytest.mark.parametrize("code", ["german", "en US", "pt–BR", "xx", "de@euro", "zh.UTF-8", "en-", ""])
 def test_what_is_no_language_code_is_refused(tmp_path: Path, code: str) -> None:
     told = complaint(tmp_path, BASE.replace("target_language: de", f"target_language: '{code}'"))

@@ -68,6 +68,7 @@ def test_every_text_comes_back_in_normal_form(any_tokenizer: Tokenizer, text: st
     assert any_tokenizer.encode_source([text]) == any_tokenizer.encode_source([normal_form(text)])
 
 
+@pytest.mark.slow
 def test_every_character_comes_back(tokenizer: Tokenizer) -> None:
     texts = [normal_form(f"a{chr(code)}b") for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
     assert tokenizer.decode_target(tokenizer.encode_target(texts)) == texts

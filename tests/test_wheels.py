@@ -121,7 +121,7 @@ def test_a_registry_that_is_away_is_said_in_a_line(tmp_path: Path) -> None:
     assert result.refused("pip could not download speaker 1.0", "check the network")
 
 
-@pytest.mark.parametrize("languages", [("de", "fr"), ("en", "ja"), ("en", "en")])
+@pytest.mark.parametrize("languages", [("de", "fr"), ("en", "ja"), ("en", "en-GB")])
 def test_a_pair_of_languages_that_no_package_has_is_refused(tmp_path: Path, languages: tuple[str, str]) -> None:
     source, target = languages
     result = read(tmp_path, "0" * 64, source_language=source, target_language=target)
