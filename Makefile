@@ -227,8 +227,8 @@ check: | $(VENV) ## lint, format and types
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 test: | $(VENV) ## the fast tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile -m "not slow"
-test-slow: | $(VENV) ## the slow ones
-	$(PY) -m pytest -q -m slow --ignore tests/test_faults.py
+test-slow: | $(VENV) ## the slow ones; half an hour
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile -rs -m slow --ignore tests/test_faults.py
 test-faults: | $(VENV) ## interrupt the pipeline 200 times; under an hour
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP -m slow tests/test_faults.py
 test-gpu: | $(VENV) ## the tests that want a CUDA device

@@ -163,7 +163,7 @@ def finish(project: Project) -> Finished:
     kill = kill_in(project, "train")
     run = project.make("-j2")
     assert run.returncode == 0, run.stdout + run.stderr
-    return Finished(project.root, kill, run.stdout)
+    return Finished(project.root, kill, run.stdout + run.stderr)
 
 
 def kill_in(project: Project, stage: str, sign: str | None = None) -> Kill:

@@ -37,6 +37,7 @@ def run(directory: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(BARE, cwd=directory, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_of_two_at_once_one_installs_and_the_other_waits(directory: Path) -> None:
     both = [subprocess.Popen(BARE, cwd=directory, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     told = "".join(process.communicate()[1] for process in both)

@@ -327,6 +327,7 @@ def test_the_text_reaches_translate_as_it_was_typed(finished: Finished, tmp_path
     assert finished.make("-f", str(show), "show", f"TEXT={text}").stdout == text
 
 
+@pytest.mark.slow
 def test_a_reader_who_has_seen_enough_is_no_failure(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     lines = "Tha felp walpes tha lond.\n" * 9000  # more than one block, and than a pipe holds

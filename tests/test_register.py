@@ -161,9 +161,10 @@ def test_no_file_is_a_pickle_or_tells_where_it_was_made(registered: Artifact, tr
         assert not [path for path in files if str(place).encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step",
-    ["log_model", *(pytest.param(step, marks=pytest.mark.slow) for step in ("complete_run", "try_out", "version"))],
+    ["complete_run", "log_model", "try_out", "version"],
 )
 def test_killed_after_any_step_and_run_again_it_leaves_one_model_and_one_version(
     registration: Registration, monkeypatch: pytest.MonkeyPatch, step: str
@@ -201,6 +202,7 @@ def test_an_upload_that_was_interrupted_is_done_again(
     assert [model.model_id for model in logged] == [model_id]
 
 
+@pytest.mark.slow
 def test_files_that_are_lost_are_registered_anew_once_their_version_was_deleted(registration: Registration) -> None:
     model_id = registration.log_model()
     first = registration.version(model_id)

@@ -139,6 +139,7 @@ def test_equal_weights_make_no_difference_and_ten_sentences_decide_nothing(clien
     assert (review.verdict, [gate.name for gate in review.gates if gate.blocks]) == ("inconclusive", ["bleu_drop"])
 
 
+@pytest.mark.slow
 def test_lines_that_are_too_long_are_left_out_and_do_not_fail_the_candidate(
     client: MlflowClient, tmp_path: Path
 ) -> None:
