@@ -26,6 +26,7 @@ def story(project: Project) -> Project:
         write_tsv(project.root / f"build/story/{name}.tsv", pairs)
     smoke = yaml.safe_load((project.root / "experiments/smoke.yaml").read_text())
     smoke["register"]["model_name"] = MODEL
+    del smoke["download"]["validation_pairs"], smoke["download"]["test_pairs"]  # both are brought
     for name, train, epochs in (("a", "all", 9), ("b", "all", 16), ("c", "tenth", 16)):
         smoke["download"]["files"]["splits"] = SPLITS | {"train": f"build/story/{train}.tsv"}
         smoke["train"]["epochs"] = epochs
