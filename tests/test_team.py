@@ -57,7 +57,7 @@ def train(team: Team, build: Path, seed: int) -> int:
 
 @pytest.mark.slow
 def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tmp_path: Path) -> None:
-    with team.acting(ADMIN):  # as README says
+    with team.acting(ADMIN):  # as docs/reviewing.md says
         reviews = store().create_experiment(f"{PRODUCTION} reviews")
         for model in (PRODUCTION, f"{PRODUCTION}.promotions"):
             store().create_registered_model(model)
