@@ -55,3 +55,12 @@ def test_perfect_translations_score_100(translator: Translator) -> None:
     references = [t.text for t in translator.translate(SENTENCES[:20], beam_size=1)]
     validation = Validation(SENTENCES[:20], references, "qaa", translator.tokenizer, Accelerator(cpu=True))
     assert validation.bleu(translator.model) == pytest.approx(100)
+
+
+def test_the_target_language_chooses_the_tokeniser(translator: Translator) -> None:
+    references = [shorter(t.text) for t in translator.translate(SENTENCES[:20], beam_size=1)]
+    words, characters = (
+        Validation(SENTENCES[:20], references, code, translator.tokenizer, Accelerator(cpu=True)).bleu(translator.model)
+        for code in ("de", "th")
+    )
+    assert characters != pytest.approx(words)
