@@ -16,13 +16,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from .errors import UserError
 
+if TYPE_CHECKING:  # pydantic is slow to import, and `make status` needs no facts
+    from .facts import Execution, Facts
+
 MANIFEST = "manifest.json"
 
-FileRecord = dict[str, Any]  # {"sha256": hex, "bytes": size}
+
+class FileRecord(TypedDict):
+    """What a manifest says of a file."""
+
+    sha256: str  # hexadecimal
+    bytes: int
 
 
 def sha256_of(path: Path) -> str:
@@ -115,10 +123,7 @@ class Artifact:
 
     directory: Path
     manifest: Manifest
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return self.manifest.facts
+    target: str  # the Make target that makes it
 
     @property
     def files(self) -> dict[str, FileRecord]:
@@ -131,10 +136,6 @@ class Artifact:
     @property
     def inputs(self) -> dict[str, str]:
         return self.manifest.inputs
-
-    @property
-    def execution(self) -> dict[str, Any]:
-        return self.manifest.execution
 
     @property
     def digest(self) -> str:
@@ -153,8 +154,8 @@ class Draft:
     """An artifact in the making: files go into `directory`, what is to be recorded into the rest."""
 
     directory: Path
-    facts: dict[str, Any] = field(default_factory=dict)
-    execution: dict[str, Any] = field(default_factory=dict)
+    facts: "Facts | None" = None
+    execution: "Execution | None" = None
     execution_files: set[str] = field(default_factory=set)  # names of files that are no content of the artifact
     made_with: dict[str, Any] = field(default_factory=dict)
 
@@ -188,14 +189,14 @@ def _finish(draft: Draft, inputs: Mapping[str, Artifact], stamp: dict[str, Any],
     names = sorted(str(p.relative_to(scratch)) for p in scratch.rglob("*") if p.is_file())
     for name in names:
         _sync(scratch / name)
-    files = {n: {"sha256": sha256_of(scratch / n), "bytes": (scratch / n).stat().st_size} for n in names}
+    files = {n: FileRecord(sha256=sha256_of(scratch / n), bytes=(scratch / n).stat().st_size) for n in names}
     Manifest(
-        facts=draft.facts,
+        facts=_to_json(draft.facts),
         files={name: record for name, record in files.items() if name not in draft.execution_files},
         stamp=stamp,
         inputs={name: artifact.digest for name, artifact in inputs.items()},
         made_with=draft.made_with,
-        execution=draft.execution,
+        execution=_to_json(draft.execution),
         execution_files={name: files[name] for name in sorted(draft.execution_files)},
     ).write(scratch)
     if started is not None:
@@ -211,7 +212,7 @@ def open_artifact(directory: Path, target: str) -> Artifact:
     """
     manifest = read_manifest(directory, target)
     check_files(directory, manifest, target, sha256_of)
-    return Artifact(directory, manifest)
+    return Artifact(directory, manifest, target)
 
 
 def check_files(directory: Path, manifest: Manifest, target: str, sha256: Callable[[Path], str]) -> None:
@@ -239,6 +240,10 @@ def _sha256_of_json(content: Any) -> str:
     """Hex sha256 of a content in the one way of writing it as JSON without spaces and with sorted keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _to_json(part: "Facts | Execution | None") -> dict[str, Any]:
+    return part.model_dump(mode="json", exclude_none=True) if part else {}
 
 
 def _sync(path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import Artifact, write_json
+from ..artifacts import write_json
 from .journal import JOURNAL, read_journal
 
 RECORD = "run.json"
@@ -23,6 +23,18 @@ RECORD = "run.json"
 TRAINING = "model.training"  # of the training that is at work or was interrupted, beside its checkpoints
 MODEL = "model"  # of the training that made the model
 UNSENT = "unsent"  # of those whose place another training took, each in a subdirectory named by its attempt
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """A split of the corpus as MLflow records data."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str  # JSON
+    profile: str  # JSON
+    context: str  # training, validation or test
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class Record:
     started: int
     commit: str | None
     settings: dict[str, str]
-    datasets: list[dict[str, str]]
+    datasets: list[DatasetRecord]
     status: str = "RUNNING"  # FINISHED, FAILED, KILLED: MLflow's words
     ended: int | None = None
 
@@ -50,10 +62,13 @@ class Record:
 
 def read_record(directory: Path) -> Record:
     """The record in a directory."""
-    return Record(**json.loads((directory / RECORD).read_bytes()))
+    content = json.loads((directory / RECORD).read_bytes())
+    return Record(**content | {"datasets": [DatasetRecord(**dataset) for dataset in content["datasets"]]})
 
 
-def begin(directory: Path, home: Path, training: str, settings: Mapping[str, Any], corpus: Artifact) -> Record:
+def begin(
+    directory: Path, home: Path, training: str, settings: Mapping[str, Any], datasets: list[DatasetRecord]
+) -> Record:
     """Write the record of a training that begins in `directory`, or goes on there if it is the same `training`.
 
     `home` is the experiment's directory. The records of its model, which this training's will replace, and of another
@@ -70,7 +85,6 @@ def begin(directory: Path, home: Path, training: str, settings: Mapping[str, Any
         # In this order a kill leaves no journal beside the run.json of another.
         (directory / RECORD).unlink(missing_ok=True)
         (directory / JOURNAL).unlink(missing_ok=True)
-        datasets = [_dataset(corpus, split) for split in corpus.facts["splits"]]
         record = Record(uuid.uuid4().hex, training, home.name, now(), git_commit(), flatten(settings), datasets)
     shutil.rmtree(home / UNSENT / record.attempt, ignore_errors=True)  # it has its place again
     record = replace(record, status="RUNNING", ended=None)
@@ -130,16 +144,3 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return flat
-
-
-def _dataset(corpus: Artifact, split: str) -> dict[str, str]:
-    """A split of the corpus as MLflow records data: by the digest of its file and where its text comes from."""
-    facts = corpus.facts
-    return {
-        "name": f"{facts['source_language']} to {facts['target_language']}, {split}",
-        "digest": corpus.files[f"{split}.parquet"]["sha256"],
-        "source_type": "code",
-        "source": json.dumps({"tags": {"sources": facts["sources"]}}, ensure_ascii=False),
-        "profile": json.dumps({"pairs": facts["splits"][split]}),
-        "context": {"train": "training", "validation": "validation"}.get(split, "test"),
-    }

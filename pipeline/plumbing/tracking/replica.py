@@ -16,7 +16,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT
 
 from ..errors import UserError
 from .journal import JOURNAL, read_journal
-from .record import Record, read_record
+from .record import DatasetRecord, Record, read_record
 from .store import experiment_id, restore_command, store_lock
 
 BATCH = 900  # metrics in a request; MLflow refuses more than 1000
@@ -90,7 +90,7 @@ class Replica:
         params = [Param(name, value[:LONGEST_PARAM]) for name, value in record.settings.items()]
         for start in range(0, len(params), PARAMS):
             self.client.log_batch(self._run_id, params=params[start : start + PARAMS])
-        self.client.log_inputs(self._run_id, datasets=[_dataset(**fields) for fields in record.datasets])
+        self.client.log_inputs(self._run_id, datasets=[_dataset_input(dataset) for dataset in record.datasets])
 
     def _tell_status(self, record: Record) -> None:
         if record.ended is None:
@@ -130,6 +130,7 @@ def _send(client: MlflowClient, run_id: str, batch: list[Metric]) -> None:
     client.log_batch(run_id, metrics=batch)
 
 
-def _dataset(name: str, digest: str, source_type: str, source: str, profile: str, context: str) -> DatasetInput:
-    dataset = Dataset(name, digest[:LONGEST_DIGEST], source_type, source, profile=profile)
-    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
+def _dataset_input(record: DatasetRecord) -> DatasetInput:
+    digest = record.digest[:LONGEST_DIGEST]
+    dataset = Dataset(record.name, digest, record.source_type, record.source, profile=record.profile)
+    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, record.context)])

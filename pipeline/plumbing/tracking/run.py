@@ -3,9 +3,9 @@
 No trouble of MLflow's, neither at the start nor later, stops or slows training: the record is whole without it, and
 what could not be sent is sent later, by this thread, the register stage or `make sync`. Imports no torch.
 
-    with open_run(build, experiment, scratch, training=digest, settings=params, corpus=corpus) as run:
+    with open_run(build, experiment, scratch, training=digest, settings=params, datasets=splits) as run:
         trainer.fit(..., log=run.log)  # run.log({"train/loss": 3.2, "train/tokens_per_second": 9e3}, step=100)
-    facts["attempt"] = run.attempt  # and scratch / RECORD and scratch / JOURNAL go into the model's artifact
+    ...  # run.attempt, scratch / RECORD and scratch / JOURNAL go into the model's artifact
 
 Only the main process opens a run. Opened again in the same `scratch` with the same `training`, the run goes on; there
 is nothing to rewind after a checkpoint, because the journal skips what it has (see journal.py).
@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import Artifact
 from ..errors import Paused
 from .journal import JOURNAL, Journal
-from .record import Record, begin, now, unsent
+from .record import DatasetRecord, Record, begin, now, unsent
 from .replica import DeletedRun, Replica, replicate
 from .sampler import Sampler
 from .store import open_store, short_timeouts, without_password
@@ -48,7 +47,12 @@ class Run:
 
 @contextmanager
 def open_run(
-    build: Path, experiment: str, scratch: Path, training: str, settings: Mapping[str, Any], corpus: Artifact
+    build: Path,
+    experiment: str,
+    scratch: Path,
+    training: str,
+    settings: Mapping[str, Any],
+    datasets: list[DatasetRecord],
 ) -> Iterator[Run]:
     """Begin the record of a training, or go on with the one that an interrupted training left in `scratch`.
 
@@ -56,7 +60,7 @@ def open_run(
     KILLED; a process that is killed leaves it RUNNING until it is opened again or `make sync` tells MLflow.
     """
     home = build / experiment
-    record = begin(scratch, home, training, settings, corpus)
+    record = begin(scratch, home, training, settings, datasets)
     journal = Journal(scratch / JOURNAL)
     with short_timeouts():
         feeder = Feeder(build, home, scratch, record, journal)
