@@ -1,4 +1,4 @@
-"""The machine's metrics during training, and what a full disk, which both meet, does to it and to training."""
+"""System metrics during training, and a full disk, which stops both them and training."""
 
 import shutil
 import subprocess
@@ -15,8 +15,8 @@ from tests.stores import history, store, stored
 FULL_DISK = """
 import sys, tempfile, time
 from pathlib import Path
-from pipeline.plumbing.tracking import run as tracking, sampler
-tracking.SEND_SECONDS = sampler.SAMPLE_SECONDS = 0.1
+from pipeline.plumbing.tracking import run as tracking, system_metrics
+tracking.SEND_SECONDS = system_metrics.SAMPLE_SECONDS = 0.1
 build, scratch = map(Path, sys.argv[1:])
 with tracking.open_run(build, "default", scratch, "first", settings={}, datasets=[]) as run:
     run.log({f"train/{n}": 0.0 for n in range(150)}, 0)  # a page has room for a few samples more
@@ -31,7 +31,7 @@ with tracking.open_run(build, "default", scratch, "first", settings={}, datasets
 
 def test_system_metrics_are_sampled(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.plumbing.tracking.run.SEND_SECONDS", 0.1)
-    monkeypatch.setattr("pipeline.plumbing.tracking.sampler.SAMPLE_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.plumbing.tracking.system_metrics.SAMPLE_SECONDS", 0.2)
     scratch = build / "default/model.training"
     for _ in range(2):  # the second time it goes on
         with open_run(build, "default", scratch, training="first", settings={}, datasets=[]) as run:
@@ -54,7 +54,7 @@ def test_a_full_disk_ends_training_by_name_and_mlflow_is_told(build: Path) -> No
     run = subprocess.run(
         [*own, f'{mounted} && exec "$@"', "sh", *arguments], check=False, capture_output=True, text=True
     )
-    assert "the machine's metrics are no longer sampled: [Errno 28]" in run.stderr
+    assert "system metrics are no longer sampled: [Errno 28]" in run.stderr
     assert run.stderr.splitlines()[-1] == f"OSError: [Errno 28] No space left on device: '{scratch / JOURNAL}'"
     (found,) = store().search_runs(["1"])
     assert found.info.status == "FAILED"
