@@ -186,7 +186,7 @@ def test_the_check_across_fields_names_its_section(tmp_path: Path) -> None:
         ),
         ("download: {source: files}", "download.files.splits: got none, expected train"),
         ("download: {source: files, files: {splits: {test: a}}}", "download.files.splits: got test, expected train"),
-        ("download: {source: hub}", "download.hub.dataset: got '', expected the name of a data set, owner/name"),
+        ("download: {source: hub}", "download.hub.dataset: got '', expected owner/name of a data set"),
         (
             "download: {files: {splits: {train: a.tsv}}}",
             "download.source: got 'wheels', but download.files.splits is set; write source: files, or remove files.spl",
