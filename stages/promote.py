@@ -10,11 +10,11 @@ from stages.registry import asked_reason, asked_version, is_forced, open_registr
 def promote() -> None:
     version, reason, forced = asked_version(), asked_reason(), is_forced()
     if version is None:
-        raise UserError("VERSION is missing: name the version to promote, as in: make promote VERSION=3 REASON=...")
+        raise UserError('VERSION is missing; name the version to promote, as in: make promote VERSION=3 REASON="..."')
     registry = open_registry()
-    warn()  # the champion is asked for a translation
+    warn()  # the code of the version runs, to translate a sentence
     champion = registry.decision(reason, forced).promote(version)
-    print(f"{describe(champion)} is the champion; to go back: make rollback REASON=...{registry.models.option}")
+    print(f'{describe(champion)} is the champion; to go back: make rollback REASON="..."{registry.models.option}')
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What the commands on the registry share: PARAMS_FILE... as arguments, what was asked for in the environment.
+"""Open the registry for commands such as review and promote, and read their options.
 
-Make exports VERSION, REASON, FORCE and ALIAS as they were typed.
+The arguments are PARAMS_FILE..., the options are in the environment: Make exports VERSION, REASON, FORCE and ALIAS.
 """
 
 import getpass
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from pipeline.plumbing.command import BUILD
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import Params
 from pipeline.plumbing.params_file import read_params
@@ -21,13 +22,12 @@ from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.registered_models import RegisteredModels
 from pipeline.reviews.review_runs import ReviewRuns
 
-BUILD = Path("build")
 LONGEST_REASON = 500  # characters
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Where an experiment's versions are reviewed and promoted."""
+    """The registered models of an experiment, and the settings of its reviews."""
 
     params: Params
     models: RegisteredModels
@@ -45,12 +45,12 @@ class Registry:
         return ReviewRuns(self.client, self.production, BUILD)
 
     def decision(self, reason: str, forced: bool) -> Promotion:
-        """Return what decides for somebody, with their reason."""
+        """Return the object that promotes or rolls back, for the current user and with their reason."""
         return Promotion(self.models, self.params.review, self.review_runs, who(), reason, forced)
 
 
 def open_registry() -> Registry:
-    """The registry of the experiment whose params files are the arguments."""
+    """Open the registry of the experiment whose settings are the arguments."""
     files = [Path(argument) for argument in sys.argv[1:]]
     params = read_params(files)
     languages = params.download.source_language, params.download.target_language
@@ -60,48 +60,48 @@ def open_registry() -> Registry:
 
 
 def asked_experiment() -> str:
-    """The experiment whose params files are the arguments."""
+    """Return the name of the experiment whose settings are the arguments."""
     overlay = sys.argv[2:]
     return Path(overlay[-1]).stem if overlay else "default"
 
 
 def asked_version() -> int | None:
-    """$VERSION; None where it is not set."""
+    """Return $VERSION; None if it is not set."""
     text = os.environ.get("VERSION", "")
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):  # databases have 32 bits for it
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):  # databases store 32 bits
         raise UserError(f"VERSION: got {text!r}, expected the number of a version, as in: VERSION=3")
     return int(text)
 
 
 def asked_reason() -> str:
-    """$REASON, one line."""
+    """Return $REASON, as one line."""
     text = " ".join(os.environ.get("REASON", "").split())
     if not text:
         raise UserError(
-            'REASON is missing: say why, for those who read the record, as in: REASON="better on long texts"'
+            'REASON is missing; say why, for those who read the history, as in: REASON="better on long texts"'
         )
     if control := [c for c in text if unicodedata.category(c) in ("Cc", "Cs")]:
-        raise UserError(f"REASON: got {control[0]!r}, which no one can read, expected text")
+        raise UserError(f"REASON: got {control[0]!r}, a character that cannot be shown, expected text")
     if len(text) > LONGEST_REASON:
         raise UserError(f"REASON: got {len(text)} characters, expected at most {LONGEST_REASON}")
     return text
 
 
 def is_forced() -> bool:
-    """$FORCE: 1, or nothing."""
+    """Return whether $FORCE is 1."""
     text = os.environ.get("FORCE", "")
     if text not in ("", "0", "1"):
-        raise UserError(f"FORCE: got {text!r}, expected 1 to override what speaks against it, or nothing")
+        raise UserError(f"FORCE: got {text!r}, expected 1, to do it in spite of objections, or nothing")
     return text == "1"
 
 
 def who() -> str:
-    """The name under which a decision is recorded: the account on the server, or else on this machine."""
+    """Return the name to record with a decision: the account on the server, or else on this machine."""
     if account := os.environ.get("MLFLOW_TRACKING_USERNAME"):
         return account
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # in a container a process may be nobody's that has a name
+    except (KeyError, OSError):  # in a container the user may have no name
         return f"user {os.getuid()}"

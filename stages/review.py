@@ -1,6 +1,6 @@
-"""Compare a version with the champion and write the verdict into the registry: PARAMS_FILE... and $VERSION.
+"""Compare a version with the champion and record the verdict in the registry: PARAMS_FILE... and $VERSION.
 
-Status 0 if it passes; 1 if it fails, or the test sets are too small to tell; 2 if there is no verdict.
+The status is 0 if the version passes; 1 if it fails, or if the test sets are too small; 2 if there is no verdict.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Never
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
-from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.command import BUILD, fail_clearly
 from pipeline.plumbing.tracking.store import explain_failure, is_refusal
 from pipeline.registry.sandbox.isolation import isolation
 from pipeline.reviews import wording
@@ -18,9 +18,9 @@ from pipeline.reviews.registered_models import experiment_of
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.reviewer import Finding, Reviewer
-from stages.registry import BUILD, Registry, asked_version, open_registry, who
+from stages.registry import Registry, asked_version, open_registry, who
 
-FAILED = 1
+NOT_PASSED = 1  # exit status
 
 
 def review() -> None:
@@ -35,7 +35,7 @@ def review() -> None:
         print("\n".join(describe(finding)))
         _keep(registry, finding)
     if finding.review.verdict != "pass":
-        sys.exit(FAILED)
+        sys.exit(NOT_PASSED)
 
 
 def _counting(bar: "tqdm[Never]") -> Callable[[int], Callable[[int], object]]:
@@ -47,7 +47,7 @@ def _counting(bar: "tqdm[Never]") -> Callable[[int], Callable[[int], object]]:
 
 
 def _keep(registry: Registry, finding: Finding) -> None:
-    """Put the review into MLflow, and its page into build/, where it can be opened at once."""
+    """Store the review in MLflow, and its report in build/ as well."""
     report = write_report(finding.review, finding.maps)
     verdict = registry.review_runs.keep(finding.candidate, finding.champion, finding.review, report)
     try:
@@ -56,7 +56,8 @@ def _keep(registry: Registry, finding: Finding) -> None:
         if not is_refusal(error):
             raise
         print(
-            f"version {finding.candidate.version} does not show it: {who()} may not write to {finding.candidate.name}"
+            f"the page of version {finding.candidate.version} does not show this review: {who()} may not edit "
+            f"{finding.candidate.name}"
         )
     page = BUILD / "reviews" / registry.models.candidates / f"{finding.candidate.version}.html"
     page.parent.mkdir(parents=True, exist_ok=True)

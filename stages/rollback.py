@@ -1,4 +1,4 @@
-"""Make the champion before the champion again: PARAMS_FILE... and $REASON, $FORCE."""
+"""Restore the previous champion: PARAMS_FILE... and $REASON, $FORCE."""
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.reviews.registered_models import describe

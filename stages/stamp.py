@@ -1,7 +1,7 @@
-"""Check the settings and bring the stamps up to date: STAMPS_DIRECTORY PARAMS_FILE...
+"""Check the settings and update the stamps: STAMPS_DIRECTORY PARAMS_FILE...
 
-Its makefile, checked.mk, tells Make when that was done last. Make includes it: so the stamps are right before Make
-plans, even for `make -n`.
+The Makefile includes stamps/checked.mk, an empty file with the time of the last check. Make updates included files
+before it plans, so the stamps are right even for `make -n`.
 """
 
 import os
@@ -17,10 +17,11 @@ from pipeline.plumbing.watch import sources
 
 
 def stamp() -> None:
-    started = time.time_ns()  # what is edited from now on is checked again
+    started = time.time_ns()  # a file that is edited after this is checked again
     directory, *files = (Path(argument) for argument in sys.argv[1:])
-    # What was written a moment ago may be written again without showing it in its times: it is looked at again.
-    watched = {name: told if is_settled(told) else None for name, told in sources(sys.argv[2:]).items()}
+    # A file that was written a moment ago may change again without a change of its times: so it is not remembered.
+    found = sources(sys.argv[2:])
+    watched = {name: signature if is_settled(signature) else None for name, signature in found.items()}
     artifacts = {stage: directory.parent / name for name, stage in TARGETS.items()}
     params = read_params(files)
     write_stamps(directory, params, artifacts, root=Path.cwd(), sources=watched)

@@ -1,4 +1,4 @@
-"""corpus + tokenizer + encoded -> the trained model, with all that translating needs. One process of NPROC."""
+"""Train the model and publish it with the tokenizer and its record. Runs in each of NPROC processes."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def train(call: StageCall) -> None:
     corpus, encoded = call.inputs["corpus"], call.inputs["encoded"]
     tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)
     vocabularies = (tokenizer.source.vocab_size(), tokenizer.target.vocab_size())
-    scratch = call.output.with_name(TRAINING)  # what survives an interruption: checkpoints, journal, run
+    scratch = call.output.with_name(TRAINING)  # checkpoints, journal and record, which an interruption leaves
     facts = CorpusFacts.of(corpus)
     held_out = read_split(corpus.path("validation.parquet"))
     validation = Validation(*held_out, facts.target_language, tokenizer, accelerator)
@@ -66,7 +66,7 @@ def train(call: StageCall) -> None:
     steps = trainer.plan(0)
     padding = round(padding_share(trainer.train, steps), 4)
     excess = round(imbalance(trainer.train, steps, accelerator.num_processes), 4)
-    _announce(trainer, padding, excess)
+    _print_plan(trainer, padding, excess)
     with _reported(call, scratch, trainer) as (run, log):
         trainer.fit(log)
     with call.publish() as draft:
@@ -88,18 +88,20 @@ def train(call: StageCall) -> None:
     shutil.rmtree(scratch)
 
 
-def _announce(trainer: Trainer, padding: float, excess: float) -> None:
-    """Say how training is about to run, and from where it goes on."""
+def _print_plan(trainer: Trainer, padding: float, excess: float) -> None:
+    """Print how training will run, and the step from which it continues."""
     processes, position = trainer.accelerator.num_processes, trainer.position
     if restarts := int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
-        print(f"train: a process died; all were started again ({restarts})", file=sys.stderr)
-    print(f"train: {trainer.steps_per_epoch:,} steps an epoch, {padding:.1%} padding", file=sys.stderr)
+        print(f"train: a process died; all were restarted (restart {restarts})", file=sys.stderr)
+    print(f"train: {trainer.steps_per_epoch:,} steps per epoch, {padding:.1%} padding", file=sys.stderr)
     if processes > 1:
-        print(f"train: the slowest of {processes} has {excess:.1%} more tokens than the mean", file=sys.stderr)
+        print(
+            f"train: the slowest of {processes} processes has {excess:.1%} more tokens than the mean", file=sys.stderr
+        )
     if position.step:
-        print(f"train: going on after step {position.step:,} (epoch {position.epoch + 1})", file=sys.stderr)
+        print(f"train: continuing after step {position.step:,} (epoch {position.epoch + 1})", file=sys.stderr)
     if position.processes not in (0, processes):
-        print(f"train: processes until then: {position.processes}, now: {processes}", file=sys.stderr)
+        print(f"train: with {processes} processes, until then with {position.processes}", file=sys.stderr)
 
 
 def dataset_records(corpus: Artifact) -> list[DatasetRecord]:
@@ -121,7 +123,7 @@ def dataset_records(corpus: Artifact) -> list[DatasetRecord]:
 
 @contextmanager
 def _reported(call: StageCall, scratch: Path, trainer: Trainer) -> Iterator[tuple[Run, Log]]:
-    """The training's MLflow run, and a log that feeds both it and the person in front."""
+    """Open the training's run, and yield it with a function that logs metrics to it and shows the progress."""
     inputs = {name: artifact.digest for name, artifact in call.inputs.items()}
     training = hashlib.sha256(json.dumps([call.stamp, inputs], sort_keys=True).encode()).hexdigest()
     progress = Progress(trainer.position.step, trainer.total_steps)

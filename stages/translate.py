@@ -1,6 +1,6 @@
-"""Translate $TEXT, or standard input, with a published model: MODEL_DIRECTORY. One line in, one line out, no other.
+"""Translate $TEXT, or each line of standard input, with a published model: MODEL_DIRECTORY.
 
-One process of NPROC: the main one reads and writes.
+The output has a line for each line of the input. Runs in each of NPROC processes; the main process reads and writes.
 """
 
 import os
@@ -14,9 +14,9 @@ from pipeline.plumbing.command import TARGETS, expected_processes, fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.seq2seq.translator import Translation, Translator
 
-# Read before the first is written, and decoded together: some 40 batches of a beam of 5, five each for 8 processes.
-# The same for every number of processes, because other blocks make other batches, whose scores round differently.
-LINES = 4096
+# Lines that are read and decoded together: with a beam of 5 about 40 batches, so that 8 processes have 5 each. The
+# number does not depend on that of processes, because other batches round their scores differently.
+BLOCK_LINES = 4096
 
 
 def translate() -> None:
@@ -24,15 +24,15 @@ def translate() -> None:
     open_artifact(directory, TARGETS[directory.name])
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     processes = expected_processes()
-    blocks = _alone(directory) if processes == 1 else _together(directory, processes)
+    blocks = _translate_alone(directory) if processes == 1 else _translate_together(directory, processes)
     for translations in blocks:
         for translation in translations:
             print(translation.text)
         sys.stdout.flush()
 
 
-def read_lines() -> Iterator[list[str]]:
-    """Line by line as they are typed, otherwise many at once; without the ends of lines."""
+def read_blocks() -> Iterator[list[str]]:
+    """Yield blocks of lines: single lines from a terminal, otherwise many at once."""
     if "TEXT" in os.environ:
         try:
             yield os.environb[b"TEXT"].decode("utf-8").split("\n")
@@ -40,7 +40,7 @@ def read_lines() -> Iterator[list[str]]:
             raise UserError(f"TEXT is not UTF-8: {error}") from None
         return
     sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    size = 1 if sys.stdin.isatty() else LINES
+    size = 1 if sys.stdin.isatty() else BLOCK_LINES
     try:
         while lines := [line.rstrip("\r\n") for line in islice(sys.stdin, size)]:
             yield lines
@@ -48,21 +48,21 @@ def read_lines() -> Iterator[list[str]]:
         raise UserError(f"standard input is not UTF-8: {error}") from None
 
 
-def _alone(directory: Path) -> Iterator[list[Translation]]:
-    return map(Translator.load(directory).translate, read_lines())
+def _translate_alone(directory: Path) -> Iterator[list[Translation]]:
+    return map(Translator.load(directory).translate, read_blocks())
 
 
-def _together(directory: Path, processes: int) -> Iterator[list[Translation]]:
-    """Block by block in the main process; the others translate along and have nothing to say."""
+def _translate_together(directory: Path, processes: int) -> Iterator[list[Translation]]:
+    """Yield the translations of each block in the main process. The other processes share the work, and yield none."""
     from pipeline.processes import join_processes
-    from pipeline.seq2seq.decoding import (  # these import accelerate, which one process does not need
+    from pipeline.seq2seq.decoding import (  # they import accelerate, which one process does not need
         hand_out,
         translate_all,
     )
 
     accelerator = join_processes("fp32", processes)
     translator = Translator.load(directory, accelerator.device)
-    for lines in hand_out(read_lines(), accelerator):
+    for lines in hand_out(read_blocks(), accelerator):
         translations = translate_all(translator, lines, accelerator)
         if accelerator.is_main_process:
             yield translations

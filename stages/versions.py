@@ -1,4 +1,4 @@
-"""Print the versions of an experiment's registered models and the record of its champions: PARAMS_FILE..."""
+"""Print the versions of an experiment's registered models, and the history of its champions: PARAMS_FILE..."""
 
 import json
 import time
@@ -12,31 +12,32 @@ from pipeline.registry.versions import EXPERIMENT, VersionId, all_versions, iden
 from pipeline.reviews.promotion_history import HistoryEntry, replay
 from stages.registry import Registry, open_registry
 
-HEAD = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")
-SHOWN = 8  # characters of a digest
+COLUMNS = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")
+DIGEST_LENGTH = 8  # characters of a digest in the table
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
 def versions() -> None:
     registry = open_registry()
     for model in dict.fromkeys((registry.models.candidates, registry.production)):
-        print("\n".join([model, *table([HEAD, *rows(registry, model)]), ""]))
+        print("\n".join([model, *table([COLUMNS, *rows(registry, model)]), ""]))
     print("\n".join(record(registry)))
 
 
 def rows(registry: Registry, model: str) -> list[Sequence[str]]:
-    """A row a version, the newest first."""
+    """Return a row for each version, the newest first."""
     found = all_versions(registry.client, model)
     aliases: dict[str, list[str]] = {}
     for alias, version in (registry.client.get_registered_model(model).aliases if found else {}).items():
         aliases.setdefault(str(version), []).append(alias)
     return [
-        row(version, aliases.get(str(version.version), []), verdict(registry, version)) for version in reversed(found)
+        row(version, aliases.get(str(version.version), []), last_verdict(registry, version))
+        for version in reversed(found)
     ]
 
 
-def verdict(registry: Registry, version: ModelVersion) -> str:
-    """What the last review found, as `make promote` reads it: what the version's tags say of it anybody can edit."""
+def last_verdict(registry: Registry, version: ModelVersion) -> str:
+    """Return the verdict of the last review. It is not taken from the version's tags, which anybody can edit."""
     candidate = registry.models.candidate_of(version)
     try:
         found = registry.review_runs.find(candidate) if candidate else []
@@ -54,14 +55,14 @@ def row(version: ModelVersion, aliases: Iterable[str], verdict: str) -> Sequence
         verdict,
         _score(tags, "bleu"),
         _score(tags, "chrf"),
-        tags.get("corpus", "")[:SHOWN],
-        tags.get("commit", "")[:SHOWN] or "-",
+        tags.get("corpus", "")[:DIGEST_LENGTH],
+        tags.get("commit", "")[:DIGEST_LENGTH] or "-",
         age(time.time() - int(version.creation_timestamp) / 1000),
     )
 
 
 def record(registry: Registry) -> list[str]:
-    """Who became champion when, and why; the last decision first. Then what is not as the record says."""
+    """Return the history of champions, the last decision first, and what differs from it in the registry."""
     entries = registry.models.history.entries()
     state, in_force = replay(entries)
     production = registry.production
@@ -78,7 +79,7 @@ def record(registry: Registry) -> list[str]:
     if not state.settled:
         lines += [
             "",
-            "the last decision is not carried out to its end yet; if its command was cut short, type it again",
+            "the last decision is not completely carried out; if its command was interrupted, type it again",
         ]
     return lines
 

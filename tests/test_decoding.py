@@ -21,7 +21,7 @@ from pipeline.plumbing.tracking.journal import JOURNAL
 from pipeline.plumbing.tracking.record import TRAINING, begin
 from pipeline.seq2seq import translator as module
 from pipeline.seq2seq.translator import BLANK, Translator, in_order
-from stages.translate import read_lines
+from stages.translate import read_blocks
 from tests.decode_together import BEAM_SIZE, LENGTH_PENALTY, bits
 from tests.published import publish_corpus, publish_model
 
@@ -125,10 +125,10 @@ def test_one_process_translates_without_accelerate(model: Artifact) -> None:
 
 def test_a_text_that_is_not_utf_8_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXT", "öffne\ndie Datei")
-    assert list(read_lines()) == [["öffne", "die Datei"]]
+    assert list(read_blocks()) == [["öffne", "die Datei"]]
     monkeypatch.setitem(os.environb, b"TEXT", b"datei \xff")
     with pytest.raises(UserError, match="^TEXT is not UTF-8: .* byte 0xff in position 6"):
-        next(read_lines())
+        next(read_blocks())
 
 
 @pytest.mark.slow

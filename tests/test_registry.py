@@ -175,7 +175,7 @@ def test_a_version_whose_tags_are_incomplete_is_listed(
     versions.versions()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == MODEL
-    assert lines[1].split() == [word for title in versions.HEAD for word in title.split()]
+    assert lines[1].split() == [word for title in versions.COLUMNS for word in title.split()]
     assert [line.split()[:7] for line in lines[2:5]] == [
         ["3", "again", "-", "not", "reviewed", "-", "45.6"],
         ["2", "other", "-", "not", "reviewed", "12.3", "[11.0,"],
