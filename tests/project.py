@@ -35,6 +35,7 @@ MIDDLE = {
     "evaluate": "evaluation.tmp/*.beam.txt",
     "register": "../mlartifacts/**/MLmodel",
 }
+NOTHING = "make: Nothing to be done for 'all'.\n"  # what `make` prints then
 DIRECTORIES = {stage: directory for directory, stage in TARGETS.items()}
 # What would reach into the copy: from `make test` itself, or from whoever runs it.
 FOREIGN = (
