@@ -61,7 +61,7 @@ BASELINE = System("translation memory", None, "en", "de", {}, None, None, None, 
 def make_leaks(
     comparisons: Sequence[Comparison], leaked: Mapping[str, int] | None = None, checked: Sequence[str] = SYSTEMS
 ) -> Leaks:
-    """Return leaks. `leaked`: test set -> sentences that the candidate was trained on; `checked`: systems with records."""
+    """Return leaks. `leaked`: test set -> sentences that the candidate was trained on."""
     sizes = {comparison.test_set: comparison.sentences for comparison in comparisons}
     found = dict.fromkeys(sizes, 0) | dict(leaked or {})
     counts = {system: found if system == "candidate" else dict.fromkeys(sizes, 0) for system in checked}
