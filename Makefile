@@ -102,7 +102,7 @@ LAUNCH   = $(if $(filter-out 1x0,$(NODES)x$(NODE_RANK)),exec $(PY) -m $(SEVERAL)
 OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench-serving clean translate summary sync server ui \
+UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench-tracking bench-serving clean translate summary sync server ui \
              smoke review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Otherwise Make would delete the manifest of a stage if it is interrupted right after the stage.
@@ -232,6 +232,12 @@ test-faults: | $(VENV) ## interrupt the pipeline 200 times and compare the resul
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP -m slow tests/test_faults.py
 test-gpu: | $(VENV) ## run the tests that need a CUDA device
 	$(PY) -m pytest -q -rs -m gpu
+# Every part runs, even if one before it failed. pytest writes a report of each.
+REPORTS  := build/tests
+test-all: | $(VENV) ## run all tests, and record the date in docs/guarantees.md; about an hour and a half
+	@rm -rf $(REPORTS); failed=0; for part in check test test-slow test-faults test-gpu; do \
+	  PYTEST_ADDOPTS="--junitxml=$(REPORTS)/$$part.xml" $(MAKE) $$part || failed=1; done; \
+	$(PY) -m tests.guarantees $(REPORTS); exit $$failed
 bench-tracking: | $(VENV) ## measure how a failing tracking server affects training; several minutes
 	$(PY) -m benchmarks.tracking
 bench-serving: | $(VENV) ## measure the speed of `make serve` with 32 clients, for DURATION=60 seconds
