@@ -9,7 +9,7 @@ from pipeline.plumbing.artifacts import MANIFEST, open_artifact, publish
 from pipeline.plumbing.facts import Execution, Facts
 
 
-def test_all_is_on_the_disk_before_the_rename_and_the_rename_after_it(
+def test_files_are_synced_to_disk_before_the_rename_and_the_directory_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The order of what the kernel is asked for; that a disk does as it is told is not tried."""
@@ -50,7 +50,7 @@ class ToyExecution(Execution):
     seconds: float
 
 
-def test_a_digest_is_of_content_and_not_of_how_it_came_to_be(tmp_path: Path) -> None:
+def test_a_digest_depends_on_the_content_and_not_on_the_execution(tmp_path: Path) -> None:
     digests = []
     for name, seconds, content in (("a", 1.0, "x"), ("b", 2.0, "x"), ("c", 1.0, "y")):
         with publish(tmp_path / name, {}, {"params": {"name": name}}) as draft:

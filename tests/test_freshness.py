@@ -19,7 +19,7 @@ def toy(tmp_path: Path) -> Toy:
     return toy
 
 
-def test_a_change_that_is_taken_back_leaves_the_artifact_fresh(toy: Toy) -> None:
+def test_a_change_that_is_undone_leaves_the_artifact_fresh(toy: Toy) -> None:
     toy.run()
     toy.stamp({"train": {"learning_rate": 0.5}})
     assert list(toy.stale()) == ["train"]
@@ -29,7 +29,7 @@ def test_a_change_that_is_taken_back_leaves_the_artifact_fresh(toy: Toy) -> None
     assert list(toy.stale()) == ["train"]
 
 
-def test_status_tells_what_never_ran_and_what_was_interrupted(toy: Toy) -> None:
+def test_stages_that_never_ran_or_were_interrupted_are_named(toy: Toy) -> None:
     toy.run("download")
     toy.artifacts["tokenizer"].with_name("tokenizer.tmp").mkdir()
     assert toy.stale()["tokenizer"] == ["interrupted"]
@@ -37,7 +37,7 @@ def test_status_tells_what_never_ran_and_what_was_interrupted(toy: Toy) -> None:
     assert "download" not in toy.stale()
 
 
-def test_status_names_the_setting_with_its_old_and_new_value(toy: Toy) -> None:
+def test_a_changed_setting_is_named_with_its_old_and_new_value(toy: Toy) -> None:
     toy.run()
     toy.stamp({"train": {"learning_rate": 0.5, "seed": 9}, "download": SETTINGS["download"] | {"seed": 2}})
     assert toy.stale() == {
@@ -46,7 +46,7 @@ def test_status_names_the_setting_with_its_old_and_new_value(toy: Toy) -> None:
     }
 
 
-def test_status_names_the_file_that_changed_came_or_went(toy: Toy) -> None:
+def test_changed_added_and_removed_code_files_are_named(toy: Toy) -> None:
     toy.run()
     toy.write("pipeline/model.py", "from .norm import layer\n")
     toy.write("pipeline/norm.py", "")
@@ -58,7 +58,7 @@ def test_status_names_the_file_that_changed_came_or_went(toy: Toy) -> None:
     ]
 
 
-def test_status_names_the_input_that_was_made_again(toy: Toy) -> None:
+def test_an_input_with_other_content_is_named(toy: Toy) -> None:
     toy.run()
     rewrite_manifest(toy.artifacts["tokenizer"], inputs={"corpus": "0" * 64})
     assert toy.stale() == {}
@@ -67,7 +67,7 @@ def test_status_names_the_input_that_was_made_again(toy: Toy) -> None:
     assert toy.stale() == {"tokenizer": ["corpus was made again"]}
 
 
-def test_an_input_that_was_made_again_the_same_makes_nothing_stale(toy: Toy) -> None:
+def test_an_input_that_was_made_again_with_the_same_content_makes_nothing_stale(toy: Toy) -> None:
     toy.run()
     digest = open_artifact(toy.artifacts["download"], "download").digest
     rewrite_manifest(toy.artifacts["tokenizer"], inputs={"corpus": digest})
@@ -76,7 +76,7 @@ def test_an_input_that_was_made_again_the_same_makes_nothing_stale(toy: Toy) -> 
     assert toy.stale() == {}
 
 
-def test_what_was_made_again_the_same_is_as_old_as_what_was_made_of_it(toy: Toy) -> None:
+def test_an_artifact_with_unchanged_content_becomes_as_old_as_those_made_from_it(toy: Toy) -> None:
     """But never older than what it is made of, where that is new."""
     toy.run()
     corpus, encoded, model = (toy.artifacts[stage] for stage in ("download", "encode", "train"))
@@ -100,7 +100,7 @@ def test_what_was_made_again_the_same_is_as_old_as_what_was_made_of_it(toy: Toy)
     assert dated(model, "train") == 7  # nothing was made of it
 
 
-def test_what_was_made_of_another_is_not_hidden_by_what_was_made_of_this(toy: Toy) -> None:
+def test_an_artifact_keeps_its_time_if_another_was_made_from_other_content(toy: Toy) -> None:
     """An edit was tried in the tokenizer alone, and taken back: encode is of the corpus as it is, tokenizer is not."""
     toy.run()
     corpus = toy.artifacts["download"]
@@ -113,7 +113,7 @@ def test_what_was_made_of_another_is_not_hidden_by_what_was_made_of_this(toy: To
     assert (corpus / "manifest.json").stat().st_mtime_ns == made
 
 
-def test_a_stamp_that_changed_while_its_stage_ran_is_not_dated_with_it(toy: Toy) -> None:
+def test_a_stamp_that_changed_while_its_stage_ran_keeps_its_time(toy: Toy) -> None:
     toy.run()
     corpus, stamp = toy.artifacts["download"], toy.stamps / "download.json"
     rewrite_manifest(toy.artifacts["encode"], inputs={"corpus": open_artifact(corpus, "download").digest})
@@ -123,7 +123,7 @@ def test_a_stamp_that_changed_while_its_stage_ran_is_not_dated_with_it(toy: Toy)
     assert (corpus / "manifest.json").stat().st_mtime_ns == 7 < stamp.stat().st_mtime_ns
 
 
-def test_a_change_that_has_no_name_is_told_too(toy: Toy) -> None:
+def test_a_change_without_a_name_is_reported_too(toy: Toy) -> None:
     toy.run()
     path = toy.stamps / "train.json"
     stamp = json.loads(path.read_bytes())
@@ -144,7 +144,7 @@ def test_a_stage_after_a_stale_one_is_stale(toy: Toy) -> None:
 @pytest.mark.parametrize(
     "damage", ["", "{}", "[]", "null", '{"facts": {}', '{"facts": 1}', '{"checksum": "0"}', "\x00"]
 )
-def test_a_damaged_manifest_is_told_with_what_to_type(toy: Toy, damage: str) -> None:
+def test_a_damaged_manifest_is_reported_with_what_to_type(toy: Toy, damage: str) -> None:
     toy.run()
     manifest = toy.artifacts["encode"] / "manifest.json"
     manifest.write_text(damage, encoding="utf-8")
@@ -154,7 +154,7 @@ def test_a_damaged_manifest_is_told_with_what_to_type(toy: Toy, damage: str) -> 
 
 
 @pytest.mark.parametrize("part", ["facts", "files", "stamp", "inputs", "made_with", "execution", "checksum"])
-def test_no_part_of_a_manifest_can_be_changed_unnoticed(toy: Toy, part: str) -> None:
+def test_an_edit_of_any_part_of_a_manifest_is_noticed(toy: Toy, part: str) -> None:
     toy.run()
     manifest = toy.artifacts["encode"] / "manifest.json"
     content = json.loads(manifest.read_bytes())
@@ -163,7 +163,7 @@ def test_no_part_of_a_manifest_can_be_changed_unnoticed(toy: Toy, part: str) -> 
     assert "damaged" in toy.stale()["encode"][0]
 
 
-def test_a_file_that_differs_from_the_manifest_is_told(toy: Toy) -> None:
+def test_a_file_that_differs_from_the_manifest_is_named(toy: Toy) -> None:
     toy.run()
     with publish(toy.artifacts["encode"], {}, json.loads((toy.stamps / "encode.json").read_bytes())) as draft:
         (draft.directory / "ids").write_bytes(b"1234")
@@ -174,7 +174,7 @@ def test_a_file_that_differs_from_the_manifest_is_told(toy: Toy) -> None:
     assert "encoded/ids is missing; remove" in toy.stale()["encode"][0]
 
 
-def test_a_damaged_stamp_is_told(toy: Toy) -> None:
+def test_a_damaged_stamp_is_named(toy: Toy) -> None:
     toy.run()
     (toy.stamps / "train.json").write_text("{", encoding="utf-8")
     assert "stamps/train.json is missing or damaged" in toy.stale()["train"][0]

@@ -13,7 +13,7 @@ from tests.project import kill_in
 
 @pytest.mark.gpu
 @pytest.mark.slow
-def test_killed_in_training_it_ends_bit_identical(tmp_path: Path) -> None:
+def test_a_killed_training_ends_bit_identical(tmp_path: Path) -> None:
     project = replace(small_project(tmp_path), devices="0")
     project.edit("experiments/smoke.yaml", "train:\n", "train:\n  deterministic: true\n")
     undisturbed = project.make("train")

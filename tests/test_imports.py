@@ -36,7 +36,7 @@ NEEDED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", NEEDED)
-def test_a_stage_imports_the_heavy_libraries_that_it_needs_and_no_other(stage: str) -> None:
+def test_a_stage_imports_only_the_slow_libraries_that_it_needs(stage: str) -> None:
     code = f"import sys, stages.{stage}; print(*(m for m in {HEAVY} if m in sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -46,7 +46,7 @@ def kill_one(make: subprocess.Popen[bytes], module: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_error_of_all_processes_is_told_once_and_ends_them(finished: Finished, tmp_path: Path) -> None:
+def test_an_error_of_all_processes_is_printed_once_and_ends_them(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     shutil.rmtree(project.build / "model")
     run = project.make("train", "NPROC=3")
@@ -59,7 +59,9 @@ def test_an_error_of_all_processes_is_told_once_and_ends_them(finished: Finished
 
 
 @pytest.mark.slow
-def test_an_error_of_one_process_ends_all_within_seconds_and_is_told_once(finished: Finished, tmp_path: Path) -> None:
+def test_an_error_of_one_process_ends_all_within_seconds_and_is_printed_once(
+    finished: Finished, tmp_path: Path
+) -> None:
     """The main process cannot save its checkpoint, while the other one waits for it."""
     project = finished.copy_to(tmp_path)
     shutil.rmtree(project.build / "model")
@@ -93,7 +95,7 @@ def test_an_error_of_one_process_ends_all_within_seconds_and_is_told_once(finish
         (["RESTARTS=-1"], r"RESTARTS: got '-1', expected a whole number"),
     ],
 )
-def test_a_wrong_number_of_processes_or_machines_is_told(
+def test_a_wrong_number_of_processes_or_machines_is_an_error(
     finished: Finished, tmp_path: Path, arguments: list[str], told: str
 ) -> None:
     project = finished.copy_to(tmp_path)
@@ -106,7 +108,7 @@ def test_a_wrong_number_of_processes_or_machines_is_told(
 
 
 @pytest.mark.slow
-def test_processes_times_accumulation_changes_rounding_alone(finished: Finished, tmp_path: Path) -> None:
+def test_other_processes_and_accumulation_change_only_rounding(finished: Finished, tmp_path: Path) -> None:
     """One process with 4 micro-batches a step, 2 with 2, 4 with 1: the sum of four gradients in another order.
 
     A difference in the last of 24 bits grows with each step through Adam's division by small numbers; after 50 steps it
@@ -131,7 +133,7 @@ def test_processes_times_accumulation_changes_rounding_alone(finished: Finished,
 
 
 @pytest.mark.slow
-def test_it_goes_on_with_another_number_of_processes(finished: Finished, tmp_path: Path) -> None:
+def test_training_continues_with_another_number_of_processes(finished: Finished, tmp_path: Path) -> None:
     project = replaced(finished.copy_to(tmp_path), {"batch_tokens: 1000": "batch_tokens: 1000\n  precision: fp32"})
     shutil.rmtree(project.build / "model")
     assert project.make("train").returncode == 0
@@ -163,7 +165,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_replaced_and_the_model_is_the_same(two_processes: Project, tmp_path: Path) -> None:
+def test_a_killed_process_is_restarted_and_the_model_is_the_same(two_processes: Project, tmp_path: Path) -> None:
     project = two_processes.copy_to(tmp_path)
     shutil.move(project.build / "model", project.build / "undisturbed")
     make = start(project, "NPROC=2")
@@ -178,7 +180,7 @@ def test_a_killed_process_is_replaced_and_the_model_is_the_same(two_processes: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [None, 0, 1])
-def test_two_machines_give_what_two_processes_of_one_give(
+def test_two_machines_train_the_same_model_as_two_processes_of_one(
     two_processes: Project, tmp_path: Path, lost: int | None
 ) -> None:
     """Two launches that meet over loopback; one of them is killed and started again, as a scheduler would."""

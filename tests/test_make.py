@@ -27,7 +27,7 @@ def test_the_whole_pipeline_ends_with_a_summary(finished: Finished) -> None:
     assert finished.make("summary").stdout in log
 
 
-def test_a_second_make_only_looks_whether_files_have_changed(finished: Finished, tmp_path: Path) -> None:
+def test_a_second_make_only_checks_whether_files_have_changed(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     assert project.make("-q").returncode == 0
     assert project.told_stale() == []
@@ -91,7 +91,7 @@ def test_an_edit_reruns_what_depends_on_it(
     assert project.planned() == stale.split()
 
 
-def test_a_setting_that_is_tried_and_taken_back_reruns_nothing(finished: Finished, tmp_path: Path) -> None:
+def test_a_changed_setting_that_is_restored_reruns_nothing(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     project.edit("experiments/smoke.yaml", "epochs: ", "epochs: 1")
     assert project.planned() == ["train", "evaluate", "register"]
@@ -108,7 +108,7 @@ def test_touch_reruns_nothing(finished: Finished, tmp_path: Path) -> None:
     assert project.make().stdout == NOTHING
 
 
-def test_a_removed_artifact_is_made_again_with_what_follows(finished: Finished, tmp_path: Path) -> None:
+def test_a_removed_artifact_and_all_later_ones_are_made_again(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     os.rename(project.build / "encoded", project.build / "gone")
     assert project.planned() == project.told_stale() == ["encode", "train", "evaluate", "register"]
@@ -116,7 +116,9 @@ def test_a_removed_artifact_is_made_again_with_what_follows(finished: Finished, 
 
 
 @pytest.mark.parametrize("stage", ["download", "tokenizer", "encode", pytest.param("evaluate", marks=pytest.mark.slow)])
-def test_what_is_made_again_the_same_costs_nothing_that_follows(finished: Finished, tmp_path: Path, stage: str) -> None:
+def test_a_stage_that_gives_the_same_output_reruns_no_later_stage(
+    finished: Finished, tmp_path: Path, stage: str
+) -> None:
     project = finished.copy_to(tmp_path)
     shutil.rmtree(project.manifest(stage).parent)
     run = project.make(stage)
@@ -126,7 +128,7 @@ def test_what_is_made_again_the_same_costs_nothing_that_follows(finished: Finish
 
 
 @pytest.mark.slow
-def test_what_make_starts_though_all_it_is_made_of_is_the_same_is_kept(finished: Finished, tmp_path: Path) -> None:
+def test_a_stage_whose_inputs_have_the_same_content_does_not_run(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     project.age()
     for stage in ("download", "encode"):
@@ -143,7 +145,7 @@ def test_what_make_starts_though_all_it_is_made_of_is_the_same_is_kept(finished:
     assert project.make().stdout == NOTHING
 
 
-def test_a_damaged_artifact_is_not_kept(finished: Finished, tmp_path: Path) -> None:
+def test_a_stage_whose_output_is_damaged_runs_again(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     project.age()
     project.manifest("download").touch()
@@ -155,7 +157,7 @@ def test_a_damaged_artifact_is_not_kept(finished: Finished, tmp_path: Path) -> N
     assert project.told_stale() == []
 
 
-def test_a_fresh_clone_plans_everything_and_a_dry_run_makes_nothing(project: Project) -> None:
+def test_in_a_fresh_clone_a_dry_run_shows_all_stages_and_makes_nothing(project: Project) -> None:
     assert project.planned() == list(SECTIONS)
     assert project.make("-q").returncode == 1
     (project.root / ".venv/.installed").unlink()
@@ -178,7 +180,7 @@ def test_a_changed_learning_rate_trains_evaluates_and_registers_again(finished: 
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(finished: Finished, tmp_path: Path) -> None:
+def test_two_processes_reach_the_same_loss_as_one(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     os.rename(project.build / "model", project.build / "of_one")
     run = project.make("train", "NPROC=2")
@@ -190,7 +192,7 @@ def test_two_processes_learn_what_one_learns(finished: Finished, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_what_is_gone_from_the_registry_is_registered_anew_by_make_register(finished: Finished, tmp_path: Path) -> None:
+def test_make_register_registers_again_what_was_deleted(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     before = read_json(project.manifest("register"))["facts"]
     assert project.make("-q").returncode == 0

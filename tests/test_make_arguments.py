@@ -11,7 +11,7 @@ from pipeline.plumbing.stamps import SECTIONS
 from tests.project import ROOT, Project
 
 
-def test_an_unknown_experiment_is_told_with_those_that_exist(project: Project) -> None:
+def test_an_unknown_experiment_is_an_error_that_lists_those_that_exist(project: Project) -> None:
     run = project.make(EXP="lstn")
     assert run.returncode == 2
     assert re.search(r"no experiments/lstn\.yaml; EXP may be: .*smoke", run.stderr)
@@ -21,7 +21,7 @@ def test_an_unknown_experiment_is_told_with_those_that_exist(project: Project) -
 @pytest.mark.parametrize(
     "name", ["my exp", "smoke default", "smo%", "../smoke", "$(shell touch run)smoke", "`touch run`"]
 )
-def test_an_experiment_is_one_name_and_nothing_that_make_or_a_shell_reads(project: Project, name: str) -> None:
+def test_an_experiment_must_be_a_plain_name(project: Project, name: str) -> None:
     run = project.make("-n", EXP=name)
     typed = project.make("-n", f"EXP={name}", EXP="")
     for told in (run, typed):
@@ -45,7 +45,7 @@ def test_an_experiment_is_one_name_and_nothing_that_make_or_a_shell_reads(projec
         ("clean", "a'b=1", "a'b"),
     ],
 )
-def test_a_variable_that_nobody_reads_is_told(project: Project, goals: str, typed: str, unread: str) -> None:
+def test_a_variable_that_no_goal_reads_is_an_error(project: Project, goals: str, typed: str, unread: str) -> None:
     run = project.make("-n", *goals.split(), typed)
     assert (run.returncode, run.stdout) == (2, "")
     assert re.search(
@@ -54,7 +54,7 @@ def test_a_variable_that_nobody_reads_is_told(project: Project, goals: str, type
     )
 
 
-def test_a_variable_that_the_settings_name_or_a_goal_reads_is_taken(project: Project) -> None:
+def test_a_variable_that_the_settings_or_a_goal_read_is_accepted(project: Project) -> None:
     assert project.make("-n", "train", "NPROC=2").returncode == 0
     assert project.make("-n", "status", "review", "NPROC=2", "VERSION=1").returncode == 0
     assert project.make("-n", "download", "CORPUS=/data").returncode == 2
@@ -63,7 +63,7 @@ def test_a_variable_that_the_settings_name_or_a_goal_reads_is_taken(project: Pro
     assert (told.returncode, told.stderr) == (0, "")
 
 
-def test_wrong_settings_are_told_before_anything_runs(project: Project) -> None:
+def test_all_mistakes_in_settings_are_reported_before_a_stage_runs(project: Project) -> None:
     project.edit("experiments/smoke.yaml", "learning_rate: 1.0e-2", "learning_rate: 1e-2\n  epochz: 3\n  seed: -1")
     run = project.make()
     assert run.returncode == 2
@@ -96,7 +96,7 @@ def test_help_has_a_line_for_every_target(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("name", "sign"), [("50%", "%"), ("a:b", ":"), ("two\nlines", "newline")])
-def test_a_path_with_which_nothing_would_work_is_refused_at_once(tmp_path: Path, name: str, sign: str) -> None:
+def test_a_path_that_mlflow_python_or_make_cannot_handle_is_an_error(tmp_path: Path, name: str, sign: str) -> None:
     (tmp_path / name).mkdir()
     shutil.copy(ROOT / "Makefile", tmp_path / name)
     run = subprocess.run(["make", "-n"], cwd=tmp_path / name, capture_output=True, text=True)

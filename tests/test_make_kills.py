@@ -11,7 +11,7 @@ from tests.faults import outcome
 from tests.project import DIRECTORIES, NOTHING, Finished, Kill, Project, kill_in, stages_in
 
 
-def test_killed_in_training_make_goes_on_and_repeats_nothing(finished: Finished) -> None:
+def test_make_continues_after_a_kill_in_training_and_repeats_no_stage(finished: Finished) -> None:
     check_kills([finished.kill])
     last = finished.kill.whole
     assert stages_in(finished.log) == [stage for stage in SECTIONS if stage not in last]
@@ -20,7 +20,7 @@ def test_killed_in_training_make_goes_on_and_repeats_nothing(finished: Finished)
     assert re.search(r"^train: going on after step [1-9]", finished.log, re.MULTILINE)
 
 
-def test_killed_in_training_it_ends_as_undisturbed(finished: Finished, tmp_path: Path) -> None:
+def test_a_training_that_was_killed_ends_with_the_same_result(finished: Finished, tmp_path: Path) -> None:
     """The short form of tests/test_faults.py."""
     project = finished.copy_to(tmp_path)
     shutil.rmtree(project.build / "model")
@@ -32,7 +32,7 @@ def test_killed_in_training_it_ends_as_undisturbed(finished: Finished, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("begun", [True, False], ids=["as it begins to write", "in the middle"])
-def test_killed_in_every_stage_make_goes_on_and_repeats_nothing(project: Project, begun: bool) -> None:
+def test_make_continues_after_a_kill_in_each_stage_and_repeats_no_stage(project: Project, begun: bool) -> None:
     check_kills([kill_in(project, stage, f"{DIRECTORIES[stage]}.tmp" if begun else None) for stage in SECTIONS])
     assert project.make().returncode == 0
     assert project.make().stdout == NOTHING

@@ -26,7 +26,7 @@ def test_a_stamp_holds_the_sections_of_its_stage_and_no_other(toy: Toy) -> None:
     assert stamp["params"]["train"]["epochs"] == Params.model_validate(SETTINGS).train.epochs
 
 
-def test_imports_are_followed_through_the_project_and_not_out_of_it(toy: Toy) -> None:
+def test_the_code_of_a_stage_is_every_project_file_that_it_imports(toy: Toy) -> None:
     for stage in ("train", "evaluate"):
         assert list(code_digests(toy.root, f"stages/{stage}.py")) == [
             "pipeline/__init__.py",
@@ -48,7 +48,7 @@ def test_imports_are_followed_through_the_project_and_not_out_of_it(toy: Toy) ->
         ("path = 'layers.py'", set()),
     ],
 )
-def test_every_form_of_import_is_understood(toy: Toy, text: str, expected: set[str]) -> None:
+def test_every_form_of_import_is_recognised(toy: Toy, text: str, expected: set[str]) -> None:
     toy.write("pipeline/sources/hub.py", "from .. import *\n")
     toy.write("stages/download.py", text)
     found = {file.relative_to(toy.root).as_posix() for file in imported_files(toy.root / "stages/download.py")}
@@ -62,7 +62,7 @@ def test_relative_imports_are_resolved_from_the_file_that_has_them(toy: Toy) -> 
     assert found == {"__init__.py", "hub.py", "tables.py", "layers.py", "model.py", "params.py"}
 
 
-def test_a_file_that_is_named_beside_counts_as_imported(toy: Toy) -> None:
+def test_a_string_that_names_a_python_file_counts_as_an_import(toy: Toy) -> None:
     toy.write("pipeline/layers.py", "CODE = 'packed.py'\n")
     toy.write("pipeline/packed.py", "x = 1\n")
     assert toy.rewritten() == ["train", "evaluate"]
@@ -84,7 +84,7 @@ def test_a_file_that_is_named_beside_counts_as_imported(toy: Toy) -> None:
         ("stages/unrelated.py", "a = 2\n"),
     ],
 )
-def test_what_does_not_change_the_code_rewrites_nothing(toy: Toy, file: str, text: str) -> None:
+def test_comments_docstrings_and_format_rewrite_no_stamp(toy: Toy, file: str, text: str) -> None:
     toy.write(file, text)
     assert toy.rewritten() == []
 
@@ -111,7 +111,7 @@ def layer(a):
         ("print(", "write(", ["train", "evaluate"]),
     ],
 )
-def test_the_words_of_a_message_are_not_code(toy: Toy, old: str, new: str, stale: list[str]) -> None:
+def test_the_text_of_a_message_is_not_part_of_the_code(toy: Toy, old: str, new: str, stale: list[str]) -> None:
     toy.write("pipeline/layers.py", SAYING)
     toy.stamp()
     assert old in SAYING
@@ -141,7 +141,7 @@ def test_a_changed_setting_rewrites_the_stamp_of_its_stage(toy: Toy, settings: d
     assert toy.rewritten(settings) == []
 
 
-def test_a_syntax_error_is_told_with_its_line(toy: Toy) -> None:
+def test_a_syntax_error_is_reported_with_its_line(toy: Toy) -> None:
     toy.write("pipeline/layers.py", "def layer():\n    return (\n")
     with pytest.raises(UserError, match=r"pipeline/layers\.py:2: .*never closed"):
         toy.stamp()

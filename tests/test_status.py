@@ -10,7 +10,7 @@ from tests.manifests import rewrite_manifest
 from tests.project import Finished
 
 
-def test_status_tells_what_runs_and_what_is_damaged(finished: Finished, tmp_path: Path) -> None:
+def test_status_shows_running_stages_and_damaged_artifacts(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     weights = project.build / "model/weights.safetensors"
     data = bytearray(weights.read_bytes())
@@ -31,7 +31,9 @@ def test_status_tells_what_runs_and_what_is_damaged(finished: Finished, tmp_path
     assert re.fullmatch(rf"running: process {os.getpid()} on .*, since .*", told["register"])
 
 
-def test_status_tells_of_other_versions_and_calls_nothing_stale(finished: Finished, tmp_path: Path) -> None:
+def test_status_shows_changed_versions_of_libraries_which_make_nothing_stale(
+    finished: Finished, tmp_path: Path
+) -> None:
     project = finished.copy_to(tmp_path)
     made_with = json.loads(project.manifest("train").read_bytes())["made_with"]
     assert {"torch", "accelerate", "sentencepiece", "sacrebleu", "python"} <= made_with["libraries"].keys()
@@ -46,7 +48,7 @@ def test_status_tells_of_other_versions_and_calls_nothing_stale(finished: Finish
     assert project.planned() == []
 
 
-def test_status_says_why(finished: Finished, tmp_path: Path) -> None:
+def test_status_shows_why_a_stage_is_stale(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     project.edit("experiments/smoke.yaml", "learning_rate: 1.0e-2", "learning_rate: 2.0e-2")
     lines = project.make("status").stdout

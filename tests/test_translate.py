@@ -11,13 +11,13 @@ import pytest
 from tests.project import Finished, Project
 
 
-def test_translate_without_a_model_says_what_to_run(project: Project) -> None:
+def test_translate_without_a_model_says_what_to_type(project: Project) -> None:
     run = project.make("translate", "TEXT=Tha felp.")
     assert (run.returncode, run.stdout) == (2, "")
     assert "error: build/smoke/model/manifest.json is missing; run: make train EXP=smoke" in run.stderr
 
 
-def test_translate_prints_a_line_for_a_line_and_nothing_else(finished: Finished) -> None:
+def test_translate_prints_one_line_for_each_line(finished: Finished) -> None:
     sentences = ["Tha felp walpes tha lond.", "", "Tha tisk bindes tha plum noly.", "   "]
     lines = finished.make("translate", stdin="\n".join(sentences)).stdout.split("\n")
     assert [bool(line) for line in lines] == [True, False, True, False, False]
@@ -36,7 +36,7 @@ def test_the_text_reaches_translate_as_it_was_typed(finished: Finished, tmp_path
 
 
 @pytest.mark.slow
-def test_a_reader_who_has_seen_enough_is_no_failure(finished: Finished, tmp_path: Path) -> None:
+def test_a_reader_that_ends_first_causes_no_error(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     lines = "Tha felp walpes tha lond.\n" * 9000  # more than one block, and than a pipe holds
     for command, shown in (("translate", 1), ("status", 0)):
@@ -61,7 +61,7 @@ def feed(pipe: IO[bytes], text: bytes) -> None:
         pipe.write(text)
 
 
-def test_input_that_is_not_text_is_told(finished: Finished) -> None:
+def test_input_that_is_not_utf8_is_an_error(finished: Finished) -> None:
     run = subprocess.run(
         ["make", "translate"], cwd=finished.root, env=finished.environment(), input=b"a\n\xff\n", capture_output=True
     )
