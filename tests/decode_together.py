@@ -1,4 +1,4 @@
-"""One of several processes that decode together, and what it made of each case.
+"""Translate each case together with other processes, and write this process's results.
 
 accelerate launch ... -m tests.decode_together MODEL_DIRECTORY CASES.json OUTPUT_DIRECTORY
 """
@@ -16,7 +16,7 @@ BEAM_SIZE, LENGTH_PENALTY = 3, 0.7
 
 
 def bits(translation: Translation) -> list[object]:
-    """All of a translation, its floats to the last bit, as JSON has it."""
+    """Return every field of a translation for JSON, with floats as exact hexadecimal text."""
     attention = [] if translation.attention is None else [w.hex() for w in translation.attention.ravel().tolist()]
     return [translation.text, translation.score.hex(), translation.tokens, translation.source_tokens, attention]
 
@@ -26,9 +26,9 @@ def main(model: Path, cases: Path, output: Path) -> None:
     translator = Translator.load(model, accelerator.device)
     found = {}
     for name, sentences in json.loads(cases.read_bytes()).items():
-        told: list[int] = []
-        translations = translate_all(translator, sentences, accelerator, BEAM_SIZE, LENGTH_PENALTY, told.append)
-        found[name] = {"translations": [bits(translation) for translation in translations], "told": told}
+        advances: list[int] = []
+        translations = translate_all(translator, sentences, accelerator, BEAM_SIZE, LENGTH_PENALTY, advances.append)
+        found[name] = {"translations": [bits(translation) for translation in translations], "advances": advances}
     (output / f"{accelerator.process_index}.json").write_text(json.dumps(found), encoding="utf-8")
 
 
