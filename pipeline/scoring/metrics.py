@@ -33,7 +33,7 @@ class Scorer:
         return {"bleu": str(self._bleu.get_signature()), "chrf": str(self._chrf.get_signature())}
 
     def score(self, hypotheses: Sequence[str]) -> dict[str, Any]:
-        """Return BLEU and chrF2 with 95 % intervals, the length ratio, and the shares of empty and copied hypotheses."""
+        """Return BLEU and chrF2 with 95 % intervals, length ratio, and the shares of empty and copied hypotheses."""
         bleu = self._bleu.corpus_score(hypotheses, None)
         chrf = self._chrf.corpus_score(hypotheses, None)
         copied = sum(h == s for h, s in zip(hypotheses, self.sources, strict=True))
