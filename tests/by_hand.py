@@ -1,4 +1,4 @@
-"""BLEU and chrF as their papers define them, by counting: what scores are tested against."""
+"""BLEU and chrF computed by counting, as their papers define them, for comparison with sacreBLEU."""
 
 import math
 from collections import Counter
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def bleu_by_hand(pairs: Sequence[tuple[str, str]]) -> float:
-    """Papineni et al. 2002; the words of these texts are what white space separates, their full stop apart."""
+    """Return BLEU (Papineni et al. 2002). Words are separated by white space; a full stop is a word of its own."""
     matches, totals = [0.0] * 4, [0.0] * 4
     lengths = [0, 0]
     for text, reference in pairs:
@@ -18,13 +18,13 @@ def bleu_by_hand(pairs: Sequence[tuple[str, str]]) -> float:
             seen, known = (Counter(tuple(side[i : i + n]) for i in range(len(side) - n + 1)) for side in words)
             matches[n - 1] += sum((seen & known).values())
             totals[n - 1] += sum(seen.values())
-    assert all(matches)  # no smoothing is needed
+    assert all(matches)  # so no smoothing is needed
     brevity = min(1.0, math.exp(1 - lengths[1] / lengths[0]))
     return 100 * brevity * math.exp(sum(math.log(m / t) for m, t in zip(matches, totals, strict=True)) / 4)
 
 
 def chrf_by_hand(pairs: Sequence[tuple[str, str]]) -> float:
-    """Popovic 2015, with beta 2: precision and recall of 1 to 6 characters, averaged, then combined."""
+    """Return chrF (Popovic 2015) with beta 2: averaged precision and recall of 1 to 6 characters, combined."""
     precisions, recalls = [], []
     for n in range(1, 7):
         counts = np.zeros(3)

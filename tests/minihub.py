@@ -1,7 +1,7 @@
-"""A Hub on the loopback address, for tests: it serves the few requests that reading a data set takes.
+"""A Hub on the loopback address, for tests. It serves the few requests that are needed to read a data set.
 
-A fault is asked for by a function of (method, path) that names it: "503", "truncate" (half the bytes, then the
-connection is closed), "corrupt" (the right number of wrong bytes) or nothing.
+A function of (method, path) chooses a fault for each request: "503", "truncate" (half of the bytes, then the connection
+is closed), "corrupt" (the right number of wrong bytes) or None.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ def no_fault(method: str, path: str) -> str | None:
 
 @dataclass
 class MiniHub:
-    """Serves `files` of one data set at one commit, on the branch main; a context manager."""
+    """A context manager that serves the files of one data set at one commit, on the branch main."""
 
     dataset: str
     commit: str
     files: dict[str, bytes]
     fault: Fault = no_fault
-    large: bool = True  # whether files are kept as LFS objects, known by sha256, or as Git blobs
+    large: bool = True  # files are LFS objects with a sha256, or else Git blobs
     requests: list[tuple[str, str]] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
 
@@ -53,7 +53,7 @@ class MiniHub:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def entry(self, path: str) -> dict[str, Any]:
-        """What the Hub says of a file."""
+        """Return the Hub's description of a file."""
         content = self.files[path]
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
         entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content), "oid": blob}
@@ -63,7 +63,7 @@ class MiniHub:
         return entry
 
     def tree(self, folder: str) -> list[dict[str, Any]]:
-        """The files and folders directly in `folder`."""
+        """Return the files and folders directly in `folder`."""
         prefix = f"{folder}/" if folder else ""
         inside = [path for path in self.files if path.startswith(prefix)]
         folders = {prefix + path.removeprefix(prefix).split("/")[0] for path in inside if "/" in path[len(prefix) :]}
@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_GET
 
     def _known(self, parts: list[str], revision: str) -> bool:
-        """Whether the repository and the revision exist; answers the request where not."""
+        """Return whether the repository and the revision exist; answer the request if they do not."""
         if "/".join(parts[:2]) != self.hub.dataset:
             self._answer_json(401, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
         elif revision not in ("main", self.hub.commit):

@@ -100,7 +100,9 @@ def test_a_held_out_split_equal_to_the_training_split_is_reported_as_leaks(given
     with pytest.raises(UserError) as refusal:
         build(RawCorpus(dict.fromkeys(("train", *given), pairs), [{"name": "one"}]), settings(**open_sizes(*given)))
     message = str(refusal.value)
-    assert message.startswith(f"no pair is left to train on; dropped: source_leak {len(pairs)}; a leak is a training pair")
+    assert message.startswith(
+        f"no pair is left to train on; dropped: source_leak {len(pairs)}; a leak is a training pair"
+    )
     assert "download" not in message
     with pytest.raises(UserError) as refusal:  # also if a few pairs are left
         build(RawCorpus({"train": pairs, "test": pairs[:-3]}, [{"name": "one"}]), settings(**open_sizes("test")))

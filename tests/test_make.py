@@ -76,7 +76,7 @@ def test_a_second_make_only_looks_whether_files_have_changed(finished: Finished,
         ("pipeline/training/optimization.py", "skipped step", "left out step", ""),
         ("stages/train.py", "going on after step", "it goes on after step", ""),
         ("stages/evaluate.py", "sentences, BLEU", "lines, BLEU", ""),
-        ("pipeline/data/sources/hub.py", "is taken as", "becomes", ""),
+        ("pipeline/data/sources/hub.py", "is used as", "becomes", ""),
         (
             "pipeline/data/sources/hub.py",
             "if meant and",
