@@ -132,7 +132,7 @@ def test_a_test_set_that_is_cut_has_no_blank_pairs() -> None:
 def test_a_size_for_a_split_that_the_source_has_is_an_error(name: str) -> None:
     given = raw_corpus(30)
     given.splits[name] = [Pair("a fox runs", "ein Fuchs läuft")]
-    with pytest.raises(UserError, match=rf"^download.{name}_pairs: got 5, but the source has {name}, "):
+    with pytest.raises(UserError, match=rf"^download.{name}_pairs: got 5, but the source already has {name}, "):
         build(given, settings())
 
 

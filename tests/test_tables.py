@@ -113,7 +113,7 @@ def test_line_ends_of_cr_only_are_an_error_with_a_command_that_converts_them(tmp
     assert "CR only" in message
     assert made == [("a", "b"), ("c", "d")]
     for name in ("a.csv", "a.jsonl"):
-        assert "CR alone" in complaint(tmp_path, name, "en\tde\ra\tb\rc\td\r")
+        assert "CR only" in complaint(tmp_path, name, "en\tde\ra\tb\rc\td\r")
     with pytest.raises(UserError, match="tr '"):
         aligned(tmp_path, b"a\rb\r", b"c\rd\r")
 
@@ -200,8 +200,8 @@ def test_values_that_look_like_numbers_dates_or_missing_values_are_text(tmp_path
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ("a\tb\tc", "3 fields, expected 2 (en, de): 'a\\tb\\tc'; every row needs a field for each column"),
-        ("a\tb\t", "3 fields, expected 2 (en, de): 'a\\tb\\t'; it ends in a tab, remove it"),
+        ("a\tb\tc", "3 fields, expected 2 (en, de): 'a\\tb\\tc'; every row must have a field for each column"),
+        ("a\tb\t", "3 fields, expected 2 (en, de): 'a\\tb\\t'; it ends in a tab: remove that"),
         ("a b", "1 fields, expected 2 (en, de): 'a b'; every row"),
     ],
 )
@@ -321,7 +321,7 @@ def test_a_json_object_without_a_field_is_an_error(tmp_path: Path, nested: bool,
         ('{"en": "a", "de": "\\ud83d"}\n', "a.jsonl, line 1: column 'de' has half a character, \\ud83d"),
         ('{"t": {"en": "a", "de": "b"}}\n{"t": "x"}', "a.jsonl, line 2: column 't' holds str, such as 'x'"),
         ('{"a": {"en": "", "de": ""}, "b": {"en": "", "de": ""}}', "a.jsonl: the columns a and b each hold en and de"),
-        ('{"en": "a", "x": {"de": "b"}}', "a.jsonl: en and de are not both columns, nor fields of one; it has: en, x"),
+        ('{"en": "a", "x": {"de": "b"}}', "a.jsonl: en and de are neither two columns nor two fields of one; it has"),
         ("[" * 100_000, "a.jsonl: not valid JSON"),
         ('{"en": "a", "de": "b", "de": "c"}', "a.jsonl, line 1: not valid JSON: two fields of an object are named"),
         ('[{"t": {"en": "a", "de": "b", "de": ""}}]', "a.jsonl: not valid JSON: two fields of an object are named 'de"),

@@ -105,8 +105,8 @@ def _check_sizes(splits: Mapping[str, object], settings: DownloadSettings) -> No
     for setting, names in brought.items():
         if names and (size := getattr(settings, setting)):
             raise UserError(
-                f"download.{setting}: got {size}, but the source has its own split {', '.join(names)}, which is used "
-                "whole; remove the setting"
+                f"download.{setting}: got {size}, but the source already has {', '.join(names)}, always used whole; "
+                "remove the setting"
             )
 
 

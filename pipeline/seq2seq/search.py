@@ -46,7 +46,7 @@ class _Beams:
 def search(
     model: Seq2Seq, source: Tensor, lengths: Tensor, beam_size: int, length_penalty: float, limits: list[int]
 ) -> list[list[Hypothesis]]:
-    """Translate source ids (B, S) of `lengths` (B,): return up to `beam_size` hypotheses a sentence, best first.
+    """Translate source ids (B, S) of `lengths` (B,): return up to `beam_size` hypotheses of each, best first.
 
     A sentence is finished when `beam_size` hypotheses have ended in EOS and no open one scores better than the best of
     them. It is also finished when its hypotheses have as many tokens as its limit in `limits` (B), EOS included. Open
@@ -76,7 +76,7 @@ def search(
 
 
 def _start(sentences: int, beam_size: int, encoder_output: EncoderOutput) -> _Beams:
-    """Return one hypothesis without tokens a sentence. The first step extends it to K different ones."""
+    """Return one empty hypothesis for each sentence. The first step extends it to K different ones."""
     device = encoder_output.mask.device
     scores = torch.full((sentences, beam_size), float("-inf"), device=device)
     scores[:, 0] = 0

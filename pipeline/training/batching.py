@@ -119,7 +119,7 @@ def _pad(side: EncodedSide, rows: Rows) -> Tensor:
 def _sorted_rows(data: EncodedSplit, random: np.random.Generator) -> Rows:
     """Return the rows sorted by source length, then by target length, so that batches need little padding.
 
-    Target lengths rise for even source lengths and fall for odd ones, so that neighbours stay similar where the source
+    Target lengths rise for odd source lengths and fall for even ones, so that neighbours stay similar where the source
     length changes. Pairs with the same two lengths are in random order.
     """
     source, target = data.source.lengths, data.target.lengths

@@ -72,7 +72,7 @@ class Optimizer:
         """Learn from one step, and advance `position`.
 
         The loss is a mean over the target tokens of all processes and micro-batches. If the loss or the gradient is not
-        finite, the weights stay as they are; after `train.max_skipped_steps` such steps this raises UserError.
+        finite, the weights stay as they are. Raises UserError when this happens more than `max_skipped_steps` times.
         """
         settings = self.settings
         rate = settings.learning_rate * schedule(position.step + 1, settings.warmup_steps, self.total_steps)
