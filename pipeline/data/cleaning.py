@@ -33,9 +33,9 @@ PLACEHOLDER = regex.compile(
     r"|(?<!://\S*)%[1-9](?![.,]?\d)"
 )
 NUMBERED = regex.compile(r"%[1-9]")
-# Control characters, private characters, lone surrogates, code points that are never characters, and U+FFFD, which
-# decoders write for unreadable bytes. Unicode never adds to these. Code points that are not assigned yet are not among
-# them, so that characters newer than the tables of Python or `regex` are kept.
+# Control characters, private characters, lone surrogates, noncharacters, and U+FFFD, which decoders write in place of
+# unreadable bytes. New versions of Unicode do not add to these. Code points without a character yet are not among them, so that
+# characters newer than the tables of Python or `regex` are kept.
 CONTROL = regex.compile(r"[\p{Cc}\p{Co}\p{Cs}\p{Noncharacter_Code_Point}\ufffd]")
 VISIBLE = regex.compile(r"[^\s\p{Cf}]")
 
@@ -53,7 +53,7 @@ def is_empty(pair: Pair) -> bool:
 def with_text(pairs: Iterable[Pair], name: str) -> list[Pair]:
     """Return the normalised pairs of a held-out split that have text on both sides.
 
-    A model cannot translate a blank line, and would be blamed for an empty output. Raises UserError if no pair is left.
+    A blank line would count as an empty output of every model. Raises UserError if no pair is left.
     """
     kept = [pair for pair in map(normalised, pairs) if not is_empty(pair)]
     if not kept:
@@ -62,7 +62,7 @@ def with_text(pairs: Iterable[Pair], name: str) -> list[Pair]:
 
 
 def has_control_characters(pair: Pair) -> bool:
-    """Return whether a side has a control character or another code point that is no text."""
+    """Return whether a side has a control character or another code point that does not occur in text."""
     return bool(CONTROL.search(pair.source) or CONTROL.search(pair.target))
 
 
@@ -89,7 +89,7 @@ def has_odd_lengths(pair: Pair, ratio: float) -> bool:
 
 
 def is_identical(pair: Pair) -> bool:
-    """Return whether source and target differ at most in case."""
+    """Return whether source and target are equal except for case."""
     return pair.source.casefold() == pair.target.casefold()
 
 
@@ -131,7 +131,7 @@ class Cleaned:
     skipped: list[Rule]  # rules that were not applied
 
     def advice(self) -> str:
-        """Return which rules dropped the most pairs, with an example, and how to skip them; \"\" if none did."""
+        """Return which rules dropped the most pairs, with examples, and how to skip them. Empty if none did."""
         total = len(self.pairs) + self.dropped.total()
         most = [(rule, count) for rule, count in self.dropped.most_common(2) if count]
         counts = [

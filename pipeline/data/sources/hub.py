@@ -64,9 +64,9 @@ def read_hub(
 
 
 def chosen_splits(files: dict[str, list[str]], report: Callable[[str], None]) -> dict[str, list[str]]:
-    """Return the splits with the names train and validation, and those of test sets. Other splits are left out.
+    """Return the splits that are used: train, validation and test sets. `report` gets a line for each other split.
 
-    A data set may call its validation split `dev`, for example. Under this name it would become a test set.
+    A validation split with another name, such as `dev`, is renamed. Otherwise it would become a test set.
     """
     chosen = {name: paths for name, paths in files.items() if name in MEANT or not meant_split(name)}
     for name in [name for name in files if name not in chosen]:
@@ -75,7 +75,7 @@ def chosen_splits(files: dict[str, list[str]], report: Callable[[str], None]) ->
             report(f"split {name} is used as {meant}")
             chosen[meant] = files[name]
         else:
-            report(f"split {name} is left out: by its name it is neither for training nor a test set")
+            report(f"split {name} is left out: by its name it is no test set, and training does not use it")
     return chosen
 
 
