@@ -34,8 +34,8 @@ PLACEHOLDER = regex.compile(
 )
 NUMBERED = regex.compile(r"%[1-9]")
 # Control characters, private characters, lone surrogates, noncharacters, and U+FFFD, which decoders write in place of
-# unreadable bytes. New versions of Unicode do not add to these. Code points without a character yet are not among them, so that
-# characters newer than the tables of Python or `regex` are kept.
+# unreadable bytes. New versions of Unicode do not add to these. Code points without a character yet are not among
+# them, so that characters newer than the tables of Python or `regex` are kept.
 CONTROL = regex.compile(r"[\p{Cc}\p{Co}\p{Cs}\p{Noncharacter_Code_Point}\ufffd]")
 VISIBLE = regex.compile(r"[^\s\p{Cf}]")
 
