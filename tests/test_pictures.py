@@ -2,20 +2,20 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib.colors import to_rgb
 
+from pipeline.scoring.facts import LengthScores
 from pipeline.scoring.pictures import BARS, CELL, draw_bleu_by_length, draw_heat_map
 
 CELL_PIXELS = CELL * 150
 
 
-def row(words: str, beam: float, memory: float, copy: float) -> dict[str, Any]:
-    return {"words": words, "sentences": 1234, "bleu": {"beam": beam, "memory": memory, "copy": copy}}
+def row(words: str, beam: float, memory: float, copy: float) -> LengthScores:
+    return LengthScores(words=words, sentences=1234, bleu={"beam": beam, "memory": memory, "copy": copy})
 
 
 def areas(path: Path) -> list[int]:

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.command import StageCall
+from pipeline.registry.facts import RegisteredFacts
 from pipeline.reviews.promotion_history import CHAMPION
 from stages.register import register
 from tests.accounts import ADMIN, REVIEWER, TRAINER, Team
@@ -52,7 +53,7 @@ def train(team: Team, build: Path, seed: int) -> int:
         inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
         output = build / "default/registered"
         register(StageCall({"stage": "register", "params": {"register": {}}, "code": {}}, inputs, output, "default"))
-        return int(open_artifact(output, "register").facts["version"])
+        return RegisteredFacts.of(open_artifact(output, "register")).version
 
 
 @pytest.mark.slow

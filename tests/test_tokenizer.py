@@ -85,7 +85,7 @@ def test_every_character_survives_encoding_and_decoding(tokenizer: Tokenizer) ->
 )
 def test_a_perfect_translation_scores_100(tokenizer: Tokenizer, language: str, text: str) -> None:
     (perfect,) = tokenizer.decode_target(tokenizer.encode_target([text]))
-    assert Scorer(["-"], [text], language).score([perfect])["bleu"] == 100
+    assert Scorer(["-"], [text], language).score([perfect]).bleu == 100
 
 
 def test_pieces_show_a_literal_space_marker_of_the_text(any_tokenizer: Tokenizer) -> None:

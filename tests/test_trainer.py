@@ -1,6 +1,5 @@
 """The trainer: golden loss, micro-batches, exact resume, stop requests, best weights, skipped steps."""
 
-import json
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -338,8 +337,6 @@ def test_a_loss_that_is_not_finite_ends_training_before_the_update(tmp_path: Pat
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0, equal_nan=True)
 
 
-def test_the_summary_can_be_written_as_json(tmp_path: Path) -> None:
-    summary = Run(tmp_path, {"epochs": 1}).fit().summary()
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-    assert summary["epochs"] == 1
-    assert summary["precision"] == "fp32"
+def test_the_facts_say_how_training_went(tmp_path: Path) -> None:
+    facts = Run(tmp_path, {"epochs": 1}).fit().facts()
+    assert (facts.epochs, facts.best_epoch, facts.precision, facts.skipped_steps) == (1, 1, "fp32", 0)

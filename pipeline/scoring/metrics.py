@@ -4,7 +4,6 @@ sacreBLEU's signatures say which tokeniser and which version were used.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
@@ -12,6 +11,7 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest, Result
 
 from ..data.languages import count_words, tokeniser_for
+from .facts import LengthScores, SystemName, SystemScores
 
 # Shortest and longest source of each bucket, in words (see languages.count_words).
 BUCKETS = ((1, 4), (5, 9), (10, 19), (20, 29), (30, None))
@@ -32,22 +32,22 @@ class Scorer:
         """sacreBLEU's signatures of BLEU and chrF."""
         return {"bleu": str(self._bleu.get_signature()), "chrf": str(self._chrf.get_signature())}
 
-    def score(self, hypotheses: Sequence[str]) -> dict[str, Any]:
+    def score(self, hypotheses: Sequence[str]) -> SystemScores:
         """Return BLEU and chrF2 with 95 % intervals, length ratio, and the shares of empty and copied hypotheses."""
         bleu = self._bleu.corpus_score(hypotheses, None)
         chrf = self._chrf.corpus_score(hypotheses, None)
         copied = sum(h == s for h, s in zip(hypotheses, self.sources, strict=True))
-        return {
-            "bleu": round(bleu.score, 2),
-            "bleu_interval": _interval(self._bleu, hypotheses),
-            "chrf": round(chrf.score, 2),
-            "chrf_interval": _interval(self._chrf, hypotheses),
-            "length_ratio": round(bleu.ratio, 3),  # tokens of the hypotheses / of the references
-            "empty": round(sum(not h for h in hypotheses) / len(hypotheses), 4),
-            "copied": round(copied / len(hypotheses), 4),
-        }
+        return SystemScores(
+            bleu=round(bleu.score, 2),
+            bleu_interval=_interval(self._bleu, hypotheses),
+            chrf=round(chrf.score, 2),
+            chrf_interval=_interval(self._chrf, hypotheses),
+            length_ratio=round(bleu.ratio, 3),  # tokens of the hypotheses / of the references
+            empty=round(sum(not h for h in hypotheses) / len(hypotheses), 4),
+            copied=round(copied / len(hypotheses), 4),
+        )
 
-    def bleu_by_length(self, systems: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    def bleu_by_length(self, systems: Mapping[SystemName, Sequence[str]]) -> list[LengthScores]:
         """Return the BLEU of each system on each bucket of source lengths. Empty buckets are left out."""
         lengths = [count_words(source) for source in self.sources]
         rows = []
@@ -58,16 +58,16 @@ class Scorer:
             bleu = BLEU(tokenize=self.tokeniser, references=[[self.references[i] for i in chosen]])
             scores = {name: bleu.corpus_score([h[i] for i in chosen], None).score for name, h in systems.items()}
             rows.append(
-                {
-                    "words": f"{first}-{last}" if last else f"{first}+",
-                    "sentences": len(chosen),
-                    "bleu": {name: round(score, 2) for name, score in scores.items()},
-                }
+                LengthScores(
+                    words=f"{first}-{last}" if last else f"{first}+",
+                    sentences=len(chosen),
+                    bleu={name: round(score, 2) for name, score in scores.items()},
+                )
             )
         return rows
 
 
-def _interval(metric: Metric, hypotheses: Sequence[str]) -> list[float]:
+def _interval(metric: Metric, hypotheses: Sequence[str]) -> tuple[float, float]:
     """Return the 95 % confidence interval of a score, by sacreBLEU's bootstrap of 1,000 resamples with a fixed seed.
 
     It is the mean of the resamples plus and minus half the width of their middle 95 %.
@@ -78,4 +78,4 @@ def _interval(metric: Metric, hypotheses: Sequence[str]) -> list[float]:
     assert result.mean is not None
     assert result.ci is not None
     low, high = float(result.mean - result.ci), float(result.mean + result.ci)
-    return [round(max(0.0, low), 2), round(high, 2)]  # symmetric around the mean, so it could begin below 0
+    return round(max(0.0, low), 2), round(high, 2)  # symmetric around the mean, so it could begin below 0

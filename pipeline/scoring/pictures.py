@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -18,8 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from .facts import LengthScores, SystemName
+
 # The bars of a group from left to right: system, name in the legend, colour. Colour-blind people can tell them apart.
-BARS = (
+BARS: tuple[tuple[SystemName, str, str], ...] = (
     ("beam", "model, beam search", "#0072B2"),
     ("memory", "translation memory", "#E69F00"),
     ("copy", "source copied", "#999999"),
@@ -38,8 +39,8 @@ OTHER_FONTS = (
 MISSING_NOTE = "boxes: letters that no installed font has; Noto Sans CJK has most"
 
 
-def draw_bleu_by_length(path: Path, test_sets: Mapping[str, Sequence[Mapping[str, Any]]], tokeniser: str) -> None:
-    """Write a PNG with one panel for each test set. Its rows are those of `Scorer.bleu_by_length`."""
+def draw_bleu_by_length(path: Path, test_sets: Mapping[str, Sequence[LengthScores]], tokeniser: str) -> None:
+    """Write a PNG with one panel for each test set."""
     with _style_for("".join(test_sets), **{"axes.spines.top": False, "axes.spines.right": False}) as note:
         figure = Figure(figsize=(8, 3.6 * len(test_sets)), dpi=120, layout="constrained")
         panels = figure.subplots(len(test_sets), squeeze=False, sharey=True)[:, 0]
@@ -52,12 +53,12 @@ def draw_bleu_by_length(path: Path, test_sets: Mapping[str, Sequence[Mapping[str
         figure.savefig(path, bbox_inches="tight", pad_inches=0.15)
 
 
-def _draw_panel(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+def _draw_panel(axes: Axes, rows: Sequence[LengthScores]) -> None:
     for place, (system, name, colour) in enumerate(BARS):
         left = [group + (place - (len(BARS) - 1) / 2) * BAR_WIDTH for group in range(len(rows))]
-        bars = axes.bar(left, [row["bleu"][system] for row in rows], BAR_WIDTH * 0.94, label=name, color=colour)
+        bars = axes.bar(left, [row.bleu[system] for row in rows], BAR_WIDTH * 0.94, label=name, color=colour)
         axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=1)
-    axes.set_xticks(range(len(rows)), [f"{row['words']}\nn = {row['sentences']:,}" for row in rows])
+    axes.set_xticks(range(len(rows)), [f"{row.words}\nn = {row.sentences:,}" for row in rows])
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.1)
 

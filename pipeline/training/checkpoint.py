@@ -12,6 +12,7 @@ import torch
 
 from ..plumbing.artifacts import MANIFEST, Artifact, open_artifact, publish
 from ..plumbing.errors import UserError
+from ..plumbing.facts import Facts
 
 STATE = "state.pt"
 KEPT = 2  # checkpoints: the newest, and the one before it in case the newest is damaged
@@ -44,6 +45,10 @@ class Position:
         return (bleu, -loss) > (self.best_bleu, -self.best_loss)
 
 
+class CheckpointFacts(Facts):
+    journal_bytes: int  # length of the journal when the checkpoint was saved
+
+
 class Checkpoints:
     """The checkpoints of one training: a directory of artifacts, each named by its step.
 
@@ -58,7 +63,7 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Publish `state` (tensors, numbers, strings, and lists and dicts of them), then delete the oldest."""
         with publish(self.directory / f"{step:09d}", self.inputs, self.stamp) as draft:
-            draft.facts["journal_bytes"] = _synced_length(self.journal)
+            draft.facts = CheckpointFacts(journal_bytes=_synced_length(self.journal))
             buffer = io.BytesIO()  # torch.save to a path would hide why the file cannot be written
             torch.save(state, buffer)
             (draft.directory / STATE).write_bytes(buffer.getbuffer())
@@ -74,7 +79,7 @@ class Checkpoints:
             except UserError:
                 continue  # damaged: try the one before
             is_ours = artifact.stamp == self.stamp and artifact.inputs == inputs
-            if is_ours and _length(self.journal) >= artifact.facts["journal_bytes"]:
+            if is_ours and _length(self.journal) >= CheckpointFacts.of(artifact).journal_bytes:
                 state: dict[str, Any] = torch.load(artifact.path(STATE), map_location="cpu", weights_only=True)
                 return state
         return None

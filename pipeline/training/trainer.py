@@ -21,6 +21,7 @@ from ..plumbing.params import TrainSettings
 from ..seq2seq.model import Seq2Seq
 from .batching import Step, micro_batches_per_step, plan_epoch
 from .checkpoint import Checkpoints, Position
+from .facts import ModelFacts
 from .optimization import Optimizer, Update
 from .validation import Validation
 
@@ -100,28 +101,19 @@ class Trainer:
             self._train_epoch()
             self._validate()
 
-    def summary(self) -> dict[str, Any]:
+    def facts(self) -> ModelFacts:
         """Return the facts of the finished training for the model's manifest."""
         position = self.position
-        return {
-            "validation_loss": position.best_loss,
-            "validation_bleu": position.best_bleu,
-            "best_epoch": position.best_epoch,
-            "epochs": position.epoch,
-            "steps": position.step,
-            "parameters": sum(p.numel() for p in self.model.parameters()),
-            "precision": {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision),
-            "skipped_steps": position.skipped,
-        }
-
-    def execution(self) -> dict[str, Any]:
-        """Return speed and processes, which may differ between two trainings of the same model."""
-        position = self.position
-        return {
-            "seconds": round(position.seconds, 1),
-            "tokens_per_second": round(position.tokens / position.seconds, 1),
-            "processes": self.accelerator.num_processes,
-        }
+        return ModelFacts(
+            validation_loss=position.best_loss,
+            validation_bleu=position.best_bleu,
+            best_epoch=position.best_epoch,
+            epochs=position.epoch,
+            steps=position.step,
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            precision={"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision),
+            skipped_steps=position.skipped,
+        )
 
     def _train_epoch(self) -> None:
         """Make the remaining steps of the epoch. Save after the last step, on a stop request, and when it is time."""
