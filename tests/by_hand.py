@@ -1,4 +1,4 @@
-"""BLEU and chrF computed by counting, as their papers define them, for comparison with sacreBLEU."""
+"""BLEU and chrF as their papers define them, computed by counting. Scores are tested against these."""
 
 import math
 from collections import Counter
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def bleu_by_hand(pairs: Sequence[tuple[str, str]]) -> float:
-    """Return BLEU (Papineni et al. 2002). Words are separated by white space; a full stop is a word of its own."""
+    """Return BLEU of Papineni et al. 2002. The words are separated by white space, and the full stop is a word."""
     matches, totals = [0.0] * 4, [0.0] * 4
     lengths = [0, 0]
     for text, reference in pairs:
@@ -18,13 +18,13 @@ def bleu_by_hand(pairs: Sequence[tuple[str, str]]) -> float:
             seen, known = (Counter(tuple(side[i : i + n]) for i in range(len(side) - n + 1)) for side in words)
             matches[n - 1] += sum((seen & known).values())
             totals[n - 1] += sum(seen.values())
-    assert all(matches)  # so no smoothing is needed
+    assert all(matches)  # no smoothing is needed
     brevity = min(1.0, math.exp(1 - lengths[1] / lengths[0]))
     return 100 * brevity * math.exp(sum(math.log(m / t) for m, t in zip(matches, totals, strict=True)) / 4)
 
 
 def chrf_by_hand(pairs: Sequence[tuple[str, str]]) -> float:
-    """Return chrF (Popovic 2015) with beta 2: averaged precision and recall of 1 to 6 characters, combined."""
+    """Return chrF of Popović 2015 with beta 2: precision and recall of 1 to 6 characters, averaged, then combined."""
     precisions, recalls = [], []
     for n in range(1, 7):
         counts = np.zeros(3)

@@ -1,4 +1,4 @@
-"""Run the download stage as Make does, in its own process, with settings given as a dict."""
+"""Run the download stage as Make does, in a process of its own, with settings from a dict."""
 
 import json
 import os
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Download:
-    """The result of the stage."""
+    """The exit status, the output and the artifact of a run of the stage."""
 
     status: int
     output: str
@@ -33,7 +33,7 @@ class Download:
         return list(zip(table["source"].to_pylist(), table["target"].to_pylist(), strict=True))
 
     def refused(self, *words: str) -> bool:
-        """Check that the stage failed with one line that contains `words`, with status 2, and wrote nothing."""
+        """Return whether the stage refused its input: status 2, one line with `words`, nothing written."""
         assert self.status == 2, f"status {self.status}: {self.output}{self.errors}"
         assert len(self.errors.splitlines()) == 1, self.errors
         for word in words:
@@ -44,12 +44,12 @@ class Download:
 
 
 def download(folder: Path, environment: dict[str, str] | None = None, prelude: str = "", **settings: Any) -> Download:
-    """Run the stage in `folder`. `prelude` is Python code that runs first in its process."""
+    """Run the stage in `folder`, after the Python code `prelude` in the same process."""
     section = {"source_language": "en", "target_language": "de", **settings}
     stamp = folder / "build/test/stamps/download.json"
     stamp.parent.mkdir(parents=True, exist_ok=True)
     corpus = folder / "build/test/corpus"
-    # These stamps do not record files. If two were the same, the stage would keep the older corpus.
+    # These stamps have no digests of files. If two were equal, the stage would keep the older corpus.
     params = {"download": section, "attempt": uuid.uuid4().hex}
     stamp.write_text(json.dumps({"stage": "download", "params": params, "code": {}}), encoding="utf-8")
     start = f"{prelude}\nimport runpy; runpy.run_module('stages.download', run_name='__main__')"

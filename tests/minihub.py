@@ -1,7 +1,7 @@
-"""A Hub on the loopback address, for tests. It serves the few requests that are needed to read a data set.
+"""A small Hugging Face Hub on loopback: it serves the requests that reading a data set takes.
 
-A function of (method, path) chooses a fault for each request: "503", "truncate" (half of the bytes, then the connection
-is closed), "corrupt" (the right number of wrong bytes) or None.
+A fault is asked for by a function of (method, path) that names it: "503", "truncate" (half the bytes, then the
+connection is closed), "corrupt" (the right number of wrong bytes) or nothing.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ def no_fault(method: str, path: str) -> str | None:
 
 @dataclass
 class MiniHub:
-    """A context manager that serves the files of one data set at one commit, on the branch main."""
+    """A context manager that serves the `files` of one data set at one commit of the branch main."""
 
     dataset: str
     commit: str
     files: dict[str, bytes]
     fault: Fault = no_fault
-    large: bool = True  # files are LFS objects with a sha256, or else Git blobs
+    large: bool = True  # whether files are kept as LFS objects, known by sha256, or as Git blobs
     requests: list[tuple[str, str]] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
 
@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_GET
 
     def _known(self, parts: list[str], revision: str) -> bool:
-        """Return whether the repository and the revision exist; answer the request if they do not."""
+        """Return whether repository and revision exist; answer the request with an error if not."""
         if "/".join(parts[:2]) != self.hub.dataset:
             self._answer_json(401, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
         elif revision not in ("main", self.hub.commit):

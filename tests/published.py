@@ -1,4 +1,4 @@
-"""Artifacts as the stages before register publish them, of a tiny untrained model: real files, made in a second."""
+"""Make the artifacts of all stages before register, with a tiny untrained model, in a second."""
 
 import random
 import shutil
@@ -55,7 +55,7 @@ def publish_corpus(directory: Path) -> Artifact:
 
 
 def publish_training(build: Path, experiment: str = "default", seed: int = 1) -> None:
-    """All that register needs in `build`/`experiment`, and the run in the store that the environment names."""
+    """Make all inputs of register in `build`/`experiment`, and the run in the store that the environment names."""
     home = build / experiment
     corpus = publish_corpus(home / "corpus")
     settings = {"seed": seed}
@@ -66,15 +66,15 @@ def publish_training(build: Path, experiment: str = "default", seed: int = 1) ->
 
 
 def publish_model(directory: Path, corpus: Artifact, training: Path, seed: int = 1) -> Artifact:
-    """A model with random weights and the record that lies in `training`."""
+    """Publish a model with random weights and the record in `training`."""
     torch.manual_seed(seed)
     weights = {
-        name: torch.randn_like(weight)  # wilder than initial weights, so that translations differ
+        name: torch.randn_like(weight)  # larger than initial weights, so that translations differ
         for name, weight in Seq2Seq(SETTINGS, VOCABULARY, VOCABULARY).state_dict().items()
     }
     weights["output.weight"] = weights["target_embedding.weight"]  # tied, as SETTINGS say
     weights["source_embedding.weight"] = weights["target_embedding.weight"]
-    weights["output.bias"][: 4 + 256] = -10.0  # no bytes, which would all read alike
+    weights["output.bias"][: 4 + 256] = -10.0  # no byte pieces: most of them decode to the same replacement character
     lines = pq.read_table(corpus.path("train.parquet"))["source"].to_pylist()
     settings = TokenizerSettings(vocabulary_size=VOCABULARY)
     stamp = {"params": {"model": SETTINGS.model_dump(), "train": TrainSettings().model_dump()}}
@@ -111,7 +111,7 @@ def publish_evaluation(
     model: Artifact,
     test_sets: Mapping[str, tuple[list[str], list[str]]] | None = None,
 ) -> Artifact:
-    """`test_sets`: name -> sources, references; without them the corpus' own."""
+    """Publish an evaluation. `test_sets`: name -> sources and references; None: those of the corpus."""
     decoding = {"beam_size": 2, "length_penalty": 1.0}
     translations = Translator.load(model.directory).translate(SENTENCES, beam_size=2, length_penalty=1.0)
     score = SystemScores(

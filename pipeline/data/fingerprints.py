@@ -10,15 +10,14 @@ import io
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from ..plumbing.errors import UserError
+from .facts import Side
 from .languages import count_words
 from .splitting import LEAK_WORDS, key
 
-Side = Literal["source", "target"]
 SentenceDigests = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
 LARGEST = 2 << 30  # bytes, enough for 134 million pairs
