@@ -16,10 +16,9 @@ from pipeline.plumbing.params import EvaluateSettings
 from pipeline.processes import join_processes, machine
 from pipeline.registry.limits import CHARACTERS, PIECES, TOO_LONG
 from pipeline.scoring.baselines import TranslationMemory
-from pipeline.scoring.charts import draw_bleu_by_length
 from pipeline.scoring.evaluation import Decoding, Evaluation, decode_split, evaluate_split
 from pipeline.scoring.facts import EvaluationExecution, EvaluationFacts, Example, SystemName
-from pipeline.scoring.heatmaps import draw_heat_map
+from pipeline.scoring.pictures import draw_bleu_by_length, draw_heat_map
 from pipeline.seq2seq.translator import Translator
 
 WRITTEN: tuple[SystemName, ...] = ("beam", "greedy", "memory")  # the hypotheses of `copy` are the source

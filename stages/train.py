@@ -17,47 +17,51 @@ from pipeline.data.splits import read_split
 from pipeline.data.tokenizer import Tokenizer, model_files
 from pipeline.plumbing.artifacts import Artifact
 from pipeline.plumbing.command import StageCall, expected_processes, run_stage
-from pipeline.plumbing.interruption import Interruption
 from pipeline.plumbing.params import ModelSettings, TrainSettings
 from pipeline.plumbing.progress import Progress
 from pipeline.plumbing.tracking.journal import JOURNAL
 from pipeline.plumbing.tracking.record import RECORD, TRAINING, DatasetRecord
 from pipeline.plumbing.tracking.run import Run, open_run
-from pipeline.processes import add_in_one_order, join_processes, machine
+from pipeline.processes import join_processes, machine, make_gpu_deterministic
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import save_weights
 from pipeline.training.batching import imbalance, padding_share
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.facts import ModelExecution
-from pipeline.training.schedule import check_warmup
-from pipeline.training.trainer import Log, Trainer
+from pipeline.training.optimization import check_warmup
+from pipeline.training.trainer import Log, StopRequest, Trainer
 from pipeline.training.validation import Validation
 
 
 def train(call: StageCall) -> None:
     model_settings = ModelSettings(**call.stamp["params"]["model"])
     settings = TrainSettings(**call.stamp["params"]["train"], **call.run_settings)
-    interruption = Interruption(settings.max_minutes)
+    stop_request = StopRequest(settings.max_minutes)
     if settings.deterministic:
-        add_in_one_order()
+        make_gpu_deterministic()
     accelerator = join_processes(settings.precision, expected_processes())
     corpus, encoded = call.inputs["corpus"], call.inputs["encoded"]
     tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)
     vocabularies = (tokenizer.source.vocab_size(), tokenizer.target.vocab_size())
     scratch = call.output.with_name(TRAINING)  # checkpoints, journal and record, which an interruption leaves
     facts = CorpusFacts.of(corpus)
-    held_out = read_split(corpus.path("validation.parquet"))
-    validation = Validation(*held_out, facts.target_language, tokenizer, accelerator)
+    validation = Validation(
+        open_split(encoded.path("validation.arrow")),
+        *read_split(corpus.path("validation.parquet")),
+        facts.target_language,
+        tokenizer,
+        settings.micro_batch_tokens,
+        accelerator,
+    )
     torch.manual_seed(settings.seed)
     trainer = Trainer(
         settings,
         Seq2Seq(model_settings, *vocabularies),
         open_split(encoded.path("train.arrow")),
-        open_split(encoded.path("validation.arrow")),
+        validation,
         accelerator,
         Checkpoints(scratch / "checkpoints", call.inputs, call.stamp, scratch / JOURNAL),
-        validation.bleu,
-        interruption,
+        stop_request,
     )
     check_warmup(settings.warmup_steps, settings.epochs, trainer.steps_per_epoch)
     if not accelerator.is_main_process:

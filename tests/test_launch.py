@@ -54,7 +54,7 @@ def test_an_error_of_all_processes_is_printed_once_and_ends_them(finished: Finis
     told = [line for line in run.stderr.splitlines() if not line.startswith("make")]
     assert told == [
         "error: 3 processes cannot share the 2 micro-batches of a step; "
-        "set train.micro_batch_tokens to at most 333 (train.batch_tokens / NPROC)"
+        "lower train.micro_batch_tokens to 333 or less (train.batch_tokens / NPROC)"
     ]
 
 

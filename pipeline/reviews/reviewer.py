@@ -22,8 +22,8 @@ from ..plumbing.tracking.record import git_commit
 from ..registry.sandbox.isolation import isolation
 from ..registry.sandbox.process import Misbehaviour
 from ..registry.sandbox.sandboxed_model import SandboxedModel, SandboxedTranslation, load_sandboxed
-from ..scoring.heatmaps import draw_heat_map
 from ..scoring.metrics import Scorer
+from ..scoring.pictures import draw_heat_map
 from .comparison import CANDIDATE, OPPONENT, Comparison, System, compare
 from .gates import LOSSES, judge
 from .leaks import find_leaks
