@@ -1,4 +1,4 @@
-"""Whatever MLflow's pages can do to the registry, each command works or names one that does."""
+"""After anything that a person can do to the registry on MLflow's pages, each command works or names one that does."""
 
 import os
 import re
@@ -212,7 +212,7 @@ def place(
 
 
 def run(build: Path, command: str) -> str | None:
-    """Run a command of Make's as its stage, or MLflow's as it is; returns why it was refused."""
+    """Run the stage of a Make target, or a command of MLflow. Return why it was refused, or None."""
     if "-m mlflow" in command:
         environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         subprocess.run(command, shell=True, check=True, env=environment, capture_output=True)
@@ -247,7 +247,7 @@ def _serve(build: Path) -> None:
 def _review(build: Path) -> None:
     """Review until packages are to be loaded, and keep that it passed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reviewer, "consume", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(reviewer, "load_sandboxed", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             review.review()
     models = open_registry().models
@@ -274,7 +274,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("state", "command"), CASES, ids=lambda value: getattr(value, "__name__", value))
-def test_what_is_refused_names_a_way_that_works(
+def test_every_refusal_names_a_command_that_works(
     place: Callable[[str], Registry], state: Callable[[Registry], None], command: str
 ) -> None:
     """Every command that a message names is run in the state in which it is named; so are those that it names."""
