@@ -25,6 +25,7 @@ from ..registry.sandbox.process import Misbehaviour
 from ..registry.sandbox.sandboxed_model import SandboxedModel, SandboxedTranslation, load_sandboxed
 from ..scoring.heatmaps import draw_heat_map
 from ..scoring.metrics import Scorer
+from ..training.facts import ModelFacts
 from .comparison import CANDIDATE, OPPONENT, Comparison, System, compare
 from .gates import LOSSES, judge
 from .leaks import find_leaks
@@ -200,7 +201,7 @@ def _check_languages(files: Mapping[str, VersionFiles]) -> None:
 def _best_baseline(test_set: TestSet, language: str) -> tuple[str, Sequence[str]]:
     """Return the name and the translations of the baseline with the highest BLEU."""
     scorer = Scorer(test_set.sources, test_set.references, language)
-    return max(test_set.baselines.items(), key=lambda item: float(scorer.score(item[1])["bleu"]))
+    return max(test_set.baselines.items(), key=lambda item: scorer.score(item[1]).bleu)
 
 
 def _describe_version(files: VersionFiles, measurement: Measurement | None) -> System:
@@ -213,7 +214,7 @@ def _describe_version(files: VersionFiles, measurement: Measurement | None) -> S
         target_language=target,
         digests={"corpus": tags["corpus"], "model": tags["model"], "package files": files_digest(version)},
         commit=tags["commit"] or None,
-        parameters=files.model.facts["parameters"],
+        parameters=ModelFacts.of(files.model).parameters,
         size_bytes=files.size_bytes,
         speed=measurement.speed if measurement else None,
         unknown_pieces=measurement.unknown_pieces if measurement else {},

@@ -15,6 +15,7 @@ from ..plumbing.artifacts import Artifact
 from ..plumbing.errors import UserError
 from ..plumbing.params import FilesSettings, ReviewSettings
 from ..plumbing.split_names import same_names
+from ..scoring.facts import EvaluationFacts
 
 Origin = Literal["candidate", "champion", "both", "settings"]  # where a test set comes from
 
@@ -61,10 +62,10 @@ def _own(candidate: Artifact, champion: Artifact | None) -> list[TestSet]:
 
     Of two that differ but have the same name, the champion's becomes `NAME of the champion`.
     """
-    found = [_evaluated(candidate, name, "candidate") for name in candidate.facts["test_sets"]]
+    found = [_evaluated(candidate, name, "candidate") for name in EvaluationFacts.of(candidate).test_sets]
     if champion is None:
         return found
-    for name in champion.facts["test_sets"]:
+    for name in EvaluationFacts.of(champion).test_sets:
         theirs = _evaluated(champion, name, "champion")
         if same := [index for index, ours in enumerate(found) if ours.digest == theirs.digest]:
             found[same[0]] = replace(found[same[0]], origin="both")

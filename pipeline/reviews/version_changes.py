@@ -6,6 +6,7 @@ Only what differs is listed, in words for the reviewer. How the translations dif
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..data.facts import CorpusFacts, SourceFacts
 from .comparison import System
 from .version_files import VersionFiles
 
@@ -44,20 +45,19 @@ def _differing(champion: Mapping[str, str], candidate: Mapping[str, str]) -> lis
 
 def _data(files: VersionFiles, other: VersionFiles) -> dict[str, str]:
     """Describe the corpus of one version. Of its sources, name those that the other version was not trained on."""
-    facts = files.corpus.facts
-    own, others = ({_source(source) for source in each.corpus.facts["sources"]} for each in (files, other))
+    facts = CorpusFacts.of(files.corpus)
+    own, others = (set(map(_source, CorpusFacts.of(each.corpus).sources)) for each in (files, other))
     return {
-        **{f"{split} pairs": f"{pairs:,}" for split, pairs in facts["splits"].items()},
+        **{f"{split} pairs": f"{pairs:,}" for split, pairs in facts.splits.items()},
         "sources": ", ".join(sorted(own - others)) or NONE,
-        "licences of the data": ", ".join(sorted({str(s.get("licence", "not stated")) for s in facts["sources"]})),
+        "licences of the data": ", ".join(sorted({source.licence for source in facts.sources})),
         "corpus digest": files.corpus.digest[:SHOWN],
     }
 
 
-def _source(source: Mapping[str, object]) -> str:
+def _source(source: SourceFacts) -> str:
     """Return a source's name with what distinguishes its states: version, revision or digest."""
-    state = source.get("version") or source.get("revision") or source.get("sha256") or ""
-    return f"{source['name']} {str(state)[:SHOWN]}".rstrip()
+    return f"{source.name} {(source.version or source.revision or source.sha256)[:SHOWN]}"
 
 
 def _code(champion: VersionFiles, candidate: VersionFiles) -> list[VersionChange]:

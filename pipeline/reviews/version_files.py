@@ -13,12 +13,17 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from pydantic import ValidationError
 
+from ..data.facts import CorpusFacts
 from ..plumbing.artifacts import Artifact, Manifest, experiment_option, open_artifact, sha256_of
 from ..plumbing.errors import UserError
+from ..plumbing.facts import Facts, mistake_in
 from ..plumbing.tracking.record import flatten
 from ..registry.registration import evaluation_path, training_sentences_path
 from ..registry.versions import EXPERIMENT, fetch
+from ..scoring.facts import EvaluationFacts
+from ..training.facts import ModelFacts
 
 SIDES = {"source_language", "target_language"}  # tags
 
@@ -70,18 +75,12 @@ class VersionFiles:
     @cached_property
     def corpus(self) -> Artifact:
         """The manifest of the corpus that the version was trained on; the corpus itself is not in the run."""
-        return self._manifest("corpus")
+        return self._manifest("corpus", CorpusFacts)
 
     @cached_property
     def model(self) -> Artifact:
         """The manifest of the trained model."""
-        model = self._manifest("model")
-        if "parameters" not in model.facts:
-            raise UserError(
-                f"manifests/model.json of run {self.version.run_id} does not tell how many parameters {self.name} "
-                f"has: an earlier pipeline wrote it; train it again: make train register{self._again}"
-            )
-        return model
+        return self._manifest("model", ModelFacts)
 
     @cached_property
     def run(self) -> Run:
@@ -103,6 +102,10 @@ class VersionFiles:
             raise UserError(f"{self._changed('evaluation')}: {str(error).partition(';')[0]}") from None
         if artifact.digest != self.version.tags["evaluation"]:
             raise UserError(self._changed("evaluation"))
+        try:
+            EvaluationFacts.model_validate(artifact.manifest.facts)
+        except ValidationError as error:
+            raise UserError(self._other_pipeline("evaluation", error, "make evaluate register")) from None
         return artifact
 
     @cached_property
@@ -117,8 +120,8 @@ class VersionFiles:
             raise UserError(self._changed(path))
         return file
 
-    def _manifest(self, name: str) -> Artifact:
-        """Return an artifact of which the run holds only the manifest; `name` is also the tag with its digest."""
+    def _manifest(self, name: str, facts: type[Facts]) -> Artifact:
+        """Return an artifact of which the run holds only the manifest. `name` is also the tag with its digest."""
         path = f"manifests/{name}.json"
         file = self._download(path)
         try:
@@ -127,7 +130,11 @@ class VersionFiles:
             raise UserError(self._changed(path)) from None
         if manifest.digest != self.version.tags[name]:
             raise UserError(self._changed(path))
-        return Artifact(file, manifest)
+        try:
+            facts.model_validate(manifest.facts)
+        except ValidationError as error:
+            raise UserError(self._other_pipeline(path, error, "make train register")) from None
+        return Artifact(file, manifest, "train")
 
     def _download(self, path: str) -> Path:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -144,6 +151,12 @@ class VersionFiles:
     def _again(self) -> str:
         """` EXP=name` or nothing, for the commands that messages name."""
         return experiment_option(self.version.tags.get(EXPERIMENT, "default"))
+
+    def _other_pipeline(self, path: str, error: ValidationError, command: str) -> str:
+        return (
+            f"{path} of run {self.version.run_id}, which made {self.name}, was written by another version of this "
+            f"pipeline ({mistake_in(error)}); register the model again: {command}{self._again}"
+        )
 
     def _changed(self, path: str) -> str:
         return (
