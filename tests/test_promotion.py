@@ -135,10 +135,10 @@ def test_an_alias_that_was_moved_by_hand_is_refused_with_the_commands_that_help(
     it.keep(2, champions[-1] if champions else None)
     it.client.set_registered_model_alias(MODEL, CHAMPION, "3")
     told = refusal(it)
-    recorded = "version 1" if champions else "none"
+    recorded = "the champion is version 1" if champions else "no version was promoted"
     fact, *ways = told.split("; ")
     assert fact == (
-        f"the alias champion of {MODEL} was moved by hand: it is on version 3, but the champion is {recorded}"
+        f"the alias champion of {MODEL} was moved by hand: it is on version 3, but {recorded}"
     )
     puts_back = ["make promote VERSION=1 REASON=... EXP=other puts it back"] if champions else []
     leads = [f"make rollback REASON=... FORCE=1 EXP=other goes back to version {champions[0]}"] if champions else []
@@ -146,7 +146,7 @@ def test_an_alias_that_was_moved_by_hand_is_refused_with_the_commands_that_help(
     assert ways == [
         *puts_back,
         *compares,
-        "make promote VERSION=3 REASON=... FORCE=1 EXP=other promotes version 3",
+        "make promote VERSION=3 REASON=... FORCE=1 EXP=other makes version 3 the champion",
         *leads,
     ]
     with pytest.raises(UserError, match="moved by hand"):
@@ -281,7 +281,7 @@ def test_aliases_are_not_set_for_an_entry_that_may_have_lost(it: Registry) -> No
 def test_nothing_is_reviewed_against_the_baselines_while_a_version_has_the_alias(it: Registry) -> None:
     it.client.set_registered_model_alias(MODEL, CHAMPION, "3")
     with pytest.raises(
-        UserError, match="it is on version 3, but the champion is none; .*FORCE=1 EXP=other promotes ver"
+        UserError, match="it is on version 3, but no version was promoted; .*FORCE=1 EXP=other makes ver"
     ):
         it.models().champion(it.history().state())
 

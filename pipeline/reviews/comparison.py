@@ -120,7 +120,7 @@ def compare(
     """
     if not len(sources) == len(references) == len(candidate) == len(opponent) > 0:
         lengths = [len(texts) for texts in (sources, references, candidate, opponent)]
-        raise ValueError(f"{test_set}: got {lengths} sources, references, texts of both systems, expected as many each")
+        raise ValueError(f"{test_set}: got {lengths} sources, references and texts, expected equal numbers, not 0")
     systems = {CANDIDATE: candidate, OPPONENT: opponent}
     scorer = Scorer(sources, references, target_language)
     metrics: dict[str, Metric] = {

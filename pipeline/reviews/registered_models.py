@@ -151,7 +151,7 @@ class RegisteredModels:
             ways.append(f"make promote VERSION=n REASON=...{force}{self.option} makes another version the champion")
         return (
             f"the alias {CHAMPION} of {self.production} was {'moved' if found else 'removed'} by hand: it is on "
-            f"{f'version {found}' if found else 'no version'}, but the champion is {self._shown_champion(state)}; "
+            f"{f'version {found}' if found else 'no version'}, but {self._recorded_champion(state)}; "
             f"{'; '.join(ways)}"
         )
 
@@ -188,11 +188,11 @@ class RegisteredModels:
         chosen = self.in_production(candidate)
         return chosen is not None and identify(chosen) == state.champion
 
-    def _shown_champion(self, state: ChampionState) -> str:
+    def _recorded_champion(self, state: ChampionState) -> str:
         if not state.champion:
-            return "none"
+            return "no version was promoted"
         is_there = find_again(self.client, self.production, state.champion)
-        return f"version {state.champion}{'' if is_there else ', which was deleted'}"
+        return f"the champion is version {state.champion}{'' if is_there else ', which was deleted'}"
 
     def candidate_of(self, version: ModelVersion) -> ModelVersion | None:
         """Return the candidate that this version in production is, or was copied from; None if it does not exist."""
