@@ -3,18 +3,20 @@
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.registry.sandbox.isolation import warn
-from pipeline.reviews.registered_models import describe
+from pipeline.reviews.registered_models import version_name
 from stages.registry import asked_reason, asked_version, is_forced, open_registry
 
 
 def promote() -> None:
     version, reason, forced = asked_version(), asked_reason(), is_forced()
     if version is None:
-        raise UserError('VERSION is missing; name the version to promote, as in: make promote VERSION=3 REASON="..."')
+        raise UserError("VERSION is missing; type the number of a version: make promote VERSION=3 REASON=...")
     registry = open_registry()
-    warn()  # the code of the version runs, to translate a sentence
+    warn()  # the package of the champion is about to translate
     champion = registry.decision(reason, forced).promote(version)
-    print(f'{describe(champion)} is the champion; to go back: make rollback REASON="..."{registry.models.option}')
+    print(
+        f"{version_name(champion)} is the champion now; to undo this: make rollback REASON=...{registry.models.option}"
+    )
 
 
 if __name__ == "__main__":

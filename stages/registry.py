@@ -1,6 +1,6 @@
-"""Open the registry for commands such as review and promote, and read their options.
+"""Read the arguments of the commands on the registry, and open the registry for them.
 
-The arguments are PARAMS_FILE..., the options are in the environment: Make exports VERSION, REASON, FORCE and ALIAS.
+The arguments are PARAMS_FILE...; VERSION, REASON, FORCE and ALIAS are in the environment, where Make puts them.
 """
 
 import getpass
@@ -27,7 +27,7 @@ LONGEST_REASON = 500  # characters
 
 @dataclass(frozen=True)
 class Registry:
-    """The registered models of an experiment, and the settings of its reviews."""
+    """The registry of MLflow, as the versions of one experiment are reviewed and promoted in it."""
 
     params: Params
     models: RegisteredModels
@@ -45,12 +45,12 @@ class Registry:
         return ReviewRuns(self.client, self.production, BUILD)
 
     def decision(self, reason: str, forced: bool) -> Promotion:
-        """Return the object that promotes or rolls back, for the current user and with their reason."""
+        """Return the commands that change the champion, for the present user and with this reason."""
         return Promotion(self.models, self.params.review, self.review_runs, who(), reason, forced)
 
 
 def open_registry() -> Registry:
-    """Open the registry of the experiment whose settings are the arguments."""
+    """Open the registry for the experiment whose params files are the arguments."""
     files = [Path(argument) for argument in sys.argv[1:]]
     params = read_params(files)
     languages = params.download.source_language, params.download.target_language
@@ -60,7 +60,7 @@ def open_registry() -> Registry:
 
 
 def asked_experiment() -> str:
-    """Return the name of the experiment whose settings are the arguments."""
+    """Return the name of the experiment whose params files are the arguments."""
     overlay = sys.argv[2:]
     return Path(overlay[-1]).stem if overlay else "default"
 
@@ -76,14 +76,14 @@ def asked_version() -> int | None:
 
 
 def asked_reason() -> str:
-    """Return $REASON, as one line."""
+    """Return $REASON, in one line."""
     text = " ".join(os.environ.get("REASON", "").split())
     if not text:
         raise UserError(
-            'REASON is missing; say why, for those who read the history, as in: REASON="better on long texts"'
+            'REASON is missing: say why, for those who read the history later, as in: REASON="better on long texts"'
         )
     if control := [c for c in text if unicodedata.category(c) in ("Cc", "Cs")]:
-        raise UserError(f"REASON: got {control[0]!r}, a character that cannot be shown, expected text")
+        raise UserError(f"REASON: got the control character {control[0]!r}, expected text")
     if len(text) > LONGEST_REASON:
         raise UserError(f"REASON: got {len(text)} characters, expected at most {LONGEST_REASON}")
     return text
@@ -93,12 +93,12 @@ def is_forced() -> bool:
     """Return whether $FORCE is 1."""
     text = os.environ.get("FORCE", "")
     if text not in ("", "0", "1"):
-        raise UserError(f"FORCE: got {text!r}, expected 1, to do it in spite of objections, or nothing")
+        raise UserError(f"FORCE: got {text!r}, expected 1 to override a refusal, or nothing")
     return text == "1"
 
 
 def who() -> str:
-    """Return the name to record with a decision: the account on the server, or else on this machine."""
+    """Return the name under which a decision is recorded: that of the account on the server, or on this machine."""
     if account := os.environ.get("MLFLOW_TRACKING_USERNAME"):
         return account
     try:

@@ -1,7 +1,7 @@
-"""Restore the previous champion: PARAMS_FILE... and $REASON, $FORCE."""
+"""Go back to the champion before the present one: PARAMS_FILE... and $REASON, $FORCE."""
 
 from pipeline.plumbing.command import fail_clearly
-from pipeline.reviews.registered_models import describe
+from pipeline.reviews.registered_models import version_name
 from stages.registry import asked_reason, is_forced, open_registry
 
 
@@ -9,7 +9,7 @@ def rollback() -> None:
     reason, forced = asked_reason(), is_forced()
     registry = open_registry()
     champion = registry.decision(reason, forced).rollback()
-    print(f"{describe(champion)} is the champion again")
+    print(f"{version_name(champion)} is the champion again")
 
 
 if __name__ == "__main__":

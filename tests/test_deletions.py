@@ -247,7 +247,7 @@ def _serve(build: Path) -> None:
 def _review(build: Path) -> None:
     """Review up to the loading of packages, and store a passed review."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reviewer, "consume", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(reviewer, "load_sandboxed", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             review.review()
     models = open_registry().models
@@ -274,7 +274,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("state", "command"), CASES, ids=lambda value: getattr(value, "__name__", value))
-def test_what_is_refused_names_a_way_that_works(
+def test_every_refusal_names_a_command_that_works(
     place: Callable[[str], Registry], state: Callable[[Registry], None], command: str
 ) -> None:
     """Run every command that a message names, in the same state, and those that its messages name in turn."""

@@ -1,4 +1,4 @@
-"""ReviewRuns are kept once a pair of candidate and champion, replaced whole, and shown by the version."""
+"""A pair of candidate and champion has one review, replaced as a whole, which the version shows."""
 
 import json
 from dataclasses import replace
@@ -10,11 +10,10 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.plumbing.tracking.store import open_store
-from pipeline.reviews.report import write_report
 from pipeline.reviews.review import AttentionMap, Review
 from pipeline.reviews.review_runs import DATA, REPORT, RecordedReview, ReviewRuns, files_digest
 from tests.registered import FAIL, MODEL, PASS, get
-from tests.reviews import better, make_review
+from tests.reviews import better, make_review, report
 
 
 @pytest.fixture
@@ -123,13 +122,13 @@ def test_the_report_the_data_and_the_pictures_are_in_the_run(
     review_runs: ReviewRuns, candidate: ModelVersion, tmp_path: Path
 ) -> None:
     picture = AttentionMap("test, line 3", b"\x89PNG of attention")
-    verdict = review_runs.keep(candidate, champion(review_runs, 1), PASS, write_report(PASS, [picture]))
-    report, data = (
+    verdict = review_runs.keep(candidate, champion(review_runs, 1), PASS, report(PASS, [picture]))
+    kept, data = (
         Path(review_runs.client.download_artifacts(verdict.run_id, name, str(tmp_path))).read_text("utf-8")
         for name in (REPORT, DATA)
     )
-    assert "test, line 3" in report
-    assert "data:image/png;base64" in report
+    assert "test, line 3" in kept
+    assert "data:image/png;base64" in kept
     assert Review.from_json(data) == PASS
 
 
@@ -152,7 +151,7 @@ def test_the_version_shows_what_its_review_found(review_runs: ReviewRuns, candid
     assert "review/test/candidate/bleu" not in shown.tags  # the page's list of tags is long enough
     assert shown.tags["bleu"] == "12.34"  # registration's own stay
     assert len(str(shown.description)) < 5000
-    assert "bleu_drop" in str(shown.description)
+    assert str(shown.description).startswith("Review: fail. BLEU +48.8 against version 2.\n")
 
 
 def test_what_an_earlier_review_looked_at_is_not_shown_any_more(
