@@ -102,7 +102,7 @@ LAUNCH   = $(if $(filter-out 1x0,$(NODES)x$(NODE_RANK)),exec $(PY) -m $(SEVERAL)
 OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench-serving clean translate summary sync server ui \
+UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench-serving clean translate export summary sync server ui \
              smoke review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
@@ -200,6 +200,8 @@ $(VENV): requirements.lock
 translate: RESTARTS := 0
 translate: | $(VENV) ## TEXT="..." with this experiment's model; without TEXT, standard input line by line
 	@$(ONE_NODE) stages.translate $(B)/model $(OR_ENOUGH)
+export: | $(VENV) ## this experiment's model as a folder for programs without this project: ONNX, in its export/
+	@$(PY) -m stages.export $(B)/model $(B)/export
 summary: ## the summary again
 	@cat $(B)/summary.txt 2>/dev/null || { echo "error: nothing to sum up yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
 status: ## each stage: fresh, or stale and why

@@ -63,7 +63,7 @@ def search(
     finished: list[list[Hypothesis]] = [[] for _ in limits]
     while beams.sentences:
         logits, weights, state = model.decode(tokens, memory, state)
-        log_p = _log_probabilities(logits[:, -1]).view(len(beams.sentences), beam_size, -1)
+        log_p = log_probabilities(logits[:, -1]).view(len(beams.sentences), beam_size, -1)
         parents = _extend(beams, log_p, weights[:, -1])
         state = state.select(parents)
         _collect(beams, finished, length_penalty, limits)
@@ -82,7 +82,7 @@ def _start(sentences: int, beam_size: int, memory: Memory) -> _Beams:
     return _Beams(list(range(sentences)), ids, scores, attention)
 
 
-def _log_probabilities(logits: Tensor) -> Tensor:
+def log_probabilities(logits: Tensor) -> Tensor:
     """(rows, V) log-softmax, with the ids that never occur struck out afterwards: the others keep p(y | x)."""
     log_p = logits.float().log_softmax(dim=-1)
     log_p[:, list(NEVER)] = float("-inf")
