@@ -20,7 +20,7 @@ NEEDED = {
     "translate": {"torch"},
     "export": {"torch"},
     "launch": {"accelerate", "torch"},
-    "worker": set(),
+    "elastic_worker": set(),
     "sync": {"mlflow"},
     "server": {"mlflow"},
     "serve": {"mlflow"},

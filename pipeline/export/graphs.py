@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from ..data.tokenizer import BOS, EOS, PAD
 from ..plumbing.errors import UserError
-from ..seq2seq.model import Memory, Seq2Seq, State
+from ..seq2seq.model import DecoderState, EncoderOutput, Seq2Seq
 from ..seq2seq.search import log_probabilities
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 OPSET = 17  # onnxruntime 1.12 and newer read it
 TOLERANCE = 1e-3  # of a log-probability; rounding is some hundred times smaller
-MEMORY = ("keys", "values", "mask")  # what the encoder gives and every step of the decoder reads unchanged
+ENCODER_OUTPUT = ("keys", "values", "mask")  # what the encoder gives and every step of the decoder reads unchanged
 
 
 class _Encoder(nn.Module):
@@ -34,8 +34,8 @@ class _Encoder(nn.Module):
         self.model = model
 
     def forward(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        memory = self.model.encode(source, lengths)
-        return memory.keys, memory.values, memory.mask, *_flat(self.model.decoder.initial_state(memory))
+        output = self.model.encode(source, lengths)
+        return output.keys, output.values, output.mask, *_flat(self.model.decoder.initial_state(output))
 
 
 class _DecoderStep(nn.Module):
@@ -48,13 +48,13 @@ class _DecoderStep(nn.Module):
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         size = 2 if self.model.decoder.is_lstm else 1
         layers = tuple(state[i : i + size] for i in range(0, len(state) - 1, size))
-        # The summary of the memory makes the first state, and gives its shape to the mask of dropout, which is off.
-        memory = Memory(keys, values, mask, summary=state[-1])
-        logits, weights, after = self.model.decode(tokens, memory, State(layers, context=state[-1]))
+        # The summary makes the first state, and gives its shape to the mask of dropout, which is off.
+        encoder_output = EncoderOutput(keys, values, mask, summary=state[-1])
+        logits, weights, after = self.model.decode(tokens, encoder_output, DecoderState(layers, context=state[-1]))
         return log_probabilities(logits[:, -1]), weights[:, -1], *_flat(after)
 
 
-def _flat(state: State) -> list[Tensor]:
+def _flat(state: DecoderState) -> list[Tensor]:
     return [*(part for layer in state.layers for part in layer), state.context]
 
 
@@ -65,14 +65,14 @@ def write_graphs(model: Seq2Seq, directory: Path) -> float:
     Raises UserError where the difference is more than rounding.
     """
     encoder, decoder = _Encoder(model).eval(), _DecoderStep(model).eval()  # the exporter leaves them in this mode
-    source, lengths = _example([5, 3])
-    memory_and_state = encoder(source, lengths)
-    states = [f"state_{i}" for i in range(len(memory_and_state) - len(MEMORY))]
+    source, lengths = _example(model, [5, 3])
+    encoded = encoder(source, lengths)
+    states = [f"state_{i}" for i in range(len(encoded) - len(ENCODER_OUTPUT))]
     tokens = torch.full((len(lengths), 1), BOS)
-    fed = [*MEMORY, *states]
+    fed = [*ENCODER_OUTPUT, *states]
     _write(encoder, (source, lengths), directory / ENCODER, ["source", "lengths"], fed)
     outputs = ["log_probabilities", "attention", *(f"next_{name}" for name in states)]
-    _write(decoder, (tokens, *memory_and_state), directory / DECODER, ["tokens", *fed], outputs)
+    _write(decoder, (tokens, *encoded), directory / DECODER, ["tokens", *fed], outputs)
     difference = max(_difference(model, directory, lengths) for lengths in ([1], [9, 2, 1, 9], [30]))
     if not difference < TOLERANCE:
         raise UserError(
@@ -84,7 +84,7 @@ def write_graphs(model: Seq2Seq, directory: Path) -> float:
 
 def _write(module: nn.Module, inputs: tuple[Tensor, ...], path: Path, names: list[str], outputs: list[str]) -> None:
     """Write one graph; the number of rows and the source length of each call are free."""
-    sequences = {"source", *MEMORY, "attention"}
+    sequences = {"source", *ENCODER_OUTPUT, "attention"}
     axes = {name: {0: "rows", 1: "length"} if name in sequences else {0: "rows"} for name in [*names, *outputs]}
     with warnings.catch_warnings():
         # Of the older exporter, and of graphs that would be bound to the example's shape: `_difference` tries others.
@@ -102,12 +102,12 @@ def _write(module: nn.Module, inputs: tuple[Tensor, ...], path: Path, names: lis
 
 
 def _difference(model: Seq2Seq, directory: Path, lengths: list[int]) -> float:
-    """The largest difference in a log-probability, of sentences and translations drawn at random."""
+    """The largest difference in a log-probability, over sentences of `lengths` and six tokens of each translation."""
     encoder, decoder = (onnxruntime.InferenceSession(directory / name) for name in (ENCODER, DECODER))
-    source, sizes = _example(lengths)
-    target = torch.randint(EOS + 1, model.output.out_features, (len(lengths), 6))
-    memory = model.encode(source, sizes)
-    logits = model.decode(target, memory, model.decoder.initial_state(memory))[0]
+    source, sizes = _example(model, lengths)
+    target = _ids(len(lengths), 6, model.output.out_features)
+    encoder_output = model.encode(source, sizes)
+    logits = model.decode(target, encoder_output, model.decoder.initial_state(encoder_output))[0]
     names = [output.name for output in encoder.get_outputs()]
     fed = dict(zip(names, encoder.run(None, {"source": source.numpy(), "lengths": sizes.numpy()}), strict=True))
     largest = 0.0
@@ -122,10 +122,14 @@ def _difference(model: Seq2Seq, directory: Path, lengths: list[int]) -> float:
     return largest
 
 
-def _example(lengths: list[int]) -> tuple[Tensor, Tensor]:
-    """Padded source ids (B, S) and lengths (B,); the ids are those that every vocabulary has, of bytes."""
-    rows = torch.arange(len(lengths))[:, None]
-    positions = torch.arange(max(lengths))[None, :]
-    ids = EOS + 1 + (7 * rows + 3 * positions) % 256
+def _example(model: Seq2Seq, lengths: list[int]) -> tuple[Tensor, Tensor]:
+    """Padded source ids (B, S) and lengths (B,)."""
     sizes = torch.tensor(lengths)
-    return torch.where(positions < sizes[:, None], ids, PAD), sizes
+    ids = _ids(len(lengths), max(lengths), model.source_embedding.num_embeddings)
+    return ids.masked_fill(torch.arange(max(lengths)) >= sizes[:, None], PAD), sizes
+
+
+def _ids(rows: int, columns: int, vocabulary: int) -> Tensor:
+    """Ids (rows, columns) from the whole vocabulary but for the special ones."""
+    spread = 97 * torch.arange(rows)[:, None] + 31 * torch.arange(columns)
+    return EOS + 1 + spread % (vocabulary - EOS - 1)
