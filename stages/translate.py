@@ -4,19 +4,25 @@ One process of NPROC: the main one reads and writes.
 """
 
 import os
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Never
+
+from tqdm import tqdm
 
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.command import TARGETS, expected_processes, fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.seq2seq.translator import Translation, Translator
+from pipeline.seq2seq.translator import BEAM_SIZE, LENGTH_PENALTY, Translation, Translator, in_order
 
 # Read before the first is written, and decoded together: some 40 batches of a beam of 5, five each for 8 processes.
 # The same for every number of processes, because other blocks make other batches, whose scores round differently.
 LINES = 4096
+
+Advance = Callable[[int], object]  # is told how many more lines were translated
 
 
 def translate() -> None:
@@ -24,11 +30,30 @@ def translate() -> None:
     open_artifact(directory, TARGETS[directory.name])
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     processes = expected_processes()
-    blocks = _alone(directory) if processes == 1 else _together(directory, processes)
-    for translations in blocks:
-        for translation in translations:
-            print(translation.text)
-        sys.stdout.flush()
+    with _progress() as bar:
+        blocks = _alone(directory, bar.update) if processes == 1 else _together(directory, processes, bar.update)
+        for translations in blocks:
+            with tqdm.external_write_mode():  # the terminal may show both the bar and the translations
+                for translation in translations:
+                    print(translation.text)
+                sys.stdout.flush()
+
+
+def _progress() -> "tqdm[Never]":
+    """A bar on standard error, if that is a terminal and the text comes from a file or a pipe; otherwise nothing."""
+    is_typed = "TEXT" in os.environ or sys.stdin.isatty() or os.environ.get("RANK", "0") != "0"
+    total = None if is_typed else count_lines(sys.stdin.fileno())
+    return tqdm(total=total, unit=" lines", desc="translate", disable=True if is_typed else None, file=sys.stderr)
+
+
+def count_lines(file: int) -> int | None:
+    """Return how many lines are left to read from a file, and read none; None if it is a pipe, or the like."""
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        return None
+    position, lines, last = os.lseek(file, 0, os.SEEK_CUR), 0, b"\n"
+    while block := os.pread(file, 1 << 20, position):
+        position, lines, last = position + len(block), lines + block.count(b"\n"), block[-1:]
+    return lines + (last != b"\n")
 
 
 def read_lines() -> Iterator[list[str]]:
@@ -48,11 +73,17 @@ def read_lines() -> Iterator[list[str]]:
         raise UserError(f"standard input is not UTF-8: {error}") from None
 
 
-def _alone(directory: Path) -> Iterator[list[Translation]]:
-    return map(Translator.load(directory).translate, read_lines())
+def _alone(directory: Path, advance: Advance) -> Iterator[list[Translation]]:
+    translator = Translator.load(directory)
+    for lines in read_lines():
+        translations = []
+        for batch in translator.translate_share(lines, BEAM_SIZE, LENGTH_PENALTY):
+            translations += batch
+            advance(len(batch))
+        yield in_order(translations, len(lines))
 
 
-def _together(directory: Path, processes: int) -> Iterator[list[Translation]]:
+def _together(directory: Path, processes: int, advance: Advance) -> Iterator[list[Translation]]:
     """Block by block in the main process; the others translate along and have nothing to say."""
     from pipeline.processes import join_processes
     from pipeline.seq2seq.decoding import (  # these import accelerate, which one process does not need
@@ -63,7 +94,7 @@ def _together(directory: Path, processes: int) -> Iterator[list[Translation]]:
     accelerator = join_processes("fp32", processes)
     translator = Translator.load(directory, accelerator.device)
     for lines in hand_out(read_lines(), accelerator):
-        translations = translate_all(translator, lines, accelerator)
+        translations = translate_all(translator, lines, accelerator, advance=advance)
         if accelerator.is_main_process:
             yield translations
 
