@@ -78,12 +78,12 @@ def test_a_training_that_goes_on_counts_its_own_steps_only(
     assert capsys.readouterr().err == "train: 480 steps left, about 8 min at most, validation not counted\n"
 
 
-def test_an_epoch_of_fewer_steps_than_a_report_tells_no_time(
+def test_an_epoch_with_one_report_tells_no_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     training = Training(monkeypatch)
-    training.steps(5, 1.0)
-    training.validate(5)
+    training.steps(15, 1.0)  # one report, from which on it is measured
+    training.validate(50)
     assert capsys.readouterr().err == "train: epoch 1: validation loss 1.250, BLEU 30.0\n"
 
 

@@ -71,7 +71,7 @@ def test_the_bar_leaves_the_translations_whole_in_the_same_terminal(tiny_model: 
         file.seek(0)
         _, shown = in_a_terminal(tiny_model, file.fileno(), stdout=1)
     lines = [line.rpartition("\r")[2] for line in shown.split("\r\n")]
-    assert [line for line in expected.splitlines() if line not in lines] == []
+    assert [line for line in lines if "translate:" not in line][: len(expected.splitlines())] == expected.splitlines()
 
 
 @pytest.mark.parametrize(("content", "lines"), [(b"", 0), (b"a", 1), (b"a\n", 1), (b"a\r\n\nb", 3)], ids=ascii)
