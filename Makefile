@@ -34,7 +34,7 @@ export $(1)
 endif
 endef
 PROCESSES := NPROC NODES NODE_RANK MASTER RESTARTS
-ANSWERS   := TEXT VERSION REASON FORCE ALIAS HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
+ANSWERS   := TEXT TERMS VERSION REASON FORCE ALIAS HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
 $(foreach name,EXP $(PROCESSES) $(ANSWERS),$(eval $(call AS_TYPED,$(name))))
 
 # MLflow's own migrations fail where it is installed below a directory with a % in its name, Python's venv where there is
@@ -111,7 +111,7 @@ UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench
 # A variable that nobody reads is a slip, such as exp=mine. Only where each goal is one of ours: another makefile may
 # include this one.
 GOALS := $(or $(MAKECMDGOALS),all)
-READ_BY_translate := TEXT NPROC
+READ_BY_translate := TEXT TERMS NPROC
 READ_BY_review    := VERSION
 READ_BY_promote   := VERSION REASON FORCE
 READ_BY_rollback  := REASON FORCE
@@ -198,7 +198,7 @@ $(VENV): requirements.lock
 
 # What was read from standard input is gone, what was written stands: nothing to start again from.
 translate: RESTARTS := 0
-translate: | $(VENV) ## TEXT="..." with this experiment's model; without TEXT, standard input line by line
+translate: | $(VENV) ## TEXT="..." with this experiment's model; without TEXT, standard input line by line; TERMS=glossary.tsv
 	@$(ONE_NODE) stages.translate $(B)/model $(OR_ENOUGH)
 export: | $(VENV) ## this experiment's model as a folder for programs without this project: ONNX, in its export/
 	@$(PY) -m stages.export $(B)/model $(B)/export

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Never
 
@@ -16,7 +16,8 @@ from tqdm import tqdm
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.command import TARGETS, expected_processes, fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.seq2seq.translator import BEAM_SIZE, LENGTH_PENALTY, Translation, Translator, in_order
+from pipeline.seq2seq.terms import Glossary, translate_with_terms
+from pipeline.seq2seq.translator import BEAM_SIZE, LENGTH_PENALTY, Translator, in_order
 
 # Read before the first is written, and decoded together: some 40 batches of a beam of 5, five each for 8 processes.
 # The same for every number of processes, because other blocks make other batches, whose scores round differently.
@@ -31,11 +32,16 @@ def translate() -> None:
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     processes = expected_processes()
     with _progress() as bar:
-        blocks = _alone(directory, bar.update) if processes == 1 else _together(directory, processes, bar.update)
+        if "TERMS" in os.environ:
+            blocks = _with_terms(directory, processes, bar.update)
+        elif processes == 1:
+            blocks = _alone(directory, bar.update)
+        else:
+            blocks = _together(directory, processes, bar.update)
         for translations in blocks:
             with tqdm.external_write_mode():  # the terminal may show both the bar and the translations
                 for translation in translations:
-                    print(translation.text)
+                    print(translation)
                 sys.stdout.flush()
 
 
@@ -73,17 +79,27 @@ def read_lines() -> Iterator[list[str]]:
         raise UserError(f"standard input is not UTF-8: {error}") from None
 
 
-def _alone(directory: Path, advance: Advance) -> Iterator[list[Translation]]:
+def _alone(directory: Path, advance: Advance) -> Iterator[list[str]]:
     translator = Translator.load(directory)
     for lines in read_lines():
         translations = []
         for batch in translator.translate_share(lines, BEAM_SIZE, LENGTH_PENALTY):
             translations += batch
             advance(len(batch))
-        yield in_order(translations, len(lines))
+        yield [translation.text for translation in in_order(translations, len(lines))]
 
 
-def _together(directory: Path, processes: int, advance: Advance) -> Iterator[list[Translation]]:
+def _with_terms(directory: Path, processes: int, advance: Advance) -> Iterator[list[str]]:
+    """With the glossary that TERMS names, line by line."""
+    if processes > 1:
+        raise UserError(f"TERMS: got NPROC={processes}, expected one process with a glossary; leave NPROC out")
+    glossary, translator = Glossary.load(Path(os.environ["TERMS"])), Translator.load(directory)
+    for line in chain.from_iterable(read_lines()):
+        yield [translate_with_terms(translator, glossary, line)]
+        advance(1)
+
+
+def _together(directory: Path, processes: int, advance: Advance) -> Iterator[list[str]]:
     """Block by block in the main process; the others translate along and have nothing to say."""
     from pipeline.processes import join_processes
     from pipeline.seq2seq.decoding import (  # these import accelerate, which one process does not need
@@ -96,7 +112,7 @@ def _together(directory: Path, processes: int, advance: Advance) -> Iterator[lis
     for lines in hand_out(read_lines(), accelerator):
         translations = translate_all(translator, lines, accelerator, advance=advance)
         if accelerator.is_main_process:
-            yield translations
+            yield [translation.text for translation in translations]
 
 
 if __name__ == "__main__":
