@@ -5,14 +5,14 @@ import time
 
 from tqdm import tqdm
 
-PLAIN_SECONDS = 30.0  # between two plain lines
+PLAIN_SECONDS = 30.0  # between two lines, without a terminal
 
 
 class Progress:
-    """Shows the trainer's metrics as they come."""
+    """Shows the metrics that training reports."""
 
     def __init__(self, done: int, total: int, steps_per_epoch: int) -> None:
-        """`done` of `total` steps were made before an interruption."""
+        """Begin at step `done` of `total`, where an interrupted training continues."""
         self.bar = tqdm(total=total, initial=done, unit=" steps", desc="train", disable=None, file=sys.stderr)
         self.total = total
         self.clock = Clock(total, steps_per_epoch)
