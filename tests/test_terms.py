@@ -10,7 +10,7 @@ import torch
 
 from pipeline.plumbing.errors import UserError
 from pipeline.seq2seq.search import search
-from pipeline.seq2seq.terms import Glossary, Term, _search, translate_with_terms
+from pipeline.seq2seq.terms import Glossary, Term, _search, terms_in, translate_with_terms
 from pipeline.seq2seq.translator import Translator
 from tests.project import ROOT
 from tests.test_export import PAIRS, SIMPLE, publish_model
@@ -92,6 +92,15 @@ def test_the_term_of_the_glossary_stands_in_the_text(translator: Translator, tmp
     plain = [translation.text for translation in translator.translate(SENTENCES)]
     assert sum("mila kavo" in text for text in plain) == 0
     assert sum("mila kavo" in text for text in texts) > len(texts) / 2
+
+
+def test_a_term_is_at_the_tokens_of_its_source(translator: Translator, tmp_path: Path) -> None:
+    tokenizer, text = translator.tokenizer, "Größe 🙂 gornet, tha vost gornet."
+    terms = terms_in(text, glossary(tmp_path, "gornet\tmila\nvost gornet\tmila bola\n"), tokenizer)
+    assert [tokenizer.decode_target([list(term.ids)]) for term in terms] == [["mila"], ["mila bola"]]
+    pieces = tokenizer.source_pieces(tokenizer.encode_source([text])[0])
+    sources = ["".join(pieces[i] for i in sorted(term.positions)) for term in terms]
+    assert sources == ["\u2581gornet", "\u2581vost\u2581gornet"]
 
 
 def test_a_model_without_attention_has_no_place_for_a_term(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..data.text import normal_form
-from ..data.tokenizer import BOS, EOS
+from ..data.tokenizer import BOS, EOS, Tokenizer
 from ..plumbing.errors import UserError
 from .model import Seq2Seq
 from .search import log_probabilities
@@ -81,17 +81,22 @@ def translate_with_terms(
     if translator.model.uses_fixed_vector:
         raise UserError("TERMS: got a model without attention, which shows no place for a term; set model.attention")
     tokenizer, text = translator.tokenizer, normal_form(sentence)
-    found = list(glossary.find(text))
-    if not found:
+    terms = terms_in(text, glossary, tokenizer)
+    if not terms:
         return translator.translate([sentence], beam_size, length_penalty)[0].text
+    (source,) = tokenizer.encode_source([text])
+    return tokenizer.decode_target([_search(translator.model, source, terms, beam_size, length_penalty)])[0]
+
+
+def terms_in(text: str, glossary: Glossary, tokenizer: Tokenizer) -> tuple[Term, ...]:
+    """Return the glossary's terms in a text in normal form, in order."""
+    found = list(glossary.find(text))
     spans = tokenizer.source_spans(text)
     targets = tokenizer.encode_target([target for _, _, target in found])
-    terms = tuple(
+    return tuple(
         Term(tuple(ids[:-1]), frozenset(i for i, (first, last) in enumerate(spans) if first < end and begin < last))
         for (begin, end, _), ids in zip(found, targets, strict=True)
     )
-    (source,) = tokenizer.encode_source([text])
-    return tokenizer.decode_target([_search(translator.model, source, terms, beam_size, length_penalty)])[0]
 
 
 class _Open(NamedTuple):
