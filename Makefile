@@ -34,7 +34,7 @@ export $(1)
 endif
 endef
 PROCESSES := NPROC NODES NODE_RANK MASTER RESTARTS
-ANSWERS   := TEXT VERSION REASON FORCE ALIAS HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
+ANSWERS   := TEXT TERMS VERSION REASON FORCE ALIAS HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
 $(foreach name,EXP $(PROCESSES) $(ANSWERS),$(eval $(call AS_TYPED,$(name))))
 
 # MLflow's migrations fail below a directory with a % in its name, Python's venv below one with a colon, and Make cannot
@@ -102,8 +102,8 @@ LAUNCH   = $(if $(filter-out 1x0,$(NODES)x$(NODE_RANK)),exec $(PY) -m $(SEVERAL)
 OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench-tracking bench-serving clean translate summary sync server ui \
-             smoke review promote rollback versions serve
+UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench-tracking bench-serving clean \
+             translate export summary sync server ui smoke review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Otherwise Make would delete the manifest of a stage if it is interrupted right after the stage.
 .PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
@@ -111,7 +111,7 @@ UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench-track
 # A variable that no goal reads is a typing error, such as exp=mine. This is not checked if a goal is unknown, because
 # another makefile may include this one.
 GOALS := $(or $(MAKECMDGOALS),all)
-READ_BY_translate := TEXT NPROC
+READ_BY_translate := TEXT TERMS NPROC
 READ_BY_review    := VERSION
 READ_BY_promote   := VERSION REASON FORCE
 READ_BY_rollback  := REASON FORCE
@@ -197,8 +197,10 @@ $(VENV): requirements.lock
 
 # A translation cannot restart, because its standard input was read already.
 translate: RESTARTS := 0
-translate: | $(VENV) ## translate TEXT="...", or each line of standard input, with this experiment's model
+translate: | $(VENV) ## translate TEXT="...", or each line of standard input; TERMS=glossary.tsv
 	@$(ONE_NODE) stages.translate $(B)/model $(OR_ENOUGH)
+export: | $(VENV) ## write this experiment's model as ONNX, for programs without this project
+	@$(PY) -m stages.export $(B)/model $(B)/export
 summary: ## print the summary of the last complete run
 	@cat $(B)/summary.txt 2>/dev/null || { echo "error: there is no $(B)/summary.txt yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
 status: ## show which stages are fresh, and why the others are stale

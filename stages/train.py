@@ -130,7 +130,7 @@ def _reported(call: StageCall, scratch: Path, trainer: Trainer) -> Iterator[tupl
     """Open the training's run, and yield it with a function that logs metrics to it and shows the progress."""
     inputs = {name: artifact.digest for name, artifact in call.inputs.items()}
     training = hashlib.sha256(json.dumps([call.stamp, inputs], sort_keys=True).encode()).hexdigest()
-    progress = Progress(trainer.position.step, trainer.total_steps)
+    progress = Progress(trainer.position.step, trainer.total_steps, trainer.steps_per_epoch)
     settings = {k: v for made in call.inputs.values() for k, v in made.stamp["params"].items()} | call.stamp["params"]
     build = call.output.parent.parent
     with open_run(build, call.experiment, scratch, training, settings, dataset_records(call.inputs["corpus"])) as run:

@@ -9,6 +9,7 @@ Source: Kudo and Richardson 2018 (arXiv 1808.06226); unigram model: Kudo 2018 (a
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import sentencepiece
@@ -95,6 +96,14 @@ class Tokenizer:
     def encode_source(self, sentences: list[str]) -> list[list[int]]:
         """Return the ids of each sentence, with EOS at the end."""
         return _encode(self.source, sentences)
+
+    def source_spans(self, sentence: str) -> list[tuple[int, int]]:
+        """Return where in the normal form of a sentence the piece of each id begins and ends, without that of EOS."""
+        text = _to_sentencepiece(sentence)
+        places = {0: 0}  # SentencePiece counts bytes: where a character ends -> how many there are until then
+        for count, end in enumerate(accumulate(len(character.encode()) for character in text), 1):
+            places[end] = count
+        return [(places[p.begin], places[p.end]) for p in self.source.encode(text, return_type="proto").pieces]
 
     def encode_target(self, sentences: list[str]) -> list[list[int]]:
         """Return the ids of each sentence, with EOS at the end. The decoder reads them shifted right by BOS."""

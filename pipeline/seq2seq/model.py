@@ -80,7 +80,7 @@ class Encoder(nn.Module):
             backward_states = _reorder(back(_reorder(inputs, reversal))[0], reversal)
             inputs = self.dropout(torch.cat([forward_states, backward_states], dim=-1))
         half = inputs.shape[2] // 2
-        last = inputs[torch.arange(len(lengths), device=lengths.device), lengths - 1, :half]
+        last = inputs[torch.arange(lengths.shape[0], device=lengths.device), lengths - 1, :half]
         return inputs, torch.cat([last, inputs[:, 0, half:]], dim=-1)
 
 

@@ -64,7 +64,7 @@ def search(
     finished: list[list[Hypothesis]] = [[] for _ in limits]
     while beams.sentences:
         logits, weights, state = model.decode(tokens, encoder_output, state)
-        log_p = _log_probabilities(logits[:, -1]).view(len(beams.sentences), beam_size, -1)
+        log_p = log_probabilities(logits[:, -1]).view(len(beams.sentences), beam_size, -1)
         parents = _extend(beams, log_p, weights[:, -1])
         state = state.select(parents)
         _collect(beams, finished, length_penalty, limits)
@@ -85,7 +85,7 @@ def _start(sentences: int, beam_size: int, encoder_output: EncoderOutput) -> _Be
     return _Beams(list(range(sentences)), ids, scores, attention)
 
 
-def _log_probabilities(logits: Tensor) -> Tensor:
+def log_probabilities(logits: Tensor) -> Tensor:
     """Return log p (rows, V) of logits (rows, V). Ids in NEVER get -inf; the other probabilities are not rescaled."""
     log_p = logits.float().log_softmax(dim=-1)
     log_p[:, list(NEVER)] = float("-inf")
