@@ -24,6 +24,9 @@ VERSION :=
 REASON  :=
 FORCE   :=
 ALIAS   := champion
+A       :=
+B       :=
+FORMAT  :=
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 # As it was typed: quotes, dollar signs and backticks reach a command through the environment, and neither Make nor a
 # shell reads them on the way.
@@ -34,7 +37,7 @@ export $(1)
 endif
 endef
 PROCESSES := NPROC NODES NODE_RANK MASTER RESTARTS
-ANSWERS   := TEXT VERSION REASON FORCE ALIAS HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
+ANSWERS   := TEXT VERSION REASON FORCE ALIAS A B FORMAT HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
 $(foreach name,EXP $(PROCESSES) $(ANSWERS),$(eval $(call AS_TYPED,$(name))))
 
 # MLflow's own migrations fail where it is installed below a directory with a % in its name, Python's venv where there is
@@ -50,8 +53,8 @@ Python cannot work; rename or move it)
 endif
 
 NAME   := $(or $(EXP),default)
-B      := build/$(NAME)
-S      := $(B)/stamps
+BUILD  := build/$(NAME)
+S      := $(BUILD)/stamps
 VENV   := .venv/.installed
 PY     := .venv/bin/python
 
@@ -103,10 +106,10 @@ OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
 UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench-serving clean translate summary sync server ui \
-             smoke review promote rollback versions serve
+             smoke compare review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
-.PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
+.PRECIOUS: $(patsubst %,$(BUILD)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(BUILD)/summary.txt
 
 # A variable that nobody reads is a slip, such as exp=mine. Only where each goal is one of ours: another makefile may
 # include this one.
@@ -115,6 +118,7 @@ READ_BY_translate := TEXT NPROC
 READ_BY_review    := VERSION
 READ_BY_promote   := VERSION REASON FORCE
 READ_BY_rollback  := REASON FORCE
+READ_BY_compare   := A B FORMAT
 READ_BY_serve     := ALIAS HOST PORT AUTH ALLOWED_HOSTS
 READ_BY_server    := HOST PORT STORE ARTIFACTS AUTH ALLOWED_HOSTS
 READ_BY_ui        := $(READ_BY_server)
@@ -133,39 +137,39 @@ $(error make $(GOALS) reads no variable $(firstword $(UNREAD)), but: $(strip $(R
 stands before the command: $(firstword $(UNREAD))=... make $(GOALS))
 endif
 
-all: $(B)/summary.txt                    ## the whole pipeline, and a summary of what came of it
-download: $(B)/corpus/manifest.json      ## fetch, clean and split the parallel corpus
-tokenizer: $(B)/tokenizer/manifest.json  ## train SentencePiece
-encode: $(B)/encoded/manifest.json       ## text to token ids
-train: $(B)/model/manifest.json          ## train the model; NPROC=2 for two processes
-evaluate: $(B)/evaluation/manifest.json  ## BLEU and chrF on the test sets, beside two baselines
-register: $(B)/registered/manifest.json  ## package the model, try it, make it a version in MLflow's registry
+all: $(BUILD)/summary.txt                    ## the whole pipeline, and a summary of what came of it
+download: $(BUILD)/corpus/manifest.json      ## fetch, clean and split the parallel corpus
+tokenizer: $(BUILD)/tokenizer/manifest.json  ## train SentencePiece
+encode: $(BUILD)/encoded/manifest.json       ## text to token ids
+train: $(BUILD)/model/manifest.json          ## train the model; NPROC=2 for two processes
+evaluate: $(BUILD)/evaluation/manifest.json  ## BLEU and chrF on the test sets, beside two baselines
+register: $(BUILD)/registered/manifest.json  ## package the model, try it, make it a version in MLflow's registry
 
 # A stage publishes its directory in one rename, manifest.json inside it; that file is what Make compares in time.
-$(B)/corpus/manifest.json: $(S)/download.json | $(VENV)
+$(BUILD)/corpus/manifest.json: $(S)/download.json | $(VENV)
 	$(PY) -m stages.download $^ $(@D)
-$(B)/tokenizer/manifest.json: $(S)/tokenizer.json $(B)/corpus/manifest.json | $(VENV)
+$(BUILD)/tokenizer/manifest.json: $(S)/tokenizer.json $(BUILD)/corpus/manifest.json | $(VENV)
 	$(PY) -m stages.tokenizer $^ $(@D)
-$(B)/encoded/manifest.json: $(S)/encode.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json | $(VENV)
+$(BUILD)/encoded/manifest.json: $(S)/encode.json $(BUILD)/corpus/manifest.json $(BUILD)/tokenizer/manifest.json | $(VENV)
 	$(PY) -m stages.encode $^ $(@D)
 ifeq (0,$(NODE_RANK))
-$(B)/model/manifest.json: $(S)/train.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json $(B)/encoded/manifest.json | $(VENV)
+$(BUILD)/model/manifest.json: $(S)/train.json $(BUILD)/corpus/manifest.json $(BUILD)/tokenizer/manifest.json $(BUILD)/encoded/manifest.json | $(VENV)
 	$(LAUNCH) stages.train $^ $(@D)
 else
-.PHONY: $(B)/model/manifest.json
-$(B)/model/manifest.json: | $(VENV)
-	$(LAUNCH) stages.train $(S)/train.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json $(B)/encoded/manifest.json $(@D)
+.PHONY: $(BUILD)/model/manifest.json
+$(BUILD)/model/manifest.json: | $(VENV)
+	$(LAUNCH) stages.train $(S)/train.json $(BUILD)/corpus/manifest.json $(BUILD)/tokenizer/manifest.json $(BUILD)/encoded/manifest.json $(@D)
 endif
-$(B)/evaluation/manifest.json: $(S)/evaluate.json $(B)/corpus/manifest.json $(B)/model/manifest.json | $(VENV)
+$(BUILD)/evaluation/manifest.json: $(S)/evaluate.json $(BUILD)/corpus/manifest.json $(BUILD)/model/manifest.json | $(VENV)
 	$(ONE_NODE) stages.evaluate $^ $(@D)
-$(B)/registered/manifest.json: $(S)/register.json $(B)/corpus/manifest.json $(B)/model/manifest.json $(B)/evaluation/manifest.json | $(VENV)
+$(BUILD)/registered/manifest.json: $(S)/register.json $(BUILD)/corpus/manifest.json $(BUILD)/model/manifest.json $(BUILD)/evaluation/manifest.json | $(VENV)
 	$(PY) -m stages.register $^ $(@D)
 # Only the registry knows whether the version is still there, and in which store it is looked for now. So `make register`
 # always asks it, and registers anew what is gone. `make` asks no server: it trusts this manifest as it does the others.
 ifneq (,$(filter register,$(MAKECMDGOALS)))
-.PHONY: $(B)/registered/manifest.json
+.PHONY: $(BUILD)/registered/manifest.json
 endif
-$(B)/summary.txt: $(B)/evaluation/manifest.json $(B)/registered/manifest.json
+$(BUILD)/summary.txt: $(BUILD)/evaluation/manifest.json $(BUILD)/registered/manifest.json
 	@$(PY) -m stages.summary $^ $@
 
 # A stage's settings, its code and the files that settings name are in its stamp, which is rewritten only when they
@@ -199,11 +203,13 @@ $(VENV): requirements.lock
 # What was read from standard input is gone, what was written stands: nothing to start again from.
 translate: RESTARTS := 0
 translate: | $(VENV) ## TEXT="..." with this experiment's model; without TEXT, standard input line by line
-	@$(ONE_NODE) stages.translate $(B)/model $(OR_ENOUGH)
+	@$(ONE_NODE) stages.translate $(BUILD)/model $(OR_ENOUGH)
 summary: ## the summary again
-	@cat $(B)/summary.txt 2>/dev/null || { echo "error: nothing to sum up yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
+	@cat $(BUILD)/summary.txt 2>/dev/null || { echo "error: nothing to sum up yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
 status: ## each stage: fresh, or stale and why
 	@$(PY) -m stages.status $(S) $(OR_ENOUGH)
+compare: | $(VENV) ## A=default B=mine: settings, data, scores with significance, speed; FORMAT=table, markdown or json
+	@$(PY) -m stages.compare build default $(filter-out default,$(EXPERIMENTS)) $(OR_ENOUGH)
 sync: | $(VENV) ## send MLflow what it missed of every training's metrics and ends
 	@$(PY) -m stages.sync
 review: | $(VENV) ## a version (VERSION=n, else the newest) against the champion; the verdict goes into the registry
@@ -236,8 +242,8 @@ test-gpu: | $(VENV) ## the tests that want a CUDA device
 bench-tracking: | $(VENV) ## the price of a tracking server in trouble; five minutes
 	$(PY) -m benchmarks.tracking
 bench-serving: | $(VENV) ## 32 clients of `make serve` for DURATION=60 seconds
-	$(PY) -m benchmarks.serving $(B) $(PARAMS)
+	$(PY) -m benchmarks.serving $(BUILD) $(PARAMS)
 clean: ## remove this experiment's outputs
-	rm -rf "$(B)"
+	rm -rf "$(BUILD)"
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile

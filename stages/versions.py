@@ -8,6 +8,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.text_table import aligned
 from pipeline.registry.versions import EXPERIMENT, VersionId, all_versions, identify
 from pipeline.reviews.ledger import Entry, replay
 from stages.desk import Desk, open_desk
@@ -20,7 +21,7 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 def versions() -> None:
     desk = open_desk()
     for model in dict.fromkeys((desk.models.candidates, desk.production)):
-        print("\n".join([model, *table([HEAD, *rows(desk, model)]), ""]))
+        print("\n".join([model, *aligned([HEAD, *rows(desk, model)]), ""]))
     print("\n".join(record(desk)))
 
 
@@ -68,7 +69,7 @@ def record(desk: Desk) -> list[str]:
         told = [
             (entry.at, _decision(entry, entry.number in in_force, known), entry.by, entry.reason) for entry in entries
         ]
-        lines = [f"champions of {production}", *table([("when", "what", "who", "why"), *reversed(told)])]
+        lines = [f"champions of {production}", *aligned([("when", "what", "who", "why"), *reversed(told)])]
     else:
         lines = [f"no version of {production} has been champion yet"]
     if by_hand := desk.models.told_of_alias(state):
@@ -92,12 +93,6 @@ def age(seconds: float) -> str:
     """`3 d`, `2 h`, `5 min`, `10 s`."""
     name, size = next(((name, size) for name, size in UNITS if seconds >= size), ("s", 1))
     return f"{max(0, int(seconds // size))} {name}"
-
-
-def table(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of cells as text, with columns as wide as their widest cell."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def _score(tags: dict[str, str], metric: str) -> str:
