@@ -91,9 +91,9 @@ def report(size: int, reviews: Sequence[Review]) -> None:
     for margin in MARGINS:
         for level in (LEVEL, LOWER_LEVEL):
             found = [{name: at(level, d) for name, d in review.items()} for review in reviews]
-            outcomes = [{n: judge_loss([("", size, d)], margin).outcome for n, d in review.items()} for review in found]
-            bleu = Counter(outcome["bleu"] for outcome in outcomes)
-            both = sum(set(outcome.values()) == {"pass"} for outcome in outcomes)
+            verdicts = [{n: judge_loss([("", size, d)], margin).verdict for n, d in review.items()} for review in found]
+            bleu = Counter(verdict["bleu"] for verdict in verdicts)
+            both = sum(set(verdict.values()) == {"pass"} for verdict in verdicts)
             needed = np.median([sentences_needed(size, review["bleu"], margin) for review in found])
             print(
                 f"{size:>5} margin {margin}, level {level}: BLEU passes {bleu['pass'] / REVIEWS:.1%}, inconclusive "

@@ -8,8 +8,8 @@ from pipeline.plumbing.params import DownloadSettings
 def download(call: StageCall) -> None:
     """Fetch, clean and split; downloads are kept beside the experiments, for all of them."""
     settings = DownloadSettings(**call.stamp["params"]["download"])
-    reading = corpus.read(settings, cache=call.output.parent.parent, report=lambda line: print(line, flush=True))
-    made = corpus.build(reading, settings)
+    raw = corpus.read(settings, cache=call.output.parent.parent, report=lambda line: print(line, flush=True))
+    made = corpus.build(raw, settings)
     with call.publish() as draft:
         corpus.write(made, draft.directory)
         draft.facts.update(made.facts)

@@ -21,7 +21,7 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.environment import tell_removed
 from pipeline.plumbing.errors import UserError
-from pipeline.plumbing.outcome import FAILED, VARIABLE, Outcome, left_outcome
+from pipeline.plumbing.exit_status import FAILED, VARIABLE, ExitStatus, recorded_exit
 
 MEETING_SECONDS = 900  # for which a machine waits for the others, at the start and after one was lost
 
@@ -52,7 +52,7 @@ def _launch(call: argparse.Namespace) -> None:
         try:
             launch_command(arguments)
         except (ChildFailedError, SignalException, RendezvousError) as error:
-            outcome = left_outcome() or _outcome(error)
+            outcome = recorded_exit() or _outcome(error)
         else:
             return
         finally:
@@ -86,7 +86,7 @@ def _options(call: argparse.Namespace) -> list[str]:
         options += ["--main_process_ip", host, "--main_process_port", port, "--rdzv_backend", "c10d"]
         meeting = {"is_host": call.machine == 0, "join_timeout": MEETING_SECONDS, "read_timeout": MEETING_SECONDS}
         options += ["--rdzv_conf", ",".join(f"{name}={value}" for name, value in meeting.items())]
-    return [*options, "-m", "stages.worker", call.stage, *call.arguments]
+    return [*options, "-m", "stages.elastic_worker", call.stage, *call.arguments]
 
 
 def _endpoint(master: str) -> tuple[str, str]:
@@ -96,16 +96,18 @@ def _endpoint(master: str) -> tuple[str, str]:
     return host, port
 
 
-def _outcome(error: Exception) -> Outcome:
+def _outcome(error: Exception) -> ExitStatus:
     """An end of which no process could tell the reason."""
     if isinstance(error, SignalException):
-        return Outcome(128 + error.sigval, f"stopped by {error.sigval.name}")
+        return ExitStatus(128 + error.sigval, f"stopped by {error.sigval.name}")
     if isinstance(error, ChildFailedError):
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
-            return Outcome(FAILED, f"error: process {rank} was killed by {failure.signal_name()}; no restarts are left")
-        return Outcome(1, _traceback(failure) + f"\nerror: process {rank} failed")
-    return Outcome(FAILED, f"error: the machines did not meet, or lost each other: {error}; start all of them again")
+            return ExitStatus(
+                FAILED, f"error: process {rank} was killed by {failure.signal_name()}; no restarts are left"
+            )
+        return ExitStatus(1, _traceback(failure) + f"\nerror: process {rank} failed")
+    return ExitStatus(FAILED, f"error: the machines did not meet, or lost each other: {error}; start all of them again")
 
 
 def _traceback(failure: ProcessFailure) -> str:

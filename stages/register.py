@@ -6,8 +6,8 @@ from pipeline.plumbing.artifacts import experiment_option
 from pipeline.plumbing.command import StageCall, run_stage
 from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import open_store, without_password
-from pipeline.registry.confinement import warn
 from pipeline.registry.registration import Registration
+from pipeline.registry.sandbox.isolation import warn
 
 
 def register(call: StageCall) -> None:

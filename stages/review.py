@@ -12,28 +12,28 @@ from tqdm import tqdm
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.tracking.store import explain_failure, is_refusal
-from pipeline.registry.confinement import isolation
+from pipeline.registry.sandbox.isolation import isolation
 from pipeline.reviews import wording
-from pipeline.reviews.models import experiment_of
+from pipeline.reviews.registered_models import experiment_of
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.reviewer import Finding, Reviewer
-from stages.desk import BUILD, Desk, asked_version, open_desk, who
+from stages.registry import BUILD, Registry, asked_version, open_registry, who
 
 FAILED = 1
 
 
 def review() -> None:
     version = asked_version()
-    desk = open_desk()
-    with explain_failure(desk.client.tracking_uri):
-        desk.verdicts.check()
-        reviewer = Reviewer(desk.models, desk.params.review, who())
+    registry = open_registry()
+    with explain_failure(registry.client.tracking_uri):
+        registry.review_runs.check()
+        reviewer = Reviewer(registry.models, registry.params.review, who())
         print(isolation(), file=sys.stderr)
         with tqdm(unit=" sentences", disable=None, desc="review") as bar:
             finding = reviewer.review(version, _counting(bar))
         print("\n".join(describe(finding)))
-        _keep(desk, finding)
+        _keep(registry, finding)
     if finding.review.verdict != "pass":
         sys.exit(FAILED)
 
@@ -46,22 +46,22 @@ def _counting(bar: "tqdm[Never]") -> Callable[[int], Callable[[int], object]]:
     return begin
 
 
-def _keep(desk: Desk, finding: Finding) -> None:
+def _keep(registry: Registry, finding: Finding) -> None:
     """Put the review into MLflow, and its page into build/, where it can be opened at once."""
     report = write_report(finding.review, finding.maps)
-    verdict = desk.verdicts.keep(finding.candidate, finding.champion, finding.review, report)
+    verdict = registry.review_runs.keep(finding.candidate, finding.champion, finding.review, report)
     try:
-        desk.verdicts.show(verdict, finding.candidate)
+        registry.review_runs.show(verdict, finding.candidate)
     except MlflowException as error:
         if not is_refusal(error):
             raise
         print(
             f"version {finding.candidate.version} does not show it: {who()} may not write to {finding.candidate.name}"
         )
-    page = BUILD / "reviews" / desk.models.candidates / f"{finding.candidate.version}.html"
+    page = BUILD / "reviews" / registry.models.candidates / f"{finding.candidate.version}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(report, encoding="utf-8")
-    print(f"report: {page}, and in run {verdict.run_id} of MLflow's experiment {desk.verdicts.experiment!r}")
+    print(f"report: {page}, and in run {verdict.run_id} of MLflow's experiment {registry.review_runs.experiment!r}")
 
 
 def describe(finding: Finding) -> list[str]:

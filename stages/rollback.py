@@ -1,14 +1,14 @@
 """Make the champion before the champion again: PARAMS_FILE... and $REASON, $FORCE."""
 
 from pipeline.plumbing.command import fail_clearly
-from pipeline.reviews.models import describe
-from stages.desk import asked_reason, is_forced, open_desk
+from pipeline.reviews.registered_models import describe
+from stages.registry import asked_reason, is_forced, open_registry
 
 
 def rollback() -> None:
     reason, forced = asked_reason(), is_forced()
-    desk = open_desk()
-    champion = desk.decision(reason, forced).rollback()
+    registry = open_registry()
+    champion = registry.decision(reason, forced).rollback()
     print(f"{describe(champion)} is the champion again")
 
 

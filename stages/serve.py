@@ -13,13 +13,13 @@ from functools import partial
 from pipeline.plumbing.artifacts import experiment_option
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.plumbing.tracking.store import impatient
-from pipeline.reviews.ledger import CHAMPION
+from pipeline.plumbing.tracking.store import short_timeouts
+from pipeline.reviews.promotion_history import CHAMPION
 from pipeline.service.access import Access, Guard
 from pipeline.service.accounts import PASSWORD, open_accounts
-from pipeline.service.following import Follower
+from pipeline.service.alias_watcher import AliasWatcher
 from pipeline.service.serving import Service, run
-from stages.desk import BUILD, asked_experiment, open_desk
+from stages.registry import BUILD, asked_experiment, open_registry
 from stages.server import interrupt
 
 
@@ -49,18 +49,18 @@ def listen(host: str, port: str, command: str) -> socket.socket:
 
 
 def _serve(alias: str, listener: socket.socket, access: Access) -> None:
-    desk = open_desk()
-    client, models = desk.client, desk.models
+    registry = open_registry()
+    client, models = registry.client, registry.models
     tell = partial(print, flush=True)
     doubt = models.told_of_doubt if alias == CHAMPION else lambda version: None
     # Impatient for good: a registry that hangs must keep nobody from an answer.
-    with impatient():
+    with short_timeouts():
         is_right = open_accounts(client.tracking_uri, BUILD, os.environ.get(PASSWORD, "")) if access.auth else None
-        follower = Follower(client, partial(models.resolve, alias), doubt, tell)
-        served = follower.load()
+        watcher = AliasWatcher(client, partial(models.resolve, alias), doubt, tell)
+        served = watcher.load()
         host, port = listener.getsockname()[:2]
         place = f"{served.name} version {served.version} at http://{f'[{host}]' if ':' in host else host}:{port}"
-        service = Service(served, follower, Guard(access, is_right))
+        service = Service(served, watcher, Guard(access, is_right))
         run(service, listener, lambda: tell(f"serving {place} (Ctrl-C stops it)"))
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.plumbing.tracking.store import alone, is_server, open_store, tracking_uri, without_password
+from pipeline.plumbing.tracking.store import is_server, open_store, store_lock, tracking_uri, without_password
 from pipeline.service.access import Access
 from pipeline.service.accounts import PASSWORD, accounts_database, check_password, prepare_accounts
 
@@ -95,7 +95,7 @@ def prepare(options: Options) -> dict[str, str]:
         check_password(password, accounts)
     open_store(BUILD, os.environ.get("STORE", ""))
     if options.access.auth:
-        with alone(BUILD):
+        with store_lock(BUILD):
             environment |= prepare_accounts(accounts, password)
     return environment
 

@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.plumbing.command import CONDUCT, TARGETS, fail_clearly
+from pipeline.plumbing.command import RUN_SETTINGS, TARGETS, fail_clearly
 from pipeline.plumbing.digests import is_settled
 from pipeline.plumbing.params_file import read_params
-from pipeline.plumbing.stamps import write_conduct, write_stamps
+from pipeline.plumbing.stamps import write_run_settings, write_stamps
 from pipeline.plumbing.watch import sources
 
 
@@ -24,7 +24,7 @@ def stamp() -> None:
     artifacts = {stage: directory.parent / name for name, stage in TARGETS.items()}
     params = read_params(files)
     write_stamps(directory, params, artifacts, root=Path.cwd(), sources=watched)
-    write_conduct(directory / CONDUCT, params)
+    write_run_settings(directory / RUN_SETTINGS, params)
     checked = directory / "checked.mk"
     checked.touch()
     os.utime(checked, ns=(started, started))

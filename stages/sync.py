@@ -11,7 +11,7 @@ from pipeline.plumbing.lock import holder
 from pipeline.plumbing.tracking.journal import JOURNAL, read_journal
 from pipeline.plumbing.tracking.record import MODEL, RECORD, TRAINING, UNSENT, killed, read_record, unsent
 from pipeline.plumbing.tracking.replica import replicate
-from pipeline.plumbing.tracking.store import impatient, open_store
+from pipeline.plumbing.tracking.store import open_store, short_timeouts
 
 BUILD = Path("build")
 
@@ -23,7 +23,7 @@ def sync() -> None:
         return
     client = open_store(BUILD)
     failures = []
-    with impatient():
+    with short_timeouts():
         for home, places in homes.items():
             worker = holder(home)
             for place in places:

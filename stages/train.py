@@ -33,7 +33,7 @@ from pipeline.training.validation import Validation
 
 def train(call: StageCall) -> None:
     model_settings = ModelSettings(**call.stamp["params"]["model"])
-    settings = TrainSettings(**call.stamp["params"]["train"], **call.conduct)
+    settings = TrainSettings(**call.stamp["params"]["train"], **call.run_settings)
     interruption = Interruption(settings.max_minutes)
     if settings.deterministic:
         add_in_one_order()

@@ -10,8 +10,8 @@ from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.text_table import aligned
 from pipeline.registry.versions import EXPERIMENT, VersionId, all_versions, identify
-from pipeline.reviews.ledger import Entry, replay
-from stages.desk import Desk, open_desk
+from pipeline.reviews.promotion_history import HistoryEntry, replay
+from stages.registry import Registry, open_registry
 
 HEAD = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")
 SHOWN = 8  # characters of a digest
@@ -19,26 +19,28 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
 def versions() -> None:
-    desk = open_desk()
-    for model in dict.fromkeys((desk.models.candidates, desk.production)):
-        print("\n".join([model, *aligned([HEAD, *rows(desk, model)]), ""]))
-    print("\n".join(record(desk)))
+    registry = open_registry()
+    for model in dict.fromkeys((registry.models.candidates, registry.production)):
+        print("\n".join([model, *aligned([HEAD, *rows(registry, model)]), ""]))
+    print("\n".join(record(registry)))
 
 
-def rows(desk: Desk, model: str) -> list[Sequence[str]]:
+def rows(registry: Registry, model: str) -> list[Sequence[str]]:
     """A row a version, the newest first."""
-    found = all_versions(desk.client, model)
+    found = all_versions(registry.client, model)
     aliases: dict[str, list[str]] = {}
-    for alias, version in (desk.client.get_registered_model(model).aliases if found else {}).items():
+    for alias, version in (registry.client.get_registered_model(model).aliases if found else {}).items():
         aliases.setdefault(str(version), []).append(alias)
-    return [row(version, aliases.get(str(version.version), []), verdict(desk, version)) for version in reversed(found)]
+    return [
+        row(version, aliases.get(str(version.version), []), verdict(registry, version)) for version in reversed(found)
+    ]
 
 
-def verdict(desk: Desk, version: ModelVersion) -> str:
+def verdict(registry: Registry, version: ModelVersion) -> str:
     """What the last review found, as `make promote` reads it: what the version's tags say of it anybody can edit."""
-    candidate = desk.models.candidate_of(version)
+    candidate = registry.models.candidate_of(version)
     try:
-        found = desk.verdicts.find(candidate) if candidate else []
+        found = registry.review_runs.find(candidate) if candidate else []
     except UserError:
         return "its reviews were deleted"
     return f"{found[0].verdict}, against {found[0].compared_with}" if found else "not reviewed"
@@ -59,20 +61,20 @@ def row(version: ModelVersion, aliases: Iterable[str], verdict: str) -> Sequence
     )
 
 
-def record(desk: Desk) -> list[str]:
+def record(registry: Registry) -> list[str]:
     """Who became champion when, and why; the last decision first. Then what is not as the record says."""
-    entries = desk.models.ledger.entries()
+    entries = registry.models.history.entries()
     state, in_force = replay(entries)
-    production = desk.production
+    production = registry.production
     if entries:
-        known = {identify(version) for version in all_versions(desk.client, production)}
+        known = {identify(version) for version in all_versions(registry.client, production)}
         told = [
             (entry.at, _decision(entry, entry.number in in_force, known), entry.by, entry.reason) for entry in entries
         ]
         lines = [f"champions of {production}", *aligned([("when", "what", "who", "why"), *reversed(told)])]
     else:
         lines = [f"no version of {production} has been champion yet"]
-    if by_hand := desk.models.told_of_alias(state):
+    if by_hand := registry.models.told_of_alias(state):
         lines += ["", by_hand]
     if not state.settled:
         lines += [
@@ -82,7 +84,7 @@ def record(desk: Desk) -> list[str]:
     return lines
 
 
-def _decision(entry: Entry, is_in_force: bool, known: Collection[VersionId]) -> str:
+def _decision(entry: HistoryEntry, is_in_force: bool, known: Collection[VersionId]) -> str:
     forced = ", forced" if entry.forced else ""
     deleted = ", deleted since" if entry.version and entry.version not in known else ""
     other = "" if is_in_force else " (another came first)"

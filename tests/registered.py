@@ -16,14 +16,14 @@ from pipeline.plumbing.tracking.local_store import relocate
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.registration import Registration, evaluation_path
 from pipeline.registry.versions import VersionId, identify
-from pipeline.reviews.evidence import Evidence
 from pipeline.reviews.gates import LOSSES
-from pipeline.reviews.ledger import Ledger
-from pipeline.reviews.models import Models
 from pipeline.reviews.promotion import Promotion
+from pipeline.reviews.promotion_history import PromotionHistory
+from pipeline.reviews.registered_models import RegisteredModels
 from pipeline.reviews.review import Review
+from pipeline.reviews.review_runs import ReviewRuns
 from pipeline.reviews.test_sets import read_test_sets
-from pipeline.reviews.verdicts import Verdicts
+from pipeline.reviews.version_files import VersionFiles
 from tests.published import publish_evaluation, publish_training
 from tests.reviews import better, make_review
 
@@ -97,8 +97,8 @@ class Registry:
     def __init__(self, build: Path) -> None:
         self.build, self.client = build, open_store(build)
 
-    def models(self, production: str = MODEL, experiment: str = "other") -> Models:
-        return Models(self.client, MODEL, production, experiment)
+    def models(self, production: str = MODEL, experiment: str = "other") -> RegisteredModels:
+        return RegisteredModels(self.client, MODEL, production, experiment)
 
     def decision(
         self,
@@ -107,11 +107,11 @@ class Registry:
         production: str = MODEL,
         settings: ReviewSettings = DEFAULT,
     ) -> Promotion:
-        verdicts = Verdicts(self.client, production, self.build)
-        return Promotion(self.models(production), settings, verdicts, "jane", reason, forced)
+        review_runs = ReviewRuns(self.client, production, self.build)
+        return Promotion(self.models(production), settings, review_runs, "jane", reason, forced)
 
-    def ledger(self, production: str = MODEL) -> Ledger:
-        return Ledger(self.client, production)
+    def history(self, production: str = MODEL) -> PromotionHistory:
+        return PromotionHistory(self.client, production)
 
     def identity(self, version: int, model: str = MODEL) -> VersionId:
         return identify(get(self.client, version, model))
@@ -119,9 +119,9 @@ class Registry:
     def crown(self, *versions: int) -> None:
         """Make versions the champion, one after another, whatever they are."""
         for version in map(self.identity, versions):
-            entry = self.ledger().append("promote", version, self.ledger().state(), "ann", "it was so", forced=False)
-            self.ledger().set_aliases()
-            self.ledger().settle(entry)
+            entry = self.history().append("promote", version, self.history().state(), "ann", "it was so", forced=False)
+            self.history().set_aliases()
+            self.history().settle(entry)
 
     def keep(
         self,
@@ -135,11 +135,11 @@ class Registry:
         candidate = get(self.client, version)
         champion = get(self.client, against, production) if against else None
         with tempfile.TemporaryDirectory() as scratch:
-            ours = Evidence(self.client, candidate, Path(scratch) / "candidate")
-            theirs = Evidence(self.client, champion, Path(scratch) / "champion").evaluation if champion else None
+            ours = VersionFiles(self.client, candidate, Path(scratch) / "candidate")
+            theirs = VersionFiles(self.client, champion, Path(scratch) / "champion").evaluation if champion else None
             read = read_test_sets(ours.evaluation, theirs, settings, ours.languages)
         made = replace(review.provenance, test_sets={test_set.name: test_set.digest for test_set in read})
-        Verdicts(self.client, production, self.build).keep(candidate, champion, replace(review, provenance=made), "")
+        ReviewRuns(self.client, production, self.build).keep(candidate, champion, replace(review, provenance=made), "")
 
     def break_code(self, version: int) -> None:
         """Let the stored code of a version fail when it is run."""

@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.plumbing.params import ReviewSettings
-from pipeline.reviews.comparison import Comparison, compare
+from pipeline.reviews.comparison import Comparison, Speed, System, compare
 from pipeline.reviews.gates import judge
 from pipeline.reviews.leaks import Leak, Leaks
 from pipeline.reviews.review import Provenance, Review
-from pipeline.reviews.subjects import Speed, Subject
 
 WORDS = ("ein", "der", "Mann", "Frau", "Hund", "Straße", "läuft", "sieht", "über", "rot", "groß", "am", "Haus", "mit")
 SYSTEMS = ("candidate", "opponent")
@@ -43,7 +42,7 @@ def better(count: int = 100, name: str = "test") -> Comparison:
     return compare_lines(worsen(references, 0.15, 2), worsen(references, 0.5, 3), references, name)
 
 
-CHAMPION = Subject(
+CHAMPION = System(
     name="translator-en-de",
     version="2",
     source_language="en",
@@ -56,7 +55,7 @@ CHAMPION = Subject(
     unknown_pieces={"test": 0.0},
 )
 CANDIDATE = replace(CHAMPION, version="3", digests={"corpus": "a" * 64, "model": "b" * 64})
-BASELINE = Subject("translation memory", None, "en", "de", {}, None, None, None, None, {})
+BASELINE = System("translation memory", None, "en", "de", {}, None, None, None, None, {})
 
 
 def make_leaks(
@@ -72,8 +71,8 @@ def make_leaks(
 
 def make_review(
     comparisons: Sequence[Comparison],
-    candidate: Subject = CANDIDATE,
-    opponent: Subject = CHAMPION,
+    candidate: System = CANDIDATE,
+    opponent: System = CHAMPION,
     leaked: Mapping[str, int] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Review:

@@ -16,7 +16,7 @@ from pipeline.plumbing.errors import UserError
 from pipeline.service import access
 from pipeline.service.access import Access, Guard
 from pipeline.service.accounts import open_accounts
-from pipeline.service.served import Served
+from pipeline.service.served_version import ServedVersion
 from pipeline.service.serving import Service
 from stages.serve import listen, serve
 from tests.accounts import REVIEWER, Team
@@ -60,7 +60,7 @@ def test_a_guard_asks_for_an_account_and_a_known_name(package: Path) -> None:
         return (name, password) == ("ann", "a:ü")
 
     guard = Guard(Access.read(LET_IN, "0.0.0.0", "serve"), is_right)
-    with TestClient(Service(Served("m", 1, package), None, guard), base_url="http://mt.example.org:80") as http:
+    with TestClient(Service(ServedVersion("m", 1, package), None, guard), base_url="http://mt.example.org:80") as http:
         for path in ("/", "/version", "/invocations", "/nothing"):
             answer = http.get(path)
             assert (answer.status_code, answer.headers["x-model-version"]) == (401, "1"), path

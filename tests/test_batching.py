@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.encoding import EncodedSplit, Side
+from pipeline.data.encoding import EncodedSide, EncodedSplit
 from pipeline.data.tokenizer import PAD
 from pipeline.plumbing.errors import UserError
 from pipeline.training.batching import collate, micro_batches_per_step, padding_share, plan_epoch, plan_in_order
@@ -16,9 +16,9 @@ LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=8
 def split_of(lengths: list[tuple[int, int]]) -> EncodedSplit:
     """Pairs with these lengths; the ids count up, so that each token is known by its id."""
 
-    def side(sizes: list[int]) -> Side:
+    def side(sizes: list[int]) -> EncodedSide:
         offsets = np.concatenate([[0], np.cumsum(sizes)])
-        return Side(np.arange(4, 4 + offsets[-1], dtype=np.int32), offsets)
+        return EncodedSide(np.arange(4, 4 + offsets[-1], dtype=np.int32), offsets)
 
     return EncodedSplit(side([s for s, _ in lengths]), side([t for _, t in lengths]))
 

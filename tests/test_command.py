@@ -130,8 +130,8 @@ def test_how_training_is_run_makes_nothing_stale(finished: Finished, tmp_path: P
     project = finished.copy_to(tmp_path)
     project.edit("experiments/smoke.yaml", "train:\n", "train:\n  max_minutes: 5.0\n  checkpoint_seconds: 9\n")
     assert project.planned() == []
-    conduct = json.loads((project.build / "stamps/conduct.json").read_bytes())
-    assert conduct == {"checkpoint_seconds": 9, "max_minutes": 5.0}
+    run_settings = json.loads((project.build / "stamps/run_settings.json").read_bytes())
+    assert run_settings == {"checkpoint_seconds": 9, "max_minutes": 5.0}
 
 
 def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from pipeline.plumbing.errors import UserError
 from pipeline.registry.registration import Registration
 from pipeline.registry.versions import fetch
 from pipeline.reviews import reviewer
-from pipeline.reviews.ledger import CHAMPION
 from pipeline.reviews.promotion import Promotion
+from pipeline.reviews.promotion_history import CHAMPION
 from stages import promote, review, rollback, versions
-from stages.desk import asked_version, open_desk
 from stages.register import register
+from stages.registry import asked_version, open_registry
 from tests.registered import MODEL, Registry, copy_store
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
@@ -238,10 +238,10 @@ def _register(build: Path) -> None:
 
 
 def _serve(build: Path) -> None:
-    version = open_desk().models.resolve(CHAMPION)
+    version = open_registry().models.resolve(CHAMPION)
     shutil.rmtree(build / "served", ignore_errors=True)
     (build / "served").mkdir()
-    fetch(open_desk().client, version.name, int(version.version), build / "served")
+    fetch(open_registry().client, version.name, int(version.version), build / "served")
 
 
 def _review(build: Path) -> None:
@@ -250,8 +250,8 @@ def _review(build: Path) -> None:
         patch.setattr(reviewer, "consume", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             review.review()
-    models = open_desk().models
-    candidate, champion = models.candidate(asked_version()), models.champion(models.ledger.state())
+    models = open_registry().models
+    candidate, champion = models.candidate(asked_version()), models.champion(models.history.state())
     Registry(build).keep(int(candidate.version), int(champion.version) if champion else None)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.data.cleaning import Pair
 from pipeline.data.corpus import build
-from pipeline.data.sources import Reading
+from pipeline.data.sources import RawCorpus
 from pipeline.data.splitting import key
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import DownloadSettings
@@ -25,16 +25,16 @@ def open_sizes(*given: str) -> dict[str, object]:
     return {f"{name}_pairs": None for name in given}
 
 
-def reading(count: int) -> Reading:
+def raw_corpus(count: int) -> RawCorpus:
     """Distinct pairs of two origins, every third with a variant of its sentence and a translation of its own."""
     names = [f"{a}{b}" for a in "bdfgk" for b in ("ano", "elu", "imi", "oru", "uta", "aki")][:count]
     pairs = [Pair(f"the {name} dog", f"der {name} Hund", i % 2) for i, name in enumerate(names)]
     variants = [Pair(f"The {name} dog!", f"Der {name} Köter", 1) for name in names[::3]]
-    return Reading({"train": [*pairs, *variants]}, [{"name": "one"}, {"name": "two"}])
+    return RawCorpus({"train": [*pairs, *variants]}, [{"name": "one"}, {"name": "two"}])
 
 
 def test_every_pair_that_came_in_is_in_a_split_or_counted() -> None:
-    given = reading(30)
+    given = raw_corpus(30)
     given.splits["train"] += [given.splits["train"][0], Pair("", ""), Pair("same", "same")]
     corpus = build(given, settings())
     kept = corpus.facts["splits"]
@@ -50,7 +50,7 @@ def test_held_out_splits_are_a_tenth_of_a_small_corpus_unless_a_size_is_set() ->
     pairs = [Pair(f"the {name} dog", f"der {name} Hund", 0) for name in names]
 
     def sizes(count: int, **changes: object) -> tuple[int, int, int]:
-        given = Reading({"train": pairs[:count]}, [{"name": "one"}])
+        given = RawCorpus({"train": pairs[:count]}, [{"name": "one"}])
         corpus = build(given, settings(**{"validation_pairs": None, "test_pairs": None, **changes}))
         kept = corpus.facts["splits"]
         assert corpus.facts["cut"] == {"validation": kept["validation"], "test": kept["test"]}
@@ -66,7 +66,7 @@ def test_held_out_splits_are_a_tenth_of_a_small_corpus_unless_a_size_is_set() ->
 
 
 def test_no_variant_of_a_sentence_stands_in_two_splits() -> None:
-    corpus = build(reading(30), settings())
+    corpus = build(raw_corpus(30), settings())
     keys = {name: {key(pair.source) for pair in pairs} for name, pairs in corpus.splits.items()}
     assert not keys["train"] & keys["test"]
     assert not keys["train"] & keys["validation"]
@@ -75,8 +75,8 @@ def test_no_variant_of_a_sentence_stands_in_two_splits() -> None:
 
 
 def test_the_same_settings_give_the_same_corpus_and_another_seed_another() -> None:
-    assert build(reading(30), settings()) == build(reading(30), settings())
-    assert build(reading(30), settings()).splits["test"] != build(reading(30), settings(seed=2)).splits["test"]
+    assert build(raw_corpus(30), settings()) == build(raw_corpus(30), settings())
+    assert build(raw_corpus(30), settings()).splits["test"] != build(raw_corpus(30), settings(seed=2)).splits["test"]
 
 
 def test_a_corpus_of_which_cleaning_leaves_nothing_says_what_was_dropped_and_the_way_out() -> None:
@@ -84,31 +84,31 @@ def test_a_corpus_of_which_cleaning_leaves_nothing_says_what_was_dropped_and_the
         "identical dropped 1 of 1 pairs, such as 'same' -> 'same'; good pairs stay with "
         "download.cleaning.skip: [placeholders, identical]"
     )
-    given = Reading({name: [Pair("same", "same")] for name in ("train", "validation", "test")}, [{"name": "one"}])
+    given = RawCorpus({name: [Pair("same", "same")] for name in ("train", "validation", "test")}, [{"name": "one"}])
     with pytest.raises(UserError) as refusal:
         build(given, settings(**open_sizes("validation", "test")))
     assert str(refusal.value).endswith(told)
     with pytest.raises(UserError) as refusal:  # where test sets are cut
-        build(Reading({"train": [Pair("same", "same")]}, [{"name": "one"}]), settings())
+        build(RawCorpus({"train": [Pair("same", "same")]}, [{"name": "one"}]), settings())
     assert str(refusal.value).startswith("no pair is left to train on; dropped: identical 1; ")
     assert str(refusal.value).endswith(told)
 
 
 @pytest.mark.parametrize("given", [("test",), ("validation",), ("validation", "test")])
 def test_a_held_out_split_that_is_the_training_split_is_told_as_leaks(given: tuple[str, ...]) -> None:
-    pairs = reading(30).splits["train"]
+    pairs = raw_corpus(30).splits["train"]
     with pytest.raises(UserError) as refusal:
-        build(Reading(dict.fromkeys(("train", *given), pairs), [{"name": "one"}]), settings(**open_sizes(*given)))
+        build(RawCorpus(dict.fromkeys(("train", *given), pairs), [{"name": "one"}]), settings(**open_sizes(*given)))
     told = str(refusal.value)
     assert told.startswith(f"no pair is left to train on; dropped: source_leak {len(pairs)}; a leak is a training pair")
     assert "download" not in told
     with pytest.raises(UserError) as refusal:  # all but a few
-        build(Reading({"train": pairs, "test": pairs[:-3]}, [{"name": "one"}]), settings(**open_sizes("test")))
+        build(RawCorpus({"train": pairs, "test": pairs[:-3]}, [{"name": "one"}]), settings(**open_sizes("test")))
     assert "; dropped: source_leak " in str(refusal.value)
 
 
 def test_blank_pairs_of_a_given_test_set_leave_and_are_counted() -> None:
-    given = reading(30)
+    given = raw_corpus(30)
     given.splits["test"] = [Pair("", ""), Pair("a fox runs", "\u200b"), Pair("a fox  runs", "ein Fuchs läuft")]
     corpus = build(given, settings(test_pairs=None))
     assert corpus.splits["test"] == [Pair("a fox runs", "ein Fuchs läuft")]
@@ -120,7 +120,7 @@ def test_blank_pairs_of_a_given_test_set_leave_and_are_counted() -> None:
 
 def test_blank_pairs_are_never_cut_into_a_test_set() -> None:
     blank = [Pair(f"the {letter} cat", "", 0) for letter in "abcdefghij"]
-    given = Reading({"train": [*reading(30).splits["train"], *blank]}, [{"name": "one"}, {"name": "two"}])
+    given = RawCorpus({"train": [*raw_corpus(30).splits["train"], *blank]}, [{"name": "one"}, {"name": "two"}])
     corpus = build(given, settings(cleaning={"skip": ["empty", "no_words", "length_ratio"]}))
     assert [pair for pair in corpus.splits["train"] if not pair.target] == blank
     assert all(pair.target for name in ("validation", "test") for pair in corpus.splits[name])
@@ -128,7 +128,7 @@ def test_blank_pairs_are_never_cut_into_a_test_set() -> None:
 
 @pytest.mark.parametrize("name", ["validation", "test"])
 def test_a_size_for_a_split_that_the_source_brings_is_refused(name: str) -> None:
-    given = reading(30)
+    given = raw_corpus(30)
     given.splits[name] = [Pair("a fox runs", "ein Fuchs läuft")]
     with pytest.raises(UserError, match=rf"^download.{name}_pairs: got 5, but the source has {name}, "):
         build(given, settings())
@@ -136,7 +136,7 @@ def test_a_size_for_a_split_that_the_source_brings_is_refused(name: str) -> None
 
 def test_advice_on_rules_names_those_that_are_skipped_already() -> None:
     """Followed literally, it must not bring back what an earlier advice switched off."""
-    given = Reading({"train": [Pair(f"{{a}} τὸν ἄνδρα {x}", f"the man {x}") for x in "αβγδ"]}, [{"name": "one"}])
+    given = RawCorpus({"train": [Pair(f"{{a}} τὸν ἄνδρα {x}", f"the man {x}") for x in "αβγδ"]}, [{"name": "one"}])
     for skip, advised in ((None, "[placeholders, script]"), (["no_words"], "[no_words, placeholders]")):
         with pytest.raises(UserError) as refusal:
             build(given, settings(cleaning={"skip": skip}))
@@ -157,7 +157,7 @@ def test_a_corpus_without_spaces_is_built_with_the_default_thresholds(
     signs = {"zh-CN": "东西南北中里外上下左右前后高低", "en": "abcdefghijklmno"}[languages[0]]
     words = {"pt-BR": "abcdefghijklmno", "my": "ကခဂဃငစဆဇဈညဋဌဍဎဏ"}[languages[1]]
     pairs = [Pair(source.format(a), target.format(b)) for a, b in zip(signs, words, strict=True)]
-    corpus = build(Reading({"train": pairs}, [{"name": "one"}]), settings(**codes, cleaning={"min_source_words": 3}))
+    corpus = build(RawCorpus({"train": pairs}, [{"name": "one"}]), settings(**codes, cleaning={"min_source_words": 3}))
     assert corpus.facts["dropped"] == dict.fromkeys(corpus.facts["dropped"], 0)
     assert sum(corpus.facts["splits"].values()) == 15
 

@@ -12,9 +12,8 @@ from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import GateSettings
 from pipeline.plumbing.params_file import read_params
 from pipeline.reviews.bootstrap import Difference
-from pipeline.reviews.comparison import Comparison
+from pipeline.reviews.comparison import Comparison, Speed, System
 from pipeline.reviews.gates import Gate, judge, judge_all
-from pipeline.reviews.subjects import Speed, Subject
 from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better, make_leaks
 
 SETTINGS = GateSettings()
@@ -25,8 +24,8 @@ def gate(
     name: str,
     *comparisons: Comparison,
     settings: GateSettings = SETTINGS,
-    candidate: Subject = CANDIDATE,
-    opponent: Subject = CHAMPION,
+    candidate: System = CANDIDATE,
+    opponent: System = CHAMPION,
     leaked: Mapping[str, int] | None = None,
 ) -> Gate:
     """One gate of a review whose test sets do not leak unless `leaked` says so."""

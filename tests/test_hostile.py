@@ -9,13 +9,13 @@ import pytest
 
 from pipeline.plumbing.params import GateSettings, ReviewSettings
 from pipeline.plumbing.tracking.store import open_store
-from pipeline.registry import consumer
-from pipeline.registry.confinement import find_way
-from pipeline.registry.consumer import Consumer, consume
-from pipeline.registry.sandbox import Misbehaviour
+from pipeline.registry.sandbox import sandboxed_model
+from pipeline.registry.sandbox.isolation import find_way
+from pipeline.registry.sandbox.process import Misbehaviour
+from pipeline.registry.sandbox.sandboxed_model import SandboxedModel, load_sandboxed
 from pipeline.reviews.description import write_description
 from pipeline.reviews.report import write_report
-from pipeline.reviews.verdicts import Verdicts
+from pipeline.reviews.review_runs import ReviewRuns
 from stages.review import describe
 from tests.hostile import corrupt, save_puppet
 from tests.mlflow_server import Server
@@ -32,32 +32,32 @@ def puppet_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def puppet(puppet_package: Path) -> Iterator[Consumer]:
-    """A consumer of a package that does what it is told; started where the environment has a secret."""
+def puppet(puppet_package: Path) -> Iterator[SandboxedModel]:
+    """A model, loaded from a package, that does what it is told; started where the environment has a secret."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
-        with consume(puppet_package, "the puppet") as running:
+        with load_sandboxed(puppet_package, "the puppet") as running:
             yield running
 
 
-def told(puppet: Consumer, expression: str) -> str:
+def told(puppet: SandboxedModel, expression: str) -> str:
     (text,), _ = puppet.translate([f"[str({expression})]"])
     return text
 
 
-def refusal(puppet: Consumer, answer: str) -> str:
+def refusal(puppet: SandboxedModel, answer: str) -> str:
     with pytest.raises(Misbehaviour) as caught:
         puppet.translate([answer])
     assert caught.value.name == "the puppet"
     return caught.value.reason
 
 
-def test_a_package_sees_no_secret_of_the_environment(puppet: Consumer) -> None:
+def test_a_package_sees_no_secret_of_the_environment(puppet: SandboxedModel) -> None:
     assert "hunter2" not in told(puppet, "dict(os.environ)")
 
 
 @needs_namespaces
-def test_a_package_reads_no_secret_of_any_process(puppet: Consumer) -> None:
+def test_a_package_reads_no_secret_of_any_process(puppet: SandboxedModel) -> None:
     everything = "b''.join(open(f'/proc/{p}/environ', 'rb').read() for p in os.listdir('/proc') if p.isdigit())"
     seen = told(puppet, everything)
     assert "HOME=" in seen
@@ -65,7 +65,7 @@ def test_a_package_reads_no_secret_of_any_process(puppet: Consumer) -> None:
 
 
 @needs_namespaces
-def test_a_package_reaches_no_tracking_server(puppet: Consumer, server: Server) -> None:
+def test_a_package_reaches_no_tracking_server(puppet: SandboxedModel, server: Server) -> None:
     server.start()
     request = f"__import__('urllib.request').request.urlopen({server.uri + '/health'!r}, timeout=5)"
     assert "Network is unreachable" in told(puppet, f"tried({request!r})")
@@ -85,7 +85,7 @@ def test_a_package_reaches_no_tracking_server(puppet: Consumer, server: Server) 
         ("['\\ud800']", "(Invalid JSON"),
     ],
 )
-def test_what_is_no_answer_is_refused(puppet: Consumer, answer: str, expected: str) -> None:
+def test_what_is_no_answer_is_refused(puppet: SandboxedModel, answer: str, expected: str) -> None:
     assert expected in refusal(puppet, answer)
     assert told(puppet, "'still there'") == "still there"
 
@@ -102,7 +102,7 @@ def test_what_is_no_answer_is_refused(puppet: Consumer, answer: str, expected: s
         "[[{'text': 'a', 'tokens': ['a'], 'source_tokens': ['b'], 'attention': [[0.5], [0.5]]}]]",
     ],
 )
-def test_what_is_no_hypothesis_is_refused(puppet: Consumer, answer: str) -> None:
+def test_what_is_no_hypothesis_is_refused(puppet: SandboxedModel, answer: str) -> None:
     with pytest.raises(Misbehaviour):
         puppet.explain([answer])
     right = "[[{'text': 'a', 'tokens': ['a'], 'source_tokens': ['b'], 'attention': [[1.0]]}]]"
@@ -111,7 +111,7 @@ def test_what_is_no_hypothesis_is_refused(puppet: Consumer, answer: str) -> None
     assert hypothesis.attention == [[1.0]]
 
 
-def test_a_package_does_not_tell_its_own_time(puppet: Consumer) -> None:
+def test_a_package_does_not_tell_its_own_time(puppet: SandboxedModel) -> None:
     (_,), seconds = puppet.translate(["time.sleep(0.2) or ['late']"])
     assert seconds > 0.2
 
@@ -120,7 +120,7 @@ def test_a_verdict_written_into_the_pipe_is_no_answer(puppet_package: Path) -> N
     """Every descriptor that the package has gets the line that it would like to be believed."""
     line = (json.dumps({"review": "pass"}) + "\n").encode()
     codes = [f"os.write({descriptor}, {line!r})" for descriptor in range(3, 9)]
-    with consume(puppet_package, "the puppet") as running, pytest.raises(Misbehaviour) as caught:
+    with load_sandboxed(puppet_package, "the puppet") as running, pytest.raises(Misbehaviour) as caught:
         running.translate([f"[tried(code) for code in {codes!r}] and ['a']"])
     assert any(text in caught.value.reason for text in ("something else than texts", "more than one answer"))
 
@@ -139,7 +139,7 @@ def test_a_hostile_candidate_fails_its_review(registry: Path, reason: str, monke
     client = open_store(registry)
     corrupt(registry, client, 2, HOSTILE[reason])
     if reason == "it gave no answer within":
-        monkeypatch.setattr(consumer, "LOADING", 10.0)
+        monkeypatch.setattr(sandboxed_model, "LOADING", 10.0)
     lenient = {name: setting | {"required": False} for name, setting in GateSettings().model_dump().items()}
     finding = reviewer(client, ReviewSettings.model_validate({"gates": lenient})).review(2, quietly)
     review = finding.review
@@ -149,7 +149,7 @@ def test_a_hostile_candidate_fails_its_review(registry: Path, reason: str, monke
     assert reason in write_report(review, [])
     assert reason in write_description(review)
     assert reason in "\n".join(describe(finding))
-    verdict = Verdicts(client, MODEL, registry).keep(finding.candidate, None, review, "")
+    verdict = ReviewRuns(client, MODEL, registry).keep(finding.candidate, None, review, "")
     assert not verdict.is_pass
 
 

@@ -19,7 +19,7 @@ NEEDED = {
     "register": {"mlflow"},
     "translate": {"torch"},
     "launch": {"accelerate", "torch"},
-    "worker": set(),
+    "elastic_worker": set(),
     "sync": {"mlflow"},
     "server": {"mlflow"},
     "serve": {"mlflow"},

@@ -168,7 +168,7 @@ def test_a_killed_process_is_replaced_and_the_model_is_the_same(two_processes: P
     shutil.move(project.build / "model", project.build / "undisturbed")
     make = start(project, "NPROC=2")
     project.wait_for_checkpoint()
-    kill_one(make, "stages.worker")
+    kill_one(make, "stages.elastic_worker")
     assert make.wait(timeout=120) == 0
     log = (project.root / "NPROC=2.log").read_text(encoding="utf-8")
     assert re.search(r"^train: a process died; all were started again \(1\)$", log, re.MULTILINE)

@@ -33,9 +33,9 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def logits_of(model: Seq2Seq, source: torch.Tensor, lengths: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    memory = model.encode(source, lengths)
+    encoder_output = model.encode(source, lengths)
     inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
-    return model.decode(inputs, memory, model.decoder.initial_state(memory))[0]
+    return model.decode(inputs, encoder_output, model.decoder.initial_state(encoder_output))[0]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -43,11 +43,11 @@ def test_step_by_step_decoding_equals_the_whole_sequence(kind: dict[str, object]
     model = build(**kind)
     source, lengths, target = batch()
     whole = logits_of(model, source, lengths, target)
-    memory = model.encode(source, lengths)
-    state = model.decoder.initial_state(memory)
+    encoder_output = model.encode(source, lengths)
+    state = model.decoder.initial_state(encoder_output)
     inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
     for t in range(target.shape[1]):
-        step, weights, state = model.decode(inputs[:, t : t + 1], memory, state)
+        step, weights, state = model.decode(inputs[:, t : t + 1], encoder_output, state)
         torch.testing.assert_close(step[:, 0], whole[:, t], rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(weights.sum(-1), torch.ones(2, 1), check_dtype=False)
 
@@ -91,9 +91,9 @@ def test_the_backward_direction_reads_from_the_last_real_token() -> None:
 def test_without_attention_all_of_the_sentence_passes_through_one_vector() -> None:
     model = build(attention="none")
     source, lengths, _ = batch()
-    memory = model.encode(source, lengths)
-    assert memory.values.shape == (2, 1, 8)
-    assert memory.mask.all()
+    encoder_output = model.encode(source, lengths)
+    assert encoder_output.values.shape == (2, 1, 8)
+    assert encoder_output.mask.all()
 
 
 def test_tying_shares_one_matrix() -> None:

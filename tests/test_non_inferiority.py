@@ -15,7 +15,7 @@ def differing(points: float, error: float | None) -> Difference:
 
 
 @pytest.mark.parametrize(
-    ("points", "error", "outcome"),
+    ("points", "error", "verdict"),
     [
         (0.0, 0.4, "pass"),
         (-0.4, 0.3, "pass"),
@@ -28,8 +28,8 @@ def differing(points: float, error: float | None) -> Difference:
         (float("nan"), 0.1, "missing"),
     ],
 )
-def test_what_becomes_of_one_test_set(points: float, error: float | None, outcome: str) -> None:
-    assert judge_loss([("test", 1000, differing(points, error))], margin=1.0).outcome == outcome
+def test_what_becomes_of_one_test_set(points: float, error: float | None, verdict: str) -> None:
+    assert judge_loss([("test", 1000, differing(points, error))], margin=1.0).verdict == verdict
 
 
 def test_a_candidate_must_pass_on_every_test_set() -> None:
@@ -38,17 +38,17 @@ def test_a_candidate_must_pass_on_every_test_set() -> None:
         ("unsure", 100, differing(0.0, 1.0)),
         ("bad", 900, differing(-2.0, 0.2)),
     )
-    assert judge_loss([good, good], 1.0).outcome == "pass"
+    assert judge_loss([good, good], 1.0).verdict == "pass"
     loss = judge_loss([good, unsure], 1.0)
-    assert (loss.outcome, set(loss.needed)) == ("inconclusive", {"unsure"})
+    assert (loss.verdict, set(loss.needed)) == ("inconclusive", {"unsure"})
     assert loss.limit == pytest.approx(1.645)
-    assert judge_loss([good, unsure, bad], 1.0).outcome == "fail"
-    assert judge_loss([], 1.0).outcome == "missing"
+    assert judge_loss([good, unsure, bad], 1.0).verdict == "fail"
+    assert judge_loss([], 1.0).verdict == "missing"
 
 
 def test_where_a_gain_is_asked_for_an_equal_candidate_fails() -> None:
-    assert judge_loss([("test", 100, differing(0.0, 0.7))], margin=-0.5).outcome == "fail"
-    assert judge_loss([("test", 100, differing(0.0, 0.0))], margin=0.0).outcome == "pass"  # the same outputs
+    assert judge_loss([("test", 100, differing(0.0, 0.7))], margin=-0.5).verdict == "fail"
+    assert judge_loss([("test", 100, differing(0.0, 0.0))], margin=0.0).verdict == "pass"  # the same outputs
 
 
 def test_with_the_sentences_that_are_needed_an_equal_candidate_passes_in_four_of_five_reviews() -> None:
@@ -70,5 +70,5 @@ def test_of_candidates_that_are_worse_by_the_margin_one_in_twenty_passes() -> No
     for _ in range(200):
         rows = draw.integers(2000, size=200)
         found = difference(metric, candidate[rows], champion[rows], 0.95)
-        passed += judge_loss([("", 200, found)], margin).outcome == "pass"
+        passed += judge_loss([("", 200, found)], margin).verdict == "pass"
     assert 2 <= passed <= 20  # of 200, expected 10

@@ -10,8 +10,8 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.plumbing.tracking.journal import JOURNAL
 from pipeline.plumbing.tracking.record import RECORD
-from pipeline.registry.consumer import consume
 from pipeline.registry.packaging import code_files
+from pipeline.registry.sandbox.sandboxed_model import load_sandboxed
 from pipeline.seq2seq.translator import Translator
 from tests.published import SENTENCES
 
@@ -27,9 +27,9 @@ def test_requirements_are_what_translation_imports_in_exact_versions(package: Pa
 def test_it_translates_as_the_local_translator_does(package: Path, tiny_model: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(package, tmp_path / "elsewhere")
     local = [t.text for t in Translator.load(tiny_model).translate(SENTENCES, 2, 1.0)]
-    with consume(moved, "it") as consumer:
-        assert consumer.translate(SENTENCES)[0] == local
-        assert [hypothesis and hypothesis.text for hypothesis in consumer.explain(SENTENCES)[0]] == local
+    with load_sandboxed(moved, "it") as model:
+        assert model.translate(SENTENCES)[0] == local
+        assert [hypothesis and hypothesis.text for hypothesis in model.explain(SENTENCES)[0]] == local
 
 
 def test_a_request_sets_the_beam_and_sends_only_text(package: Path, tiny_model: Path) -> None:

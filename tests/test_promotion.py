@@ -10,9 +10,9 @@ from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ReviewSettings
 from pipeline.registry.packaging import digests
 from pipeline.registry.versions import FILES, IDENTITY
-from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Entry
 from pipeline.reviews.promotion import Promotion
-from pipeline.reviews.verdicts import BASELINES, files_digest
+from pipeline.reviews.promotion_history import CHAMPION, PREVIOUS, HistoryEntry
+from pipeline.reviews.review_runs import NO_CHAMPION, files_digest
 from tests.registered import DEFAULT, FAIL, MODEL, Registry, aliases, evaluate_otherwise, get, package_of
 
 TEAM = "production"
@@ -26,15 +26,15 @@ def it(registry: Path) -> Registry:
 
 def refusal(it: Registry, version: int = 2, forced: bool = False, settings: ReviewSettings = DEFAULT) -> str:
     """The line with which promoting is refused; nothing has changed by it."""
-    before = it.ledger().entries(), aliases(it.client)
+    before = it.history().entries(), aliases(it.client)
     with pytest.raises(UserError) as refused:
         it.decision(forced=forced, settings=settings).promote(version)
-    assert (it.ledger().entries(), aliases(it.client)) == before
+    assert (it.history().entries(), aliases(it.client)) == before
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
 
-def shown(entry: Entry) -> tuple[Any, ...]:
+def shown(entry: HistoryEntry) -> tuple[Any, ...]:
     return entry.action, str(entry.version), entry.by, entry.reason, entry.forced, entry.settled
 
 
@@ -43,7 +43,7 @@ def test_a_version_that_was_not_reviewed_is_refused(it: Registry) -> None:
 
 
 def test_a_version_that_only_says_that_it_passed_is_refused(it: Registry) -> None:
-    for tag, value in (("review", "pass"), ("compared_with", BASELINES)):
+    for tag, value in (("review", "pass"), ("compared_with", NO_CHAMPION)):
         it.client.set_model_version_tag(MODEL, "2", tag, value)
     assert refusal(it) == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=other"
 
@@ -110,7 +110,7 @@ def test_test_sets_that_changed_since_the_review_are_refused(it: Registry, tmp_p
     more.write_text("en\tde\nnobody wrote this\tNIEMAND\n")
     settings = ReviewSettings.model_validate({"test_sets": {"more": str(more)}})
     it.keep(2, None, settings=settings)
-    it.decision(settings=settings).models.champion(it.ledger().state())
+    it.decision(settings=settings).models.champion(it.history().state())
     more.write_text("en\tde\nnobody wrote this\tNIEMAND!\n")
     expected = f"the test sets (more) of {NAME} are not those that were reviewed; run: make review VERSION=2 EXP=other"
     assert refusal(it, settings=settings) == refusal(it) == expected
@@ -163,7 +163,7 @@ def test_a_reviewed_version_becomes_the_champion_and_says_how(it: Registry) -> N
     it.keep(2, 1)
     assert int(it.decision("better on long texts").promote(2).version) == 2
     assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
-    entry = it.ledger().entries()[-1]
+    entry = it.history().entries()[-1]
     assert shown(entry) == ("promote", "2", "jane", "better on long texts", False, True)
     told = {"by": "jane", "after": "1", "reason": "better on long texts", "since": entry.at}
     assert {f"champion_{key}": value for key, value in told.items()}.items() <= get(it.client, 2).tags.items()
@@ -203,7 +203,7 @@ def test_force_goes_over_it_and_is_on_record(it: Registry, spoil: Callable[[Regi
     refusal(it)
     assert int(it.decision("I know better", forced=True).promote(2).version) == 2
     assert aliases(it.client) == {CHAMPION: 2} | ({} if spoil is deleted else {PREVIOUS: 1})
-    assert shown(it.ledger().entries()[-1]) == ("promote", "2", "jane", "I know better", True, True)
+    assert shown(it.history().entries()[-1]) == ("promote", "2", "jane", "I know better", True, True)
 
 
 @pytest.mark.slow
@@ -224,7 +224,7 @@ def test_a_champion_that_fails_its_first_request_is_taken_back(
     )
     assert "RuntimeError: out of order" in rest[-1]
     assert aliases(it.client) == expected
-    *_, promotion, rollback = it.ledger().entries()
+    *_, promotion, rollback = it.history().entries()
     assert (promotion.action, str(promotion.version)) == ("promote", "2")
     back = expected.get(CHAMPION)
     assert (rollback.action, str(rollback.version), rollback.settled) == ("rollback", str(back), True)
@@ -257,7 +257,7 @@ def test_it_is_not_taken_back_over_a_later_decision(it: Registry, monkeypatch: p
 
 def test_a_decision_that_was_cut_short_is_carried_out_by_the_next_command(it: Registry) -> None:
     it.crown(1)
-    it.ledger().append("promote", it.identity(2), it.ledger().state(), "ann", "then the power failed", forced=False)
+    it.history().append("promote", it.identity(2), it.history().state(), "ann", "then the power failed", forced=False)
     assert aliases(it.client) == {CHAMPION: 1}
     with pytest.raises(UserError, match="was not reviewed"):
         it.decision().promote(3)
@@ -266,9 +266,9 @@ def test_a_decision_that_was_cut_short_is_carried_out_by_the_next_command(it: Re
 
 def test_aliases_are_not_set_for_an_entry_that_may_have_lost(it: Registry) -> None:
     it.crown(1, 2)
-    it.ledger().append("promote", it.identity(3), it.ledger().state(), "ann", "late", forced=False)
-    it.client.set_model_version_tag(it.ledger().name, "3", "after", "1")  # it saw 1, and died before it knew of 2
-    it.client.delete_model_version(it.ledger().name, "2")
+    it.history().append("promote", it.identity(3), it.history().state(), "ann", "late", forced=False)
+    it.client.set_model_version_tag(it.history().name, "3", "after", "1")  # it saw 1, and died before it knew of 2
+    it.client.delete_model_version(it.history().name, "2")
     with pytest.raises(UserError):
         it.decision().promote(1)
     assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
@@ -277,7 +277,7 @@ def test_aliases_are_not_set_for_an_entry_that_may_have_lost(it: Registry) -> No
 def test_nothing_is_reviewed_against_the_baselines_while_a_version_has_the_alias(it: Registry) -> None:
     it.client.set_registered_model_alias(MODEL, CHAMPION, "3")
     with pytest.raises(UserError, match="it is on version 3, the record has none; .*FORCE=1 EXP=other records version"):
-        it.models().champion(it.ledger().state())
+        it.models().champion(it.history().state())
 
 
 def test_a_rollback_does_not_lead_to_the_champion_itself(it: Registry) -> None:
@@ -309,7 +309,7 @@ def test_a_champion_whose_digests_were_edited_since_is_refused(it: Registry, mon
     for version, champion in ((1, None), (2, 1)):
         it.keep(version, champion)
         it.decision().promote(version)
-    assert it.ledger().files(it.identity(1)) == files_digest(get(it.client, 1))
+    assert it.history().files(it.identity(1)) == files_digest(get(it.client, 1))
     for version in (1, 2):
         it.break_code(version)
         recorded = digests(package_of(it.build, it.client, version))
@@ -338,13 +338,13 @@ def test_a_decision_that_was_cut_short_is_finished_whatever_reason_is_typed(
     asked: list[str] = []
     monkeypatch.setattr(Promotion, "_ask_champion", lambda self: asked.append(self.reason))
     it.crown(1)
-    it.ledger().append("promote", it.identity(2), it.ledger().state(), "ann", "then the power failed", forced=False)
+    it.history().append("promote", it.identity(2), it.history().state(), "ann", "then the power failed", forced=False)
     told = rf"^version 2 of {MODEL} is the champion already, by ann \(then the power failed\)$"
     with pytest.raises(UserError, match=told):
         it.decision("another reason").promote(2)
     assert asked == ["another reason"]
     assert aliases(it.client)[CHAMPION] == 2
-    assert it.ledger().state().settled
+    assert it.history().state().settled
     assert get(it.client, 2).tags["champion_by"] == "ann"
     assert refusal(it) == f"version 2 of {MODEL} is the champion already"
 
@@ -362,7 +362,7 @@ def test_a_promotion_that_was_killed_goes_on_when_it_is_typed_again(
     with pytest.raises(UserError, match=r"failed its first request, so version 1 is the champion again"):
         it.decision("another reason", forced=True).promote(2)
     assert aliases(it.client) == {CHAMPION: 1}
-    assert [(entry.action, str(entry.version)) for entry in it.ledger().entries()] == [
+    assert [(entry.action, str(entry.version)) for entry in it.history().entries()] == [
         ("promote", "1"),
         ("promote", "2"),
         ("rollback", "1"),
@@ -381,10 +381,10 @@ def test_a_candidate_that_was_deleted_and_made_again_is_not_its_old_copy(
     for source in models:
         it.client.create_model_version(MODEL, source)
     assert it.models(TEAM).in_production(get(it.client, 2)) is None
-    assert not it.models(TEAM).is_champion(get(it.client, 2), it.ledger(TEAM).state())
+    assert not it.models(TEAM).is_champion(get(it.client, 2), it.history(TEAM).state())
     # Its alias alone is deleted, too: there is no candidate to name, so the way back is a rollback.
     it.client.delete_registered_model_alias(TEAM, CHAMPION)
-    told = it.models(TEAM).told_of_alias(it.ledger(TEAM).state())
+    told = it.models(TEAM).told_of_alias(it.history(TEAM).state())
     assert told
     assert told.endswith("; make rollback REASON=... EXP=other leads to version 1")
     assert int(it.decision(production=TEAM).rollback().version) == 1
@@ -399,7 +399,7 @@ def test_promotion_copies_a_version_once_into_the_model_for_production(it: Regis
     it.keep(2, None, production=TEAM)
     assert int(decide().promote(2).version) == 1
     copy = get(it.client, 1, TEAM)
-    assert {"review": "pass", "compared_with": BASELINES, IDENTITY: get(it.client, 2).tags[IDENTITY]}.items() <= (
+    assert {"review": "pass", "compared_with": NO_CHAMPION, IDENTITY: get(it.client, 2).tags[IDENTITY]}.items() <= (
         copy.tags.items()
     )
     assert "champion_by" not in get(it.client, 2).tags
@@ -419,4 +419,4 @@ def test_promotion_copies_a_version_once_into_the_model_for_production(it: Regis
         decide().promote(2)
     assert int(decide().rollback().version) == 2
     assert aliases(it.client, TEAM) == {CHAMPION: 2, PREVIOUS: 1}
-    assert [str(entry.version) for entry in it.ledger(TEAM).entries()] == ["1", "2", "1", "2"]
+    assert [str(entry.version) for entry in it.history(TEAM).entries()] == ["1", "2", "1", "2"]

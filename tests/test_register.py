@@ -22,9 +22,9 @@ from pipeline.plumbing.command import StageCall
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import open_store
-from pipeline.registry import confinement
 from pipeline.registry.packaging import CARD, digests
 from pipeline.registry.registration import Registration, training_sentences_path
+from pipeline.registry.sandbox import isolation
 from pipeline.registry.versions import FILES
 from stages.register import register
 from tests.manifests import rewrite_manifest
@@ -277,13 +277,13 @@ def test_it_says_where_the_package_is_not_isolated(
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(confinement, "SEPARATE", ("--no-such-namespace",))
+    monkeypatch.setattr(isolation, "SEPARATE", ("--no-such-namespace",))
     monkeypatch.setattr(Registration, "try_out", end)
-    confinement.obstacle.cache_clear()
+    isolation.obstacle.cache_clear()
     inputs = {name: getattr(registration, name) for name in ("corpus", "model", "evaluation")}
     with pytest.raises(KeyboardInterrupt):
         register(StageCall(STAMP, inputs, registration.model.directory.parent / "registered", "default"))
-    confinement.obstacle.cache_clear()
+    isolation.obstacle.cache_clear()
     assert capsys.readouterr().err.startswith("not isolated: ")
 
 

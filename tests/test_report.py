@@ -12,12 +12,11 @@ from markupsafe import Markup
 
 from pipeline.reviews import wording
 from pipeline.reviews.bootstrap import Difference
-from pipeline.reviews.comparison import Change, Comparison
+from pipeline.reviews.comparison import Change, Comparison, System
 from pipeline.reviews.description import write_description
 from pipeline.reviews.leaks import Leak, Leaks
 from pipeline.reviews.report import LONGEST, foreign, mark_differences, write_report
 from pipeline.reviews.review import AttentionMap, Provenance, Review
-from pipeline.reviews.subjects import Subject
 from tests.reviews import BASELINE, CANDIDATE, CHAMPION, better, compare_lines, make_leaks, make_review, sentences
 
 HOSTILE = (
@@ -236,5 +235,5 @@ def test_a_review_is_read_back_as_it_was_written() -> None:
 
 
 def test_subjects_without_figures_are_shown() -> None:
-    bare = Subject("x", "1", "en", "de", {}, None, None, None, None, {})
+    bare = System("x", "1", "en", "de", {}, None, None, None, None, {})
     assert "not under git" in words_of(write_report(make_review([better()], bare, bare), []))

@@ -1,4 +1,4 @@
-"""Reviews of real packages in real consumers; what is refused, before anything is translated."""
+"""Reviews of real packages in real models; what is refused, before anything is translated."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,16 +14,16 @@ from pipeline.data.splits import read_split
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ReviewSettings
 from pipeline.plumbing.tracking.store import open_store
-from pipeline.registry.consumer import Consumer, Hypothesis
+from pipeline.registry.sandbox.sandboxed_model import SandboxedModel, SandboxedTranslation
 from pipeline.registry.versions import identify
-from pipeline.reviews.ledger import Ledger
-from pipeline.reviews.models import Models
+from pipeline.reviews.promotion_history import PromotionHistory
+from pipeline.reviews.registered_models import RegisteredModels
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
+from pipeline.reviews.review_runs import ReviewRuns
 from pipeline.reviews.reviewer import Reviewer, _draw_maps
 from pipeline.reviews.test_sets import TestSet
 from pipeline.reviews.too_long import TooLong
-from pipeline.reviews.verdicts import Verdicts
 from pipeline.seq2seq.translator import Translator
 from stages.review import describe
 from tests.registered import ANYTHING, LENIENT, MODEL, evaluate_otherwise, get, package_of
@@ -37,7 +37,7 @@ def client(registry: Path) -> MlflowClient:
 def reviewer(
     client: MlflowClient, settings: ReviewSettings = LENIENT, candidates: str = MODEL, experiment: str = "again"
 ) -> Reviewer:
-    return Reviewer(Models(client, candidates, MODEL, experiment), settings, "jane")
+    return Reviewer(RegisteredModels(client, candidates, MODEL, experiment), settings, "jane")
 
 
 def with_test_set(name: str, path: Path) -> ReviewSettings:
@@ -46,9 +46,9 @@ def with_test_set(name: str, path: Path) -> ReviewSettings:
 
 def crown(client: MlflowClient, version: int) -> None:
     """Make a version the champion, whatever it is."""
-    ledger = Ledger(client, MODEL)
-    ledger.append("promote", identify(get(client, version)), ledger.state(), "ann", "because", forced=False)
-    ledger.set_aliases()
+    history = PromotionHistory(client, MODEL)
+    history.append("promote", identify(get(client, version)), history.state(), "ann", "because", forced=False)
+    history.set_aliases()
 
 
 def quietly(total: int) -> Callable[[int], object]:
@@ -109,17 +109,17 @@ def test_a_review_against_the_champion_comes_to_the_same_when_it_is_repeated(
     client: MlflowClient, registry: Path
 ) -> None:
     crown(client, 1)
-    verdicts = Verdicts(client, MODEL, registry)
+    review_runs = ReviewRuns(client, MODEL, registry)
     found = []
     for _ in range(2):
         finding = reviewer(client).review(2, quietly)
         found.append(timeless(finding.review))
-        verdict = verdicts.keep(
+        verdict = review_runs.keep(
             finding.candidate, finding.champion, finding.review, write_report(finding.review, finding.maps)
         )
     assert found[0] == found[1]
     assert (verdict.is_pass, verdict.compared_with) == (True, "1")
-    assert verdicts.find(get(client, 2)) == [verdict]
+    assert review_runs.find(get(client, 2)) == [verdict]
     run = client.get_run(verdict.run_id)
     assert all(len(client.get_metric_history(verdict.run_id, key)) == 1 for key in run.data.metrics)
     (comparison,) = finding.review.comparisons
@@ -192,21 +192,25 @@ def test_references_that_are_the_candidate_s_own_outputs_do_not_pass_it(
 
 @dataclass
 class Wordy:
-    """Stands in for a consumer: answers with as many pieces as it is told to, each so long."""
+    """Stands in for a model: answers with as many pieces as it is told to, each so long."""
 
     pieces: int
     letters: int = 3
 
-    def explain(self, sentences: Sequence[str], attention: bool = False) -> tuple[list[Hypothesis | None], float]:
+    def explain(
+        self, sentences: Sequence[str], attention: bool = False
+    ) -> tuple[list[SandboxedTranslation | None], float]:
         tokens, source = ["x" * self.letters] * self.pieces, ["piece"] * 6
-        return [Hypothesis(text="", tokens=tokens, source_tokens=source, attention=[[0.2] * 6] * self.pieces)], 0.0
+        return [
+            SandboxedTranslation(text="", tokens=tokens, source_tokens=source, attention=[[0.2] * 6] * self.pieces)
+        ], 0.0
 
 
 def test_attention_of_what_is_too_long_is_not_drawn(tmp_path: Path) -> None:
     test_set = TestSet("test", ["a b c d e"] * 4, ["A B C D E"] * 4, {}, "both")
 
-    def drawn(consumer: Wordy) -> int:
-        return len(_draw_maps(cast(Consumer, consumer), test_set, tmp_path))
+    def drawn(model: Wordy) -> int:
+        return len(_draw_maps(cast(SandboxedModel, model), test_set, tmp_path))
 
     assert (drawn(Wordy(5)), drawn(Wordy(61)), drawn(Wordy(5, 41))) == (3, 0, 0)
 

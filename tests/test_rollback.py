@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.plumbing.errors import UserError
-from pipeline.reviews.ledger import CHAMPION, PREVIOUS
 from pipeline.reviews.promotion import Promotion
+from pipeline.reviews.promotion_history import CHAMPION, PREVIOUS
 from tests.registered import MODEL, Registry, aliases, get
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Ledger, replay
+from pipeline.reviews.promotion_history import CHAMPION, PREVIOUS, PromotionHistory, replay
 from tests.mlflow_server import Server
 from tests.registered import MODEL, SEEDS, register_versions
 from tests.stores import store
@@ -35,8 +35,8 @@ def test_no_call_is_lost_and_the_aliases_agree_with_the_record(
     ]
     ends = {str(n): (call.communicate()[1], call.returncode) for n, call in enumerate(calls, start=1)}
 
-    ledger = Ledger(store(), MODEL)
-    entries = ledger.entries()
+    history = PromotionHistory(store(), MODEL)
+    entries = history.entries()
     state, in_force = replay(entries)
     assert state.settled
     aliases = {alias: int(version) for alias, version in store().get_registered_model(MODEL).aliases.items()}

@@ -20,14 +20,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.registry import confinement, sandbox
-from pipeline.registry.confinement import AS_NOBODY, AS_USER, PYTHON, Way
-from pipeline.registry.sandbox import Misbehaviour, Sandbox, run_apart
-from pipeline.registry.system_calls import system_call_filter
+from pipeline.registry.sandbox import isolation, process
+from pipeline.registry.sandbox.isolation import AS_NOBODY, AS_USER, PYTHON, Way
+from pipeline.registry.sandbox.process import Misbehaviour, SandboxedProcess, run_sandboxed
+from pipeline.registry.sandbox.system_calls import system_call_filter
 
 HERE = Path(__file__).resolve()
 NAMES = {"nobody": AS_NOBODY, "namespace": AS_USER}
-WAYS = [pytest.param(way, id=name) for name, way in NAMES.items() if not confinement.obstacle(way)]
+WAYS = [pytest.param(way, id=name) for name, way in NAMES.items() if not isolation.obstacle(way)]
 CLONE = {"x86_64": 56, "aarch64": 220}  # the system call
 NONE = pytest.param(None, id="none")
 SKIPPED = pytest.param(None, id="none", marks=pytest.mark.skip(reason="this system offers no namespaces"))
@@ -39,15 +39,15 @@ both = pytest.mark.parametrize("way", [*WAYS[:1], NONE], indirect=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way | None:
     """Shut programs in so, and in no other way."""
     found: Way | None = request.param
-    monkeypatch.setattr(confinement, "find_way", lambda: found)
+    monkeypatch.setattr(isolation, "find_way", lambda: found)
     return found
 
 
 @contextlib.contextmanager
-def program(code: str, *read: Path) -> Iterator[Sandbox]:
+def program(code: str, *read: Path) -> Iterator[SandboxedProcess]:
     """A program that has all that these tests' programs need."""
     begin = "import json, os, socket, subprocess, sys, time; sys.stdin.readline()\n"
-    with run_apart("it", [PYTHON, "-I", "-S", "-c", begin + code], read) as running:
+    with run_sandboxed("it", [PYTHON, "-I", "-S", "-c", begin + code], read) as running:
         yield running
 
 
@@ -68,18 +68,18 @@ def reason(code: str, seconds: float = 30) -> str:
 
 def alive(marker: str) -> list[int]:
     found = []
-    for process in psutil.process_iter():
+    for each in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if any(marker in argument for argument in process.cmdline()) and process.pid != os.getpid():
-                found.append(process.pid)
+            if any(marker in argument for argument in each.cmdline()) and each.pid != os.getpid():
+                found.append(each.pid)
     return found
 
 
 def running(code: str) -> bool:
     """Whether a program has got as far as its own code."""
-    for process in psutil.process_iter():
+    for each in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.cmdline()[-1:] == [code]:
+            if each.cmdline()[-1:] == [code]:
                 return True
     return False
 
@@ -161,7 +161,7 @@ print(refused)"""
 
 @both
 def test_what_it_writes_is_bounded(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confinement, "SCRATCH", 1 << 20)
+    monkeypatch.setattr(isolation, "SCRATCH", 1 << 20)
     code = "open(os.environ['HOME'] + '/file', 'wb').write(bytes({}))"
     assert told(code.format(100_000)) == 100_000
     assert told(code.format(2 << 20)) == "OSError"
@@ -169,7 +169,7 @@ def test_what_it_writes_is_bounded(way: Way | None, monkeypatch: pytest.MonkeyPa
 
 @isolated
 def test_many_files_are_bounded_too(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confinement, "SCRATCH", 1 << 20)
+    monkeypatch.setattr(isolation, "SCRATCH", 1 << 20)
     assert told("[open(os.environ['HOME'] + f'/{n}', 'wb').write(bytes(500_000)) for n in range(9)]") == "OSError"
 
 
@@ -188,7 +188,7 @@ def plain_heap(monkeypatch: pytest.MonkeyPatch) -> None:
 @both
 @pytest.mark.usefixtures("plain_heap")
 def test_one_that_eats_memory_is_refused_it(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confinement, "MEMORY", 200 << 20)
+    monkeypatch.setattr(isolation, "MEMORY", 200 << 20)
     with program("print(len(bytes(300 << 20)))") as running, pytest.raises(Misbehaviour) as caught:
         running.ask(b"", 30)
     assert caught.value.reason == "it ended with status 1 instead of answering"
@@ -198,7 +198,7 @@ def test_one_that_eats_memory_is_refused_it(way: Way | None, monkeypatch: pytest
 @both
 @pytest.mark.usefixtures("plain_heap")
 def test_several_that_eat_memory_together_are_ended(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confinement, "MEMORY", 200 << 20)
+    monkeypatch.setattr(isolation, "MEMORY", 200 << 20)
     told = reason("[os.fork() for _ in range(2)]; some = b'x' * (90 << 20); time.sleep(60)  # eaters")
     assert told == "it took more than 0.2 GiB of memory"
     assert alive("eaters") == []
@@ -207,8 +207,8 @@ def test_several_that_eat_memory_together_are_ended(way: Way | None, monkeypatch
 @both
 def test_memory_that_counts_for_none_is_seen_too(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is shared counts for the processes that touched it, and they let it go."""
-    monkeypatch.setattr(sandbox, "LEAST", psutil.virtual_memory().total)
-    monkeypatch.setattr(confinement, "MEMORY", 800 << 20)
+    monkeypatch.setattr(process, "LEAST", psutil.virtual_memory().total)
+    monkeypatch.setattr(isolation, "MEMORY", 800 << 20)
     code = "import mmap; area = mmap.mmap(-1, 300 << 20)\nif os.fork():\n  area.write(b'x' * (300 << 20)); area.close()"
     assert reason(f"{code}\ntime.sleep(60)").startswith("while it ran, the machine had only ")
 
@@ -252,7 +252,7 @@ def test_a_fork_bomb_is_ended(way: Way | None) -> None:
 def test_there_are_no_more_processes_than_may_be(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() == 0 and way is AS_USER:
         pytest.skip("root's own processes are not counted")
-    monkeypatch.setattr(confinement, "TASKS", 20)
+    monkeypatch.setattr(isolation, "TASKS", 20)
     code = (
         "[subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)']) for _ in range(30)] and 'all'"
     )
@@ -284,7 +284,7 @@ def test_what_it_says_does_not_reach_the_terminal_as_it_is(way: Way | None) -> N
 @both
 def test_one_that_ends_without_an_answer_is_told(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason("pass") == "it ended with status 0 instead of answering"
-    monkeypatch.setattr(sandbox, "LAST", 0.1)
+    monkeypatch.setattr(process, "LAST", 0.1)
     expected = "it gave no answer within 2 s" if way else "it closed its output instead of answering"
     assert reason("os.close(1); time.sleep(60)", 2) == expected
 
@@ -302,7 +302,10 @@ def test_an_answer_before_the_question_is_no_answer(way: Way | None) -> None:
 @both
 def test_it_need_not_read_what_it_is_asked(way: Way | None) -> None:
     command = [PYTHON, "-I", "-S", "-c", "import time; time.sleep(60)"]
-    with run_apart("it", command, []) as running, pytest.raises(Misbehaviour, match=r"it gave no answer within 1 s"):
+    with (
+        run_sandboxed("it", command, []) as running,
+        pytest.raises(Misbehaviour, match=r"it gave no answer within 1 s"),
+    ):
         running.ask(b"x" * 1_000_000, 1)
 
 
@@ -319,7 +322,7 @@ def test_no_daemon_outlives_it(way: Way) -> None:
 
 @pytest.mark.parametrize("way", [None], indirect=True)
 def test_one_that_holds_its_output_is_not_waited_for(way: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "TICK", 60)  # it is not seen before it left
+    monkeypatch.setattr(process, "TICK", 60)  # it is not seen before it left
     daemon = "[sys.executable, '-S', '-c', 'import time; time.sleep(8)  # holder-of-it']"
     code = f"child = os.fork()\nif not child: os.setsid(), subprocess.Popen({daemon}), os._exit(0)\n"
     with program(code + "os.waitpid(child, 0); print('done', flush=True); time.sleep(60)") as running:
@@ -333,9 +336,9 @@ def test_one_that_holds_its_output_is_not_waited_for(way: None, monkeypatch: pyt
 @isolated
 def test_nothing_outlives_a_review_that_is_killed(way: Way) -> None:
     code = (
-        "from pathlib import Path; from pipeline.registry import confinement, sandbox\n"
-        f"confinement.find_way = lambda: confinement.{'AS_NOBODY' if way is AS_NOBODY else 'AS_USER'}\n"
-        f"with sandbox.run_apart('it', [{PYTHON!r}, '-S', '-c', 'while True: pass  # orphan-of-it'], []) as it:\n"
+        "from pathlib import Path; from pipeline.registry.sandbox import isolation, process\n"
+        f"isolation.find_way = lambda: isolation.{'AS_NOBODY' if way is AS_NOBODY else 'AS_USER'}\n"
+        f"with process.run_sandboxed('it', [{PYTHON!r}, '-S', '-c', 'while True: pass  # orphan-of-it'], []) as it:\n"
         "    print('started', flush=True); it.ask(b'', 60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=HERE.parents[1]) as review:
@@ -364,9 +367,9 @@ def test_it_may_write_to_nothing_of_the_kernels(way: Way) -> None:
 @pytest.fixture
 def trial() -> Iterator[None]:
     """Find out anew how this system shuts programs in, and forget what was found."""
-    confinement.obstacle.cache_clear()
+    isolation.obstacle.cache_clear()
     yield
-    confinement.obstacle.cache_clear()
+    isolation.obstacle.cache_clear()
 
 
 @pytest.mark.usefixtures("trial")
@@ -375,14 +378,14 @@ def test_roots_programs_run_as_nobody_or_are_not_isolated(tmp_path: Path, monkey
     (site / "psutil").mkdir(parents=True)
     site.chmod(0o700)
     monkeypatch.setattr(psutil, "__file__", str(site / "psutil/__init__.py"))
-    if os.geteuid() == 0 and not confinement.obstacle(AS_USER):
-        assert confinement.find_way() is None
-        assert confinement.isolation().startswith(
+    if os.geteuid() == 0 and not isolation.obstacle(AS_USER):
+        assert isolation.find_way() is None
+        assert isolation.isolation().startswith(
             "not isolated: a program that was to run as user nobody said: PermissionError: [Errno 13] Permission "
             f"denied: '{site}'; review only packages that you trust"
         )
     else:
-        assert confinement.find_way() in (None, AS_USER)
+        assert isolation.find_way() in (None, AS_USER)
 
 
 @isolated
@@ -390,19 +393,19 @@ def test_roots_programs_run_as_nobody_or_are_not_isolated(tmp_path: Path, monkey
 def test_any_home_or_none_will_do(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for home in ("/", "/usr", "/lib", "/sys/devices", "/nonexistent", "", str(tmp_path)):
         monkeypatch.setenv("HOME", home)
-        confinement.obstacle.cache_clear()
-        assert confinement.obstacle(way) is None, home
+        isolation.obstacle.cache_clear()
+        assert isolation.obstacle(way) is None, home
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
-    confinement.obstacle.cache_clear()
-    assert confinement.obstacle(way) is None
+    isolation.obstacle.cache_clear()
+    assert isolation.obstacle(way) is None
 
 
 @pytest.mark.usefixtures("trial")
 def test_why_this_system_shuts_nothing_in_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confinement, "SEPARATE", ("--no-such-namespace",))
-    assert "unshare" in confinement.isolation()
-    assert confinement.isolation().startswith("not isolated: a program that was to run")
-    confinement.obstacle.cache_clear()
+    monkeypatch.setattr(isolation, "SEPARATE", ("--no-such-namespace",))
+    assert "unshare" in isolation.isolation()
+    assert isolation.isolation().startswith("not isolated: a program that was to run")
+    isolation.obstacle.cache_clear()
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert confinement.isolation().startswith("not isolated: unshare and setpriv of util-linux not found; review only")
+    assert isolation.isolation().startswith("not isolated: unshare and setpriv of util-linux not found; review only")

@@ -29,10 +29,10 @@ def build(**kind: object) -> Seq2Seq:
 
 def probability(model: Seq2Seq, source: torch.Tensor, ids: list[int]) -> float:
     """log p(ids | source), one sentence and one token at a time."""
-    memory = model.encode(source, torch.tensor([source.shape[1]]))
-    state, total = model.decoder.initial_state(memory), 0.0
+    encoder_output = model.encode(source, torch.tensor([source.shape[1]]))
+    state, total = model.decoder.initial_state(encoder_output), 0.0
     for previous, wanted in zip([BOS, *ids], ids, strict=False):
-        logits, _, state = model.decode(torch.tensor([[previous]]), memory, state)
+        logits, _, state = model.decode(torch.tensor([[previous]]), encoder_output, state)
         total += float(logits[0, -1].log_softmax(-1)[wanted].detach())
     return total
 
@@ -117,11 +117,11 @@ def test_what_has_ended_ranks_before_what_the_limit_cut() -> None:
 def test_a_beam_of_one_takes_the_likeliest_token_at_each_step() -> None:
     model = build()
     source = torch.tensor([[5, 4, 4, EOS]])
-    memory = model.encode(source, torch.tensor([4]))
-    state, previous = model.decoder.initial_state(memory), BOS
+    encoder_output = model.encode(source, torch.tensor([4]))
+    state, previous = model.decoder.initial_state(encoder_output), BOS
     ids: list[int] = []
     while len(ids) < LIMIT and previous != EOS:
-        logits, _, state = model.decode(torch.tensor([[previous]]), memory, state)
+        logits, _, state = model.decode(torch.tensor([[previous]]), encoder_output, state)
         logits[0, -1, [PAD, UNK, BOS]] = float("-inf")
         previous = int(logits[0, -1].argmax())
         ids.append(previous)

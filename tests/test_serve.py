@@ -30,11 +30,11 @@ from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.registration import Registration
 from pipeline.registry.versions import fetch, identify
-from pipeline.reviews.ledger import Ledger
-from pipeline.reviews.models import Models
+from pipeline.reviews.promotion_history import PromotionHistory
+from pipeline.reviews.registered_models import RegisteredModels
 from pipeline.seq2seq.translator import Translator
 from pipeline.service import serving
-from pipeline.service.served import Served
+from pipeline.service.served_version import ServedVersion
 from pipeline.service.serving import BODY, Service
 from stages.serve import listen
 from tests.mlflow_server import unused_port
@@ -61,7 +61,7 @@ TYPES = st.sampled_from([TYPE, f"{TYPE}; charset=utf-8", f"{TYPE};charset=latin-
 
 @pytest.fixture(scope="module")
 def http(package: Path) -> Iterator[TestClient]:
-    with TestClient(Service(Served(NAME, 7, package)), raise_server_exceptions=False) as client:
+    with TestClient(Service(ServedVersion(NAME, 7, package)), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -75,10 +75,10 @@ def registered(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> I
         inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
         registration = Registration(open_store(build), RegisterSettings(), **inputs)
         version = registration.version(registration.log_model())
-        ledger = Ledger(registration.client, NAME)
-        entry = ledger.append("promote", identify(version), ledger.state(), "ann", "it was so", forced=False)
-        ledger.set_aliases()
-        ledger.settle(entry)
+        history = PromotionHistory(registration.client, NAME)
+        entry = history.append("promote", identify(version), history.state(), "ann", "it was so", forced=False)
+        history.set_aliases()
+        history.settle(entry)
         yield build
 
 
@@ -134,7 +134,7 @@ def test_every_answer_says_which_version_gave_it(http: TestClient) -> None:
 
 
 def test_health_tells_of_a_model_in_trouble(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Served, "problem", "the model raised SystemExit")
+    monkeypatch.setattr(ServedVersion, "problem", "the model raised SystemExit")
     assert http.get("/health").json()["problem"] == "the model raised SystemExit; the server's log says why"
 
 
@@ -234,14 +234,14 @@ def test_each_of_many_clients_gets_its_own_answer(http: TestClient, tiny_model: 
 
 def test_a_missing_alias_or_model_is_named_with_what_there_is(registered: Path) -> None:
     client = open_store(registered)
-    models = Models(client, NAME, NAME, "default")
+    models = RegisteredModels(client, NAME, NAME, "default")
     assert int(models.resolve("champion").version) == 1
     with pytest.raises(UserError, match=rf"no version of {NAME} has the alias 'best'; aliases: champion \(version 1\)"):
         models.resolve("best")
     with pytest.raises(
         UserError, match="no version of other has .*; aliases: none; other has no version; run: make reg"
     ):
-        Models(client, "other", "other", "default").resolve("champion")
+        RegisteredModels(client, "other", "other", "default").resolve("champion")
     with pytest.raises(UserError, match=f"{NAME} has no version 9; the last are 1"):
         fetch(client, NAME, 9, registered)
 

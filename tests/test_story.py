@@ -7,7 +7,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from pipeline.reviews.ledger import CHAMPION, PREVIOUS, Ledger, replay
+from pipeline.reviews.promotion_history import CHAMPION, PREVIOUS, PromotionHistory, replay
 from tests.mlflow_server import Server
 from tests.project import Project
 from tests.stores import store
@@ -86,8 +86,8 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
     ]
     assert [v.tags.get("champion_reason") for v in versions] == ["b is slow on phones", "better", None]
     assert all(len(str(v.description)) < 5000 and "leak" in str(v.description) for v in versions)
-    ledger = Ledger(client, MODEL)
-    entries = ledger.entries()
+    history = PromotionHistory(client, MODEL)
+    entries = history.entries()
     state, in_force = replay(entries)
     assert ([each.number for each in state.champions], state.settled, in_force) == ([1], True, {1, 2, 3})
     assert [(e.action, str(e.version), e.reason) for e in entries] == [

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.command import StageCall
-from pipeline.reviews.ledger import CHAMPION
+from pipeline.reviews.promotion_history import CHAMPION
 from stages.register import register
 from tests.accounts import ADMIN, REVIEWER, TRAINER, Team
 from tests.published import publish_training

@@ -3,21 +3,21 @@
 from dataclasses import replace
 
 from pipeline.reviews import wording
+from pipeline.reviews.comparison import Speed
+from pipeline.reviews.measurement import Measurement
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
-from pipeline.reviews.subjects import Speed
 from pipeline.reviews.too_long import TooLong, find_too_long
-from pipeline.reviews.trial import Trial
 from tests.reviews import better, make_review
 
 
-def trial(*places: int) -> Trial:
-    return Trial({}, {}, Speed(1.0, 1.0, 1.0), {"test": list(places), "short": []})
+def measurement(*places: int) -> Measurement:
+    return Measurement({}, {}, Speed(1.0, 1.0, 1.0), {"test": list(places), "short": []})
 
 
 def test_the_champion_decides_what_is_left_out_and_the_candidate_where_there_is_none() -> None:
-    assert find_too_long({"candidate": trial(0, 9)}) == TooLong({"test": [1, 10]}, {})
-    both = {"candidate": trial(0, 9), "opponent": trial(4, 9)}
+    assert find_too_long({"candidate": measurement(0, 9)}) == TooLong({"test": [1, 10]}, {})
+    both = {"candidate": measurement(0, 9), "opponent": measurement(4, 9)}
     assert find_too_long(both) == TooLong({"test": [5, 10]}, {"test": [1]})
     assert find_too_long({}) == TooLong()
 

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch.nn.utils import parameters_to_vector
 
-from pipeline.data.encoding import EncodedSplit, Side
+from pipeline.data.encoding import EncodedSide, EncodedSplit
 from pipeline.data.tokenizer import EOS
 from pipeline.plumbing.errors import Paused, UserError
 from pipeline.plumbing.interruption import SIGNALS, Interruption
@@ -41,9 +41,9 @@ def toy_split(pairs: int, seed: int) -> EncodedSplit:
     sources = [random.integers(4, V - 1, random.integers(2, 9)).tolist() for _ in range(pairs)]
     targets = [[i + 1 for i in reversed(source)] for source in sources]
 
-    def side(sentences: list[list[int]]) -> Side:
+    def side(sentences: list[list[int]]) -> EncodedSide:
         closed = [[*ids, EOS] for ids in sentences]
-        return Side(np.concatenate(closed).astype(np.int32), np.cumsum([0, *map(len, closed)]))
+        return EncodedSide(np.concatenate(closed).astype(np.int32), np.cumsum([0, *map(len, closed)]))
 
     return EncodedSplit(side(sources), side(targets))
 

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.plumbing.errors import UserError
-from pipeline.plumbing.tracking.store import explain_failure, impatient, open_store
+from pipeline.plumbing.tracking.store import explain_failure, open_store, short_timeouts
 from pipeline.registry.packaging import digests
 from pipeline.registry.versions import (
     FILES,
@@ -141,7 +141,7 @@ def test_files_that_are_gone_are_told(client: MlflowClient, registry: Path, scra
 def test_a_server_that_does_not_answer_is_told_in_a_line(scratch: Path) -> None:
     uri = f"http://me:secret@127.0.0.1:{unused_port()}"
     with (
-        impatient(),
+        short_timeouts(),
         pytest.raises(
             UserError, match=r"^MLflow's store http://127\.0\.0\.1.* cannot be used: .*; start its server.*$"
         ),

@@ -11,7 +11,7 @@ import datasets
 from ..plumbing.errors import UserError
 from ..plumbing.params import DownloadSettings
 from .cleaning import Cleaned, Pair, clean, is_empty, with_text
-from .sources import Reading
+from .sources import RawCorpus
 from .splitting import cut, key, without_duplicates, without_leaks
 
 USUAL_PAIRS = 1000  # of a held-out split that is cut from the training pairs
@@ -25,7 +25,7 @@ class Corpus:
     facts: dict[str, Any]  # for the manifest
 
 
-def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None]) -> Reading:
+def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None]) -> RawCorpus:
     """The raw pairs of the source that the settings name. `cache` keeps downloads for all experiments."""
     languages = (settings.source_language, settings.target_language)
     if settings.source == "wheels":
@@ -41,21 +41,21 @@ def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None])
     return read_files(settings.files, languages)
 
 
-def build(reading: Reading, settings: DownloadSettings) -> Corpus:
+def build(raw: RawCorpus, settings: DownloadSettings) -> Corpus:
     """Clean the training pairs, cut what is missing of validation and test from them, and take out the leaks.
 
     Held-out splits that the source brings are only normalised and lose their blank pairs, so that scores compare with
     others on the same set.
     """
-    if "train" not in reading.splits:
-        raise UserError(f"the source has no split `train`; it has: {', '.join(reading.splits) or 'none'}")
-    _check_sizes(reading.splits, settings)
-    cleaned = clean(reading.splits["train"], settings)
+    if "train" not in raw.splits:
+        raise UserError(f"the source has no split `train`; it has: {', '.join(raw.splits) or 'none'}")
+    _check_sizes(raw.splits, settings)
+    cleaned = clean(raw.splits["train"], settings)
     train = without_duplicates(cleaned.pairs)
     dropped = Counter(cleaned.dropped)
     dropped["duplicate"] = len(cleaned.pairs) - len(train)
-    given = {name: with_text(pairs, f"the split {name}") for name, pairs in reading.splits.items() if name != "train"}
-    dropped["blank_held_out"] = sum(len(reading.splits[name]) - len(kept) for name, kept in given.items())
+    given = {name: with_text(pairs, f"the split {name}") for name, pairs in raw.splits.items() if name != "train"}
+    dropped["blank_held_out"] = sum(len(raw.splits[name]) - len(kept) for name, kept in given.items())
     splits, leaks = without_leaks({**given, "train": train}, settings.cleaning.max_held_out_similarity)
     if not splits["train"]:
         raise _refusal("no pair is left to train on", dropped + leaks, cleaned)
@@ -80,7 +80,7 @@ def build(reading: Reading, settings: DownloadSettings) -> Corpus:
         "splits": {name: len(kept) for name, kept in splits.items()},
         "cut": missing,
         "dropped": {**dropped, **leaks},
-        "sources": [{**origin, "pairs": pairs[number]} for number, origin in enumerate(reading.origins)],
+        "sources": [{**origin, "pairs": pairs[number]} for number, origin in enumerate(raw.origins)],
     }
     return Corpus(splits, facts)
 

@@ -17,7 +17,7 @@ Ids = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Side:
+class EncodedSide:
     """One language of a split: all ids in a row, and where each sentence begins (N+1 offsets)."""
 
     ids: Ids
@@ -34,8 +34,8 @@ class Side:
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    source: Side
-    target: Side
+    source: EncodedSide
+    target: EncodedSide
 
     def __len__(self) -> int:
         return len(self.source.offsets) - 1
@@ -68,6 +68,6 @@ def open_split(path: Path) -> EncodedSplit:
     return EncodedSplit(_side(table.column("source")), _side(table.column("target")))
 
 
-def _side(column: Any) -> Side:
+def _side(column: Any) -> EncodedSide:
     lists = column.chunk(0)
-    return Side(lists.values.to_numpy(zero_copy_only=True), lists.offsets.to_numpy(zero_copy_only=True))
+    return EncodedSide(lists.values.to_numpy(zero_copy_only=True), lists.offsets.to_numpy(zero_copy_only=True))

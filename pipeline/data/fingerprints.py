@@ -19,12 +19,12 @@ from .languages import count_words
 from .splitting import LEAK_WORDS, key
 
 Side = Literal["source", "target"]
-Digests = np.ndarray[tuple[int], np.dtype[np.uint64]]
+SentenceDigests = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
 LARGEST = 2 << 30  # bytes: those of 134 million pairs
 
-# Digests made with another rule for keys find nothing, which must not read as "no leak". So a file has the digest of a
-# text that holds what rules differ in: case, accents, combining marks, punctuation, width, digits, placeholders, emoji.
+# Digests made with another rule for keys find nothing, which must not read as "no leak". So a file has the digest of
+# a text with what rules differ in: case, accents, combining marks, punctuation, width, digits, placeholders, emoji.
 PROBE = (
     "Größe I’m п'ять o‘z co-op so\u00adft Ａﾊﾞ e\u0301 %(n)d {x} {a b} a%20b %5 <b>1,5</b> दिल เสื้อ 日本語 "
     "\u200cها\u200d \u0130 $20 _x_ 🩷 👩\u200d🚀"
@@ -52,7 +52,7 @@ def find_known(path: Path, sources: Sequence[str], targets: Sequence[str]) -> di
     return {int(i): "source" if source[i] else "target" for i in np.flatnonzero(source | target)}
 
 
-def _read(path: Path) -> tuple[Digests, Digests, Digests]:
+def _read(path: Path) -> tuple[SentenceDigests, SentenceDigests, SentenceDigests]:
     """Return what `fingerprints` put into a file, which is not trusted. UserError if it is something else."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -73,6 +73,6 @@ def _read(path: Path) -> tuple[Digests, Digests, Digests]:
     return source, target, probe
 
 
-def _digests(sentences: Iterable[str]) -> Digests:
+def _digests(sentences: Iterable[str]) -> SentenceDigests:
     digests = (hashlib.blake2b(key(sentence).encode("utf-8", "surrogatepass"), digest_size=8) for sentence in sentences)
     return np.array([int.from_bytes(digest.digest(), "big") for digest in digests], dtype=np.uint64)

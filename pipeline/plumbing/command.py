@@ -20,12 +20,12 @@ from .artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifa
 from .data_files import check_unchanged, signatures_of
 from .environment import tell_removed
 from .errors import Paused, UserError
+from .exit_status import FAILED, INTERRUPTED, PAUSED, ExitStatus
 from .freshness import date_as_before, is_stamp, set_time
 from .lock import hold
 from .made_with import made_with
-from .outcome import FAILED, INTERRUPTED, PAUSED, Outcome
 
-CONDUCT = "conduct.json"  # beside the stamps: settings of how training is run
+RUN_SETTINGS = "run_settings.json"  # beside the stamps: settings of how training is run
 # The directory of an artifact -> the Make target that makes it.
 TARGETS = {
     "corpus": "download",
@@ -48,7 +48,7 @@ class StageCall:
     output: Path  # the directory to publish
     experiment: str  # name of the experiment: the directory under build/
     started: int = field(default_factory=time.time_ns)  # before any of the above was read
-    conduct: dict[str, Any] = field(default_factory=dict)  # settings that have no say in what comes of it
+    run_settings: dict[str, Any] = field(default_factory=dict)  # settings that have no say in what comes of it
     data_files: dict[str, list[int]] = field(default_factory=dict)  # those that settings name, with their signatures
 
     @contextmanager
@@ -90,11 +90,11 @@ def fail_clearly(work: Callable[[], None]) -> None:
         elif isinstance(error, OSError):
             text += " (the same with DEBUG=1 shows where)"
         message = "\n".join(f"error: {line}" for line in text.splitlines())
-        Outcome(FAILED, message).end()
+        ExitStatus(FAILED, message).end()
     except Paused as pause:
-        Outcome(PAUSED, str(pause)).end()
+        ExitStatus(PAUSED, str(pause)).end()
     except KeyboardInterrupt:
-        Outcome(INTERRUPTED, "interrupted").end()
+        ExitStatus(INTERRUPTED, "interrupted").end()
 
 
 def _explained(work: Callable[[], None]) -> None:
@@ -155,12 +155,12 @@ def _read_call(stamp: Path, manifests: list[Path], output: Path) -> StageCall:
     directories = [manifest.parent for manifest in manifests]
     inputs = {directory.name: open_artifact(directory, TARGETS[directory.name]) for directory in directories}
     _check_they_fit(inputs)
-    conduct = read_json(stamp.with_name(CONDUCT)) or {}
+    run_settings = read_json(stamp.with_name(RUN_SETTINGS)) or {}
     content = read_json(stamp)
-    if not is_stamp(content) or not isinstance(conduct, dict):
-        raise UserError(f"{stamp} or {CONDUCT} beside it is damaged; remove {stamp.parent} and run the same again")
+    if not is_stamp(content) or not isinstance(run_settings, dict):
+        raise UserError(f"{stamp} or {RUN_SETTINGS} beside it is damaged; remove {stamp.parent} and run the same again")
     data_files = signatures_of(content, stamp.parent)
-    return StageCall(content, inputs, output, output.parent.name, started, conduct, data_files)
+    return StageCall(content, inputs, output, output.parent.name, started, run_settings, data_files)
 
 
 def _check_they_fit(inputs: dict[str, Artifact]) -> None:

@@ -160,7 +160,7 @@ class ModelSettings(Section):
 
 class TrainSettings(Section):
     # How training is run, with no say in what comes of it: a change makes nothing stale (see stamps.py).
-    CONDUCT: ClassVar = ("checkpoint_seconds", "max_minutes")
+    RUN_SETTINGS: ClassVar = ("checkpoint_seconds", "max_minutes")
 
     seed: Seed = 1
     precision: Literal["auto", "bf16", "fp32"] = "auto"

@@ -40,7 +40,7 @@ def write_stamps(
     `sources` are the files of settings and code, as they were before `params` was read: what Make looks at from now on.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    settings = params.model_dump(mode="json", by_alias=True, exclude={"train": set(TrainSettings.CONDUCT)})
+    settings = params.model_dump(mode="json", by_alias=True, exclude={"train": set(TrainSettings.RUN_SETTINGS)})
     digests = Digests(directory / MEMORY)
     named: dict[str, str] = {}
     for stage, sections in SECTIONS.items():
@@ -59,11 +59,11 @@ def write_stamps(
     digests.save(named=named, sources=sources)  # last: a kill before this has all files looked at again
 
 
-def write_conduct(path: Path, params: Params) -> None:
+def write_run_settings(path: Path, params: Params) -> None:
     """Write the settings of how training is run, which have no say in what comes of it and are in no stamp."""
-    conduct = params.train.model_dump(mode="json", include=set(TrainSettings.CONDUCT))
-    if read_json(path) != conduct:
-        write_json(path, conduct)
+    run_settings = params.train.model_dump(mode="json", include=set(TrainSettings.RUN_SETTINGS))
+    if read_json(path) != run_settings:
+        write_json(path, run_settings)
 
 
 def code_digests(root: Path, start: str) -> dict[str, str]:

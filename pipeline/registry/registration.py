@@ -28,8 +28,8 @@ from ..plumbing.tracking.journal import JOURNAL, read_journal
 from ..plumbing.tracking.record import RECORD
 from ..plumbing.tracking.replica import replicate
 from .card import write_card, write_short_card
-from .consumer import consume
 from .packaging import HERE, MODEL_CODE, check_files, code_files, digests, package
+from .sandbox.sandboxed_model import load_sandboxed
 from .versions import EXPERIMENT, FILES, IDENTITY, all_versions, check_presence, make_model, registered_name
 
 LOGGED_NAME = "translator"  # of the model inside its run
@@ -126,8 +126,8 @@ class Registration:
             directory = Path(download_artifacts(f"models:/{model_id}", dst_path=scratch))
             recorded = json.loads(logged.tags[FILES])
             check_files(directory, recorded, f"models:/{model_id}")
-            with consume(directory, "the packaged model") as consumer:
-                given, _ = consumer.translate(sources)
+            with load_sandboxed(directory, "the packaged model") as model:
+                given, _ = model.translate(sources)
         for example, translation in zip(examples, given, strict=True):
             if translation.split() != example["hypothesis"].split():
                 raise UserError(

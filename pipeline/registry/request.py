@@ -18,7 +18,7 @@ WEIGHTS = 4_000_000  # of attention in an answer, which are some 10 bytes of JSO
 
 
 @dataclass(frozen=True)
-class Params:
+class RequestParams:
     """What a request may set beside its sentences, and what holds where it sets nothing."""
 
     beam_size: int = BEAM_SIZE
@@ -43,7 +43,7 @@ class Params:
 
 def answer(translator: Translator, sentences: list[str], params: dict[str, Any]) -> list[Any]:
     """Texts; with `n_best`, of each sentence a list of its best translations with score, tokens and source tokens."""
-    wanted = Params(**params)
+    wanted = RequestParams(**params)
     _check_sentences(translator, sentences, wanted)
     if wanted.n_best == 0:
         return [t.text for t in translator.translate(sentences, wanted.beam_size, wanted.length_penalty)]
@@ -62,7 +62,7 @@ def _as_json(translation: Translation, attention: bool) -> dict[str, Any]:
     return shown
 
 
-def _check_sentences(translator: Translator, sentences: list[str], wanted: Params) -> None:
+def _check_sentences(translator: Translator, sentences: list[str], wanted: RequestParams) -> None:
     if len(sentences) > SENTENCES:
         raise _refusal(f"got {len(sentences):,} sentences, expected at most {SENTENCES:,}; send them in parts")
     for place, sentence in enumerate(sentences):

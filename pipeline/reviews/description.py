@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from ..registry.card import LONGEST, code_span
 from . import wording
-from .comparison import CANDIDATE, OPPONENT, Change
+from .comparison import CANDIDATE, OPPONENT, Change, System
 from .review import Review
-from .subjects import Subject
 
 TEST_SETS = 6  # in the table of scores
 EXAMPLES = 2  # gains, and as many losses
@@ -112,11 +111,11 @@ def _subjects(review: Review) -> str:
     return "\n".join(lines)
 
 
-def _subject(title: str, subject: Subject) -> str:
-    digests = [f"{_quote(name)} {code_span(digest, longest=64)}" for name, digest in list(subject.digests.items())[:4]]
-    commit = [f"commit {_quote(subject.commit)}"] if subject.commit else []
-    size = [wording.megabytes(subject.size_bytes)] if subject.size_bytes is not None else []
-    return f"- {title}: {', '.join([wording.subject(subject, _quote), *commit, *size, *digests])}"
+def _subject(title: str, system: System) -> str:
+    digests = [f"{_quote(name)} {code_span(digest, longest=64)}" for name, digest in list(system.digests.items())[:4]]
+    commit = [f"commit {_quote(system.commit)}"] if system.commit else []
+    size = [wording.megabytes(system.size_bytes)] if system.size_bytes is not None else []
+    return f"- {title}: {', '.join([wording.system_name(system, _quote), *commit, *size, *digests])}"
 
 
 def _examples(title: str, changes: Sequence[Change]) -> str:

@@ -1,6 +1,6 @@
 """Judge a review's gates: what each one measures, and what its threshold makes of that. Thresholds are the settings'.
 
-A gate's value is the worst over all test sets. What it is measured on comes from `comparison`, `subjects` and `leaks`.
+A gate's value is the worst over all test sets. What it is measured on comes from `comparison`, `systems` and `leaks`.
 """
 
 import math
@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..plumbing.params import GateSettings
-from .comparison import CANDIDATE, Comparison
+from .comparison import CANDIDATE, Comparison, System
 from .leaks import Leaks
 from .non_inferiority import Loss, judge_loss
 from .output_faults import Faults
-from .subjects import Subject
 
-Verdict = Literal["pass", "fail", "inconclusive", "missing", "does not apply"]
+GateVerdict = Literal["pass", "fail", "inconclusive", "missing", "does not apply"]
 LOSSES = {"bleu_drop": "bleu", "chrf_drop": "chrf"}  # gate -> the score of which it is the loss
 
 
@@ -27,7 +26,7 @@ class Gate:
     value: float | None  # of a loss: its upper confidence limit
     threshold: float  # of a loss: its margin
     required: bool
-    verdict: Verdict
+    verdict: GateVerdict
     needed: Mapping[str, int] = field(default_factory=dict)  # inconclusive: test set -> sentences that it should have
 
     @property
@@ -41,7 +40,7 @@ class Gate:
 
 
 def judge(
-    settings: GateSettings, comparisons: Sequence[Comparison], candidate: Subject, opponent: Subject, leaks: Leaks
+    settings: GateSettings, comparisons: Sequence[Comparison], candidate: System, opponent: System, leaks: Leaks
 ) -> list[Gate]:
     """Judge every gate, in the order of the settings. Without the comparison of a test set, losses are missing.
 
@@ -65,7 +64,7 @@ def judge(
             found = [(c.test_set, c.sentences, c.differences[LOSSES[name]]) for c in comparisons]
             margin = min(gate["margin"], 0.0) if opponent.is_baseline else gate["margin"]
             loss = judge_loss(found, margin) if compared else Loss(None, "missing", {})
-            gates.append(Gate(name, loss.limit, margin, gate["required"], loss.outcome, loss.needed))
+            gates.append(Gate(name, loss.limit, margin, gate["required"], loss.verdict, loss.needed))
         else:
             gates.append(_gate(name, measured[name], gate["threshold"], gate["required"], applies=name not in unfit))
     return gates
@@ -80,7 +79,7 @@ def judge_all(gates: Iterable[Gate]) -> Literal["pass", "fail", "inconclusive"]:
 
 
 def _gate(name: str, value: float | None, threshold: float, required: bool, *, applies: bool) -> Gate:
-    verdict: Verdict
+    verdict: GateVerdict
     if not applies:
         value, verdict = None, "does not apply"
     elif value is None or not math.isfinite(value):
@@ -99,8 +98,8 @@ def _over_all(tested: Sequence[str], values: Mapping[str, float]) -> float | Non
     return _largest(values[name] for name in tested) if set(tested) <= values.keys() else None
 
 
-def _latency(subject: Subject) -> float | None:
-    return subject.speed.latency_p50_ms if subject.speed else None
+def _latency(system: System) -> float | None:
+    return system.speed.latency_p50_ms if system.speed else None
 
 
 def _ratio(candidate: float | None, opponent: float | None) -> float | None:

@@ -20,7 +20,7 @@ from .bootstrap import FEWEST, Difference
 
 POWER = 0.8  # an equal candidate is to pass in so many of the reviews; else the test set is too small for the margin
 
-Outcome = Literal["pass", "fail", "inconclusive", "missing"]
+Verdict = Literal["pass", "fail", "inconclusive", "missing"]
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,24 @@ class Loss:
     """What is known of the loss of one score over all test sets."""
 
     limit: float | None  # upper confidence limit in points, on the worst test set
-    outcome: Outcome
+    verdict: Verdict
     needed: Mapping[str, int]  # test set that is too small -> sentences with which it would not be
 
 
 def judge_loss(differences: Iterable[tuple[str, int, Difference]], margin: float) -> Loss:
     """Test the loss on every test set: its name, its sentences, the difference of the scores with its limits."""
     limits: list[float | None] = []
-    outcomes: list[Outcome] = []
+    verdicts: list[Verdict] = []
     needed: dict[str, int] = {}
     for name, sentences, difference in differences:
         limits.append(None if difference.limits is None else 0.0 - difference.limits[0])
-        outcomes.append(_outcome(sentences, difference, margin))
-        if outcomes[-1] == "inconclusive":
+        verdicts.append(_verdict(sentences, difference, margin))
+        if verdicts[-1] == "inconclusive":
             needed[name] = sentences_needed(sentences, difference, margin)
     known = [limit for limit in limits if limit is not None]
-    order: tuple[Outcome, ...] = ("missing", "fail", "inconclusive", "pass")
-    outcome: Outcome = next((worst for worst in order if worst in outcomes), "missing")
-    return Loss(max(known) if len(known) == len(limits) > 0 and outcome != "missing" else None, outcome, needed)
+    order: tuple[Verdict, ...] = ("missing", "fail", "inconclusive", "pass")
+    verdict: Verdict = next((worst for worst in order if worst in verdicts), "missing")
+    return Loss(max(known) if len(known) == len(limits) > 0 and verdict != "missing" else None, verdict, needed)
 
 
 def sentences_needed(sentences: int, difference: Difference, margin: float) -> int:
@@ -61,7 +61,7 @@ def sentences_needed(sentences: int, difference: Difference, margin: float) -> i
     return max(FEWEST, math.ceil(sentences * (errors * difference.standard_error / margin) ** 2))
 
 
-def _outcome(sentences: int, difference: Difference, margin: float) -> Outcome:
+def _verdict(sentences: int, difference: Difference, margin: float) -> Verdict:
     if not math.isfinite(difference.points):
         return "missing"
     if difference.limits is None:

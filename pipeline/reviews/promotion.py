@@ -1,7 +1,7 @@
 """Make a version the champion, and the one before it again: what must hold first, what is done then.
 
-Who was champion when is the ledger's (see ledger.py); whether a version may become it was said by a review (see
-verdicts.py).
+Who was champion when is the history's (see history.py); whether a version may become it was said by a review (see
+review_runs.py).
 """
 
 import json
@@ -17,23 +17,23 @@ from mlflow.exceptions import MlflowException
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import ReviewSettings
-from ..registry.consumer import consume
 from ..registry.packaging import EXAMPLE
+from ..registry.sandbox.sandboxed_model import load_sandboxed
 from ..registry.versions import VersionId, fetch, find_again, get_version, identify, make_model
-from .evidence import Evidence
-from .ledger import CHAMPION, Action, Entry, Ledger, State, replay
-from .models import Models
+from .promotion_history import CHAMPION, Action, ChampionState, HistoryEntry, PromotionHistory, replay
+from .registered_models import RegisteredModels
+from .review_runs import NO_CHAMPION, RecordedReview, ReviewRuns, files_digest
 from .test_sets import read_test_sets
-from .verdicts import BASELINES, Verdict, Verdicts, files_digest
+from .version_files import VersionFiles
 
 
 @dataclass(frozen=True)
 class Promotion:
     """Somebody's decisions on the models of an experiment."""
 
-    models: Models
+    models: RegisteredModels
     settings: ReviewSettings
-    verdicts: Verdicts
+    review_runs: ReviewRuns
     by: str
     reason: str
     forced: bool  # whatever speaks against it, but another's decision a moment before
@@ -47,8 +47,8 @@ class Promotion:
         return self.models.production
 
     @property
-    def ledger(self) -> Ledger:
-        return self.models.ledger
+    def history(self) -> PromotionHistory:
+        return self.models.history
 
     def promote(self, number: int) -> ModelVersion:
         """Make a candidate the champion; returns its version in production.
@@ -77,7 +77,7 @@ class Promotion:
             self._ask_champion()
         except Exception as error:  # whatever it is, the champion does not answer
             self._take_back(entry, before, error)
-        self.ledger.settle(entry)
+        self.history.settle(entry)
         if not self._is_mine(entry):  # it was finished in its author's place, and is recorded as theirs
             raise UserError(
                 f"version {entry.version} of {self.production} is the champion already, by {entry.by} ({entry.reason})"
@@ -98,57 +98,57 @@ class Promotion:
                 self._check_files(target)
             entry, before = self._append("rollback", target, state), state
         self._carry_out(entry, before)
-        self.ledger.settle(entry)
+        self.history.settle(entry)
         return self._champion(entry)
 
-    def _is_mine(self, entry: Entry) -> bool:
+    def _is_mine(self, entry: HistoryEntry) -> bool:
         return (entry.by, entry.reason) == (self.by, self.reason)
 
-    def _state(self) -> State:
+    def _state(self) -> ChampionState:
         """The state to decide on, with the aliases as it says if its author could not set them."""
-        state = self.ledger.state()
-        if not state.settled and self.ledger.is_certain(state):
-            self.ledger.set_aliases()  # whoever wrote the last entry died before the aliases were set, or is about to
+        state = self.history.state()
+        if not state.settled and self.history.is_certain(state):
+            self.history.set_aliases()  # whoever wrote the last entry died before the aliases were set, or is about to
         return state
 
-    def _check_alias(self, state: State) -> None:
+    def _check_alias(self, state: ChampionState) -> None:
         """UserError if the champion's alias was moved by hand; one that was removed is set again by what follows."""
-        moved = self.ledger.moved_by_hand(state)
+        moved = self.history.moved_by_hand(state)
         if moved and moved[0] and not self.forced:
             raise UserError(str(self.models.told_of_alias(state)))
 
-    def _put_back(self, state: State) -> ModelVersion:
+    def _put_back(self, state: ChampionState) -> ModelVersion:
         """Set the alias of the champion by the record again, if it was moved by hand."""
         champion = state.champion
         assert champion
-        if not self.ledger.moved_by_hand(state):
+        if not self.history.moved_by_hand(state):
             raise UserError(f"version {champion} of {self.production} is the champion already")
         if not self.forced:
             self._check_files(champion)
-        self.ledger.set_aliases()
+        self.history.set_aliases()
         self._ask_champion()
         return get_version(self.client, self.production, champion.number)
 
-    def _nothing_before(self, state: State) -> str:
+    def _nothing_before(self, state: ChampionState) -> str:
         if not state.champion:
             told = f"no version of {self.production} has been champion yet"
-        elif self.ledger.last_existing(state.champions):
+        elif self.history.last_existing(state.champions):
             told = f"no version of {self.production} was champion before version {state.champion}"
         else:
             told = f"no version that a rollback of {self.production} leads to is left"
         return f"{told}; {self.models.first_step(state)}"
 
-    def _check(self, candidate: ModelVersion, state: State) -> None:
+    def _check(self, candidate: ModelVersion, state: ChampionState) -> None:
         """UserError unless the candidate passed a review against the champion, and all is still as it was reviewed."""
         name = f"version {candidate.version} of {candidate.name}"
         remedy = f"run: make review VERSION={candidate.version}{self.models.option}"
         self.models.check_tags(candidate)
         champion = self.models.champion(state)
-        opponent, shown = (identify(champion).key, str(champion.version)) if champion else (BASELINES, BASELINES)
-        verdicts = self.verdicts.find(candidate)
-        verdict = next((verdict for verdict in verdicts if verdict.opponent == opponent), None)
-        if verdict is None and verdicts:
-            other = verdicts[0].compared_with
+        opponent, shown = (identify(champion).key, str(champion.version)) if champion else (NO_CHAMPION, NO_CHAMPION)
+        review_runs = self.review_runs.find(candidate)
+        verdict = next((verdict for verdict in review_runs if verdict.opponent == opponent), None)
+        if verdict is None and review_runs:
+            other = review_runs[0].compared_with
             told = f"another version {other}, which was deleted" if other == shown else other
             raise UserError(f"{name} was reviewed against {told}, but the champion is {shown}; {remedy}")
         if verdict is None:
@@ -160,13 +160,13 @@ class Promotion:
                 f"if you know better: make promote VERSION={candidate.version} REASON=... FORCE=1{self.models.option}"
             )
         with tempfile.TemporaryDirectory() as scratch:
-            evidence = Evidence(self.client, candidate, Path(scratch) / "candidate")
-            theirs = Evidence(self.client, champion, Path(scratch) / "champion") if champion else None
-            changed = "files" if evidence.package and files_digest(candidate) != verdict.files else ""
-            if changed := changed or self._changed(verdict, evidence, theirs):
+            files = VersionFiles(self.client, candidate, Path(scratch) / "candidate")
+            theirs = VersionFiles(self.client, champion, Path(scratch) / "champion") if champion else None
+            changed = "files" if files.package and files_digest(candidate) != verdict.files else ""
+            if changed := changed or self._changed(verdict, files, theirs):
                 raise UserError(f"the {changed} of {name} are not those that were reviewed; {remedy}")
 
-    def _changed(self, verdict: Verdict, ours: Evidence, theirs: Evidence | None) -> str:
+    def _changed(self, verdict: RecordedReview, ours: VersionFiles, theirs: VersionFiles | None) -> str:
         """Return which gates or test sets are not those of the review; nothing if all are."""
         gates = self.settings.gates.model_dump(mode="json")
         if names := sorted(name for name in {*gates, *verdict.gates} if gates.get(name) != verdict.gates.get(name)):
@@ -196,29 +196,29 @@ class Promotion:
 
     def _show_review(self, candidate: ModelVersion, copy: ModelVersion) -> None:
         """Let the copy in `production` tell what the last review of the candidate found."""
-        for verdict in self.verdicts.find(candidate)[:1]:
-            self.verdicts.show(verdict, copy)
+        for verdict in self.review_runs.find(candidate)[:1]:
+            self.review_runs.show(verdict, copy)
 
-    def _append(self, action: Action, version: VersionId | None, seen: State) -> Entry:
+    def _append(self, action: Action, version: VersionId | None, seen: ChampionState) -> HistoryEntry:
         found = find_again(self.client, self.production, version) if version else None
         files = files_digest(found) if found else ""
-        return self.ledger.append(action, version, seen, self.by, self.reason, self.forced, files)
+        return self.history.append(action, version, seen, self.by, self.reason, self.forced, files)
 
-    def _champion(self, entry: Entry) -> ModelVersion:
+    def _champion(self, entry: HistoryEntry) -> ModelVersion:
         assert entry.version
         return get_version(self.client, self.production, entry.version.number)
 
-    def _unfinished(self, state: State) -> tuple[Entry | None, State]:
+    def _unfinished(self, state: ChampionState) -> tuple[HistoryEntry | None, ChampionState]:
         """The decision in force and the state before it, if a process made it and died before all was done."""
-        entries = [] if state.settled else self.ledger.entries()
+        entries = [] if state.settled else self.history.entries()
         for entry in entries:
             if entry.number == state.number:
                 return entry, replay(entries, entry.number)[0]
         return None, state
 
-    def _carry_out(self, entry: Entry, before: State) -> None:
+    def _carry_out(self, entry: HistoryEntry, before: ChampionState) -> None:
         """Set the aliases, and let the version tell how it became the champion."""
-        self.ledger.set_aliases()
+        self.history.set_aliases()
         if entry.version and find_again(self.client, self.production, entry.version):
             told = {
                 "champion_since": entry.at,
@@ -230,7 +230,7 @@ class Promotion:
                 self.client.set_model_version_tag(self.production, str(entry.version), key, value)
 
     def _ask_champion(self) -> None:
-        """Load the champion by its alias as any consumer would, and ask it for the translations of its example."""
+        """Load the champion by its alias as any user would, and ask it for the translations of its example."""
         uri = f"models:/{self.production}@{CHAMPION}"
         with tempfile.TemporaryDirectory() as scratch:
             try:
@@ -242,21 +242,21 @@ class Promotion:
                 sentences = json.loads((package / EXAMPLE).read_bytes())["inputs"]
             except (MlflowException, OSError, ValueError, KeyError) as error:
                 raise UserError(f"{uri} cannot be fetched: {str(error).partition(chr(10))[0]}") from error
-            with consume(package, uri) as consumer:
-                answers, _ = consumer.translate(sentences)
+            with load_sandboxed(package, uri) as model:
+                answers, _ = model.translate(sentences)
         if not all(answers):
             raise UserError(f"{uri} answers {sentences!r} with {answers!r}, expected a text for each")
 
-    def _take_back(self, entry: Entry, before: State, error: Exception) -> NoReturn:
+    def _take_back(self, entry: HistoryEntry, before: ChampionState, error: Exception) -> NoReturn:
         """Make the champion before `entry` the champion again, if it was not deleted, and tell why."""
         told = str(error) or type(error).__name__
-        after = self.ledger.state()
+        after = self.history.state()
         if after.number == entry.number:
-            last = self.ledger.last_existing([each for each in before.champions if each != entry.version])
+            last = self.history.last_existing([each for each in before.champions if each != entry.version])
             reason = f"smoke request failed: {told.splitlines()[0]}"
-            back = self.ledger.append("rollback", last, after, self.by, reason, self.forced)
+            back = self.history.append("rollback", last, after, self.by, reason, self.forced)
             self._carry_out(back, after)
-            self.ledger.settle(back)
+            self.history.settle(back)
             now = f"so version {last} is the champion again" if last else "so there is none now"
         else:
             now = "but another decision came after it, see make versions"

@@ -1,4 +1,4 @@
-"""What one review found, as data: both subjects, their comparisons, the gates, leaks, and where it comes from.
+"""What one review found, as data: both systems, their comparisons, the gates, leaks, and where it comes from.
 
 Kept as JSON beside the pages made of it. How it is shown is `report`'s and `description`'s; nothing is computed here
 but the verdict, which the gates give.
@@ -10,10 +10,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from .comparison import Comparison
+from .comparison import Comparison, System
 from .gates import Gate, judge_all
 from .leaks import Leaks
-from .subjects import Subject
 from .test_sets import Origin
 from .too_long import TooLong
 
@@ -28,7 +27,7 @@ class Provenance:
     test_sets: Mapping[str, str]  # name -> digest of its sentences, see test_sets.py
     commit: str | None  # of the project that reviewed
     hardware: str  # one line
-    isolation: str  # of the packages' code, see registry/confinement.py
+    isolation: str  # of the packages' code, see registry/sandbox/isolation.py
     origins: Mapping[str, Origin] = field(default_factory=dict)  # test set -> whose it is; older reviews have none
 
 
@@ -50,8 +49,8 @@ class AttentionMap:
 
 @dataclass(frozen=True)
 class Review:
-    candidate: Subject
-    opponent: Subject  # the champion; where there is none, the best baseline
+    candidate: System
+    opponent: System  # the champion; where there is none, the best baseline
     comparisons: Sequence[Comparison]  # one a test set
     gates: Sequence[Gate]
     leaks: Leaks

@@ -1,6 +1,6 @@
 """Owns how a review is made: candidate and champion fetched and checked, tried side by side, compared and judged.
 
-What is compared is `comparison`'s, what must hold is `gates`', where the verdict is kept is `verdicts`'.
+What is compared is `comparison`'s, what must hold is `gates`', where the verdict is kept is `review_runs`'.
 """
 
 import os
@@ -19,22 +19,21 @@ from ..data.languages import standard_code
 from ..plumbing.errors import UserError
 from ..plumbing.params import ReviewSettings
 from ..plumbing.tracking.record import git_commit
-from ..registry.confinement import isolation
-from ..registry.consumer import Consumer, Hypothesis, consume
-from ..registry.sandbox import Misbehaviour
+from ..registry.sandbox.isolation import isolation
+from ..registry.sandbox.process import Misbehaviour
+from ..registry.sandbox.sandboxed_model import SandboxedModel, SandboxedTranslation, load_sandboxed
 from ..scoring.heatmaps import draw_heat_map
 from ..scoring.metrics import Scorer
-from .comparison import CANDIDATE, OPPONENT, Comparison, compare
-from .evidence import Evidence
+from .comparison import CANDIDATE, OPPONENT, Comparison, System, compare
 from .gates import LOSSES, judge
 from .leaks import find_leaks
-from .models import Models
+from .measurement import Measurement, measure_models
+from .registered_models import RegisteredModels
 from .review import AttentionMap, Failure, Provenance, Review
-from .subjects import Subject
+from .review_runs import files_digest
 from .test_sets import TestSet, read_test_sets
 from .too_long import find_too_long
-from .trial import Trial, try_models
-from .verdicts import files_digest
+from .version_files import VersionFiles
 
 MAPS = 3  # pictures of attention
 MAP_PIECES = range(5, 21)  # of the source, for a picture neither dull nor crowded
@@ -56,7 +55,7 @@ class Finding:
 class Reviewer:
     """Reviews candidates against the champion."""
 
-    models: Models
+    models: RegisteredModels
     settings: ReviewSettings
     by: str
 
@@ -67,8 +66,8 @@ class Reviewer:
         """
         candidate, champion = self._pair(version)
         with tempfile.TemporaryDirectory() as scratch, ExitStack() as processes:
-            ours = Evidence(self.models.client, candidate, Path(scratch) / CANDIDATE)
-            theirs = Evidence(self.models.client, champion, Path(scratch) / OPPONENT) if champion else None
+            ours = VersionFiles(self.models.client, candidate, Path(scratch) / CANDIDATE)
+            theirs = VersionFiles(self.models.client, champion, Path(scratch) / OPPONENT) if champion else None
             _check_languages(ours, theirs)
             evaluation = theirs.evaluation if theirs else None
             test_sets = read_test_sets(ours.evaluation, evaluation, self.settings, ours.languages)
@@ -76,37 +75,37 @@ class Reviewer:
             if theirs:
                 trained_on[OPPONENT] = theirs.training_sentences
             leaks, kept = find_leaks(test_sets, trained_on)
-            consumers: dict[str, Consumer] = {}
-            for name, evidence in ((CANDIDATE, ours), (OPPONENT, theirs)):
-                if evidence:
-                    consumers[name] = processes.enter_context(consume(evidence.package, evidence.name))
+            models: dict[str, SandboxedModel] = {}
+            for name, files in ((CANDIDATE, ours), (OPPONENT, theirs)):
+                if files:
+                    models[name] = processes.enter_context(load_sandboxed(files.package, files.name))
             sources = {test_set.name: test_set.sources for test_set in test_sets}
-            advance = progress(len(consumers) * sum(map(len, sources.values())))
+            advance = progress(len(models) * sum(map(len, sources.values())))
             maps: list[AttentionMap] = []
             failure: Failure | None = None
             try:
-                trials = try_models(consumers, sources, advance)
-                maps = _draw_maps(consumers[CANDIDATE], test_sets[0], Path(scratch))
+                measurements = measure_models(models, sources, advance)
+                maps = _draw_maps(models[CANDIDATE], test_sets[0], Path(scratch))
             except Misbehaviour as error:
                 if error.name != ours.name:
                     raise
-                trials, failure = {}, Failure(error.reason, error.said)
-            too_long = find_too_long(trials)
+                measurements, failure = {}, Failure(error.reason, error.said)
+            too_long = find_too_long(measurements)
             for name, lines in too_long.left_out.items():
                 kept[name] = [place for place in kept[name] if place + 1 not in lines]
-            comparisons = self._compare(test_sets, kept, trials, theirs, ours.languages[1]) if trials else []
-            subject = _subject(ours, trials.get(CANDIDATE))
-            opponent = _subject(theirs, trials.get(OPPONENT)) if theirs else _baseline(ours, comparisons)
-            gates = judge(self.settings.gates, comparisons, subject, opponent, leaks)
-            review = Review(
-                subject, opponent, comparisons, gates, leaks, self._provenance(test_sets), failure, too_long
+            comparisons = (
+                self._compare(test_sets, kept, measurements, theirs, ours.languages[1]) if measurements else []
             )
+            system = _subject(ours, measurements.get(CANDIDATE))
+            opponent = _subject(theirs, measurements.get(OPPONENT)) if theirs else _baseline(ours, comparisons)
+            gates = judge(self.settings.gates, comparisons, system, opponent, leaks)
+            review = Review(system, opponent, comparisons, gates, leaks, self._provenance(test_sets), failure, too_long)
         blank = {test_set.name: test_set.blank for test_set in test_sets}
         return Finding(review, maps, candidate, champion, blank)
 
     def _pair(self, number: int | None) -> tuple[ModelVersion, ModelVersion | None]:
         """Return the candidate and the champion; UserError if they cannot be compared."""
-        state = self.models.ledger.state()
+        state = self.models.history.state()
         candidate, champion = self.models.candidate(number), self.models.champion(state)
         if champion and self.models.is_champion(candidate, state):
             raise UserError(
@@ -120,8 +119,8 @@ class Reviewer:
         self,
         test_sets: Sequence[TestSet],
         kept: Mapping[str, Sequence[int]],
-        trials: Mapping[str, Trial],
-        champion: Evidence | None,
+        measurements: Mapping[str, Measurement],
+        champion: VersionFiles | None,
         language: str,
     ) -> list[Comparison]:
         """Compare on the `kept` places of each test set; one without any is not compared."""
@@ -132,11 +131,11 @@ class Reviewer:
             if not (places := kept[test_set.name]):
                 continue
             opponent, texts = (
-                (champion.name, trials[OPPONENT].texts[test_set.name])
+                (champion.name, measurements[OPPONENT].texts[test_set.name])
                 if champion
                 else _best_baseline(test_set, language)
             )
-            columns = (test_set.sources, test_set.references, trials[CANDIDATE].texts[test_set.name], texts)
+            columns = (test_set.sources, test_set.references, measurements[CANDIDATE].texts[test_set.name], texts)
             sources, references, candidate, theirs = ([column[place] for place in places] for column in columns)
             lines = [place + 1 for place in places]
             comparisons.append(
@@ -152,7 +151,7 @@ class Reviewer:
         return Provenance(now, self.by, settings, read, git_commit(), _hardware(), isolation(), origins)
 
 
-def _check_languages(ours: Evidence, theirs: Evidence | None) -> None:
+def _check_languages(ours: VersionFiles, theirs: VersionFiles | None) -> None:
     if theirs and list(map(standard_code, ours.languages)) != list(map(standard_code, theirs.languages)):
         raise UserError(
             f"{ours.name} translates {' to '.join(ours.languages)}, but the champion, {theirs.name}, "
@@ -167,38 +166,38 @@ def _best_baseline(test_set: TestSet, language: str) -> tuple[str, Sequence[str]
     return max(test_set.baselines.items(), key=lambda item: float(scorer.score(item[1])["bleu"]))
 
 
-def _subject(evidence: Evidence, trial: Trial | None) -> Subject:
-    version, tags = evidence.version, evidence.version.tags
-    source, target = evidence.languages
-    return Subject(
+def _subject(files: VersionFiles, measurement: Measurement | None) -> System:
+    version, tags = files.version, files.version.tags
+    source, target = files.languages
+    return System(
         name=version.name,
         version=str(version.version),
         source_language=source,
         target_language=target,
         digests={"corpus": tags["corpus"], "model": tags["model"], "package files": files_digest(version)},
         commit=tags["commit"] or None,
-        parameters=evidence.model_facts["parameters"],
-        size_bytes=evidence.size_bytes,
-        speed=trial.speed if trial else None,
-        unknown_pieces=trial.unknown_pieces if trial else {},
+        parameters=files.model_facts["parameters"],
+        size_bytes=files.size_bytes,
+        speed=measurement.speed if measurement else None,
+        unknown_pieces=measurement.unknown_pieces if measurement else {},
     )
 
 
-def _baseline(candidate: Evidence, comparisons: Sequence[Comparison]) -> Subject:
+def _baseline(candidate: VersionFiles, comparisons: Sequence[Comparison]) -> System:
     """The baseline that was best, or those, where test sets differ in which."""
     source, target = candidate.languages
     names = " or ".join(dict.fromkeys(comparison.opponent for comparison in comparisons)) or "not chosen"
-    return Subject(names, None, source, target, {}, None, None, None, None, {})
+    return System(names, None, source, target, {}, None, None, None, None, {})
 
 
-def _draw_maps(consumer: Consumer, test_set: TestSet, directory: Path) -> list[AttentionMap]:
+def _draw_maps(model: SandboxedModel, test_set: TestSet, directory: Path) -> list[AttentionMap]:
     """Pictures of the attention in a few sentences, the same at every review; none of a model without attention."""
     lines = np.random.default_rng(1).permutation(len(test_set.sources)) + 1
     maps: list[AttentionMap] = []
     for line in map(int, lines[: 20 * MAPS]):
         if len(maps) == MAPS:
             break
-        (best,), _ = consumer.explain([test_set.sources[line - 1]], attention=True)
+        (best,), _ = model.explain([test_set.sources[line - 1]], attention=True)
         if best and best.attention and _is_drawable(best):
             title, path = f"{test_set.name}, line {line}", directory / "map.png"
             attention = np.array(best.attention, dtype=np.float32)
@@ -207,7 +206,7 @@ def _draw_maps(consumer: Consumer, test_set: TestSet, directory: Path) -> list[A
     return maps
 
 
-def _is_drawable(best: Hypothesis) -> bool:
+def _is_drawable(best: SandboxedTranslation) -> bool:
     """Whether a picture of it is small; the candidate says how many pieces there are, and how long."""
     longest = max(map(len, [*best.tokens, *best.source_tokens]), default=0)
     return len(best.source_tokens) - 1 in MAP_PIECES and len(best.tokens) <= MAP_ROWS and longest <= MAP_LETTERS

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .comparison import CANDIDATE, OPPONENT
-from .trial import Trial
+from .measurement import Measurement
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class TooLong:
     empty: Mapping[str, Sequence[int]] = field(default_factory=dict)  # too long for the candidate alone
 
 
-def find_too_long(trials: Mapping[str, Trial]) -> TooLong:
-    """`trials`: of the candidate, and of the champion where there is one."""
-    if not trials:
+def find_too_long(measurements: Mapping[str, Measurement]) -> TooLong:
+    """`measurements`: of the candidate, and of the champion where there is one."""
+    if not measurements:
         return TooLong()
-    candidate, deciding = trials[CANDIDATE].too_long, trials.get(OPPONENT, trials[CANDIDATE]).too_long
+    candidate, deciding = measurements[CANDIDATE].too_long, measurements.get(OPPONENT, measurements[CANDIDATE]).too_long
     alone = {name: set(places) - set(deciding[name]) for name, places in candidate.items()}
     return TooLong(_lines(deciding), _lines(alone))
 

@@ -8,11 +8,10 @@ from typing import Literal
 
 from ..registry.limits import TOO_LONG
 from .bootstrap import Difference
-from .comparison import CANDIDATE, OPPONENT, Comparison
+from .comparison import CANDIDATE, OPPONENT, Comparison, System
 from .gates import LOSSES, Gate
 from .non_inferiority import POWER
 from .review import Review
-from .subjects import Subject
 
 Quote = Callable[[str], str]
 
@@ -33,15 +32,15 @@ NBSP = "\N{NO-BREAK SPACE}"  # between a number and its unit
 NAMED = 3  # test sets in the sentence of the verdict
 
 
-def subject(subject: Subject, quote: Quote) -> str:
+def system_name(system: System, quote: Quote) -> str:
     """`translator-en-de version 3`, `the baseline translation memory`."""
-    name = quote(subject.name)
-    return f"the baseline {name}" if subject.is_baseline else f"{name} version {subject.version}"
+    name = quote(system.name)
+    return f"the baseline {name}" if system.is_baseline else f"{name} version {system.version}"
 
 
 def verdict(review: Review, quote: Quote) -> str:
     """The verdict and its reason in one sentence."""
-    opponent = subject(review.opponent, quote)
+    opponent = system_name(review.opponent, quote)
     if review.failure:
         return f"It fails without a comparison: in a fresh process {review.failure.reason}."
     if blocking := [gate for gate in review.gates if gate.blocks]:

@@ -20,7 +20,7 @@ RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 @dataclass(frozen=True)
-class Memory:
+class EncoderOutput:
     """What the encoder hands to the decoder. With attention `none`, S is 1: the whole sentence in one vector."""
 
     keys: Tensor  # (B, S, H)
@@ -28,19 +28,19 @@ class Memory:
     mask: Tensor  # (B, S), True at real tokens
     summary: Tensor  # (B, H): last state of the forward direction, first state of the backward direction
 
-    def select(self, rows: Tensor) -> "Memory":
-        return Memory(self.keys[rows], self.values[rows], self.mask[rows], self.summary[rows])
+    def select(self, rows: Tensor) -> "EncoderOutput":
+        return EncoderOutput(self.keys[rows], self.values[rows], self.mask[rows], self.summary[rows])
 
 
 @dataclass(frozen=True)
-class State:
+class DecoderState:
     """The decoder between two steps."""
 
     layers: tuple[tuple[Tensor, ...], ...]  # a layer: (h,) of a GRU or (h, c) of an LSTM, each (B, H)
     context: Tensor  # (B, H): the last step's context, read by input feeding
 
-    def select(self, rows: Tensor) -> "State":
-        return State(tuple(tuple(part[rows] for part in layer) for layer in self.layers), self.context[rows])
+    def select(self, rows: Tensor) -> "DecoderState":
+        return DecoderState(tuple(tuple(part[rows] for part in layer) for layer in self.layers), self.context[rows])
 
 
 class TimelessDropout(nn.Dropout):
@@ -106,34 +106,38 @@ class Decoder(nn.Module):
         self.bridge = nn.Linear(hidden, hidden * settings.decoder_layers)
         self.dropout = TimelessDropout(settings.dropout)
 
-    def initial_state(self, memory: Memory) -> State:
+    def initial_state(self, encoder_output: EncoderOutput) -> DecoderState:
         """`tanh(W summary)` for each layer, as in Bahdanau et al. 2014 (arXiv 1409.0473, appendix A.2.2)."""
-        states = torch.tanh(self.bridge(memory.summary)).chunk(1 + len(self.upper), dim=-1)
+        states = torch.tanh(self.bridge(encoder_output.summary)).chunk(1 + len(self.upper), dim=-1)
         layers = tuple((h, torch.zeros_like(h)) if self.is_lstm else (h,) for h in states)
-        return State(layers, torch.zeros_like(memory.summary))
+        return DecoderState(layers, torch.zeros_like(encoder_output.summary))
 
-    def forward(self, inputs: Tensor, memory: Memory, state: State) -> tuple[Tensor, Tensor, State]:
+    def forward(
+        self, inputs: Tensor, encoder_output: EncoderOutput, state: DecoderState
+    ) -> tuple[Tensor, Tensor, DecoderState]:
         """Embedded target (B, T, E) -> [context ; state] (B, T, 2H), attention weights (B, T, S), last state."""
-        mask = self.dropout.mask(memory.summary[:, None, :])
+        mask = self.dropout.mask(encoder_output.summary[:, None, :])
         if not self.input_feeding:
-            return self._run(inputs, memory, state, mask)
+            return self._run(inputs, encoder_output, state, mask)
         features, weights = [], []
         for step in torch.split(inputs, 1, dim=1):
             fed = torch.cat([step, state.context[:, None, :].to(step.dtype)], dim=-1)
-            feature, weight, state = self._run(fed, memory, state, mask)
+            feature, weight, state = self._run(fed, encoder_output, state, mask)
             features.append(feature)
             weights.append(weight)
         return torch.cat(features, dim=1), torch.cat(weights, dim=1), state
 
-    def _run(self, inputs: Tensor, memory: Memory, state: State, mask: Tensor) -> tuple[Tensor, Tensor, State]:
+    def _run(
+        self, inputs: Tensor, encoder_output: EncoderOutput, state: DecoderState, mask: Tensor
+    ) -> tuple[Tensor, Tensor, DecoderState]:
         """One or all steps. `mask` (B, 1, H) is the dropout of whatever passes from one layer to the next."""
         states, first = self._recur(self.first, inputs, state.layers[0])
-        context, weights = self.attention(states, memory.keys, memory.values, memory.mask)
+        context, weights = self.attention(states, encoder_output.keys, encoder_output.values, encoder_output.mask)
         layers = [first]
         for layer, previous in zip(self.upper, state.layers[1:], strict=True):
             states, last = self._recur(layer, torch.cat([states * mask, context], dim=-1), previous)
             layers.append(last)
-        return torch.cat([context, states * mask], dim=-1), weights, State(tuple(layers), context[:, -1])
+        return torch.cat([context, states * mask], dim=-1), weights, DecoderState(tuple(layers), context[:, -1])
 
     def _recur(self, layer: nn.Module, inputs: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run one recurrent layer; the library wants a leading axis of layers on its states."""
@@ -147,7 +151,7 @@ class Seq2Seq(nn.Module):
 
     def __init__(self, settings: ModelSettings, source_vocabulary: int, target_vocabulary: int) -> None:
         super().__init__()
-        self.squeeze = settings.attention == "none"
+        self.uses_fixed_vector = settings.attention == "none"
         self.word_dropout = settings.word_dropout
         self.dropout = TimelessDropout(settings.dropout)
         self.target_embedding = _embedding(target_vocabulary, settings.embedding_size)
@@ -165,18 +169,20 @@ class Seq2Seq(nn.Module):
             self.output = nn.Linear(settings.embedding_size, target_vocabulary)
             self.output.weight = self.target_embedding.weight
 
-    def encode(self, source: Tensor, lengths: Tensor) -> Memory:
+    def encode(self, source: Tensor, lengths: Tensor) -> EncoderOutput:
         """Source ids (B, S), padded after each sentence's `lengths` (B,) -> what the decoder reads."""
         states, summary = self.encoder(self._embed(self.source_embedding, source), lengths)
-        if self.squeeze:  # the bottleneck: nothing but one fixed vector is left of the sentence
+        if self.uses_fixed_vector:  # the bottleneck: nothing but one fixed vector is left of the sentence
             mask = torch.ones_like(lengths, dtype=torch.bool)[:, None]
-            return Memory(summary[:, None], summary[:, None], mask, summary)
+            return EncoderOutput(summary[:, None], summary[:, None], mask, summary)
         mask = torch.arange(source.shape[1], device=source.device) < lengths[:, None]
-        return Memory(self.decoder.attention.project_keys(states), states, mask, summary)
+        return EncoderOutput(self.decoder.attention.project_keys(states), states, mask, summary)
 
-    def decode(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Tensor, Tensor, State]:
+    def decode(
+        self, tokens: Tensor, encoder_output: EncoderOutput, state: DecoderState
+    ) -> tuple[Tensor, Tensor, DecoderState]:
         """Target ids (B, T) read so far -> logits of the next (B, T, V), attention weights (B, T, S), state."""
-        features, weights, state = self._features(tokens, memory, state)
+        features, weights, state = self._features(tokens, encoder_output, state)
         return self.output(features), weights, state
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -184,17 +190,19 @@ class Seq2Seq(nn.Module):
 
         The decoder reads BOS and the target but its last token, whatever it would have said itself.
         """
-        memory = self.encode(source, lengths)
+        encoder_output = self.encode(source, lengths)
         inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
-        features, _, _ = self._features(inputs, memory, self.decoder.initial_state(memory))
+        features, _, _ = self._features(inputs, encoder_output, self.decoder.initial_state(encoder_output))
         real = target != PAD
         return smoothed_cross_entropy(
             features[real], self.output.weight, self.output.bias, target[real], label_smoothing
         )
 
-    def _features(self, tokens: Tensor, memory: Memory, state: State) -> tuple[Tensor, Tensor, State]:
+    def _features(
+        self, tokens: Tensor, encoder_output: EncoderOutput, state: DecoderState
+    ) -> tuple[Tensor, Tensor, DecoderState]:
         """What the output layer reads: [context ; state], projected to the embedding's width if that is tied."""
-        features, weights, state = self.decoder(self._embed(self.target_embedding, tokens), memory, state)
+        features, weights, state = self.decoder(self._embed(self.target_embedding, tokens), encoder_output, state)
         return self.projection(features), weights, state
 
     def _embed(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..data.tokenizer import BOS, EOS, PAD, UNK
-from .model import Memory, Seq2Seq, State
+from .model import DecoderState, EncoderOutput, Seq2Seq
 
 NEVER = (PAD, UNK, BOS)  # ids that no translation contains
 
@@ -54,31 +54,33 @@ def search(
     whole.
     Length normalisation: Wu et al. 2016 (arXiv 1609.08144, section 7) in the plain form |ids| ** length_penalty.
     """
-    memory = model.encode(source, lengths)
-    state = model.decoder.initial_state(memory)
+    encoder_output = model.encode(source, lengths)
+    state = model.decoder.initial_state(encoder_output)
     every = torch.arange(len(lengths)).repeat_interleave(beam_size).to(source.device)
-    memory, state = memory.select(every), state.select(every)
-    beams = _start(len(lengths), beam_size, memory)
+    encoder_output, state = encoder_output.select(every), state.select(every)
+    beams = _start(len(lengths), beam_size, encoder_output)
     tokens = torch.full((len(every), 1), BOS, device=source.device)
     finished: list[list[Hypothesis]] = [[] for _ in limits]
     while beams.sentences:
-        logits, weights, state = model.decode(tokens, memory, state)
+        logits, weights, state = model.decode(tokens, encoder_output, state)
         log_p = _log_probabilities(logits[:, -1]).view(len(beams.sentences), beam_size, -1)
         parents = _extend(beams, log_p, weights[:, -1])
         state = state.select(parents)
         _collect(beams, finished, length_penalty, limits)
-        beams, memory, state = _shrink(beams, memory, state, _still_open(beams, finished, length_penalty))
+        beams, encoder_output, state = _shrink(
+            beams, encoder_output, state, _still_open(beams, finished, length_penalty)
+        )
         tokens = beams.ids[:, :, -1].reshape(-1, 1)
     return finished
 
 
-def _start(sentences: int, beam_size: int, memory: Memory) -> _Beams:
+def _start(sentences: int, beam_size: int, encoder_output: EncoderOutput) -> _Beams:
     """One empty hypothesis a sentence; the other places are empty, so that the first step fills them all from it."""
-    device = memory.mask.device
+    device = encoder_output.mask.device
     scores = torch.full((sentences, beam_size), float("-inf"), device=device)
     scores[:, 0] = 0
     ids = torch.empty((sentences, beam_size, 0), dtype=torch.long, device=device)
-    attention = torch.empty((sentences, beam_size, 0, memory.mask.shape[1]), device=device)
+    attention = torch.empty((sentences, beam_size, 0, encoder_output.mask.shape[1]), device=device)
     return _Beams(list(range(sentences)), ids, scores, attention)
 
 
@@ -138,13 +140,15 @@ def _still_open(beams: _Beams, finished: list[list[Hypothesis]], length_penalty:
     return [n for n, sentence in enumerate(beams.sentences) if goes_on(n, finished[sentence])]
 
 
-def _shrink(beams: _Beams, memory: Memory, state: State, keep: list[int]) -> tuple[_Beams, Memory, State]:
+def _shrink(
+    beams: _Beams, encoder_output: EncoderOutput, state: DecoderState, keep: list[int]
+) -> tuple[_Beams, EncoderOutput, DecoderState]:
     """Leave only the open sentences in the batch."""
     if len(keep) == len(beams.sentences):
-        return beams, memory, state
+        return beams, encoder_output, state
     kept = torch.tensor(keep, dtype=torch.long, device=beams.ids.device)
     beam_size = beams.scores.shape[1]
     rows = (kept[:, None] * beam_size + torch.arange(beam_size, device=kept.device)).view(-1)
     sentences = [beams.sentences[n] for n in keep]
     smaller = _Beams(sentences, beams.ids[kept], beams.scores[kept], beams.attention[kept])
-    return smaller, memory.select(rows), state.select(rows)
+    return smaller, encoder_output.select(rows), state.select(rows)

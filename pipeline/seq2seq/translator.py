@@ -114,7 +114,7 @@ class Translator:
         return search(self.model, padded, torch.tensor(lengths, device=device), beam_size, length_penalty, limits)
 
     def _translation(self, source: list[int], hypothesis: Hypothesis) -> Translation:
-        attention = None if self.model.squeeze else hypothesis.attention[:, : len(source)].cpu().numpy()
+        attention = None if self.model.uses_fixed_vector else hypothesis.attention[:, : len(source)].cpu().numpy()
         return Translation(
             text=self.tokenizer.decode_target([hypothesis.ids])[0],
             score=hypothesis.score,

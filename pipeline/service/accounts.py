@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 
 from ..plumbing.errors import UserError
 from ..plumbing.tracking.local_store import sqlite_uri
-from ..plumbing.tracking.store import alone, is_server, without_password
+from ..plumbing.tracking.store import is_server, store_lock, without_password
 
 ADMIN = "admin"
 PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"  # in the environment; needed once
@@ -88,7 +88,7 @@ def open_accounts(uri: str, build: Path, password: str) -> Callable[[str, str], 
         return partial(_has_account, uri)
     database = accounts_database(uri, build)
     check_password(password, database)
-    with alone(build):
+    with store_lock(build):
         prepare_accounts(database, password)
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore  # takes seconds
 

@@ -16,9 +16,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from .access import Guard
-from .following import Follower
+from .alias_watcher import AliasWatcher
 from .protocol import CONTENT_TYPE, EXAMPLE, Refused, read_request
-from .served import Served
+from .served_version import ServedVersion
 
 BODY = 1 << 20  # bytes
 BODY_SECONDS = 10.0  # for a client to send it
@@ -36,13 +36,13 @@ GET /health says how it is, GET /version what is served, GET /ping no more than 
 
 
 class Service:
-    """The ASGI application before the version that is served. With a follower, that changes while it runs.
+    """The ASGI application before the version that is served. With a watcher, that changes while it runs.
 
     With a guard, not everybody is let in.
     """
 
-    def __init__(self, served: Served, follower: Follower | None = None, guard: Guard | None = None) -> None:
-        self._served, self._follower, self._guard = served, follower, guard
+    def __init__(self, served: ServedVersion, watcher: AliasWatcher | None = None, guard: Guard | None = None) -> None:
+        self._served, self._follower, self._guard = served, watcher, guard
         self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,11 +70,11 @@ class Service:
         self._served.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def _switch(self, served: Served) -> None:
+    def _switch(self, served: ServedVersion) -> None:
         before, self._served = self._served, served
         before.replace()
 
-    async def _answer(self, served: Served, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, served: ServedVersion, scope: Scope, receive: Receive, send: Send) -> None:
         if self._guard and (refusal := await self._guard.refusal(scope)):
             await refusal(scope, receive, send)
             return
@@ -99,15 +99,15 @@ class Service:
             message = f"{path!r:.80}: expected POST /invocations, or GET /, /health, /ping or /version"
             await _refuse(404, message)(scope, receive, send)
 
-    def _which(self, served: Served) -> dict[str, str]:
+    def _which(self, served: ServedVersion) -> dict[str, str]:
         return {"model": served.name, "version": str(served.version)}
 
-    def _problem(self, served: Served) -> dict[str, str]:
+    def _problem(self, served: ServedVersion) -> dict[str, str]:
         problems = [served.problem, self._follower.problem if self._follower else ""]
         told = "; ".join(filter(None, problems))
         return {"problem": f"{told}; the server's log says why"} if told else {}
 
-    async def _invoke(self, served: Served, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _invoke(self, served: ServedVersion, scope: Scope, receive: Receive, send: Send) -> None:
         if self._open >= REQUESTS:
             await _refuse(429, f"{REQUESTS} requests are open; try again later")(scope, receive, send)
             return
@@ -133,7 +133,7 @@ def run(service: Service, listener: socket.socket, ready: Callable[[], None]) ->
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[Served], None], served: Served) -> None:
+def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[ServedVersion], None], served: ServedVersion) -> None:
     try:
         loop.call_soon_threadsafe(function, served)
     except RuntimeError:
@@ -149,7 +149,7 @@ def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
     return send_with_headers
 
 
-def _home(served: Served, scope: Scope) -> Response:
+def _home(served: ServedVersion, scope: Scope) -> Response:
     host, port = scope.get("server") or ("127.0.0.1", 80)
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return PlainTextResponse(HOME.format(name=served.name, version=served.version, host=where, example=EXAMPLE))

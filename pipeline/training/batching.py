@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.encoding import EncodedSplit, Side
+from ..data.encoding import EncodedSide, EncodedSplit
 from ..data.tokenizer import PAD
 from ..plumbing.errors import UserError
 
@@ -103,7 +103,7 @@ def collate(data: EncodedSplit, rows: Rows) -> Batch:
     return Batch(_pad(data.source, rows), lengths, _pad(data.target, rows))
 
 
-def _pad(side: Side, rows: Rows) -> Tensor:
+def _pad(side: EncodedSide, rows: Rows) -> Tensor:
     sentences = [side.sentence(row) for row in rows]
     padded = np.full((len(rows), max(map(len, sentences))), PAD, dtype=np.int64)
     for i, sentence in enumerate(sentences):

@@ -6,7 +6,7 @@ from ..cleaning import Pair
 
 
 @dataclass
-class Reading:
+class RawCorpus:
     """What a source found."""
 
     splits: dict[str, list[Pair]] = field(default_factory=dict)  # as the source has them

@@ -7,16 +7,16 @@ from ...plumbing.data_files import find
 from ...plumbing.errors import UserError
 from ...plumbing.params import AlignedText, FilesSettings
 from ..cleaning import Pair
-from . import Reading
+from . import RawCorpus
 from .tables import read_aligned, read_pairs
 
 
-def read_files(settings: FilesSettings, languages: tuple[str, str], where: str = "download.files.splits") -> Reading:
+def read_files(settings: FilesSettings, languages: tuple[str, str], where: str = "download.files.splits") -> RawCorpus:
     """The pairs of every split named in the settings, which stand at `where` in the params.
 
     The manifest names files without their folders, which say more of the user's machine than of the data.
     """
-    reading = Reading()
+    raw = RawCorpus()
     for split, value in settings.splits.items():
         setting = f"{where}.{split}"
         if isinstance(value, AlignedText):
@@ -24,13 +24,13 @@ def read_files(settings: FilesSettings, languages: tuple[str, str], where: str =
             groups: dict[tuple[Path, ...], list[tuple[str, str]]] = {sides: read_aligned(*sides)}
         else:
             groups = {(file,): read_pairs(file, languages) for file in find(value, setting)}
-        reading.splits[split] = []
+        raw.splits[split] = []
         for files, pairs in groups.items():
             name = ", ".join(file.name for file in files)
             digests = ", ".join(sha256_of(file) for file in files)
-            origin = reading.add_origin({"name": name, "licence": settings.licence, "sha256": digests})
-            reading.splits[split] += [Pair(source, target, origin) for source, target in pairs]
-    return reading
+            origin = raw.add_origin({"name": name, "licence": settings.licence, "sha256": digests})
+            raw.splits[split] += [Pair(source, target, origin) for source, target in pairs]
+    return raw
 
 
 def _one_file(path: str, setting: str) -> Path:

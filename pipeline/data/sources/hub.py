@@ -25,7 +25,7 @@ from ...plumbing.errors import UserError
 from ...plumbing.params import HubSettings
 from ...plumbing.split_names import MEANT, check_names, meant_split
 from ..cleaning import Pair
-from . import Reading
+from . import RawCorpus
 from .tables import read_pairs
 
 TRIES = 4  # of what fails for a passing reason; 1, 2 and 4 seconds lie between
@@ -33,13 +33,15 @@ TRIES = 4  # of what fails for a passing reason; 1, 2 and 4 seconds lie between
 Result = TypeVar("Result")
 
 
-def read_hub(settings: HubSettings, languages: tuple[str, str], cache: Path, report: Callable[[str], None]) -> Reading:
+def read_hub(
+    settings: HubSettings, languages: tuple[str, str], cache: Path, report: Callable[[str], None]
+) -> RawCorpus:
     """The pairs of every split of the data set, all of one commit."""
     api = HfApi(token=False)
     info = _attempt(settings, lambda: api.dataset_info(settings.dataset, revision=settings.revision))
     commit, licence = str(info.sha), str(getattr(info.card_data, "license", None) or "not stated")
     report(f"{settings.dataset} at commit {commit} ({licence})")
-    reading = Reading()
+    raw = RawCorpus()
     files, options = _attempt(settings, lambda: _ask_card(settings, commit))
     splits = chosen_splits(files, report)
     try:
@@ -50,15 +52,15 @@ def read_hub(settings: HubSettings, languages: tuple[str, str], cache: Path, rep
             "in download.files.splits"
         ) from None
     for split, paths in splits.items():
-        reading.splits[split] = []
+        raw.splits[split] = []
         for path in paths:
             file = _attempt(settings, _downloader(api, settings.dataset, commit, path, cache))
             name, digest = f"{settings.dataset}/{path}", sha256_of(file)
-            origin = reading.add_origin({"name": name, "revision": commit, "licence": licence, "sha256": digest})
+            origin = raw.add_origin({"name": name, "revision": commit, "licence": licence, "sha256": digest})
             pairs = read_pairs(file, languages, options)
-            reading.splits[split] += [Pair(source, target, origin) for source, target in pairs]
+            raw.splits[split] += [Pair(source, target, origin) for source, target in pairs]
             report(f"{path}: {len(pairs)} rows")
-    return reading
+    return raw
 
 
 def chosen_splits(files: dict[str, list[str]], report: Callable[[str], None]) -> dict[str, list[str]]:

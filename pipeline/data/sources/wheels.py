@@ -22,7 +22,7 @@ import polib
 from ...plumbing.artifacts import sha256_of
 from ...plumbing.errors import UserError
 from ..cleaning import Pair
-from . import Reading
+from . import RawCorpus
 from .packages import PACKAGES, Package
 
 ENGLISH = "en"
@@ -33,15 +33,15 @@ EMPHASIS = re.compile(r"\*\*")
 ACCELERATOR = re.compile(r"(?<!\w)[&_](?=[A-Za-z]\w)|(?<=\w)&(?=[a-z])|\s*\(&\w\)")
 
 
-def read_wheels(languages: tuple[str, str], cache: Path, report: Callable[[str], None]) -> Reading:
+def read_wheels(languages: tuple[str, str], cache: Path, report: Callable[[str], None]) -> RawCorpus:
     """The pairs of every package that has both languages; wheels that `cache` lacks are downloaded into it."""
     other = _other_language(languages)
     packages = [package for package in PACKAGES if other in package.languages]
     cache.mkdir(parents=True, exist_ok=True)
-    reading = Reading({"train": []})
+    raw = RawCorpus({"train": []})
     with ThreadPoolExecutor(max_workers=4) as pool:
         for package, wheel in zip(packages, pool.map(lambda p: fetch(p, cache, report), packages), strict=True):
-            origin = reading.add_origin(
+            origin = raw.add_origin(
                 {
                     "name": package.name,
                     "version": package.version,
@@ -52,8 +52,8 @@ def read_wheels(languages: tuple[str, str], cache: Path, report: Callable[[str],
             entries = list(read_catalogues(package, wheel, other))
             report(f"{package.name} {package.version} ({package.licence}): {len(entries)} entries")
             sides = entries if languages[0] == ENGLISH else [(b, a) for a, b in entries]
-            reading.splits["train"] += [Pair(source, target, origin) for source, target in sides]
-    return reading
+            raw.splits["train"] += [Pair(source, target, origin) for source, target in sides]
+    return raw
 
 
 def _other_language(languages: tuple[str, str]) -> str:

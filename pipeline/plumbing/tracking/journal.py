@@ -14,7 +14,7 @@ JOURNAL = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """Some metrics at one step."""
 
     time: int  # unix milliseconds: when they were measured, kept when they are sent again
@@ -23,7 +23,7 @@ class Entry:
     end: int  # byte position in the journal after this entry
 
 
-def read_journal(path: Path, start: int = 0) -> Iterator[Entry]:
+def read_journal(path: Path, start: int = 0) -> Iterator[JournalEntry]:
     """Entries from byte position `start` on, up to the first that is not whole.
 
     A killed writer leaves half a line, a power cut zeros; what is after them was measured after the last checkpoint.
@@ -34,7 +34,7 @@ def read_journal(path: Path, start: int = 0) -> Iterator[Entry]:
         for line in file:
             end += len(line)
             try:
-                entry = Entry(**json.loads(line), end=end)
+                entry = JournalEntry(**json.loads(line), end=end)
             except (ValueError, TypeError):
                 return
             if not line.endswith(b"\n"):

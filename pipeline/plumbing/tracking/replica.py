@@ -17,7 +17,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT
 from ..errors import UserError
 from .journal import JOURNAL, read_journal
 from .record import Record, read_record
-from .store import alone, experiment_id, restore_command
+from .store import experiment_id, restore_command, store_lock
 
 BATCH = 900  # metrics in a request; MLflow refuses more than 1000
 PARAMS = 100  # in a request, MLflow's limit
@@ -59,7 +59,7 @@ class Replica:
     def _find_or_make(self, record: Record) -> str:
         experiment = experiment_id(self.client, record.experiment, self._build)
         filter_string = f"tags.attempt = '{record.attempt}'"
-        with alone(self._build):
+        with store_lock(self._build):
             runs = self.client.search_runs([experiment], filter_string, ViewType.ALL)
             if not runs:
                 tags = {"attempt": record.attempt, "training": record.training}

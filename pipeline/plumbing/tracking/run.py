@@ -26,7 +26,7 @@ from .journal import JOURNAL, Journal
 from .record import Record, begin, now, unsent
 from .replica import DeletedRun, Replica, replicate
 from .sampler import Sampler
-from .store import impatient, open_store, without_password
+from .store import open_store, short_timeouts, without_password
 
 SEND_SECONDS = 2.0
 PATIENCE_SECONDS = 15.0  # for MLflow when training ends
@@ -58,7 +58,7 @@ def open_run(
     home = build / experiment
     record = begin(scratch, home, training, settings, corpus)
     journal = Journal(scratch / JOURNAL)
-    with impatient():
+    with short_timeouts():
         feeder = Feeder(build, home, scratch, record, journal)
         status = "FAILED"
         try:

@@ -64,7 +64,7 @@ def open_store(build: Path, uri: str = "") -> MlflowClient:
     uri = uri or tracking_uri(build)
     mlflow.set_tracking_uri(uri)  # parts of MLflow, its registry among them, ask for this one
     # Each kind of store has errors of its own when it is opened: MLflow's, SQLAlchemy's, Alembic's, ...
-    with alone(build), impatient(), explain_failure(uri, Exception, remedy):
+    with store_lock(build), short_timeouts(), explain_failure(uri, Exception, remedy):
         _make_database(uri)
         client = MlflowClient()
         client.search_experiments(max_results=1)  # asks a server
@@ -134,7 +134,7 @@ def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
     """The id of MLflow's experiment `name`, which is made where it is missing."""
     # A server decides where artifacts go; a bare database would put them into the working directory.
     location = None if is_server(client.tracking_uri) else artifact_location(build, name)
-    with alone(build):
+    with store_lock(build):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
@@ -162,7 +162,7 @@ def restore_command(uri: str, build: Path, what: Literal["runs", "experiments"],
 
 
 @contextmanager
-def impatient() -> Iterator[None]:
+def short_timeouts() -> Iterator[None]:
     """One quick retry and short waits in this block, unless the user set them: MLflow's defaults wait for 246 s.
 
     MLflow reads them from the environment, which threads share: the block must last as long as the threads in it, and
@@ -178,7 +178,7 @@ def impatient() -> Iterator[None]:
             del os.environ[name]
 
 
-def alone(build: Path) -> AbstractContextManager[object]:
+def store_lock(build: Path) -> AbstractContextManager[object]:
     """A lock around what is made where it is missing: two processes that both miss it would make it twice.
 
     And two that meet a fresh database at once break it for good.

@@ -17,13 +17,13 @@ from mlflow.entities.model_registry import ModelVersion
 from ..plumbing.errors import UserError
 from ..plumbing.tracking.store import without_password
 from ..registry.versions import VersionId, fetch, identify
-from .served import Served
+from .served_version import ServedVersion
 
 POLL_SECONDS = 3.0
 RETRY_SECONDS = 60.0  # before a version that could not be loaded is tried again
 
 
-class Follower:
+class AliasWatcher:
     """Loads the version that `find` returns, unless `doubt` says why it must not be served.
 
     `tell` is told of every change.
@@ -50,7 +50,7 @@ class Follower:
         has_died = self._thread is not None and not self._thread.is_alive() and not self._stopped.is_set()
         return "the alias is not followed any more" if has_died else self._problem
 
-    def load(self) -> Served:
+    def load(self) -> ServedVersion:
         """Load the version for the first time. UserError if that cannot be done, or must not be."""
         version = self._find()
         if doubt := self._doubt(version):
@@ -59,7 +59,7 @@ class Follower:
         self._loaded = identify(version)
         return served
 
-    def start(self, switch: Callable[[Served], None]) -> None:
+    def start(self, switch: Callable[[ServedVersion], None]) -> None:
         """Begin to follow in a thread, which calls `switch` with each new version, loaded."""
 
         def follow() -> None:
@@ -75,7 +75,7 @@ class Follower:
     def stop(self) -> None:
         self._stopped.set()
 
-    def look(self, switch: Callable[[Served], None]) -> None:
+    def look(self, switch: Callable[[ServedVersion], None]) -> None:
         """Call `switch` with the version that the alias is on, loaded, if it is another than before and may be."""
         try:
             version = self._find()
@@ -103,11 +103,11 @@ class Follower:
         self._say(f"{version.name} version {version.version} is served from now on")
         self._note("")
 
-    def _load(self, version: ModelVersion) -> Served:
+    def _load(self, version: ModelVersion) -> ServedVersion:
         scratch = TemporaryDirectory()
         try:
             package = fetch(self._client, version.name, int(version.version), Path(scratch.name))
-            return Served(version.name, int(version.version), package, scratch)
+            return ServedVersion(version.name, int(version.version), package, scratch)
         except SystemExit as error:
             scratch.cleanup()
             raise UserError(f"{version.name} version {version.version} wants to end the process: {error!r}") from None

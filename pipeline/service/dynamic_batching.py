@@ -36,7 +36,7 @@ class _Request:
         return sum(map(len, self.sentences))
 
 
-class JoinedModel:
+class BatchedModel:
     """Stands in for a loaded model: the `metadata` and the `predict` that the scoring server uses, from any thread.
 
     `predict` waits for `patience` seconds at most. `close` ends it after the call that is under way.

@@ -1,6 +1,6 @@
 """Owns how a process's end is told: by itself, or, where it is one of several, once by the one that started them.
 
-Imports next to nothing: a process that is started again after a failure for good looks here first (see worker.py).
+Imports next to nothing: a process that is started again after a failure for good looks here first (elastic_worker.py).
 """
 
 import json
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import NoReturn
 
 FAILED, PAUSED, INTERRUPTED = 2, 75, 130  # exit statuses; 75 is EX_TEMPFAIL of sysexits.h: try again
-VARIABLE = "PIPELINE_OUTCOME"  # names the file in which the first of several processes to end early leaves its reason
+VARIABLE = (
+    "PIPELINE_EXIT_STATUS"  # names the file in which the first of several processes to end early leaves its reason
+)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExitStatus:
     """An end that starting again would not mend."""
 
     status: int
@@ -37,7 +39,7 @@ class Outcome:
             os.link(mine, path)  # whole, and only if there is none yet
 
 
-def left_outcome() -> Outcome | None:
+def recorded_exit() -> ExitStatus | None:
     """What one of the processes has left; None while none has."""
     path = Path(os.environ[VARIABLE])
-    return Outcome(**json.loads(path.read_bytes())) if path.exists() else None
+    return ExitStatus(**json.loads(path.read_bytes())) if path.exists() else None

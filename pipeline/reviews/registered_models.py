@@ -21,15 +21,15 @@ from ..registry.versions import (
     get_version,
     identify,
 )
-from .ledger import CHAMPION, Ledger, State
-from .verdicts import files_digest
+from .promotion_history import CHAMPION, ChampionState, PromotionHistory
+from .review_runs import files_digest
 
 NEEDED = {IDENTITY, FILES, "corpus", "model", "evaluation", "commit"}  # tags
 OF_CANDIDATE = {"training_sentences"}  # a tag that a champion of before may lack: see leaks.py
 
 
 @dataclass(frozen=True)
-class Models:
+class RegisteredModels:
     """The registered models of an experiment: its versions are candidates in one, the other, which may be the same,
     has the champion."""
 
@@ -44,8 +44,8 @@ class Models:
         return experiment_option(self.experiment)
 
     @property
-    def ledger(self) -> Ledger:
-        return Ledger(self.client, self.production)
+    def history(self) -> PromotionHistory:
+        return PromotionHistory(self.client, self.production)
 
     def candidate(self, number: int | None) -> ModelVersion:
         """Return the candidate of this number, of whatever experiment; without one, this experiment's newest."""
@@ -73,14 +73,14 @@ class Models:
         """Return the command that gives a version its tags again."""
         return f"make register{experiment_option(version.tags.get(EXPERIMENT, self.experiment))}"
 
-    def champion(self, state: State) -> ModelVersion | None:
+    def champion(self, state: ChampionState) -> ModelVersion | None:
         """Return the champion by the record; None if there is none, or none of those that were champion is left.
 
         UserError if it was deleted and there is one to go back to, if it lacks tags that registration gave it, or if
         its alias is on a version all the same: that one is served, and may not be passed over.
         """
         champion = find_again(self.client, self.production, state.champion) if state.champion else None
-        if champion is None and self.ledger.last_existing(state.champions):
+        if champion is None and self.history.last_existing(state.champions):
             raise UserError(
                 f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
                 f"with it; run: make rollback REASON=...{self.option}"
@@ -105,7 +105,7 @@ class Models:
             version = get_version(self.client, self.production, int(aliases[alias]), self.option)
             self.check_files(version)
             return version
-        state = self.ledger.state()
+        state = self.history.state()
         if alias == CHAMPION and (by_hand := self.told_of_alias(state)):
             raise UserError(by_hand)
         known = ", ".join(f"{each} (version {version})" for each, version in sorted(aliases.items())) or "none"
@@ -115,7 +115,7 @@ class Models:
 
     def check_files(self, version: ModelVersion) -> None:
         """UserError if a version's tag does not have the files with which the record says that it became champion."""
-        recorded = self.ledger.files(identify(version))
+        recorded = self.history.files(identify(version))
         if recorded and recorded != files_digest(version):
             raise UserError(
                 f"the tag {FILES} of version {version.version} of {version.name} is not as it was when that became the "
@@ -130,9 +130,9 @@ class Models:
         copies = [v for v in all_versions(self.client, self.production) if _is_copy(v, candidate)]
         return copies[-1] if copies else None
 
-    def told_of_alias(self, state: State) -> str | None:
+    def told_of_alias(self, state: ChampionState) -> str | None:
         """Return a line that tells that the champion's alias was moved or removed by hand, and what to do; or None."""
-        moved = self.ledger.moved_by_hand(state)
+        moved = self.history.moved_by_hand(state)
         if moved is None:
             return None
         found, recorded = moved
@@ -157,23 +157,23 @@ class Models:
     def told_of_doubt(self, version: ModelVersion) -> str | None:
         """Return a line that tells that the version that the champion's alias is on was not made the champion, and
         what to do; None if it was."""
-        if self.ledger.has_decided_on(identify(version)):
+        if self.history.has_decided_on(identify(version)):
             return None
-        return self.told_of_alias(self.ledger.state()) or (
+        return self.told_of_alias(self.history.state()) or (
             f"version {version.version} of {version.name} has the alias {CHAMPION}, but is not the champion by the "
             f"record; see: make versions{self.option}, and try again"
         )
 
-    def rollback_target(self, state: State) -> VersionId | None:
+    def rollback_target(self, state: ChampionState) -> VersionId | None:
         """Return the last of those that were champion before and still exist.
 
         Where there is none it is the champion itself, if its alias was taken away from it.
         """
-        return self.ledger.before(state) or (
-            self.ledger.last_existing(state.champions) if self.ledger.moved_by_hand(state) else None
+        return self.history.before(state) or (
+            self.history.last_existing(state.champions) if self.history.moved_by_hand(state) else None
         )
 
-    def first_step(self, state: State) -> str:
+    def first_step(self, state: ChampionState) -> str:
         """Return what begins to make another version the champion: a command, where there is one to name."""
         known = all_versions(self.client, self.candidates)
         others = [version for version in known if not self.is_champion(version, state)]
@@ -183,12 +183,12 @@ class Models:
             return f"{self.candidates} has no version; run: make register{self.option}"
         return f"{self.candidates} has no other version to review"
 
-    def is_champion(self, candidate: ModelVersion, state: State) -> bool:
+    def is_champion(self, candidate: ModelVersion, state: ChampionState) -> bool:
         """Return whether the candidate, or its copy in production, is the champion by the record."""
         chosen = self.in_production(candidate)
         return chosen is not None and identify(chosen) == state.champion
 
-    def _shown_champion(self, state: State) -> str:
+    def _shown_champion(self, state: ChampionState) -> str:
         if not state.champion:
             return "none"
         is_there = find_again(self.client, self.production, state.champion)

@@ -23,7 +23,7 @@ SIDES = {"source_language", "target_language"}  # tags
 
 
 @dataclass(frozen=True)
-class Evidence:
+class VersionFiles:
     """A version, and where its parts are fetched to when they are asked for."""
 
     client: MlflowClient

@@ -20,9 +20,9 @@ from mlflow.exceptions import MlflowException
 from pipeline.plumbing.artifacts import sha256_of
 from pipeline.plumbing.errors import UserError
 from pipeline.seq2seq.translator import Translator
-from pipeline.service import following
-from pipeline.service.following import Follower
-from pipeline.service.served import Served
+from pipeline.service import alias_watcher
+from pipeline.service.alias_watcher import AliasWatcher
+from pipeline.service.served_version import ServedVersion
 from pipeline.service.serving import Service
 from tests.published import SENTENCES
 from tests.registered import MODEL, Registry, get, package_of
@@ -42,9 +42,9 @@ def champions(registry: Path) -> Registry:
 
 
 @pytest.fixture
-def follower(champions: Registry, told: list[str]) -> Follower:
+def watcher(champions: Registry, told: list[str]) -> AliasWatcher:
     models = champions.models()
-    return Follower(
+    return AliasWatcher(
         champions.client,
         partial(models.resolve, "champion"),
         models.told_of_doubt,
@@ -52,36 +52,36 @@ def follower(champions: Registry, told: list[str]) -> Follower:
     )
 
 
-def look(follower: Follower) -> Served | None:
+def look(watcher: AliasWatcher) -> ServedVersion | None:
     """What a look finds to be served from now on."""
-    found: list[Served] = []
-    follower.look(found.append)
+    found: list[ServedVersion] = []
+    watcher.look(found.append)
     return found[0] if found else None
 
 
 def test_a_version_is_loaded_once_and_when_the_alias_moves(
-    champions: Registry, follower: Follower, told: list[str]
+    champions: Registry, watcher: AliasWatcher, told: list[str]
 ) -> None:
-    assert follower.load().version == 1
-    assert look(follower) is None
+    assert watcher.load().version == 1
+    assert look(watcher) is None
     champions.crown(2)
-    served = look(follower)
+    served = look(watcher)
     assert served
     assert served.version == 2
-    assert look(follower) is None
+    assert look(watcher) is None
     assert told == [f"{MODEL} version 2 is served from now on"]
-    assert not follower.problem
+    assert not watcher.problem
 
 
-def test_a_number_that_is_another_version_now_is_loaded_again(champions: Registry, follower: Follower) -> None:
-    follower.load()
+def test_a_number_that_is_another_version_now_is_loaded_again(champions: Registry, watcher: AliasWatcher) -> None:
+    watcher.load()
     client, old = champions.client, get(champions.client, 3)
     champions.client.delete_registered_model(MODEL)
     client.create_registered_model(MODEL)
     client.create_model_version(MODEL, str(old.source), old.run_id, tags=old.tags)
     client.set_registered_model_alias(MODEL, "champion", "1")
-    follower._doubt = lambda version: None
-    served = look(follower)
+    watcher._doubt = lambda version: None
+    served = look(watcher)
     assert served
     assert served.version == 1
 
@@ -106,7 +106,7 @@ def break_code(champions: Registry) -> None:
 )
 def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
     champions: Registry,
-    follower: Follower,
+    watcher: AliasWatcher,
     told: list[str],
     harm: Callable[[Registry], None],
     said: str,
@@ -116,49 +116,49 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
     package = package_of(champions.build, champions.client, 2)
     shutil.copytree(package, whole)
     recorded = get(champions.client, 2).tags["sha256"]
-    served = follower.load()
+    served = watcher.load()
     harm(champions)
     champions.crown(2)
-    assert look(follower) is None
-    assert look(follower) is None
+    assert look(watcher) is None
+    assert look(watcher) is None
     assert [text.startswith("warning: version 2 cannot be loaded: ") for text in told] == [True]
     assert said in told[0]
-    assert follower.problem == "version 2 cannot be loaded"
+    assert watcher.problem == "version 2 cannot be loaded"
     assert served.version == 1
 
     shutil.rmtree(package)
     shutil.copytree(whole, package)
     champions.client.set_model_version_tag(MODEL, "2", "sha256", recorded)
-    assert look(follower) is None, "it is tried again later"
-    monkeypatch.setattr(following, "RETRY_SECONDS", 0.0)
-    follower._retry = 0.0
-    found = look(follower)
+    assert look(watcher) is None, "it is tried again later"
+    monkeypatch.setattr(alias_watcher, "RETRY_SECONDS", 0.0)
+    watcher._retry = 0.0
+    found = look(watcher)
     assert found
     assert found.version == 2
-    assert not follower.problem
+    assert not watcher.problem
 
 
 def test_trouble_with_the_registry_is_told_once_and_its_end(
-    champions: Registry, follower: Follower, told: list[str], monkeypatch: pytest.MonkeyPatch
+    champions: Registry, watcher: AliasWatcher, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    follower.load()
+    watcher.load()
     champions.client.delete_registered_model_alias(MODEL, "champion")
     for _ in range(3):
-        assert look(follower) is None
+        assert look(watcher) is None
     assert len(told) == 1
     assert (
         f"the alias champion of {MODEL} was removed by hand: it is on no version, the record has version 1" in told[0]
     )
-    assert follower.problem == "the registry does not say which version is to be served"
+    assert watcher.problem == "the registry does not say which version is to be served"
     champions.client.set_registered_model_alias(MODEL, "champion", "1")
-    assert look(follower) is None
-    assert (told[1:], follower.problem) == (["all is well again"], "")
+    assert look(watcher) is None
+    assert (told[1:], watcher.problem) == (["all is well again"], "")
 
     def is_down(*arguments: object) -> None:
         raise MlflowException("postgresql://me:secret@host is down\nmore")
 
-    monkeypatch.setattr(follower, "_find", is_down)
-    assert look(follower) is None
+    monkeypatch.setattr(watcher, "_find", is_down)
+    assert look(watcher) is None
     assert told[-1].endswith("postgresql://host is down")
 
 
@@ -166,69 +166,69 @@ HELD = "the alias is not on the champion of the record, and is not followed"
 
 
 def test_an_alias_that_was_moved_by_hand_is_told_and_not_followed(
-    champions: Registry, follower: Follower, told: list[str], monkeypatch: pytest.MonkeyPatch
+    champions: Registry, watcher: AliasWatcher, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    follower.load()
+    watcher.load()
     champions.client.set_registered_model_alias(MODEL, "champion", "2")
     with monkeypatch.context() as patch:
-        patch.setattr(following, "fetch", lambda *arguments: pytest.fail("it was fetched"))
-        assert look(follower) is look(follower) is None
+        patch.setattr(alias_watcher, "fetch", lambda *arguments: pytest.fail("it was fetched"))
+        assert look(watcher) is look(watcher) is None
     moved = (
         f"the alias champion of {MODEL} was moved by hand: it is on version 2, the record has version 1; make promote"
     )
     assert len(told) == 1
     assert told[0].startswith(f"warning: {HELD}: {moved}")
-    assert follower.problem == HELD
+    assert watcher.problem == HELD
     champions.crown(2)
-    served = look(follower)
+    served = look(watcher)
     assert served
-    assert (told[2:], follower.problem) == (["all is well again"], "")
+    assert (told[2:], watcher.problem) == (["all is well again"], "")
 
 
 def test_a_version_that_the_record_does_not_name_is_never_loaded_whatever_the_alias_is_on_later(
-    champions: Registry, follower: Follower
+    champions: Registry, watcher: AliasWatcher
 ) -> None:
     """The alias goes back between two questions."""
-    follower._find = lambda: get(champions.client, 2)
+    watcher._find = lambda: get(champions.client, 2)
     with pytest.raises(UserError, match=f"version 2 of {MODEL} has the alias champion, but is not the champion by"):
-        follower.load()
+        watcher.load()
 
 
 def test_while_a_decision_is_carried_out_the_alias_may_be_behind(
-    champions: Registry, follower: Follower, told: list[str]
+    champions: Registry, watcher: AliasWatcher, told: list[str]
 ) -> None:
-    ledger = champions.ledger()
-    ledger.append("promote", champions.identity(2), ledger.state(), "ann", "better", forced=False)
-    assert follower.load().version == 1
+    history = champions.history()
+    history.append("promote", champions.identity(2), history.state(), "ann", "better", forced=False)
+    assert watcher.load().version == 1
     champions.client.set_registered_model_alias(MODEL, "champion", "3")
-    assert look(follower) is None
-    assert follower.problem == HELD
+    assert look(watcher) is None
+    assert watcher.problem == HELD
     champions.client.set_registered_model_alias(MODEL, "champion", "2")
-    served = look(follower)
+    served = look(watcher)
     assert served
     assert served.version == 2
 
 
-def test_at_the_start_it_is_an_error(champions: Registry, follower: Follower) -> None:
+def test_at_the_start_it_is_an_error(champions: Registry, watcher: AliasWatcher) -> None:
     champions.client.set_registered_model_alias(MODEL, "champion", "2")
     with pytest.raises(UserError, match="was moved by hand: .*make promote VERSION=1 REASON=.* puts it back"):
-        follower.load()
+        watcher.load()
 
 
-def test_health_says_what_is_wrong(champions: Registry, follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_says_what_is_wrong(champions: Registry, watcher: AliasWatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where nobody reads what is told, and where following comes to an end."""
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.01)
-    follower._tell = broken_pipe
-    with serving(Service(follower.load(), follower)) as port:
+    monkeypatch.setattr(alias_watcher, "POLL_SECONDS", 0.01)
+    watcher._tell = broken_pipe
+    with serving(Service(watcher.load(), watcher)) as port:
         champions.client.set_registered_model_alias(MODEL, "champion", "2")
         wait_for_problem(port, HELD)
         champions.crown(2)
         wait_for_problem(port, "")
         assert health(port)["version"] == "2"
-        monkeypatch.setattr(follower, "look", broken_pipe)
+        monkeypatch.setattr(watcher, "look", broken_pipe)
         wait_for_problem(port, "the alias cannot be followed")
         monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
-        monkeypatch.setattr(follower, "_note", broken_pipe)
+        monkeypatch.setattr(watcher, "_note", broken_pipe)
         wait_for_problem(port, "the alias is not followed any more")
 
 
@@ -250,20 +250,20 @@ def wait_for_problem(port: int, problem: str) -> None:
 
 
 def test_a_version_that_ends_its_process_ends_nothing(
-    champions: Registry, follower: Follower, monkeypatch: pytest.MonkeyPatch
+    champions: Registry, watcher: AliasWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    follower.load()
+    watcher.load()
     champions.crown(2)
-    monkeypatch.setattr(following, "Served", lambda *arguments: sys.exit(0))
-    assert look(follower) is None
-    assert follower.problem == "version 2 cannot be loaded"
+    monkeypatch.setattr(alias_watcher, "ServedVersion", lambda *arguments: sys.exit(0))
+    assert look(watcher) is None
+    assert watcher.problem == "version 2 cannot be loaded"
 
 
-def test_what_cannot_be_loaded_at_first_is_an_error(champions: Registry, follower: Follower) -> None:
+def test_what_cannot_be_loaded_at_first_is_an_error(champions: Registry, watcher: AliasWatcher) -> None:
     damage(champions)
     champions.crown(2)
     with pytest.raises(UserError, match="weights.safetensors is changed"):
-        follower.load()
+        watcher.load()
 
 
 @contextmanager
@@ -326,16 +326,16 @@ class Clients:
 
 
 def test_no_request_is_lost_when_the_version_changes(
-    champions: Registry, follower: Follower, monkeypatch: pytest.MonkeyPatch
+    champions: Registry, watcher: AliasWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(alias_watcher, "POLL_SECONDS", 0.05)
     models = {number: package_of(champions.build, champions.client, number) / "artifacts/model" for number in (1, 2)}
     translations = {
         str(number): [t.text for t in Translator.load(model).translate(SENTENCES, 2)]
         for number, model in models.items()
     }
     assert translations["1"] != translations["2"]
-    with serving(Service(follower.load(), follower)) as port, Clients(port) as clients:
+    with serving(Service(watcher.load(), watcher)) as port, Clients(port) as clients:
         for number in (1, 2, 1, 2):
             clients.answers.clear()
             champions.crown(number)

@@ -1,6 +1,6 @@
 """Owns what packaged models do with test sets: their outputs and how fast they are, side by side.
 
-Each model is a consumer, a process of its own, with its own default params. They take turns, so that what slows the
+Each model is a model, a process of its own, with its own default params. They take turns, so that what slows the
 machine slows both. Judges nothing.
 """
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from ..data.text import normal_form
 from ..plumbing.errors import UserError
-from ..registry.consumer import Consumer, Hypothesis
 from ..registry.limits import TOO_LONG
-from .subjects import Speed
+from ..registry.sandbox.sandboxed_model import SandboxedModel, SandboxedTranslation
+from .comparison import Speed
 
 TURN = 64  # sentences that one translates before it is the other's turn
 SINGLES = 100  # sentences that are also translated one by one
@@ -22,7 +22,7 @@ UNKNOWN = re.compile(r"<unk>|<0x[0-9A-F]{2}>")  # a piece for what no piece stan
 
 
 @dataclass(frozen=True)
-class Trial:
+class Measurement:
     """What one model did."""
 
     texts: Mapping[str, list[str]]  # test set -> translations, each one line
@@ -31,33 +31,33 @@ class Trial:
     too_long: Mapping[str, Sequence[int]]  # test set -> places of sentences too long for it; their texts are empty
 
 
-def try_models(
-    consumers: Mapping[str, Consumer], test_sets: Mapping[str, Sequence[str]], advance: Callable[[int], object]
-) -> dict[str, Trial]:
+def measure_models(
+    models: Mapping[str, SandboxedModel], test_sets: Mapping[str, Sequence[str]], advance: Callable[[int], object]
+) -> dict[str, Measurement]:
     """Let all models translate the sources of all test sets. `advance` is told how many sentences one more has done.
 
     UserError where each sentence of a test set is too long for one of them.
     """
-    outputs: dict[str, dict[str, list[Hypothesis | None]]] = {name: {} for name in consumers}
-    seconds = dict.fromkeys(consumers, 0.0)
+    outputs: dict[str, dict[str, list[SandboxedTranslation | None]]] = {name: {} for name in models}
+    seconds = dict.fromkeys(models, 0.0)
     everything = [source for sources in test_sets.values() for source in sources]
-    for consumer in consumers.values():
-        consumer.explain(everything[:2])  # the first call is slow
+    for model in models.values():
+        model.explain(everything[:2])  # the first call is slow
     for test_set, sources in test_sets.items():
         for start in range(0, len(sources), TURN):
-            for name, consumer in consumers.items():
+            for name, model in models.items():
                 turn = sources[start : start + TURN]
-                answers, took = consumer.explain(turn)
+                answers, took = model.explain(turn)
                 outputs[name].setdefault(test_set, []).extend(answers)
                 seconds[name] += took
                 advance(len(turn))
     singles = _spread(_short_enough(test_sets, list(outputs.values())), SINGLES)
-    latencies: dict[str, list[float]] = {name: [] for name in consumers}
+    latencies: dict[str, list[float]] = {name: [] for name in models}
     for sentence in singles:
-        for name, consumer in consumers.items():
-            latencies[name].append(consumer.translate([sentence])[1])
+        for name, model in models.items():
+            latencies[name].append(model.translate([sentence])[1])
     return {
-        name: Trial(
+        name: Measurement(
             {
                 test_set: [normal_form(output.text) if output else "" for output in found]
                 for test_set, found in outputs[name].items()
@@ -69,12 +69,12 @@ def try_models(
                 for test_set, found in outputs[name].items()
             },
         )
-        for name in consumers
+        for name in models
     }
 
 
 def _short_enough(
-    test_sets: Mapping[str, Sequence[str]], outputs: Sequence[Mapping[str, Sequence[Hypothesis | None]]]
+    test_sets: Mapping[str, Sequence[str]], outputs: Sequence[Mapping[str, Sequence[SandboxedTranslation | None]]]
 ) -> list[str]:
     """The sentences of all test sets that all models have translated."""
     found = []
@@ -95,7 +95,7 @@ def _spread(sentences: Sequence[str], count: int) -> list[str]:
     return [sentences[i] for i in np.linspace(0, len(sentences) - 1, min(count, len(sentences))).astype(int)]
 
 
-def _unknown_share(outputs: Sequence[Hypothesis | None]) -> float:
+def _unknown_share(outputs: Sequence[SandboxedTranslation | None]) -> float:
     pieces = [piece for output in outputs if output for piece in output.source_tokens]
     return sum(bool(UNKNOWN.fullmatch(piece)) for piece in pieces) / max(1, len(pieces))
 

@@ -13,9 +13,9 @@ from mlflow import MlflowClient
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.registry import confinement
+from pipeline.registry.sandbox import isolation
 from stages import promote, review, rollback, versions
-from stages.desk import LONGEST_REASON, asked_reason, asked_version, is_forced, open_desk, who
+from stages.registry import LONGEST_REASON, asked_reason, asked_version, is_forced, open_registry, who
 from tests.project import Project
 from tests.registered import ANYTHING, MODEL, Registry, aliases
 
@@ -105,11 +105,11 @@ def overlay(registry: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
 
 def test_a_desk_knows_both_models_and_how_its_experiment_is_named(overlay: Callable[..., list[str]]) -> None:
     overlay(production_model="live {target_language}")
-    opened = open_desk()
+    opened = open_registry()
     assert (opened.models.candidates, opened.production, opened.models.option) == (MODEL, "live de", " EXP=again")
-    assert opened.verdicts.experiment == "live de reviews"
+    assert opened.review_runs.experiment == "live de reviews"
     overlay()
-    assert open_desk().production == MODEL
+    assert open_registry().production == MODEL
 
 
 @pytest.mark.parametrize(
@@ -157,11 +157,11 @@ def test_a_promotion_says_where_a_package_is_not_isolated(
     overlay()
     monkeypatch.setenv("VERSION", "2")
     monkeypatch.setenv("REASON", "x")
-    monkeypatch.setattr(confinement, "SEPARATE", ("--no-such-namespace",))
-    confinement.obstacle.cache_clear()
+    monkeypatch.setattr(isolation, "SEPARATE", ("--no-such-namespace",))
+    isolation.obstacle.cache_clear()
     with pytest.raises(SystemExit):
         fail_clearly(promote.promote)
-    confinement.obstacle.cache_clear()
+    isolation.obstacle.cache_clear()
     assert capsys.readouterr().err.startswith("not isolated: ")
 
 
@@ -251,7 +251,7 @@ def test_the_table_of_versions_tells_the_verdict_that_counts_and_bears_edited_ta
     overlay: Callable[..., list[str]], registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlay()
-    monkeypatch.setattr("stages.desk.BUILD", registry)
+    monkeypatch.setattr("stages.registry.BUILD", registry)
     it = Registry(registry)
     it.keep(1, None)
     it.client.set_model_version_tag(MODEL, "1", "review", "fail")
@@ -263,10 +263,10 @@ def test_the_table_of_versions_tells_the_verdict_that_counts_and_bears_edited_ta
         ("3", "bleu", "much"),
     ):
         it.client.set_model_version_tag(MODEL, version, tag, value)
-    third, second, first = versions.rows(open_desk(), MODEL)
+    third, second, first = versions.rows(open_registry(), MODEL)
     assert (first[3], second[3], third[3]) == ("pass, against baselines", "not reviewed", "not reviewed")
     assert (second[4], second[5], third[4]) == ("-", "-", "-")
     experiment = it.client.get_experiment_by_name(f"{MODEL} reviews")
     assert experiment
     it.client.delete_experiment(experiment.experiment_id)
-    assert versions.rows(open_desk(), MODEL)[2][3] == "its reviews were deleted"
+    assert versions.rows(open_registry(), MODEL)[2][3] == "its reviews were deleted"

@@ -18,25 +18,25 @@ from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
 
 from ..plumbing.tracking.record import now
-from ..plumbing.tracking.store import alone, experiment_id
+from ..plumbing.tracking.store import experiment_id, store_lock
 from ..registry.versions import FILES, identify
 from .description import write_description
 from .review import Review
 
-BASELINES = "baselines"  # in place of a champion's version, where there is none
+NO_CHAMPION = "baselines"  # in place of a champion's version, where there is none
 REPORT, DATA = "report.html", "review.json"  # artifacts of the run
 SHOWN = ("compared_with", "reviewed_by", "reviewed_at", "failed_gates", "files", "review_test_sets", "review")
 SCORE = "review/"  # begins the tags of a version that tell how it differs from its opponent
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RecordedReview:
     """What a review came to."""
 
     run_id: str
     verdict: str  # as in Review
-    compared_with: str  # number of the champion, or BASELINES
-    opponent: str  # identity of the champion, or BASELINES
+    compared_with: str  # number of the champion, or NO_CHAMPION
+    opponent: str  # identity of the champion, or NO_CHAMPION
     files: str  # digest of the candidate's files, see files_digest
     gates: Mapping[str, Any]  # the settings that it was judged by
     test_sets: Mapping[str, str]  # name -> digest
@@ -50,7 +50,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class ReviewRuns:
     """The reviews of candidates for one model, the one that has the champion."""
 
     client: MlflowClient
@@ -66,8 +66,8 @@ class Verdicts:
         if self.client.get_experiment_by_name(self.experiment):
             experiment_id(self.client, self.experiment, self.build)
 
-    def find(self, candidate: ModelVersion) -> list[Verdict]:
-        """Return the verdicts on a candidate, one for each champion that it was compared with, the last review first.
+    def find(self, candidate: ModelVersion) -> list[RecordedReview]:
+        """Return the reviews of a candidate, one for each champion that it was compared with, the last review first.
 
         UserError if the experiment with the reviews was deleted.
         """
@@ -78,7 +78,7 @@ class Verdicts:
         ended = [verdict for run in runs if (verdict := _verdict(run))]
         return sorted(ended, key=lambda verdict: verdict.at, reverse=True)
 
-    def keep(self, candidate: ModelVersion, champion: ModelVersion | None, review: Review, page: str) -> Verdict:
+    def keep(self, candidate: ModelVersion, champion: ModelVersion | None, review: Review, page: str) -> RecordedReview:
         """Put a review and its page into its run, in place of an earlier one of the pair; the verdict comes last."""
         run = self._run(candidate, champion)
         run_id, tags = run.info.run_id, run.data.tags
@@ -108,7 +108,7 @@ class Verdicts:
         assert verdict
         return verdict
 
-    def show(self, verdict: Verdict, version: ModelVersion) -> None:
+    def show(self, verdict: RecordedReview, version: ModelVersion) -> None:
         """Let a version tell what its review found: tags, and the description on its page."""
         run, name, number = self.client.get_run(verdict.run_id), version.name, str(version.version)
         with tempfile.TemporaryDirectory() as scratch:
@@ -130,11 +130,11 @@ class Verdicts:
     def _run(self, candidate: ModelVersion, champion: ModelVersion | None) -> StoredRun:
         """The run for a pair: made once, used again."""
         experiment = experiment_id(self.client, self.experiment, self.build)
-        opponent = identify(champion).key if champion else BASELINES
-        with alone(self.build):
+        opponent = identify(champion).key if champion else NO_CHAMPION
+        with store_lock(self.build):
             for run in self.client.search_runs([experiment], f"{_of(candidate)} and tags.opponent_id = '{opponent}'"):
                 return run
-            compared_with = str(champion.version) if champion else BASELINES
+            compared_with = str(champion.version) if champion else NO_CHAMPION
             title = f"version {candidate.version} against {compared_with}"
             tags = {"candidate": f"{candidate.name}/{candidate.version}", "candidate_id": _key(candidate)}
             tags |= {"compared_with": compared_with, "opponent_id": opponent}
@@ -168,11 +168,11 @@ def _metrics(review: Review) -> dict[str, float]:
     return found
 
 
-def _verdict(run: StoredRun) -> Verdict | None:
+def _verdict(run: StoredRun) -> RecordedReview | None:
     """Read a verdict; None if the review was interrupted, or somebody has edited its tags so that it is none."""
     tags = run.data.tags
     try:
-        return Verdict(
+        return RecordedReview(
             run_id=run.info.run_id,
             verdict=tags["review"],
             compared_with=tags["compared_with"],

@@ -1,7 +1,7 @@
-"""A consumer of a packaged model: a process that loads it as any user would, and translates on request.
+"""A packaged model in a confined process, which loads it as any user would, and translates on request.
 
 It sees the distributions that the model requires, what these require, and nothing else: neither this project nor what
-else is installed. Two models in two consumers share no code (MLflow would give both the code of the first). The code is
+else is installed. Two models in two models share no code (MLflow would give both the code of the first). The code is
 a stranger's: it runs in a sandbox, and its answers are data that are checked.
 """
 
@@ -20,15 +20,15 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
-from ..data.text import normal_form
-from ..plumbing.errors import UserError
-from .confinement import PYTHON
-from .limits import CHARACTERS, PIECES
-from .packaging import REQUIREMENTS
-from .sandbox import Sandbox, run_apart
+from ...data.text import normal_form
+from ...plumbing.errors import UserError
+from ..limits import CHARACTERS, PIECES
+from ..packaging import REQUIREMENTS
+from .isolation import PYTHON
+from .process import SandboxedProcess, run_sandboxed
 
 HERE = Path(__file__).resolve().parent
-CONSUME = "consume.py"
+PREDICT = "predict.py"
 LOADING = 600.0  # seconds that the first answer may take
 PATIENCE = 60.0, 5.0  # seconds that another one may take, and for each of its sentences
 LONGEST, ROWS = 20_000, 5_000  # characters and pieces of a translation
@@ -38,7 +38,7 @@ Pieces = Annotated[list[Annotated[str, Field(max_length=1_000)]], Field(max_leng
 Row = Annotated[list[FiniteFloat], Field(max_length=ROWS)]
 
 
-class Hypothesis(BaseModel):
+class SandboxedTranslation(BaseModel):
     """A translation with what the model tells of it."""
 
     model_config = ConfigDict(strict=True)
@@ -51,17 +51,17 @@ class Hypothesis(BaseModel):
 
 Answer = TypeVar("Answer")
 TEXTS = TypeAdapter(list[Text], config=ConfigDict(strict=True))
-N_BEST: TypeAdapter[list[list[Hypothesis]]] = TypeAdapter(
-    list[Annotated[list[Hypothesis], Field(min_length=1, max_length=1)]], config=ConfigDict(strict=True)
+N_BEST: TypeAdapter[list[list[SandboxedTranslation]]] = TypeAdapter(
+    list[Annotated[list[SandboxedTranslation], Field(min_length=1, max_length=1)]], config=ConfigDict(strict=True)
 )
 
 
 @dataclass
-class Consumer:
-    """A running consumer. Misbehaviour where it does not load, ends, is too slow, or answers something else."""
+class SandboxedModel:
+    """A running model. Misbehaviour where it does not load, ends, is too slow, or answers something else."""
 
     name: str  # of the model, for errors
-    _sandbox: Sandbox
+    _sandbox: SandboxedProcess
     _loaded: bool = False
 
     def translate(self, sentences: Sequence[str]) -> tuple[list[str], float]:
@@ -69,7 +69,9 @@ class Consumer:
         answers, seconds = self._ask(sentences, {}, TEXTS)
         return (self._refused(sentences) if answers is None else answers), seconds
 
-    def explain(self, sentences: Sequence[str], attention: bool = False) -> tuple[list[Hypothesis | None], float]:
+    def explain(
+        self, sentences: Sequence[str], attention: bool = False
+    ) -> tuple[list[SandboxedTranslation | None], float]:
         """The same with pieces, and with attention if that is wanted; None of a sentence that is too long for it."""
         if not (asked := [sentence for sentence in sentences if len(sentence) <= CHARACTERS]):
             return [None] * len(sentences), 0.0
@@ -77,7 +79,7 @@ class Consumer:
         hypotheses = iter(found)
         return [next(hypotheses) if len(sentence) <= CHARACTERS else None for sentence in sentences], seconds
 
-    def _explain(self, sentences: Sequence[str], attention: bool) -> tuple[list[Hypothesis | None], float]:
+    def _explain(self, sentences: Sequence[str], attention: bool) -> tuple[list[SandboxedTranslation | None], float]:
         """Of a request that is refused each half is asked again, until those that are too long are alone."""
         answers, seconds = self._ask(sentences, {"n_best": 1, "attention": attention}, N_BEST)
         if answers is None and len(sentences) > 1:
@@ -128,8 +130,8 @@ def _may_be_too_long(sentence: str) -> bool:
 
 
 @contextmanager
-def consume(package: Path, name: str) -> Iterator[Consumer]:
-    """A consumer of the model in the directory `package`, which sees what its requirements list.
+def load_sandboxed(package: Path, name: str) -> Iterator[SandboxedModel]:
+    """Start the model in the directory `package`, which sees what its requirements list.
 
     Errors call the model `name`.
     """
@@ -138,10 +140,10 @@ def consume(package: Path, name: str) -> Iterator[Consumer]:
         sites = link_requirements(package / REQUIREMENTS, seen)
         if os.geteuid() == 0:
             _open_to_all(seen, package, *package.rglob("*"))
-        command = [PYTHON, "-I", "-S", "-B", "-X", "utf8", str(HERE / CONSUME), str(seen), str(package.resolve())]
-        read = [HERE / CONSUME, seen, package.resolve(), *sites]
-        with run_apart(name, command, read) as sandbox:
-            yield Consumer(name, sandbox)
+        command = [PYTHON, "-I", "-S", "-B", "-X", "utf8", str(HERE / PREDICT), str(seen), str(package.resolve())]
+        read = [HERE / PREDICT, seen, package.resolve(), *sites]
+        with run_sandboxed(name, command, read) as sandbox:
+            yield SandboxedModel(name, sandbox)
 
 
 def _open_to_all(*paths: Path) -> None:

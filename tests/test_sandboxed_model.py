@@ -1,4 +1,4 @@
-"""A consumer sees what the model requires and nothing else, and says why it cannot load a model."""
+"""A model sees what the model requires and nothing else, and says why it cannot load a model."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from typing import NoReturn, cast
 import pytest
 
 from pipeline.plumbing.errors import UserError
-from pipeline.registry.consumer import Consumer, consume, link_requirements
 from pipeline.registry.limits import CHARACTERS, PIECES
-from pipeline.registry.sandbox import Misbehaviour, Sandbox
+from pipeline.registry.sandbox.process import Misbehaviour, SandboxedProcess
+from pipeline.registry.sandbox.sandboxed_model import SandboxedModel, link_requirements, load_sandboxed
 
 
 def test_it_sees_what_is_required_and_what_that_requires(tmp_path: Path) -> None:
@@ -41,10 +41,10 @@ def test_what_is_not_installed_is_named(tmp_path: Path, line: str, told: str) ->
 def test_a_model_that_does_not_load_is_told_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("mlflow\n")
     with (
-        consume(tmp_path, "the model") as consumer,
+        load_sandboxed(tmp_path, "the model") as model,
         pytest.raises(UserError, match=r"the model does not load.*\n(.*\n)*.*MLmodel"),
     ):
-        consumer.translate(["a"])
+        model.translate(["a"])
     assert not [p for p in Path("/proc").glob("[0-9]*/cwd") if _is_in(p, tmp_path)]
 
 
@@ -68,19 +68,19 @@ class Picky:
 def test_only_sentences_that_are_too_long_have_no_hypothesis() -> None:
     sentences = ["a", "b", "x" * PIECES, "c", "d", "é" * (PIECES // 2), "e", "y" * (CHARACTERS + 1)]
     sandbox = Picky("xé")
-    found, _ = Consumer("the model", cast(Sandbox, sandbox)).explain(sentences)
+    found, _ = SandboxedModel("the model", cast(SandboxedProcess, sandbox)).explain(sentences)
     assert [hypothesis and hypothesis.text for hypothesis in found] == ["a", "b", None, "c", "d", None, "e", None]
     assert not any("y" in sentence for asked in sandbox.asked for sentence in asked)
-    assert Consumer("the model", cast(Sandbox, sandbox)).explain(sentences[-1:]) == ([None], 0.0)
+    assert SandboxedModel("the model", cast(SandboxedProcess, sandbox)).explain(sentences[-1:]) == ([None], 0.0)
 
 
 def test_a_model_that_refuses_what_no_tokenizer_makes_too_long_fails() -> None:
-    consumer = Consumer("the model", cast(Sandbox, Picky("x")))
+    model = SandboxedModel("the model", cast(SandboxedProcess, Picky("x")))
     for sentences in (["a", "x" * (PIECES - 1)], ["x"]):
         with pytest.raises(Misbehaviour, match="it refused to translate 'x"):
-            consumer.explain(sentences)
+            model.explain(sentences)
     with pytest.raises(Misbehaviour, match="it refused to translate 'x"):
-        consumer.translate(["x" * PIECES])
+        model.translate(["x" * PIECES])
 
 
 def _is_in(link: Path, directory: Path) -> bool:

@@ -16,41 +16,41 @@ from pipeline.data.splits import read_split
 from pipeline.plumbing.artifacts import Manifest, open_artifact
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import open_store
-from pipeline.reviews.evidence import Evidence
+from pipeline.reviews.version_files import VersionFiles
 from tests.manifests import rewrite_manifest
 from tests.registered import MODEL, get
 
-PARTS: dict[str, Callable[[Evidence], Any]] = {
-    "evaluation": lambda evidence: evidence.evaluation,
-    "manifests/model.json": lambda evidence: evidence.model_facts,
-    "training_sentences": lambda evidence: evidence.training_sentences,
+PARTS: dict[str, Callable[[VersionFiles], Any]] = {
+    "evaluation": lambda files: files.evaluation,
+    "manifests/model.json": lambda files: files.model_facts,
+    "training_sentences": lambda files: files.training_sentences,
 }
 
 
 @pytest.fixture
-def evidence(registry: Path, tmp_path: Path) -> Evidence:
+def files(registry: Path, tmp_path: Path) -> VersionFiles:
     client = open_store(registry)
-    return Evidence(client, get(client, 2), tmp_path / "scratch" / "candidate")
+    return VersionFiles(client, get(client, 2), tmp_path / "scratch" / "candidate")
 
 
 @pytest.fixture
-def artifacts(registry: Path, evidence: Evidence) -> Path:
+def artifacts(registry: Path, files: VersionFiles) -> Path:
     """Where the store keeps what the run has."""
-    return registry / "mlartifacts" / "other" / str(evidence.version.run_id) / "artifacts"
+    return registry / "mlartifacts" / "other" / str(files.version.run_id) / "artifacts"
 
 
-def test_each_part_is_as_training_and_evaluation_left_it(evidence: Evidence, versions: Path) -> None:
+def test_each_part_is_as_training_and_evaluation_left_it(files: VersionFiles, versions: Path) -> None:
     home = versions / "other"
-    assert evidence.name == f"version 2 of {MODEL}"
-    assert evidence.languages == ("en", "de")
-    assert evidence.evaluation.digest == open_artifact(home / "evaluation", "evaluate").digest
-    assert evidence.model_facts == open_artifact(home / "model", "train").facts
+    assert files.name == f"version 2 of {MODEL}"
+    assert files.languages == ("en", "de")
+    assert files.evaluation.digest == open_artifact(home / "evaluation", "evaluate").digest
+    assert files.model_facts == open_artifact(home / "model", "train").facts
     sources, _ = read_split(home / "corpus/train.parquet")
-    assert evidence.training_sentences
-    assert find_known(evidence.training_sentences, ["nobody has seen this", sources[7]], ["", ""]) == {1: "source"}
-    assert (evidence.package / "requirements.txt").is_file()
+    assert files.training_sentences
+    assert find_known(files.training_sentences, ["nobody has seen this", sources[7]], ["", ""]) == {1: "source"}
+    assert (files.package / "requirements.txt").is_file()
     weights = (home / "model/weights.safetensors").stat().st_size
-    assert weights < evidence.size_bytes < weights + 1_000_000
+    assert weights < files.size_bytes < weights + 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_each_part_is_as_training_and_evaluation_left_it(evidence: Evidence, ver
     ],
 )
 def test_the_two_codes_are_kept_apart(
-    evidence: Evidence, tmp_path: Path, tags: dict[str, str], expected: tuple[str, str] | str
+    files: VersionFiles, tmp_path: Path, tags: dict[str, str], expected: tuple[str, str] | str
 ) -> None:
     """Older versions have them in one tag, which is read where it can be read in one way only."""
     version = SimpleNamespace(name=MODEL, version="2", tags=tags)
-    tagged = Evidence(evidence.client, cast(ModelVersion, version), tmp_path)
+    tagged = VersionFiles(files.client, cast(ModelVersion, version), tmp_path)
     if isinstance(expected, tuple):
         assert tagged.languages == expected
     else:
@@ -87,54 +87,52 @@ def test_the_two_codes_are_kept_apart(
     ],
 )
 def test_a_part_that_was_changed_in_the_store_is_refused(
-    evidence: Evidence, artifacts: Path, part: str, file: str
+    files: VersionFiles, artifacts: Path, part: str, file: str
 ) -> None:
     (path,) = artifacts.glob(file)
     with open(path, "ab") as changed:
         changed.write(b"\n}")
     with pytest.raises(UserError) as refusal:
-        PARTS[part](evidence)
+        PARTS[part](files)
     told = str(refusal.value)
-    assert re.match(
-        rf"{part}\S* of run {evidence.version.run_id} is not what version 2 of {MODEL} was registered", told
-    )
+    assert re.match(rf"{part}\S* of run {files.version.run_id} is not what version 2 of {MODEL} was registered", told)
     assert "find out who changed the artifact store" in told
     assert "\n" not in told
 
 
-def test_a_model_of_before_its_parameters_were_counted_is_told(evidence: Evidence, artifacts: Path) -> None:
+def test_a_model_of_before_its_parameters_were_counted_is_told(files: VersionFiles, artifacts: Path) -> None:
     path = artifacts / "manifests/model.json"
     content = json.loads(path.read_bytes())
     content.pop("checksum")
     del content["facts"]["parameters"]
     manifest = Manifest(**content)
     path.write_text(json.dumps(content | {"checksum": manifest.checksum}))
-    evidence.client.set_model_version_tag(MODEL, "2", "model", manifest.digest)
-    old = replace(evidence, version=get(evidence.client, 2))
+    files.client.set_model_version_tag(MODEL, "2", "model", manifest.digest)
+    old = replace(files, version=get(files.client, 2))
     with pytest.raises(UserError, match=f"how many parameters version 2 of {MODEL} has.*: make train register EXP=oth"):
         _ = old.model_facts
 
 
-def test_a_version_from_before_there_were_fingerprints_has_none(evidence: Evidence) -> None:
-    evidence.client.delete_model_version_tag(MODEL, "2", "training_sentences")
-    old = replace(evidence, version=get(evidence.client, 2))
+def test_a_version_from_before_there_were_fingerprints_has_none(files: VersionFiles) -> None:
+    files.client.delete_model_version_tag(MODEL, "2", "training_sentences")
+    old = replace(files, version=get(files.client, 2))
     assert old.training_sentences is None
 
 
-def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(evidence: Evidence, artifacts: Path) -> None:
+def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(files: VersionFiles, artifacts: Path) -> None:
     (path,) = artifacts.glob("evaluation/*/manifest.json")
     facts = json.loads(path.read_bytes())["facts"]
     facts["test_sets"]["test"]["sentences"] = 1
     rewrite_manifest(path.parent, facts=facts)
     with pytest.raises(UserError, match="^evaluation of run .* is not what version 2"):
-        _ = evidence.evaluation
+        _ = files.evaluation
 
 
 @pytest.mark.parametrize(
     ("part", "file"),
     [("manifests/model.json", "manifests/model.json"), ("training_sentences", "training_sentences/*.npz")],
 )
-def test_a_part_that_is_gone_is_named(evidence: Evidence, artifacts: Path, part: str, file: str) -> None:
+def test_a_part_that_is_gone_is_named(files: VersionFiles, artifacts: Path, part: str, file: str) -> None:
     next(artifacts.glob(file)).unlink()
     with pytest.raises(UserError, match=rf"^{part}\S* of run \w+, of which version 2 of {MODEL} was made, cannot be"):
-        PARTS[part](evidence)
+        PARTS[part](files)

@@ -1,4 +1,4 @@
-"""Verdicts are kept once a pair of candidate and champion, replaced whole, and shown by the version."""
+"""ReviewRuns are kept once a pair of candidate and champion, replaced whole, and shown by the version."""
 
 import json
 from dataclasses import replace
@@ -12,23 +12,23 @@ from mlflow.entities.model_registry import ModelVersion
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import AttentionMap, Review
-from pipeline.reviews.verdicts import DATA, REPORT, Verdict, Verdicts, files_digest
+from pipeline.reviews.review_runs import DATA, REPORT, RecordedReview, ReviewRuns, files_digest
 from tests.registered import FAIL, MODEL, PASS, get
 from tests.reviews import better, make_review
 
 
 @pytest.fixture
-def verdicts(registry: Path) -> Verdicts:
-    return Verdicts(open_store(registry), MODEL, registry)
+def review_runs(registry: Path) -> ReviewRuns:
+    return ReviewRuns(open_store(registry), MODEL, registry)
 
 
 @pytest.fixture
-def candidate(verdicts: Verdicts) -> ModelVersion:
-    return get(verdicts.client, 2)
+def candidate(review_runs: ReviewRuns) -> ModelVersion:
+    return get(review_runs.client, 2)
 
 
-def champion(verdicts: Verdicts, version: int) -> ModelVersion:
-    return get(verdicts.client, version)
+def champion(review_runs: ReviewRuns, version: int) -> ModelVersion:
+    return get(review_runs.client, version)
 
 
 def at(review: Review, time: str) -> Review:
@@ -45,30 +45,30 @@ def worse(review: Review, points: float) -> Review:
     return replace(review, comparisons=[replace(comparison, scores=scores, differences=differences)])
 
 
-def runs(verdicts: Verdicts) -> list[Run]:
-    experiment = verdicts.client.get_experiment_by_name(f"{MODEL} reviews")
+def runs(review_runs: ReviewRuns) -> list[Run]:
+    experiment = review_runs.client.get_experiment_by_name(f"{MODEL} reviews")
     assert experiment
-    return list(verdicts.client.search_runs([experiment.experiment_id]))
+    return list(review_runs.client.search_runs([experiment.experiment_id]))
 
 
 def tags(client: MlflowClient, version: int = 2) -> dict[str, str]:
     return get(client, version).tags
 
 
-def test_without_a_review_there_is_no_verdict(verdicts: Verdicts, candidate: ModelVersion) -> None:
-    assert verdicts.find(candidate) == []
+def test_without_a_review_there_is_no_verdict(review_runs: ReviewRuns, candidate: ModelVersion) -> None:
+    assert review_runs.find(candidate) == []
 
 
 def test_a_review_that_is_repeated_leaves_one_run_and_one_value_a_metric(
-    verdicts: Verdicts, candidate: ModelVersion
+    review_runs: ReviewRuns, candidate: ModelVersion
 ) -> None:
-    first = verdicts.keep(candidate, champion(verdicts, 1), at(PASS, "2026-01-01T00:00:00Z"), "")
-    second = verdicts.keep(candidate, champion(verdicts, 1), at(PASS, "2026-01-02T00:00:00Z"), "")
+    first = review_runs.keep(candidate, champion(review_runs, 1), at(PASS, "2026-01-01T00:00:00Z"), "")
+    second = review_runs.keep(candidate, champion(review_runs, 1), at(PASS, "2026-01-02T00:00:00Z"), "")
     assert second == replace(first, at="2026-01-02T00:00:00Z")
-    assert verdicts.find(candidate) == [second]
+    assert review_runs.find(candidate) == [second]
     assert (first.is_pass, first.compared_with, first.failed, first.by) == (True, "1", "", "jane")
     assert first.files == files_digest(candidate)
-    (run,) = runs(verdicts)
+    (run,) = runs(review_runs)
     assert run.info.status == "FINISHED"
     assert {
         "test/candidate/bleu",
@@ -77,27 +77,29 @@ def test_a_review_that_is_repeated_leaves_one_run_and_one_value_a_metric(
         "test/lower_limit/bleu",
     } <= run.data.metrics.keys()
     for key in run.data.metrics:
-        assert len(verdicts.client.get_metric_history(run.info.run_id, key)) == 1
+        assert len(review_runs.client.get_metric_history(run.info.run_id, key)) == 1
 
 
 def test_a_review_that_comes_to_something_else_takes_the_place_of_the_first(
-    verdicts: Verdicts, candidate: ModelVersion
+    review_runs: ReviewRuns, candidate: ModelVersion
 ) -> None:
-    verdicts.keep(candidate, champion(verdicts, 1), PASS, "")
-    verdict = verdicts.keep(candidate, champion(verdicts, 1), worse(FAIL, 3.0), "")
-    (run,) = runs(verdicts)
-    assert verdicts.find(candidate) == [verdict]
+    review_runs.keep(candidate, champion(review_runs, 1), PASS, "")
+    verdict = review_runs.keep(candidate, champion(review_runs, 1), worse(FAIL, 3.0), "")
+    (run,) = runs(review_runs)
+    assert review_runs.find(candidate) == [verdict]
     assert (verdict.is_pass, verdict.failed) == (False, "bleu_drop")
     before = PASS.comparisons[0].scores["candidate"].bleu
     assert run.data.metrics["test/candidate/bleu"] == pytest.approx(before - 3.0)
 
 
-def test_each_champion_has_a_verdict_of_its_own_the_last_first(verdicts: Verdicts, candidate: ModelVersion) -> None:
-    verdicts.keep(candidate, None, at(PASS, "2026-01-01T00:00:00Z"), "")
-    verdicts.keep(candidate, champion(verdicts, 3), at(FAIL, "2026-01-03T00:00:00Z"), "")
-    verdicts.keep(candidate, champion(verdicts, 1), at(PASS, "2026-01-02T00:00:00Z"), "")
-    verdicts.keep(get(verdicts.client, 1), champion(verdicts, 3), at(PASS, "2026-01-04T00:00:00Z"), "")
-    assert [(v.compared_with, v.is_pass) for v in verdicts.find(candidate)] == [
+def test_each_champion_has_a_verdict_of_its_own_the_last_first(
+    review_runs: ReviewRuns, candidate: ModelVersion
+) -> None:
+    review_runs.keep(candidate, None, at(PASS, "2026-01-01T00:00:00Z"), "")
+    review_runs.keep(candidate, champion(review_runs, 3), at(FAIL, "2026-01-03T00:00:00Z"), "")
+    review_runs.keep(candidate, champion(review_runs, 1), at(PASS, "2026-01-02T00:00:00Z"), "")
+    review_runs.keep(get(review_runs.client, 1), champion(review_runs, 3), at(PASS, "2026-01-04T00:00:00Z"), "")
+    assert [(v.compared_with, v.is_pass) for v in review_runs.find(candidate)] == [
         ("3", False),
         ("1", True),
         ("baselines", True),
@@ -106,24 +108,24 @@ def test_each_champion_has_a_verdict_of_its_own_the_last_first(verdicts: Verdict
 
 @pytest.mark.parametrize("step", ["log_artifacts", "log_batch", "set_tag"])
 def test_a_review_that_is_interrupted_leaves_no_verdict(
-    verdicts: Verdicts, candidate: ModelVersion, monkeypatch: pytest.MonkeyPatch, step: str
+    review_runs: ReviewRuns, candidate: ModelVersion, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    verdicts.keep(candidate, champion(verdicts, 1), PASS, "")
+    review_runs.keep(candidate, champion(review_runs, 1), PASS, "")
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, step, lambda *arguments, **more: (_ for _ in ()).throw(KeyboardInterrupt))
-        pytest.raises(KeyboardInterrupt, verdicts.keep, candidate, champion(verdicts, 1), FAIL, "")
-    assert verdicts.find(candidate) == []
-    assert verdicts.keep(candidate, champion(verdicts, 1), PASS, "").is_pass
-    assert len(runs(verdicts)) == 1
+        pytest.raises(KeyboardInterrupt, review_runs.keep, candidate, champion(review_runs, 1), FAIL, "")
+    assert review_runs.find(candidate) == []
+    assert review_runs.keep(candidate, champion(review_runs, 1), PASS, "").is_pass
+    assert len(runs(review_runs)) == 1
 
 
 def test_the_report_the_data_and_the_pictures_are_in_the_run(
-    verdicts: Verdicts, candidate: ModelVersion, tmp_path: Path
+    review_runs: ReviewRuns, candidate: ModelVersion, tmp_path: Path
 ) -> None:
     picture = AttentionMap("test, line 3", b"\x89PNG of attention")
-    verdict = verdicts.keep(candidate, champion(verdicts, 1), PASS, write_report(PASS, [picture]))
+    verdict = review_runs.keep(candidate, champion(review_runs, 1), PASS, write_report(PASS, [picture]))
     report, data = (
-        Path(verdicts.client.download_artifacts(verdict.run_id, name, str(tmp_path))).read_text("utf-8")
+        Path(review_runs.client.download_artifacts(verdict.run_id, name, str(tmp_path))).read_text("utf-8")
         for name in (REPORT, DATA)
     )
     assert "test, line 3" in report
@@ -131,10 +133,10 @@ def test_the_report_the_data_and_the_pictures_are_in_the_run(
     assert Review.from_json(data) == PASS
 
 
-def test_the_version_shows_what_its_review_found(verdicts: Verdicts, candidate: ModelVersion) -> None:
-    verdict = verdicts.keep(candidate, champion(verdicts, 1), FAIL, "")
-    verdicts.show(verdict, candidate)
-    shown = get(verdicts.client, 2)
+def test_the_version_shows_what_its_review_found(review_runs: ReviewRuns, candidate: ModelVersion) -> None:
+    verdict = review_runs.keep(candidate, champion(review_runs, 1), FAIL, "")
+    review_runs.show(verdict, candidate)
+    shown = get(review_runs.client, 2)
     expected = {
         "review": "fail",
         "compared_with": "1",
@@ -153,15 +155,17 @@ def test_the_version_shows_what_its_review_found(verdicts: Verdicts, candidate: 
     assert "bleu_drop" in str(shown.description)
 
 
-def test_what_an_earlier_review_looked_at_is_not_shown_any_more(verdicts: Verdicts, candidate: ModelVersion) -> None:
+def test_what_an_earlier_review_looked_at_is_not_shown_any_more(
+    review_runs: ReviewRuns, candidate: ModelVersion
+) -> None:
     both = make_review(
         [better(), better(name="extra")], replace(PASS.candidate, unknown_pieces={"test": 0.0, "extra": 0.0})
     )
-    verdicts.show(verdicts.keep(candidate, champion(verdicts, 1), both, ""), candidate)
-    assert "review/extra/difference/bleu" in tags(verdicts.client)
-    verdict: Verdict = verdicts.keep(candidate, champion(verdicts, 1), worse(PASS, 3.0), "")
-    verdicts.show(verdict, get(verdicts.client, 2))
-    shown = tags(verdicts.client)
+    review_runs.show(review_runs.keep(candidate, champion(review_runs, 1), both, ""), candidate)
+    assert "review/extra/difference/bleu" in tags(review_runs.client)
+    verdict: RecordedReview = review_runs.keep(candidate, champion(review_runs, 1), worse(PASS, 3.0), "")
+    review_runs.show(verdict, get(review_runs.client, 2))
+    shown = tags(review_runs.client)
     assert [key for key in shown if "extra" in key] == []
     assert json.loads(shown["review_test_sets"]) == {"test": 100}
     before = PASS.comparisons[0].differences["bleu"].points

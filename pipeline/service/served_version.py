@@ -14,10 +14,10 @@ from starlette.types import ASGIApp
 
 from ..plumbing.errors import UserError
 from ..registry.packaging import EXAMPLE
-from .joining import JoinedModel
+from .dynamic_batching import BatchedModel
 
 
-class Served:
+class ServedVersion:
     """MLflow's scoring server for one version, as an ASGI application."""
 
     def __init__(self, name: str, version: int, package: Path, scratch: TemporaryDirectory[str] | None = None) -> None:
@@ -29,7 +29,7 @@ class Served:
         if len(model.predict(sentences)) != len(sentences):
             raise UserError(f"{name} version {version} does not translate its own example")
         timeout: int = MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get()  # type: ignore[no-untyped-call]
-        self._model = JoinedModel(model, 0.8 * timeout)  # ours runs out first, and says what to do
+        self._model = BatchedModel(model, 0.8 * timeout)  # ours runs out first, and says what to do
         self.app: ASGIApp = scoring_server.init(self._model)  # type: ignore[arg-type]
         schema = model.metadata.get_params_schema()  # type: ignore[no-untyped-call]
         self.defaults: dict[str, Any] = {param.name: param.default for param in schema.params} if schema else {}
@@ -44,7 +44,7 @@ class Served:
         """What is wrong with it, in few words; nothing if all is well."""
         return self._model.problem
 
-    def __enter__(self) -> "Served":
+    def __enter__(self) -> "ServedVersion":
         """A request begins. Only the event loop's thread may say so."""
         self._open += 1
         return self

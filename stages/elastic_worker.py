@@ -11,11 +11,11 @@ import sys
 import threading
 import time
 
-from pipeline.plumbing.outcome import FAILED, left_outcome
+from pipeline.plumbing.exit_status import FAILED, recorded_exit
 
 
 def main() -> None:
-    if left_outcome():
+    if recorded_exit():
         sys.exit(FAILED)
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
     sys.argv = sys.argv[1:]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline.service.joining import CHARACTERS, JoinedModel
+from pipeline.service.dynamic_batching import CHARACTERS, BatchedModel
 
 
 class Model:
@@ -39,14 +39,14 @@ def model() -> Model:
 
 
 @pytest.fixture
-def joined(model: Model) -> Iterator[JoinedModel]:
-    joined = JoinedModel(model, patience=20)  # type: ignore[arg-type]
+def joined(model: Model) -> Iterator[BatchedModel]:
+    joined = BatchedModel(model, patience=20)  # type: ignore[arg-type]
     yield joined
     model.free.set()
     joined.close()
 
 
-def ask(joined: JoinedModel, model: Model, requests: list[tuple[list[str], dict[str, Any]]]) -> list[Any]:
+def ask(joined: BatchedModel, model: Model, requests: list[tuple[list[str], dict[str, Any]]]) -> list[Any]:
     """Answers or errors of requests that come while the model is busy with another one."""
 
     def one(request: tuple[list[str], dict[str, Any]]) -> Any:
@@ -68,25 +68,25 @@ def ask(joined: JoinedModel, model: Model, requests: list[tuple[list[str], dict[
         return [answer.result(20) for answer in answers]
 
 
-def test_what_waits_is_translated_in_one_call_and_handed_out(joined: JoinedModel, model: Model) -> None:
+def test_what_waits_is_translated_in_one_call_and_handed_out(joined: BatchedModel, model: Model) -> None:
     requests: list[tuple[list[str], dict[str, Any]]] = [([f"a{n}", f"b{n}"][: n % 3], {}) for n in range(20)]
     assert ask(joined, model, requests) == [[s.upper() for s in sentences] for sentences, _ in requests]
     assert len(model.calls) == 2
 
 
-def test_only_those_that_ask_alike_are_joined(joined: JoinedModel, model: Model) -> None:
+def test_only_those_that_ask_alike_are_joined(joined: BatchedModel, model: Model) -> None:
     values: list[dict[str, Any]] = [{"beam_size": 1}, {"beam_size": True}, {"beam_size": 1.0}, {}, {"beam_size": 1}]
     ask(joined, model, [(["x"], params) for params in values])
     sizes = [(len(sentences), repr(params)) for sentences, params in model.calls[1:]]
     assert sizes == [(2, "{'beam_size': 1}"), (1, "{'beam_size': True}"), (1, "{'beam_size': 1.0}"), (1, "{}")]
 
 
-def test_a_large_request_goes_alone(joined: JoinedModel, model: Model) -> None:
+def test_a_large_request_goes_alone(joined: BatchedModel, model: Model) -> None:
     ask(joined, model, [(["x" * CHARACTERS], {}), (["y"], {}), (["z"], {})])
     assert [len(sentences) for sentences, _ in model.calls] == [1, 1, 2]
 
 
-def test_an_error_reaches_only_who_made_it(joined: JoinedModel, model: Model) -> None:
+def test_an_error_reaches_only_who_made_it(joined: BatchedModel, model: Model) -> None:
     texts = ["a", "b", "wrong", "c", "broken", "d"]
     answers = ask(joined, model, [([text], {}) for text in texts])
     assert [a for a in answers if isinstance(a, list)] == [["A"], ["B"], ["C"], ["D"]]
@@ -97,7 +97,7 @@ def test_an_error_reaches_only_who_made_it(joined: JoinedModel, model: Model) ->
     assert wrong.message == "a wrong sentence"
 
 
-def test_a_model_that_ends_its_process_ends_nothing(joined: JoinedModel, model: Model) -> None:
+def test_a_model_that_ends_its_process_ends_nothing(joined: BatchedModel, model: Model) -> None:
     first, exits, last = ask(joined, model, [([text], {}) for text in ("a", "exit", "b")])
     assert (first, exits.error_code, last) == (["A"], "INTERNAL_ERROR", ["B"])
     assert joined.predict(["c"]) == ["C"]
@@ -111,7 +111,7 @@ def test_a_model_that_ends_its_process_ends_nothing(joined: JoinedModel, model: 
 
 
 def test_who_has_waited_too_long_is_told_and_not_translated(model: Model) -> None:
-    joined = JoinedModel(model, patience=0.2)  # type: ignore[arg-type]
+    joined = BatchedModel(model, patience=0.2)  # type: ignore[arg-type]
     with ThreadPoolExecutor(2) as clients:
         answers = [clients.submit(joined.predict, [text]) for text in "ab"]
         for answer in answers:
@@ -126,7 +126,7 @@ def test_who_has_waited_too_long_is_told_and_not_translated(model: Model) -> Non
     assert len(model.calls) == 1
 
 
-def test_closing_answers_who_waits(joined: JoinedModel, model: Model) -> None:
+def test_closing_answers_who_waits(joined: BatchedModel, model: Model) -> None:
     with ThreadPoolExecutor(3) as clients:
         first = clients.submit(joined.predict, ["first"])
         while not model.calls:

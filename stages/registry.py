@@ -17,20 +17,20 @@ from pipeline.plumbing.params import Params
 from pipeline.plumbing.params_file import read_params
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.versions import registered_name
-from pipeline.reviews.models import Models
 from pipeline.reviews.promotion import Promotion
-from pipeline.reviews.verdicts import Verdicts
+from pipeline.reviews.registered_models import RegisteredModels
+from pipeline.reviews.review_runs import ReviewRuns
 
 BUILD = Path("build")
 LONGEST_REASON = 500  # characters
 
 
 @dataclass(frozen=True)
-class Desk:
+class Registry:
     """Where an experiment's versions are reviewed and promoted."""
 
     params: Params
-    models: Models
+    models: RegisteredModels
 
     @property
     def client(self) -> MlflowClient:
@@ -41,22 +41,22 @@ class Desk:
         return self.models.production
 
     @property
-    def verdicts(self) -> Verdicts:
-        return Verdicts(self.client, self.production, BUILD)
+    def review_runs(self) -> ReviewRuns:
+        return ReviewRuns(self.client, self.production, BUILD)
 
     def decision(self, reason: str, forced: bool) -> Promotion:
         """Return what decides for somebody, with their reason."""
-        return Promotion(self.models, self.params.review, self.verdicts, who(), reason, forced)
+        return Promotion(self.models, self.params.review, self.review_runs, who(), reason, forced)
 
 
-def open_desk() -> Desk:
+def open_registry() -> Registry:
     """The registry of the experiment whose params files are the arguments."""
     files = [Path(argument) for argument in sys.argv[1:]]
     params = read_params(files)
     languages = params.download.source_language, params.download.target_language
     candidates = registered_name(params.registration.model_name, *languages)
     production = registered_name(params.review.production_model or params.registration.model_name, *languages)
-    return Desk(params, Models(open_store(BUILD), candidates, production, asked_experiment()))
+    return Registry(params, RegisteredModels(open_store(BUILD), candidates, production, asked_experiment()))
 
 
 def asked_experiment() -> str:

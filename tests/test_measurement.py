@@ -7,13 +7,13 @@ from typing import cast
 import pytest
 
 from pipeline.plumbing.errors import UserError
-from pipeline.registry.consumer import Consumer, Hypothesis
-from pipeline.reviews.trial import SINGLES, TURN, try_models
+from pipeline.registry.sandbox.sandboxed_model import SandboxedModel, SandboxedTranslation
+from pipeline.reviews.measurement import SINGLES, TURN, measure_models
 
 
 @dataclass
 class Model:
-    """Stands in for a consumer, which a trial only asks to translate: answers at once, and says how long it took."""
+    """Stands in for a model, which a measurement only asks to translate: answers at once, and says how long it took."""
 
     name: str
     pace: float  # seconds a sentence
@@ -24,12 +24,12 @@ class Model:
         self.asked.append((sentences, False))
         return [f"{self.name}: {sentence}\u2028\n of two lines" for sentence in sentences], self.pace * len(sentences)
 
-    def explain(self, sentences: Sequence[str]) -> tuple[list[Hypothesis | None], float]:
+    def explain(self, sentences: Sequence[str]) -> tuple[list[SandboxedTranslation | None], float]:
         texts, seconds = self.translate(sentences)
         self.asked[-1] = (sentences, True)
         found = zip(texts, sentences, strict=True)
         return [
-            Hypothesis(text=text, tokens=[], source_tokens=s.split()) if len(s) <= self.most else None
+            SandboxedTranslation(text=text, tokens=[], source_tokens=s.split()) if len(s) <= self.most else None
             for text, s in found
         ], seconds
 
@@ -44,22 +44,22 @@ SETS = {"long": [f"sentence {n}" for n in range(2 * TURN + 3)], "short": ["a <un
 
 def test_texts_keep_their_order_and_are_one_line_each(models: dict[str, Model]) -> None:
     advanced: list[int] = []
-    trials = try_models(cast(dict[str, Consumer], models), SETS, advanced.append)
+    measurements = measure_models(cast(dict[str, SandboxedModel], models), SETS, advanced.append)
     for name, said in (("candidate", "ours"), ("opponent", "theirs")):
-        assert trials[name].texts == {
+        assert measurements[name].texts == {
             test_set: [f"{said}: {source} of two lines" for source in sources] for test_set, sources in SETS.items()
         }
     assert sum(advanced) == 2 * sum(map(len, SETS.values()))
 
 
 def test_unknown_pieces_and_bytes_are_counted_of_the_sources(models: dict[str, Model]) -> None:
-    trials = try_models(cast(dict[str, Consumer], models), SETS, lambda _: None)
-    assert trials["candidate"].unknown_pieces == {"long": 0.0, "short": 0.25}
+    measurements = measure_models(cast(dict[str, SandboxedModel], models), SETS, lambda _: None)
+    assert measurements["candidate"].unknown_pieces == {"long": 0.0, "short": 0.25}
 
 
 def test_each_has_its_own_speed_and_they_take_turns(models: dict[str, Model]) -> None:
-    trials = try_models(cast(dict[str, Consumer], models), SETS, lambda _: None)
-    ours, theirs = trials["candidate"].speed, trials["opponent"].speed
+    measurements = measure_models(cast(dict[str, SandboxedModel], models), SETS, lambda _: None)
+    ours, theirs = measurements["candidate"].speed, measurements["opponent"].speed
     assert (ours.sentences_per_second, ours.latency_p50_ms, ours.latency_p99_ms) == (100.0, 10.0, 10.0)
     assert (theirs.sentences_per_second, theirs.latency_p50_ms, theirs.latency_p99_ms) == (50.0, 20.0, 20.0)
     for model in models.values():
@@ -74,19 +74,21 @@ def test_each_has_its_own_speed_and_they_take_turns(models: dict[str, Model]) ->
 
 
 def test_fewer_sentences_than_are_tried_singly_are_tried_once_each(models: dict[str, Model]) -> None:
-    try_models({"only": cast(Consumer, models["candidate"])}, {"short": SETS["short"]}, lambda _: None)
+    measure_models({"only": cast(SandboxedModel, models["candidate"])}, {"short": SETS["short"]}, lambda _: None)
     singles = [sentences[0] for sentences, explained in models["candidate"].asked if len(sentences) == 1]
     assert singles == SETS["short"]
 
 
 def test_a_sentence_that_is_too_long_for_one_is_told_and_never_asked_singly(models: dict[str, Model]) -> None:
     models["candidate"].most = 5
-    trials = try_models(cast(dict[str, Consumer], models), {"test": ["short", "longer", "brief"]}, lambda _: None)
-    assert {name: trial.too_long for name, trial in trials.items()} == {
+    measurements = measure_models(
+        cast(dict[str, SandboxedModel], models), {"test": ["short", "longer", "brief"]}, lambda _: None
+    )
+    assert {name: measurement.too_long for name, measurement in measurements.items()} == {
         "candidate": {"test": [1]},
         "opponent": {"test": []},
     }
-    assert trials["candidate"].texts["test"][1] == ""
+    assert measurements["candidate"].texts["test"][1] == ""
     for model in models.values():
         assert [sentences for sentences, explained in model.asked if not explained] == [["short"], ["brief"]]
 
@@ -95,4 +97,6 @@ def test_a_test_set_of_which_all_is_too_long_is_named(models: dict[str, Model]) 
     models["opponent"].most = 5
     told = "^test set more: each of its 2 sentences is longer than a registered model takes, .*; cut them"
     with pytest.raises(UserError, match=told):
-        try_models(cast(dict[str, Consumer], models), {"test": ["short"], "more": ["longer"] * 2}, lambda _: None)
+        measure_models(
+            cast(dict[str, SandboxedModel], models), {"test": ["short"], "more": ["longer"] * 2}, lambda _: None
+        )

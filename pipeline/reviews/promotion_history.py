@@ -33,7 +33,7 @@ LOST = "lost"  # tag of an entry that another was faster than, whatever becomes 
 
 
 @dataclass(frozen=True)
-class Entry:
+class HistoryEntry:
     """An attempt to change the champion."""
 
     number: int  # its place in the record
@@ -51,7 +51,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class State:
+class ChampionState:
     """What the entries in force come to."""
 
     number: int  # the last entry in force; 0 for none
@@ -63,12 +63,12 @@ class State:
         return self.champions[-1] if self.champions else None
 
 
-def replay(entries: Sequence[Entry], until: int | None = None) -> tuple[State, set[int]]:
+def replay(entries: Sequence[HistoryEntry], until: int | None = None) -> tuple[ChampionState, set[int]]:
     """Return the state after `entries`, which are in order, and the numbers of those in force.
 
     With `until`, return what they were before the entry of this number.
     """
-    state, in_force = State(0, (), True), set()
+    state, in_force = ChampionState(0, (), True), set()
     seen = {entry.after for entry in entries if entry.after < entry.number}  # were in force, if they are there or not
     for entry in entries:
         if until and entry.number >= until:
@@ -86,12 +86,12 @@ def replay(entries: Sequence[Entry], until: int | None = None) -> tuple[State, s
                 kept.pop()
         if entry.version and entry.version not in kept[-1:]:
             kept.append(entry.version)
-        state = State(entry.number, tuple(kept), entry.settled)
+        state = ChampionState(entry.number, tuple(kept), entry.settled)
     return state, in_force
 
 
 @dataclass(frozen=True)
-class Ledger:
+class PromotionHistory:
     """The record of one registered model."""
 
     client: MlflowClient
@@ -101,27 +101,27 @@ class Ledger:
     def name(self) -> str:
         return f"{self.model}.promotions"
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[HistoryEntry]:
         """Return all entries in their order."""
-        first: dict[str, Entry] = {}
+        first: dict[str, HistoryEntry] = {}
         for version in all_versions(self.client, self.name):
             if entry := self._entry(version):
                 first.setdefault(entry.key, entry)
         return list(first.values())
 
-    def state(self) -> State:
+    def state(self) -> ChampionState:
         return replay(self.entries())[0]
 
     def append(
         self,
         action: Action,
         version: VersionId | None,
-        seen: State,
+        seen: ChampionState,
         by: str,
         reason: str,
         forced: bool,
         files: str = "",
-    ) -> Entry:
+    ) -> HistoryEntry:
         """Ask for another champion; UserError, naming who was faster, if it is not the one `seen` that is replaced."""
         key = uuid.uuid4().hex
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -160,11 +160,11 @@ class Ledger:
         """Return the last of them that was not deleted."""
         return next((each for each in reversed(champions) if find_again(self.client, self.model, each)), None)
 
-    def before(self, state: State) -> VersionId | None:
+    def before(self, state: ChampionState) -> VersionId | None:
         """Return the version that a rollback leads to: the last champion before, not deleted, and another than now."""
         return self.last_existing([each for each in state.champions if each != state.champion])
 
-    def set_aliases(self) -> State:
+    def set_aliases(self) -> ChampionState:
         """Set the aliases as the record says, and read both again."""
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -184,17 +184,17 @@ class Ledger:
                 break
         return state
 
-    def settle(self, entry: Entry) -> None:
+    def settle(self, entry: HistoryEntry) -> None:
         """Note that all that follows from an entry was done."""
         self.client.set_model_version_tag(self.name, str(entry.number), SETTLED, "true")
 
-    def is_certain(self, state: State) -> bool:
+    def is_certain(self, state: ChampionState) -> bool:
         """Return whether no entry is missing that could have come before the last in force, in its place."""
         entry = next((entry for entry in self.entries() if entry.number == state.number), None)
         there = {int(version.version) for version in all_versions(self.client, self.name)}
         return entry is None or there.issuperset(range(entry.after + 1, entry.number))
 
-    def moved_by_hand(self, state: State) -> tuple[int, int] | None:
+    def moved_by_hand(self, state: ChampionState) -> tuple[int, int] | None:
         """Return the versions that the champion's alias is on and should be on (0 for none), if somebody has moved it.
 
         None if it is as the record says, or if somebody who has decided is about to set it.
@@ -242,13 +242,13 @@ class Ledger:
                     raise
                 time.sleep(random.uniform(0, 0.2))
 
-    def _entry(self, version: ModelVersion) -> Entry | None:
+    def _entry(self, version: ModelVersion) -> HistoryEntry | None:
         """Read an entry; None if somebody has edited its tags so that it is none any more."""
         tags = version.tags
         try:
             if tags["action"] not in get_args(Action):
                 return None
-            return Entry(
+            return HistoryEntry(
                 number=int(version.version),
                 key=tags["key"],
                 action=cast(Action, tags["action"]),

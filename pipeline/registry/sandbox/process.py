@@ -1,6 +1,6 @@
 """Run a program that nobody here wrote: apart from the user's files, secrets, network and processes, and within limits.
 
-What it may do is in docs/threat-model.md, how it is shut in in confinement.py. A line goes in, a line comes out.
+What it may do is in docs/threat-model.md, how it is shut in in isolation.py. A line goes in, a line comes out.
 """
 
 import os
@@ -18,8 +18,8 @@ from typing import IO, NoReturn
 
 import psutil
 
-from ..plumbing.errors import UserError
-from . import confinement
+from ...plumbing.errors import UserError
+from . import isolation
 
 PROCESSES = 64
 LEAST = psutil.virtual_memory().total // 16  # bytes of free memory that a machine should keep
@@ -39,7 +39,7 @@ class Misbehaviour(UserError):
 
 
 @dataclass
-class Sandbox:
+class SandboxedProcess:
     """A running program. What it says is foreign: a line of any content, of bounded size, in bounded time."""
 
     name: str  # for errors
@@ -113,10 +113,10 @@ class Sandbox:
             self._look()
             if len(self._members) > PROCESSES:
                 self._broken = f"it started more than {PROCESSES} processes"
-            if sum(map(_resident, self._members)) > confinement.MEMORY:
-                self._broken = f"it took more than {confinement.MEMORY / 2**30:.1f} GiB of memory"
+            if sum(map(_resident, self._members)) > isolation.MEMORY:
+                self._broken = f"it took more than {isolation.MEMORY / 2**30:.1f} GiB of memory"
             free = _free_memory()  # not all that it takes counts for its processes, as what waits in a socket
-            if free < LEAST and self._free - free > confinement.MEMORY // 8:
+            if free < LEAST and self._free - free > isolation.MEMORY // 8:
                 self._broken = f"while it ran, the machine had only {free / 2**30:.1f} GiB of memory left"
         if self._broken:
             self._kill()
@@ -150,25 +150,25 @@ class Sandbox:
 
 
 @contextmanager
-def run_apart(name: str, command: Sequence[str], read: Sequence[Path]) -> Iterator[Sandbox]:
+def run_sandboxed(name: str, command: Sequence[str], read: Sequence[Path]) -> Iterator[SandboxedProcess]:
     """Run `command` in a scratch of its own, where it sees the system's programs and what may be `read`.
 
     Nothing of it remains when this is left. Errors call it `name`.
     """
     with tempfile.TemporaryDirectory() as directory:
         process = subprocess.Popen(
-            confinement.shut_in(confinement.find_way(), command, read, Path(directory)),
+            isolation.shut_in(isolation.find_way(), command, read, Path(directory)),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=confinement.environment(Path(directory)),
+            env=isolation.environment(Path(directory)),
             cwd="/",
             start_new_session=True,
         )
         for stream in (process.stdin, process.stderr):
             os.set_blocking(_descriptor(stream), False)
-        sandbox = Sandbox(name, process)
+        sandbox = SandboxedProcess(name, process)
         watcher = threading.Thread(target=sandbox.watch, daemon=True)
         watcher.start()
         try:

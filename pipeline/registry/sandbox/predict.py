@@ -1,6 +1,6 @@
-"""The other end of a Consumer: loads a packaged model where nothing of this project is at hand, and answers.
+"""Answer the requests of a SandboxedModel: load a packaged model where nothing of this project is at hand, and predict.
 
-python -I -S -B consume.py DIRECTORY_OF_REQUIREMENTS PACKAGE, then a request a line on standard input and an answer a
+python -I -S -B predict.py DIRECTORY_OF_REQUIREMENTS PACKAGE, then a request a line on standard input and an answer a
 line on standard output: {"sentences": [...], "params": {...}} -> [...], the model's predictions, or null where it
 refuses the request; then it says why on standard error.
 """
