@@ -106,7 +106,7 @@ OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
 UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench-serving clean translate summary sync server ui \
-             smoke compare review promote rollback versions serve
+             smoke experiments compare review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
 .PRECIOUS: $(patsubst %,$(BUILD)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(BUILD)/summary.txt
@@ -208,8 +208,10 @@ summary: ## the summary again
 	@cat $(BUILD)/summary.txt 2>/dev/null || { echo "error: nothing to sum up yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
 status: ## each stage: fresh, or stale and why
 	@$(PY) -m stages.status $(S) $(OR_ENOUGH)
+experiments: | $(VENV) ## every experiment: data, settings that differ from the default, scores, size, state
+	@$(PY) -m stages.experiments build $(OR_ENOUGH)
 compare: | $(VENV) ## A=default B=mine: settings, data, scores with significance, speed; FORMAT=table, markdown or json
-	@$(PY) -m stages.compare build default $(filter-out default,$(EXPERIMENTS)) $(OR_ENOUGH)
+	@$(PY) -m stages.compare build $(OR_ENOUGH)
 sync: | $(VENV) ## send MLflow what it missed of every training's metrics and ends
 	@$(PY) -m stages.sync
 review: | $(VENV) ## a version (VERSION=n, else the newest) against the champion; the verdict goes into the registry

@@ -1,4 +1,4 @@
-"""Print how experiment $B differs from experiment $A: settings, data, scores and speed. BUILD_DIRECTORY EXPERIMENT...
+"""Print how experiment $B differs from experiment $A: settings, data, scores and speed. BUILD_DIRECTORY
 
 $FORMAT is table, the default, markdown or json.
 """
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pipeline.experiments.catalogue import all_experiments
 from pipeline.experiments.evaluated import open_evaluated
 from pipeline.experiments.side_by_side import METRICS, Score, SideBySide, Two, compare_experiments
 from pipeline.plumbing.command import fail_clearly
@@ -20,14 +21,14 @@ EXAMPLE = "as in: make compare A=default B=mine"
 
 
 def compare() -> None:
-    build, *known = sys.argv[1:]
+    build, known = Path(sys.argv[1]), all_experiments(Path())
     form = os.environ.get("FORMAT") or FORMATS[0]
     if form not in FORMATS:
         raise UserError(f"FORMAT: got {form!r}, expected one of {', '.join(FORMATS)}")
     names = [asked_experiment(variable, known) for variable in ("A", "B")]
     if names[0] == names[1]:
         raise UserError(f"A and B are both {names[0]!r}, expected two experiments, {EXAMPLE}")
-    result = compare_experiments(*(open_evaluated(Path(build), name) for name in names))
+    result = compare_experiments(*(open_evaluated(build, name) for name in names))
     if form == "json":
         print(json.dumps(result.as_json(), ensure_ascii=False, indent=2))
     else:

@@ -7,6 +7,7 @@ plans, even for `make -n`.
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.plumbing.command import RUN_SETTINGS, TARGETS, fail_clearly
@@ -17,10 +18,15 @@ from pipeline.plumbing.watch import sources
 
 
 def stamp() -> None:
-    started = time.time_ns()  # what is edited from now on is checked again
     directory, *files = (Path(argument) for argument in sys.argv[1:])
+    bring_up_to_date(directory, files)
+
+
+def bring_up_to_date(directory: Path, files: Sequence[Path]) -> None:
+    """Write the stamps of an experiment whose settings are in `files`; UserError if these are wrong."""
+    started = time.time_ns()  # what is edited from now on is checked again
     # What was written a moment ago may be written again without showing it in its times: it is looked at again.
-    watched = {name: told if is_settled(told) else None for name, told in sources(sys.argv[2:]).items()}
+    watched = {name: told if is_settled(told) else None for name, told in sources(list(map(str, files))).items()}
     artifacts = {stage: directory.parent / name for name, stage in TARGETS.items()}
     params = read_params(files)
     write_stamps(directory, params, artifacts, root=Path.cwd(), sources=watched)

@@ -28,6 +28,7 @@ NEEDED = {
     "rollback": {"mlflow"},
     "versions": {"mlflow"},
     "compare": set(),
+    "experiments": set(),
     "install": set(),
     "stamp": set(),
     "status": set(),
