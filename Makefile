@@ -105,7 +105,7 @@ LAUNCH   = $(if $(filter-out 1x0,$(NODES)x$(NODE_RANK)),exec $(PY) -m $(SEVERAL)
 OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench-serving clean translate summary sync server ui \
+UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench-serving clean gc translate summary sync server ui \
              smoke experiments compare review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
@@ -119,6 +119,8 @@ READ_BY_review    := VERSION
 READ_BY_promote   := VERSION REASON FORCE
 READ_BY_rollback  := REASON FORCE
 READ_BY_compare   := A B FORMAT
+READ_BY_clean     := FORCE
+READ_BY_gc        := FORCE
 READ_BY_serve     := ALIAS HOST PORT AUTH ALLOWED_HOSTS
 READ_BY_server    := HOST PORT STORE ARTIFACTS AUTH ALLOWED_HOSTS
 READ_BY_ui        := $(READ_BY_server)
@@ -245,7 +247,9 @@ bench-tracking: | $(VENV) ## the price of a tracking server in trouble; five min
 	$(PY) -m benchmarks.tracking
 bench-serving: | $(VENV) ## 32 clients of `make serve` for DURATION=60 seconds
 	$(PY) -m benchmarks.serving $(BUILD) $(PARAMS)
-clean: ## remove this experiment's outputs
-	rm -rf "$(BUILD)"
+clean: | $(VENV) ## remove this experiment's outputs; asks before it removes work in progress, FORCE=1 is a yes
+	@$(PY) -m stages.clean $(BUILD)
+gc: | $(VENV) ## list what no experiment needs, and remove it after a yes or with FORCE=1
+	@$(PY) -m stages.gc build
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile

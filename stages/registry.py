@@ -89,14 +89,6 @@ def asked_reason() -> str:
     return text
 
 
-def is_forced() -> bool:
-    """$FORCE: 1, or nothing."""
-    text = os.environ.get("FORCE", "")
-    if text not in ("", "0", "1"):
-        raise UserError(f"FORCE: got {text!r}, expected 1 to override what speaks against it, or nothing")
-    return text == "1"
-
-
 def who() -> str:
     """The name under which a decision is recorded: the account on the server, or else on this machine."""
     if account := os.environ.get("MLFLOW_TRACKING_USERNAME"):

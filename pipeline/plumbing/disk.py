@@ -1,7 +1,10 @@
-"""Measure what files take on the disk."""
+"""Measure what files take on the disk, and remove directories at once."""
 
+import os
+import shutil
 from pathlib import Path
 
+REMOVED = ".*.removed"  # names of directories that are being removed
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -10,6 +13,14 @@ def size_of(path: Path) -> int:
     if path.is_symlink() or not path.is_dir():
         return _bytes(path)
     return sum(_bytes(file) for file in path.rglob("*") if file.is_symlink() or not file.is_dir())
+
+
+def remove_directory(directory: Path) -> None:
+    """Remove a directory through a rename: a kill leaves all of it, or a hidden one that REMOVED matches."""
+    scratch = directory.with_name(REMOVED.replace("*", directory.name))
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.rename(directory, scratch)
+    shutil.rmtree(scratch)
 
 
 def told_size(count: int) -> str:
