@@ -4,16 +4,20 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
+from pipeline.data.facts import CorpusFacts
 from pipeline.experiments.catalogue import DEFAULT, all_experiments, settings_files
-from pipeline.plumbing.artifacts import find_manifest
+from pipeline.plumbing.artifacts import Artifact, read_manifest
 from pipeline.plumbing.command import TARGETS, fail_clearly
 from pipeline.plumbing.disk import size_of, told_size
 from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.facts import Facts
 from pipeline.plumbing.params import DownloadSettings, Params
 from pipeline.plumbing.params_file import read_params
 from pipeline.plumbing.text_table import aligned
 from pipeline.plumbing.tracking.record import flatten
+from pipeline.scoring.facts import EvaluationFacts
 from stages.stamp import bring_up_to_date
 from stages.status import states_of
 
@@ -23,6 +27,7 @@ DATA = ("download.source", "download.source_language", "download.target_language
 SHARED = {"wheels": "downloads of packages", "hub": "downloads from the Hub", "mlartifacts": "MLflow's artifacts"}
 WIDTH = 110  # characters of a line of settings
 
+F = TypeVar("F", bound=Facts)
 Row = tuple[str, str, str, str, str, str, str, str]
 
 
@@ -52,8 +57,8 @@ def describe(home: Path, files: list[Path], default: dict[str, str]) -> Iterator
         data, differing = data_of(params.download), differences(default, settings_of(params))
     except UserError as error:
         data, differing = "-", str(error).partition("\n")[0]
-    corpus, scores = find_manifest(home / "corpus"), list(scores_of(home)) or [("-", "-", "-")]
-    pairs = f"{corpus.facts['splits']['train']:,}" if corpus else "-"
+    corpus, scores = facts_of(CorpusFacts, home / "corpus"), scores_of(home) or [("-", "-", "-")]
+    pairs = f"{corpus.splits['train']:,}" if corpus else "-"
     size = told_size(size_of(home)) if home.is_dir() else "-"
     first = (home.name, data, pairs, *scores[0], size, state_of(home, files))
     rows: list[Row] = [first, *(("", "", "", *score, "", "") for score in scores[1:])]
@@ -81,12 +86,20 @@ def differences(default: dict[str, str], settings: dict[str, str]) -> str:
     return "; ".join(f"{section}: {', '.join(found)}" for section, found in sections.items())
 
 
-def scores_of(home: Path) -> Iterator[tuple[str, str, str]]:
+def scores_of(home: Path) -> list[tuple[str, str, str]]:
     """Name, BLEU and chrF of each test set."""
-    evaluation = find_manifest(home / "evaluation")
-    for name, test_set in (evaluation.facts["test_sets"] if evaluation else {}).items():
-        scores = test_set["systems"]["beam"]
-        yield name, f"{scores['bleu']:.1f}", f"{scores['chrf']:.1f}"
+    evaluation = facts_of(EvaluationFacts, home / "evaluation")
+    scores = {name: found.systems["beam"] for name, found in evaluation.test_sets.items()} if evaluation else {}
+    return [(name, f"{found.bleu:.1f}", f"{found.chrf:.1f}") for name, found in scores.items()]
+
+
+def facts_of(kind: type[F], directory: Path) -> F | None:
+    """What an artifact's manifest records; None where there is none, or another version of this pipeline wrote it."""
+    try:
+        target = TARGETS[directory.name]
+        return kind.of(Artifact(directory, read_manifest(directory, target), target))
+    except UserError:
+        return None
 
 
 def state_of(home: Path, files: list[Path]) -> str:

@@ -1,4 +1,4 @@
-"""Real packages whose code is what a test says, alone and as a version in the registry."""
+"""Packages of real models that run code of the test's choice, on disk and as registered versions."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from pipeline.registry.packaging import digests
 from pipeline.registry.versions import FILES
 from tests.registered import MODEL, package_of
 
-# Takes its only sentence for Python, and answers with what that is.
+# Evaluates the sentence as Python and returns the result.
 PUPPET = """
 import json, os, socket, sys, time
 import mlflow
@@ -30,7 +30,7 @@ mlflow.models.set_model(Puppet())
 
 
 def save_puppet(directory: Path) -> Path:
-    """A package of MLflow's with that code and nothing else."""
+    """Write an MLflow package with this code and nothing else."""
     code = directory / "puppet.py"
     code.write_text(PUPPET)
     mlflow.pyfunc.save_model(str(directory / "puppet"), python_model=str(code), pip_requirements=["mlflow"])
@@ -38,7 +38,7 @@ def save_puppet(directory: Path) -> Path:
 
 
 def corrupt(build: Path, client: MlflowClient, version: int, code: str) -> None:
-    """Let a version have `code` after its own, as if it had been registered so."""
+    """Append `code` to the code of a version, as if it had been registered so."""
     package = package_of(build, client, version)
     with open(package / "artifacts/code/registry/request.py", "a", encoding="utf-8") as file:
         file.write(f"\n\n{code}\n")

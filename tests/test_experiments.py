@@ -74,10 +74,10 @@ def test_wrong_settings_and_missing_files_are_told_in_their_row(finished: Finish
 
 def test_each_test_set_has_its_scores(tmp_path: Path) -> None:
     home = publish_evaluated(tmp_path, "x", FAIR, {"a": (SOURCES, REFERENCES), "b": (SOURCES[:9], REFERENCES[:9])})
-    found = list(scores_of(home))
+    found = scores_of(home)
     assert [name for name, _, _ in found] == ["a", "b"]
     assert found[0][1] != found[1][1]
-    assert list(scores_of(tmp_path / "nothing")) == []
+    assert scores_of(tmp_path / "nothing") == []
 
 
 def test_settings_are_told_by_section_without_those_of_the_data() -> None:

@@ -22,6 +22,7 @@ from pipeline.plumbing.command import StageCall
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import open_store
+from pipeline.registry.facts import RegisteredFacts
 from pipeline.registry.packaging import CARD, digests
 from pipeline.registry.registration import Registration, training_sentences_path
 from pipeline.registry.sandbox import isolation
@@ -66,13 +67,14 @@ def registered(trained: Path) -> Artifact:
 @pytest.fixture
 def version(registered: Artifact, trained: Path) -> ModelVersion:
     mlflow.set_tracking_uri(f"sqlite:///{trained}/mlflow.db")
-    return MlflowClient().get_model_version(registered.facts["model_name"], str(registered.facts["version"]))
+    facts = RegisteredFacts.of(registered)
+    return MlflowClient().get_model_version(facts.model_name, str(facts.version))
 
 
 @pytest.fixture
 def package(registered: Artifact, trained: Path) -> Path:
     """The files of the version, where the store keeps them."""
-    return trained / "mlartifacts" / "default" / "models" / str(registered.facts["model_id"]) / "artifacts"
+    return trained / "mlartifacts" / "default" / "models" / RegisteredFacts.of(registered).model_id / "artifacts"
 
 
 @pytest.fixture
@@ -85,15 +87,15 @@ def registration(trained: Path, build: Path) -> Registration:
 
 
 def test_facts_name_the_version_and_hold_no_path(registered: Artifact, trained: Path) -> None:
-    facts = registered.facts
-    assert (facts["model_name"], facts["version"], facts["store"]) == ("translator-en-de", 1, "sqlite")
-    assert facts["model_uri"] == "models:/translator-en-de/1"
+    facts = RegisteredFacts.of(registered)
+    assert (facts.model_name, facts.version, facts.store) == ("translator-en-de", 1, "sqlite")
+    assert facts.model_uri == "models:/translator-en-de/1"
     assert str(trained) not in (registered.directory / "manifest.json").read_text()
 
 
 def test_the_run_has_metrics_scores_manifests_and_the_evaluation(registered: Artifact, version: ModelVersion) -> None:
     client = MlflowClient()
-    run = client.get_run(registered.facts["run_id"])
+    run = client.get_run(RegisteredFacts.of(registered).run_id)
     assert run.info.status == "FINISHED"
     assert (run.data.metrics["test/beam/bleu"], run.data.metrics["test/copy/chrf"]) == (12.34, 45.6)
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 30
@@ -104,11 +106,11 @@ def test_the_run_has_metrics_scores_manifests_and_the_evaluation(registered: Art
     names = {Path(file.path).name for file in client.list_artifacts(run.info.run_id, evaluation.path)}
     assert {"test.beam.txt", "manifest.json"} <= names
     assert run.outputs
-    assert [output.model_id for output in run.outputs.model_outputs] == [registered.facts["model_id"]]
+    assert [output.model_id for output in run.outputs.model_outputs] == [RegisteredFacts.of(registered).model_id]
 
 
 def test_the_version_says_what_a_reviewer_asks(registered: Artifact, version: ModelVersion, trained: Path) -> None:
-    assert version.run_id == registered.facts["run_id"]
+    assert version.run_id == RegisteredFacts.of(registered).run_id
     assert version.description == registered.path("card.md").read_text()
     assert {name: version.tags[name] for name in ("test_set", "bleu", "chrf")} == {
         "test_set": "test",
@@ -218,7 +220,7 @@ def test_files_that_are_lost_are_registered_anew_once_their_version_was_deleted(
 
 def test_a_damaged_or_different_model_does_not_become_a_version(registration: Registration) -> None:
     model_id = registration.log_model()
-    examples = registration.evaluation.facts["examples"]
+    examples = registration.evaluation.manifest.facts["examples"]
     examples[1]["hypothesis"] += " and more"
     with pytest.raises(UserError, match="was evaluated with .*and more"):
         registration.try_out(model_id)
@@ -294,9 +296,9 @@ def test_a_server_takes_all_of_it_and_keeps_no_path(server: Server, tmp_path: Pa
     publish_training(build)
     inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
     register(StageCall(STAMP, inputs, build / "default" / "registered", "default"))
-    facts = open_artifact(build / "default" / "registered", "register").facts
-    assert facts["store"] == "http"
-    version = MlflowClient().get_model_version(facts["model_name"], str(facts["version"]))
+    facts = RegisteredFacts.of(open_artifact(build / "default" / "registered", "register"))
+    assert facts.store == "http"
+    version = MlflowClient().get_model_version(facts.model_name, str(facts.version))
     assert str(version.description).startswith("Translates `en` to `de`")
     files = [path for path in (server.directory / "mlartifacts").rglob("*") if path.is_file()]
     assert len(files) > 15

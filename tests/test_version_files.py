@@ -17,6 +17,7 @@ from pipeline.plumbing.artifacts import Manifest, open_artifact
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.reviews.version_files import VersionFiles
+from pipeline.training.facts import ModelFacts
 from tests.manifests import rewrite_manifest
 from tests.registered import MODEL, get
 
@@ -44,7 +45,7 @@ def test_each_part_is_as_training_and_evaluation_left_it(files: VersionFiles, ve
     assert files.name == f"version 2 of {MODEL}"
     assert files.languages == ("en", "de")
     assert files.evaluation.digest == open_artifact(home / "evaluation", "evaluate").digest
-    assert files.model_facts == open_artifact(home / "model", "train").facts
+    assert files.model_facts == ModelFacts.of(open_artifact(home / "model", "train"))
     sources, _ = read_split(home / "corpus/train.parquet")
     assert files.training_sentences
     assert find_known(files.training_sentences, ["nobody has seen this", sources[7]], ["", ""]) == {1: "source"}
@@ -100,7 +101,7 @@ def test_a_part_that_was_changed_in_the_store_is_refused(
     assert "\n" not in told
 
 
-def test_a_model_of_before_its_parameters_were_counted_is_told(files: VersionFiles, artifacts: Path) -> None:
+def test_a_model_of_an_older_pipeline_is_named_with_what_to_type(files: VersionFiles, artifacts: Path) -> None:
     path = artifacts / "manifests/model.json"
     content = json.loads(path.read_bytes())
     content.pop("checksum")
@@ -109,7 +110,8 @@ def test_a_model_of_before_its_parameters_were_counted_is_told(files: VersionFil
     path.write_text(json.dumps(content | {"checksum": manifest.checksum}))
     files.client.set_model_version_tag(MODEL, "2", "model", manifest.digest)
     old = replace(files, version=get(files.client, 2))
-    with pytest.raises(UserError, match=f"how many parameters version 2 of {MODEL} has.*: make train register EXP=oth"):
+    told = r"another version of this pipeline \(parameters: Field required\); .*: make train register EXP=other$"
+    with pytest.raises(UserError, match=told):
         _ = old.model_facts
 
 

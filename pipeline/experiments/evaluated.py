@@ -2,41 +2,62 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..plumbing.artifacts import Artifact, Manifest, experiment_option, open_artifact, read_manifest
+from ..data.facts import CorpusFacts
+from ..plumbing.artifacts import Artifact, experiment_option, open_artifact, read_manifest
 from ..plumbing.command import TARGETS
 from ..plumbing.errors import UserError
 from ..plumbing.tracking.record import flatten, read_record
+from ..scoring.facts import EvaluationFacts, ScoredTestSet
+from ..training.facts import ModelFacts
 
 MADE = ("corpus", "tokenizer", "encoded", "model")  # before the evaluation
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An experiment with scores, and what they were made of. Artifacts are by directory name: corpus, model, ..."""
+    """An experiment with scores, and the artifacts that they were made of, by directory name: corpus, model, ...
+
+    Of all files only those of the evaluation were checked: the others are large, and only their manifests are read.
+    """
 
     name: str
-    manifests: Mapping[str, Manifest]
-    evaluation: Artifact
-    commit: str | None  # of this project, when training began
+    artifacts: Mapping[str, Artifact]
+
+    @property
+    def evaluation(self) -> Artifact:
+        return self.artifacts["evaluation"]
 
     @property
     def settings(self) -> dict[str, str]:
         """The settings that it was made with, as `train.learning_rate`: text."""
         params: dict[str, Any] = {}
-        for manifest in (*self.manifests.values(), self.evaluation.manifest):
-            params |= manifest.stamp.get("params", {})
+        for artifact in self.artifacts.values():
+            params |= artifact.stamp.get("params", {})
         return flatten(params)
 
     @property
-    def test_sets(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = self.evaluation.facts["test_sets"]
-        return found
+    def commit(self) -> str | None:
+        """The commit of this project when training began."""
+        return read_record(self.artifacts["model"].directory).commit
+
+    @cached_property
+    def corpus_facts(self) -> CorpusFacts:
+        return CorpusFacts.of(self.artifacts["corpus"])
+
+    @cached_property
+    def model_facts(self) -> ModelFacts:
+        return ModelFacts.of(self.artifacts["model"])
+
+    @cached_property
+    def test_sets(self) -> dict[str, ScoredTestSet]:
+        return EvaluationFacts.of(self.evaluation).test_sets
 
     def lines(self, test_set: str, part: str) -> list[str]:
-        """The lines of a test set: its `source`, its `reference`, or the `beam` search's translations."""
+        """Return the lines of a test set: its `source`, its `reference`, or the `beam` search's translations."""
         text = self.evaluation.path(f"{test_set}.{part}.txt").read_text(encoding="utf-8")
         return text.removesuffix("\n").split("\n")
 
@@ -45,12 +66,15 @@ def open_evaluated(build: Path, name: str) -> Evaluated:
     """Open an experiment; UserError, with what to type, if it is not evaluated or if its evaluation is out of date."""
     directory = build / name
     evaluation = open_artifact(directory / "evaluation", "evaluate")
-    manifests = {made: read_manifest(directory / made, TARGETS[made]) for made in MADE}
-    for maker, inputs in {**{m: manifests[m].inputs for m in MADE}, "evaluation": evaluation.inputs}.items():
-        for made, digest in inputs.items():
-            if manifests[made].digest != digest:
+    artifacts = {
+        made: Artifact(directory / made, read_manifest(directory / made, TARGETS[made]), TARGETS[made]) for made in MADE
+    }
+    artifacts["evaluation"] = evaluation
+    for maker, artifact in artifacts.items():
+        for made, digest in artifact.inputs.items():
+            if artifacts[made].digest != digest:
                 raise UserError(
                     f"{directory / maker} was made from another {made} than {directory / made}; "
                     f"run: make evaluate{experiment_option(name)}"
                 )
-    return Evaluated(name, manifests, evaluation, read_record(directory / "model").commit)
+    return Evaluated(name, artifacts)

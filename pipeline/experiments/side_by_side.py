@@ -14,6 +14,8 @@ from sacrebleu.metrics.chrf import CHRF
 
 from ..data.languages import tokeniser_for
 from ..reviews.bootstrap import Difference, difference, sentence_counts
+from ..scoring.facts import EvaluationExecution
+from ..training.facts import ModelExecution
 from .evaluated import Evaluated
 
 LEVEL = 0.975  # of each limit: between the two lies the true difference in 95 % of the cases
@@ -89,36 +91,36 @@ def _both(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, Two]:
 
 
 def _data(experiment: Evaluated) -> dict[str, str]:
-    corpus = experiment.manifests["corpus"]
-    licences = sorted({str(source.get("licence", "not stated")) for source in corpus.facts["sources"]})
+    facts = experiment.corpus_facts
     return {
-        "corpus": corpus.digest[:SHOWN],
-        **{f"{split} pairs": f"{pairs:,}" for split, pairs in corpus.facts["splits"].items()},
-        "licences": ", ".join(licences),
+        "corpus": experiment.artifacts["corpus"].digest[:SHOWN],
+        **{f"{split} pairs": f"{pairs:,}" for split, pairs in facts.splits.items()},
+        "licences": ", ".join(sorted({source.licence for source in facts.sources})),
     }
 
 
 def _model(experiment: Evaluated) -> dict[str, str]:
-    facts = experiment.manifests["model"].facts
+    facts = experiment.model_facts
     return {
-        "parameters": f"{facts['parameters']:,}",
-        "epochs": f"{facts['epochs']}, the best is {facts['best_epoch']}",
-        "commit": (experiment.commit or "-").partition("-")[0][:SHOWN],
+        "parameters": f"{facts.parameters:,}",
+        "epochs": f"{facts.epochs}, the best is {facts.best_epoch}",
+        "commit": (experiment.commit or "-").partition("-")[0][:SHOWN] or "-",
     }
 
 
 def _speed(experiment: Evaluated) -> dict[str, str]:
-    model, evaluation = experiment.manifests["model"], experiment.evaluation.manifest
-    timing = evaluation.execution.get("timing", {})
+    model = experiment.artifacts["model"]
+    training = ModelExecution.of(model)
+    machine = model.manifest.made_with.get("machine", {})
     return {
-        "training": f"{model.execution['seconds'] / 60:,.1f} min",
-        "training, target tokens/s": f"{model.execution['tokens_per_second']:,.0f}",
+        "training": f"{training.seconds / 60:,.1f} min",
+        "training, target tokens/s": f"{training.tokens_per_second:,.0f}",
         **{
-            f"beam search on {name}, sentences/s": f"{seconds['beam']['sentences_per_second']:,.1f}"
-            for name, seconds in timing.items()
+            f"beam search on {name}, sentences/s": f"{timing['beam'].sentences_per_second:,.1f}"
+            for name, timing in EvaluationExecution.of(experiment.evaluation).timing.items()
         },
-        "machine": ", ".join(str(model.made_with.get("machine", {}).get(x, "?")) for x in ("processor", "device")),
-        "processes": str(model.execution.get("processes", 1)),
+        "machine": ", ".join(str(machine.get(part, "?")) for part in ("processor", "device")),
+        "processes": str(training.processes),
     }
 
 
@@ -135,7 +137,7 @@ def _same_test_sets(a: Evaluated, b: Evaluated) -> list[tuple[str, str]]:
 
 def _compare_test_set(a: Evaluated, b: Evaluated, name: str, name_in_b: str) -> SameTestSet:
     references = [a.lines(name, "reference")]
-    language = b.manifests["corpus"].facts["target_language"]
+    language = b.corpus_facts.target_language
     metrics: dict[str, Metric] = {
         "bleu": BLEU(tokenize=tokeniser_for(language), references=references),
         "chrf": CHRF(references=references),
@@ -143,7 +145,7 @@ def _compare_test_set(a: Evaluated, b: Evaluated, name: str, name_in_b: str) -> 
     scores = {}
     for key, metric in metrics.items():
         counts = [sentence_counts(metric, e.lines(n, "beam")) for e, n in ((a, name), (b, name_in_b))]
-        before, after = (e.test_sets[n]["systems"]["beam"] for e, n in ((a, name), (b, name_in_b)))
+        before, after = (e.test_sets[n].systems["beam"].model_dump() for e, n in ((a, name), (b, name_in_b)))
         found = difference(metric, counts[1], counts[0], LEVEL)
         scores[key] = Score(
             a=before[key],

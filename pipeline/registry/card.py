@@ -5,12 +5,14 @@ outside: they stand in code spans, where nothing is markup.
 """
 
 import re
-from typing import Any
 
+from ..data.facts import CorpusFacts, SourceFacts
 from ..plumbing.artifacts import Artifact
+from ..scoring.facts import EvaluationFacts, Interval, SystemName
+from ..training.facts import ModelExecution, ModelFacts
 
 LONGEST = 4800  # characters; MLflow's databases take 5000, and a link to the report follows
-SYSTEMS = {
+SYSTEMS: dict[SystemName, str] = {
     "beam": "**this model, beam**",
     "greedy": "this model, greedy",
     "memory": "translation memory",
@@ -44,7 +46,7 @@ def write_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: 
         _limits(corpus),
         _training(model, commit),
         "Energy: not measured.",
-        _data(corpus, len(corpus.facts["sources"])),
+        _data(corpus, len(CorpusFacts.of(corpus).sources)),
         _examples(evaluation),
     ]
     return "\n\n".join(sections) + "\n"
@@ -60,12 +62,12 @@ def code_span(text: str, longest: int = 160) -> str:
 
 
 def _title(corpus: Artifact, model: Artifact, evaluation: Artifact) -> str:
-    languages, settings = corpus.facts, model.stamp["params"]["model"]
+    languages, settings = CorpusFacts.of(corpus), model.stamp["params"]["model"]
     decoding = evaluation.stamp["params"]["evaluate"]
     return (
-        f"Translates {code_span(languages['source_language'])} to {code_span(languages['target_language'])}: "
+        f"Translates {code_span(languages.source_language)} to {code_span(languages.target_language)}: "
         f"attention encoder-decoder ({settings['cell'].upper()}, {settings['attention']} attention, "
-        f"{model.facts['parameters'] / 1e6:.1f} million parameters), beam {decoding['beam_size']} "
+        f"{ModelFacts.of(model).parameters / 1e6:.1f} million parameters), beam {decoding['beam_size']} "
         f"with length penalty {decoding['length_penalty']} unless a request says otherwise."
     )
 
@@ -74,15 +76,15 @@ def _intended_use(corpus: Artifact) -> str:
     return (
         "### Intended use\n\nDrafts of translations of single sentences that are like its training data (below), for a "
         "person to check. Not for text on which health, rights or money depend, and not for other kinds of text or "
-        f"other languages than {code_span(corpus.facts['source_language'])}."
+        f"other languages than {code_span(CorpusFacts.of(corpus).source_language)}."
     )
 
 
 def _limits(corpus: Artifact) -> str:
-    facts = corpus.facts
+    pairs = CorpusFacts.of(corpus).splits["train"]
     return (
         "### Limits\n\n"
-        f"- It has read {facts['splits']['train']:,} training pairs, and knows no word and no matter beyond them.\n"
+        f"- It has read {pairs:,} training pairs, and knows no word and no matter beyond them.\n"
         "- Each sentence is translated by itself: nothing before or after it is taken into account.\n"
         "- It can leave out, repeat or invent words, most of all in long sentences; scores tell of averages.\n"
         "- What the training data prefer (forms of address, gender, spelling) it prefers too; this was not measured."
@@ -91,38 +93,40 @@ def _limits(corpus: Artifact) -> str:
 
 def _scores(evaluation: Artifact) -> str:
     lines = ["### Scores on held-out text", "", "| test set | system | BLEU | chrF2 |", "| --- | --- | --- | --- |"]
-    for name, test_set in evaluation.facts["test_sets"].items():
+    facts = EvaluationFacts.of(evaluation)
+    for name, test_set in facts.test_sets.items():
         for system, title in SYSTEMS.items():
-            scores = test_set["systems"][system]
-            figures = " | ".join(_with_interval(scores, metric) for metric in ("bleu", "chrf"))
-            lines.append(f"| {name} ({test_set['sentences']:,}) | {title} | {figures} |")
-    signatures = evaluation.facts["signatures"].values()
-    lines += ["", "In brackets: 95 % intervals. " + " · ".join(code_span(signature) for signature in signatures)]
+            scores = test_set.systems[system]
+            bleu = _with_interval(scores.bleu, scores.bleu_interval)
+            figures = f"{bleu} | {_with_interval(scores.chrf, scores.chrf_interval)}"
+            lines.append(f"| {name} ({test_set.sentences:,}) | {title} | {figures} |")
+    signatures = " · ".join(map(code_span, facts.signatures.values()))
+    lines += ["", f"In brackets: 95 % intervals. {signatures}"]
     return "\n".join(lines)
 
 
-def _with_interval(scores: dict[str, Any], metric: str) -> str:
-    low, high = scores[f"{metric}_interval"]
-    return f"{scores[metric]:.1f} [{low:.1f}, {high:.1f}]"
+def _with_interval(score: float, interval: Interval) -> str:
+    low, high = interval
+    return f"{score:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _training(model: Artifact, commit: str | None) -> str:
-    facts, params = model.facts, model.stamp["params"]
+    facts, execution, params = ModelFacts.of(model), ModelExecution.of(model), model.stamp["params"]
     settings = ", ".join(f"{key} {value}" for section in params.values() for key, value in section.items())
     return (
-        f"### Training\n\n{facts['epochs']} epochs ({facts['steps']:,} steps, best epoch {facts['best_epoch']}) "
-        f"in {model.execution['seconds'] / 60:.1f} minutes, "
-        f"{model.execution['tokens_per_second']:,.0f} target tokens a second, "
-        f"{facts['precision']}; validation loss {facts['validation_loss']:.4f}.\n\n"
+        f"### Training\n\n{facts.epochs} epochs ({facts.steps:,} steps, best epoch {facts.best_epoch}) "
+        f"in {execution.seconds / 60:.1f} minutes, "
+        f"{execution.tokens_per_second:,.0f} target tokens a second, "
+        f"{facts.precision}; validation loss {facts.validation_loss:.4f}.\n\n"
         f"Settings: {code_span(settings, longest=900)}\n\n"
         f"Commit {code_span(commit or 'not under git')}, model artifact {code_span(model.digest)}"
     )
 
 
 def _data(corpus: Artifact, shown: int) -> str:
-    facts = corpus.facts
-    splits = ", ".join(f"{name} {pairs:,}" for name, pairs in facts["splits"].items())
-    sources = sorted(facts["sources"], key=lambda source: -source["pairs"])
+    facts = CorpusFacts.of(corpus)
+    splits = ", ".join(f"{name} {pairs:,}" for name, pairs in facts.splits.items())
+    sources = sorted(facts.sources, key=lambda source: -source.pairs)
     lines = ["### Data", "", f"Pairs: {splits}. Corpus artifact {code_span(corpus.digest)}", ""]
     lines += [f"- {', '.join(_source(source))}" for source in sources[:shown]]
     if others := sources[shown:]:
@@ -130,12 +134,13 @@ def _data(corpus: Artifact, shown: int) -> str:
     return "\n".join(lines)
 
 
-def _source(source: dict[str, Any]) -> list[str]:
-    return [f"{key} {code_span(str(value), longest=72)}" for key, value in source.items()]
+def _source(source: SourceFacts) -> list[str]:
+    return [f"{key} {code_span(str(value), longest=72)}" for key, value in source if value is not None]
 
 
 def _examples(evaluation: Artifact) -> str:
     lines = ["### Examples, drawn at random"]
-    for example in evaluation.facts["examples"][:EXAMPLES]:
-        lines += ["", *(f"- {side}: {code_span(example[side])}" for side in ("source", "reference", "hypothesis"))]
+    for example in EvaluationFacts.of(evaluation).examples[:EXAMPLES]:
+        lines += ["", f"- source: {code_span(example.source)}"]
+        lines += [f"- reference: {code_span(example.reference)}", f"- hypothesis: {code_span(example.hypothesis)}"]
     return "\n".join(lines)

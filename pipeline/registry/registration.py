@@ -19,6 +19,7 @@ from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_MODEL_VERSIONS
 
+from ..data.facts import CorpusFacts
 from ..data.fingerprints import fingerprints
 from ..data.splits import read_split
 from ..plumbing.artifacts import MANIFEST, Artifact, experiment_option, sha256_of
@@ -27,13 +28,15 @@ from ..plumbing.params import RegisterSettings
 from ..plumbing.tracking.journal import JOURNAL, read_journal
 from ..plumbing.tracking.record import RECORD
 from ..plumbing.tracking.replica import replicate
+from ..scoring.facts import EvaluationFacts
+from ..training.facts import ModelFacts
 from .card import write_card, write_short_card
 from .packaging import HERE, MODEL_CODE, check_files, code_files, digests, package
 from .sandbox.sandboxed_model import load_sandboxed
 from .versions import EXPERIMENT, FILES, IDENTITY, all_versions, check_presence, make_model, registered_name
 
 LOGGED_NAME = "translator"  # of the model inside its run
-SHOWN = ("bleu", "bleu_interval", "chrf", "chrf_interval")  # scores that become tags
+SHOWN = {"bleu", "bleu_interval", "chrf", "chrf_interval"}  # scores that become tags
 
 
 def evaluation_path(digest: str) -> str:
@@ -59,8 +62,8 @@ class Registration:
     @property
     def model_name(self) -> str:
         """The registered model's name, with the languages filled in."""
-        facts = self.corpus.facts
-        return registered_name(self.settings.model_name, facts["source_language"], facts["target_language"])
+        facts = CorpusFacts.of(self.corpus)
+        return registered_name(self.settings.model_name, facts.source_language, facts.target_language)
 
     @property
     def experiment(self) -> str:
@@ -101,7 +104,7 @@ class Registration:
                 return model_id
             # Its upload was interrupted; or its files are lost, and somebody has deleted its version for that.
             self.client.delete_logged_model(model_id)
-        run_id, step = self.run.info.run_id, self.model.facts["steps"]
+        run_id, step = self.run.info.run_id, ModelFacts.of(self.model).steps
         with tempfile.TemporaryDirectory() as scratch:
             card = write_card(self.corpus, self.model, self.evaluation, self._commit)
             package(Path(scratch), self.model, card, self._example())
@@ -118,8 +121,8 @@ class Registration:
 
     def try_out(self, model_id: str) -> None:
         """Fetch the package from the store and load it in a fresh process: it must translate as it was evaluated."""
-        examples = self.evaluation.facts["examples"]
-        sources = [example["source"] for example in examples]
+        examples = EvaluationFacts.of(self.evaluation).examples
+        sources = [example.source for example in examples]
         logged = self.client.get_logged_model(model_id)
         check_presence(f"models:/{model_id}", logged.artifact_location, experiment_option(self.experiment))
         with tempfile.TemporaryDirectory() as scratch:
@@ -129,10 +132,10 @@ class Registration:
             with load_sandboxed(directory, "the packaged model") as model:
                 given, _ = model.translate(sources)
         for example, translation in zip(examples, given, strict=True):
-            if translation.split() != example["hypothesis"].split():
+            if translation.split() != example.hypothesis.split():
                 raise UserError(
-                    f"the packaged model is not registered: it translates {example['source']!r} as {translation!r}, "
-                    f"but was evaluated with {example['hypothesis']!r}; remove {self.evaluation.directory} and retry"
+                    f"the packaged model is not registered: it translates {example.source!r} as {translation!r}, "
+                    f"but was evaluated with {example.hypothesis!r}; remove {self.evaluation.directory} and retry"
                 )
 
     def version(self, model_id: str) -> ModelVersion:
@@ -155,10 +158,10 @@ class Registration:
         """All scores of the evaluation: `test/beam/bleu`, one a test set, system and metric."""
         return {
             f"{test_set}/{system}/{metric}": float(value)
-            for test_set, results in self.evaluation.facts["test_sets"].items()
-            for system, scores in results["systems"].items()
-            for metric, value in scores.items()
-            if not isinstance(value, list)
+            for test_set, results in EvaluationFacts.of(self.evaluation).test_sets.items()
+            for system, scores in results.systems.items()
+            for metric, value in scores
+            if isinstance(value, float)
         }
 
     def _find_version(self, model_id: str) -> ModelVersion | None:
@@ -181,15 +184,16 @@ class Registration:
 
     def _tags(self) -> dict[str, str]:
         """What a reviewer, and `make review`, ask of a version: its scores, and the digests of all that led to it."""
-        test_set, results = next(iter(self.evaluation.facts["test_sets"].items()))
-        scores, facts = results["systems"]["beam"], self.corpus.facts
+        facts = CorpusFacts.of(self.corpus)
+        test_set, results = next(iter(EvaluationFacts.of(self.evaluation).test_sets.items()))
+        scores = results.systems["beam"].model_dump(mode="json", include=SHOWN)
         return {
             IDENTITY: self.identity,
             EXPERIMENT: self.experiment,
-            "source_language": facts["source_language"],
-            "target_language": facts["target_language"],
+            "source_language": facts.source_language,
+            "target_language": facts.target_language,
             "test_set": test_set,
-            **{metric: json.dumps(scores[metric]) for metric in SHOWN},
+            **{metric: json.dumps(score) for metric, score in scores.items()},
             "corpus": self.corpus.digest,
             "model": self.model.digest,
             "evaluation": self.evaluation.digest,
@@ -216,7 +220,7 @@ class Registration:
         return decoding | {"n_best": 0, "attention": False}
 
     def _example(self) -> tuple[list[str], dict[str, Any]]:
-        return [example["source"] for example in self.evaluation.facts["examples"][:2]], self._params()
+        return [example.source for example in EvaluationFacts.of(self.evaluation).examples[:2]], self._params()
 
     def _end(self) -> int:
         """When training measured last, in Unix milliseconds: a time that does not change if this is done again."""
