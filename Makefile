@@ -24,6 +24,9 @@ VERSION :=
 REASON  :=
 FORCE   :=
 ALIAS   := champion
+A       :=
+B       :=
+FORMAT  :=
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 # Export a variable as it was typed. Quotes, dollar signs and backticks reach a command through the environment, where
 # neither Make nor a shell interprets them.
@@ -34,7 +37,7 @@ export $(1)
 endif
 endef
 PROCESSES := NPROC NODES NODE_RANK MASTER RESTARTS
-ANSWERS   := TEXT TERMS VERSION REASON FORCE ALIAS HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
+ANSWERS   := TEXT TERMS VERSION REASON FORCE ALIAS A B FORMAT HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
 $(foreach name,EXP $(PROCESSES) $(ANSWERS),$(eval $(call AS_TYPED,$(name))))
 
 # MLflow's migrations fail below a directory with a % in its name, Python's venv below one with a colon, and Make cannot
@@ -50,8 +53,8 @@ Make cannot handle; rename or move the directory)
 endif
 
 NAME   := $(or $(EXP),default)
-B      := build/$(NAME)
-S      := $(B)/stamps
+BUILD  := build/$(NAME)
+S      := $(BUILD)/stamps
 VENV   := .venv/.installed
 PY     := .venv/bin/python
 
@@ -102,11 +105,11 @@ LAUNCH   = $(if $(filter-out 1x0,$(NODES)x$(NODE_RANK)),exec $(PY) -m $(SEVERAL)
 OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench-tracking bench-serving clean \
-             translate export summary sync server ui smoke review promote rollback versions serve
+UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench-tracking bench-serving clean gc \
+             translate export summary sync server ui smoke experiments compare review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Otherwise Make would delete the manifest of a stage if it is interrupted right after the stage.
-.PRECIOUS: $(patsubst %,$(B)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(B)/summary.txt
+.PRECIOUS: $(patsubst %,$(BUILD)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(BUILD)/summary.txt
 
 # A variable that no goal reads is a typing error, such as exp=mine. This is not checked if a goal is unknown, because
 # another makefile may include this one.
@@ -115,6 +118,9 @@ READ_BY_translate := TEXT TERMS NPROC
 READ_BY_review    := VERSION
 READ_BY_promote   := VERSION REASON FORCE
 READ_BY_rollback  := REASON FORCE
+READ_BY_compare   := A B FORMAT
+READ_BY_clean     := FORCE
+READ_BY_gc        := FORCE
 READ_BY_serve     := ALIAS HOST PORT AUTH ALLOWED_HOSTS
 READ_BY_server    := HOST PORT STORE ARTIFACTS AUTH ALLOWED_HOSTS
 READ_BY_ui        := $(READ_BY_server)
@@ -133,39 +139,39 @@ $(error make $(GOALS): there is no variable $(firstword $(UNREAD)), expected one
 the environment, type it before the command: $(firstword $(UNREAD))=... make $(GOALS))
 endif
 
-all: $(B)/summary.txt                    ## run all stages, then print a summary (this is the default)
-download: $(B)/corpus/manifest.json      ## download, clean and split the parallel corpus
-tokenizer: $(B)/tokenizer/manifest.json  ## train the SentencePiece tokenizer
-encode: $(B)/encoded/manifest.json       ## encode the training and validation text as token ids
-train: $(B)/model/manifest.json          ## train the model; NPROC=2 trains in two processes
-evaluate: $(B)/evaluation/manifest.json  ## translate the test sets; BLEU and chrF of the model and two baselines
-register: $(B)/registered/manifest.json  ## package the model, test the package, add it to MLflow's model registry as a version
+all: $(BUILD)/summary.txt                    ## run all stages, then print a summary (this is the default)
+download: $(BUILD)/corpus/manifest.json      ## download, clean and split the parallel corpus
+tokenizer: $(BUILD)/tokenizer/manifest.json  ## train the SentencePiece tokenizer
+encode: $(BUILD)/encoded/manifest.json       ## encode the training and validation text as token ids
+train: $(BUILD)/model/manifest.json          ## train the model; NPROC=2 trains in two processes
+evaluate: $(BUILD)/evaluation/manifest.json  ## translate the test sets; BLEU and chrF of the model and two baselines
+register: $(BUILD)/registered/manifest.json  ## package the model, test the package, add it to MLflow's model registry as a version
 
 # A stage publishes its directory in one rename. Make compares the times of the manifest.json in these directories.
-$(B)/corpus/manifest.json: $(S)/download.json | $(VENV)
+$(BUILD)/corpus/manifest.json: $(S)/download.json | $(VENV)
 	$(PY) -m stages.download $^ $(@D)
-$(B)/tokenizer/manifest.json: $(S)/tokenizer.json $(B)/corpus/manifest.json | $(VENV)
+$(BUILD)/tokenizer/manifest.json: $(S)/tokenizer.json $(BUILD)/corpus/manifest.json | $(VENV)
 	$(PY) -m stages.tokenizer $^ $(@D)
-$(B)/encoded/manifest.json: $(S)/encode.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json | $(VENV)
+$(BUILD)/encoded/manifest.json: $(S)/encode.json $(BUILD)/corpus/manifest.json $(BUILD)/tokenizer/manifest.json | $(VENV)
 	$(PY) -m stages.encode $^ $(@D)
 ifeq (0,$(NODE_RANK))
-$(B)/model/manifest.json: $(S)/train.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json $(B)/encoded/manifest.json | $(VENV)
+$(BUILD)/model/manifest.json: $(S)/train.json $(BUILD)/corpus/manifest.json $(BUILD)/tokenizer/manifest.json $(BUILD)/encoded/manifest.json | $(VENV)
 	$(LAUNCH) stages.train $^ $(@D)
 else
-.PHONY: $(B)/model/manifest.json
-$(B)/model/manifest.json: | $(VENV)
-	$(LAUNCH) stages.train $(S)/train.json $(B)/corpus/manifest.json $(B)/tokenizer/manifest.json $(B)/encoded/manifest.json $(@D)
+.PHONY: $(BUILD)/model/manifest.json
+$(BUILD)/model/manifest.json: | $(VENV)
+	$(LAUNCH) stages.train $(S)/train.json $(BUILD)/corpus/manifest.json $(BUILD)/tokenizer/manifest.json $(BUILD)/encoded/manifest.json $(@D)
 endif
-$(B)/evaluation/manifest.json: $(S)/evaluate.json $(B)/corpus/manifest.json $(B)/model/manifest.json | $(VENV)
+$(BUILD)/evaluation/manifest.json: $(S)/evaluate.json $(BUILD)/corpus/manifest.json $(BUILD)/model/manifest.json | $(VENV)
 	$(ONE_NODE) stages.evaluate $^ $(@D)
-$(B)/registered/manifest.json: $(S)/register.json $(B)/corpus/manifest.json $(B)/model/manifest.json $(B)/evaluation/manifest.json | $(VENV)
+$(BUILD)/registered/manifest.json: $(S)/register.json $(BUILD)/corpus/manifest.json $(BUILD)/model/manifest.json $(BUILD)/evaluation/manifest.json | $(VENV)
 	$(PY) -m stages.register $^ $(@D)
 # Only the registry knows whether the version still exists. So `make register` always asks the registry, and registers the
 # model again if its version is gone. `make` asks no server: it trusts this manifest like the others.
 ifneq (,$(filter register,$(MAKECMDGOALS)))
-.PHONY: $(B)/registered/manifest.json
+.PHONY: $(BUILD)/registered/manifest.json
 endif
-$(B)/summary.txt: $(B)/evaluation/manifest.json $(B)/registered/manifest.json
+$(BUILD)/summary.txt: $(BUILD)/evaluation/manifest.json $(BUILD)/registered/manifest.json
 	@$(PY) -m stages.summary $^ $@
 
 # A stage's stamp holds its settings and the digests of its code and data files, and is rewritten only when they change.
@@ -198,13 +204,17 @@ $(VENV): requirements.lock
 # A translation cannot restart, because its standard input was read already.
 translate: RESTARTS := 0
 translate: | $(VENV) ## translate TEXT="...", or each line of standard input; TERMS=glossary.tsv
-	@$(ONE_NODE) stages.translate $(B)/model $(OR_ENOUGH)
+	@$(ONE_NODE) stages.translate $(BUILD)/model $(OR_ENOUGH)
 export: | $(VENV) ## write this experiment's model as ONNX, for programs without this project
-	@$(PY) -m stages.export $(B)/model $(B)/export
+	@$(PY) -m stages.export $(BUILD)/model $(BUILD)/export
 summary: ## print the summary of the last complete run
-	@cat $(B)/summary.txt 2>/dev/null || { echo "error: there is no $(B)/summary.txt yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
+	@cat $(BUILD)/summary.txt 2>/dev/null || { echo "error: there is no $(BUILD)/summary.txt yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
 status: ## show which stages are fresh, and why the others are stale
 	@$(PY) -m stages.status $(S) $(OR_ENOUGH)
+experiments: | $(VENV) ## list all experiments: data, settings that differ from the default, scores, size, state
+	@$(PY) -m stages.experiments build $(OR_ENOUGH)
+compare: | $(VENV) ## compare two experiments, A=default B=mine; FORMAT=table, markdown or json
+	@$(PY) -m stages.compare build $(OR_ENOUGH)
 sync: | $(VENV) ## send MLflow the metrics that it could not receive during training
 	@$(PY) -m stages.sync
 review: | $(VENV) ## compare a version (VERSION=n, or the newest) with the champion, and record the verdict
@@ -243,8 +253,10 @@ test-all: | $(VENV) ## run all tests, and record the date in docs/guarantees.md;
 bench-tracking: | $(VENV) ## measure how a failing tracking server affects training; several minutes
 	$(PY) -m benchmarks.tracking
 bench-serving: | $(VENV) ## measure the speed of `make serve` with 32 clients, for DURATION=60 seconds
-	$(PY) -m benchmarks.serving $(B) $(PARAMS)
-clean: ## delete this experiment's outputs
-	rm -rf "$(B)"
+	$(PY) -m benchmarks.serving $(BUILD) $(PARAMS)
+clean: | $(VENV) ## delete this experiment's outputs; asks before it deletes work in progress (FORCE=1: yes)
+	@$(PY) -m stages.clean $(BUILD)
+gc: | $(VENV) ## list the files that no experiment needs, and delete them after a yes (FORCE=1: yes)
+	@$(PY) -m stages.gc build
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile

@@ -89,14 +89,6 @@ def asked_reason() -> str:
     return text
 
 
-def is_forced() -> bool:
-    """Return whether $FORCE is 1."""
-    text = os.environ.get("FORCE", "")
-    if text not in ("", "0", "1"):
-        raise UserError(f"FORCE: got {text!r}, expected 1 to override a refusal, or nothing")
-    return text == "1"
-
-
 def who() -> str:
     """Return the name under which a decision is recorded: that of the account on the server, or on this machine."""
     if account := os.environ.get("MLFLOW_TRACKING_USERNAME"):

@@ -7,6 +7,7 @@ before it plans, so the stamps are right even for `make -n`.
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.plumbing.command import RUN_SETTINGS, TARGETS, fail_clearly
@@ -17,11 +18,15 @@ from pipeline.plumbing.watch import sources
 
 
 def stamp() -> None:
-    started = time.time_ns()  # a file that is edited after this is checked again
     directory, *files = (Path(argument) for argument in sys.argv[1:])
+    bring_up_to_date(directory, files)
+
+
+def bring_up_to_date(directory: Path, files: Sequence[Path]) -> None:
+    """Write the stamps of an experiment whose settings are in `files`; UserError if these are wrong."""
+    started = time.time_ns()  # a file that is edited after this is checked again
     # A file that was written a moment ago may change again without a change of its times: so it is not remembered.
-    found = sources(sys.argv[2:])
-    watched = {name: signature if is_settled(signature) else None for name, signature in found.items()}
+    watched = {name: told if is_settled(told) else None for name, told in sources(list(map(str, files))).items()}
     artifacts = {stage: directory.parent / name for name, stage in TARGETS.items()}
     params = read_params(files)
     write_stamps(directory, params, artifacts, root=Path.cwd(), sources=watched)

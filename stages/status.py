@@ -14,17 +14,23 @@ VERIFIED = "verified.json"  # beside the stamps: digests of the artifacts' files
 
 
 def status() -> None:
-    stamps = Path(sys.argv[1])
-    artifacts = {stage: stamps.parent / name for name, stage in TARGETS.items()}
+    home = Path(sys.argv[1]).parent
+    print(home)
+    directories = {stage: home / name for name, stage in TARGETS.items()}
+    for stage, (state, reasons) in states_of(home).items():
+        print(f"  {stage:10} {in_words(state, reasons)}{remark(directories[stage])}")
+
+
+def states_of(home: Path) -> dict[str, tuple[str, list[str]]]:
+    """Stage -> its state in a word, and the reasons. `home` is the experiment's directory, its stamps up to date."""
+    stamps = home / "stamps"
     digests = Digests(stamps / VERIFIED)
-    states = state_of_all(stamps, artifacts, digests.sha256)
+    states = state_of_all(stamps, {stage: home / name for name, stage in TARGETS.items()}, digests.sha256)
     digests.save()
-    worker = holder(stamps.parent)
-    print(stamps.parent)
-    for stage, (state, reasons) in states.items():
-        if worker and worker.purpose == stage:
-            state, reasons = "running", [f"process {worker.process} on {worker.machine}, since {worker.since}"]
-        print(f"  {stage:10} {in_words(state, reasons)}{remark(artifacts[stage])}")
+    if (worker := holder(home)) and worker.purpose in states:
+        told = f"process {worker.process} on {worker.machine}, since {worker.since}"
+        states[worker.purpose] = ("running", [told])
+    return states
 
 
 def in_words(state: str, reasons: list[str]) -> str:

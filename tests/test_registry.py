@@ -15,7 +15,8 @@ from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.registry.sandbox import isolation
 from stages import promote, review, rollback, versions
-from stages.registry import LONGEST_REASON, asked_reason, asked_version, is_forced, open_registry, who
+from stages.answers import is_forced
+from stages.registry import LONGEST_REASON, asked_reason, asked_version, open_registry, who
 from tests.project import Project
 from tests.registered import ANYTHING, MODEL, Registry, aliases
 
