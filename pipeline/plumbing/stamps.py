@@ -33,11 +33,12 @@ NEUTRAL = "pipeline/plumbing/"  # the directory of code that has no say in what 
 
 
 def write_stamps(
-    directory: Path, params: Params, artifacts: Mapping[str, Path], root: Path, sources: Mapping[str, Any]
+    directory: Path, params: Params, artifacts: Mapping[str, Path], root: Path, watched: Mapping[str, Any]
 ) -> None:
     """Bring each stage's stamp in `directory` up to date. `artifacts` are the directories that the stages publish.
 
-    `sources` are the files of settings and code, as they were before `params` was read: what Make looks at from now on.
+    `watched` is what watch.py looks at from now on: the names of the files of `settings`, and `sources`, which are these
+    and the code as they were before `params` was read.
     """
     directory.mkdir(parents=True, exist_ok=True)
     settings = params.model_dump(mode="json", by_alias=True, exclude={"train": set(TrainSettings.RUN_SETTINGS)})
@@ -56,7 +57,7 @@ def write_stamps(
         if read_json(path) != stamp:
             write_json(path, stamp)
             _take_back(path, stamp, artifacts[stage])
-    digests.save(named=named, sources=sources)  # last: a kill before this has all files looked at again
+    digests.save(named=named, **watched)  # last: a kill before this has all files looked at again
 
 
 def write_run_settings(path: Path, params: Params) -> None:
