@@ -1,5 +1,6 @@
 # Parallel corpus -> SentencePiece -> attention translator -> MLflow registry.   `make help` lists the targets.
-#   make EXP=name          experiments/name.yaml laid over params.yaml, outputs in build/name
+#   make EXP=name          experiments/name.yaml laid over params.yaml, outputs in build/name; `extends: other` in it lays
+#                          it over experiments/other.yaml
 #   make train NPROC=2     two processes, through accelerate
 #   make train NPROC=8 NODES=4 NODE_RANK=1 MASTER=host:port     the second of four machines with eight each
 # This works in GNU Make 3.81 and newer, so it has no .ONESHELL, .SHELLFLAGS, !=, &: or $(file).
@@ -128,8 +129,8 @@ READ_BY_bench-serving := DURATION
 READ := EXP PYTHON DEBUG SHELL $(foreach goal,$(GOALS),$(READ_BY_$(goal))) \
         $(if $(filter all smoke status $(STAGES),$(GOALS)),$(PROCESSES))
 UNREAD := $(filter-out $(READ),$(TYPED))
-ifneq (,$(UNREAD)) # the settings may use it in the name of a file, as in ${CORPUS}/train.tsv
-SETTINGS := $(shell cat $(PARAMS))
+ifneq (,$(UNREAD)) # the settings of this experiment, or of one that it extends, may use it in the name of a file, as in ${CORPUS}/train.tsv
+SETTINGS := $(shell cat params.yaml experiments/*.yaml)
 NAMING   := $(foreach name,$(UNREAD),$(if $(findstring $${$(name)},$(SETTINGS)),$(name)))
 UNREAD   := $(filter-out $(NAMING),$(UNREAD))
 $(foreach name,$(NAMING),$(eval $(call AS_TYPED,$(name))))
@@ -187,7 +188,7 @@ quoted = '$(subst ','\'',$(value $(1)))'
 ASKING := $(if $(STAMPED),$(if $(MAKE_RESTARTS),,$(wildcard $(VENV))))
 ifneq (,$(ASKING))
 ifneq (unchanged,$(shell $(foreach name,$(NAMING),$(name)=$(call quoted,$(name))) \
-    $(PY) -I -S pipeline/plumbing/watch.py $(S)/files.json $(PARAMS)))
+    $(PY) -I -S pipeline/plumbing/watch.py $(S)/files.json))
 .PHONY: changed-files
 $(S)/checked.mk: changed-files
 endif
@@ -230,8 +231,9 @@ serve: | $(VENV) ## serve the champion over HTTP; ALIAS= HOST= PORT=5001 AUTH=1 
 server: | $(VENV) ## run MLflow's server for a team; HOST= PORT= STORE=url ARTIFACTS=url AUTH=1 ALLOWED_HOSTS=
 	@$(PY) -m stages.server
 ui: server ## serve MLflow's pages on this machine, at http://127.0.0.1:5000
+# One thread: in so small a network threads mostly wait for each other.
 smoke: build/smoke-corpus/train.tsv ## run the whole pipeline on a toy language, in about a minute
-	@$(MAKE) EXP=smoke all
+	@OMP_NUM_THREADS=1 $(MAKE) EXP=smoke all
 build/smoke-corpus/train.tsv: tests/toy_corpus.py | $(VENV)
 	$(PY) -m tests.toy_corpus $@
 check: | $(VENV) ## check code style and types (ruff, mypy)

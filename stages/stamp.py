@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.plumbing.command import RUN_SETTINGS, TARGETS, fail_clearly
 from pipeline.plumbing.digests import is_settled
-from pipeline.plumbing.params_file import read_params
+from pipeline.plumbing.params_file import read_params, settings_files
 from pipeline.plumbing.stamps import write_run_settings, write_stamps
 from pipeline.plumbing.watch import sources
 
@@ -26,10 +26,11 @@ def bring_up_to_date(directory: Path, files: Sequence[Path]) -> None:
     """Write the stamps of an experiment whose settings are in `files`; UserError if these are wrong."""
     started = time.time_ns()  # a file that is edited after this is checked again
     # A file that was written a moment ago may change again without a change of its times: so it is not remembered.
-    watched = {name: told if is_settled(told) else None for name, told in sources(list(map(str, files))).items()}
+    names = list(map(str, settings_files(files)))
+    found = {name: told if is_settled(told) else None for name, told in sources(names).items()}
     artifacts = {stage: directory.parent / name for name, stage in TARGETS.items()}
     params = read_params(files)
-    write_stamps(directory, params, artifacts, root=Path.cwd(), sources=watched)
+    write_stamps(directory, params, artifacts, root=Path.cwd(), watched={"settings": names, "sources": found})
     write_run_settings(directory / RUN_SETTINGS, params)
     checked = directory / "checked.mk"
     checked.touch()

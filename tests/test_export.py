@@ -108,7 +108,7 @@ def test_export_without_a_model_says_what_to_run(project: Project) -> None:
     assert run.returncode == 2
     assert run.stderr.startswith("error: build/smoke/model/manifest.json is missing; run: make train EXP=smoke\n")
     assert not (project.build / "export").exists()
-    assert "make export reads no variable TEXT" in project.make("export", "TEXT=a").stderr
+    assert "make export: there is no variable TEXT" in project.make("export", "TEXT=a").stderr
 
 
 @pytest.mark.slow

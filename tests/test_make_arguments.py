@@ -49,7 +49,7 @@ def test_a_variable_that_no_goal_reads_is_an_error(project: Project, goals: str,
     run = project.make("-n", *goals.split(), typed)
     assert (run.returncode, run.stdout) == (2, "")
     assert re.search(
-        rf"\*\*\* make {goals or 'all'} reads no variable {unread}, but: EXP .* before the command: {unread}=",
+        rf"\*\*\* make {goals or 'all'}: there is no variable {unread}, expected one of: EXP .* the command: {unread}=",
         run.stderr,
     )
 
@@ -61,6 +61,8 @@ def test_a_variable_that_the_settings_or_a_goal_read_is_accepted(project: Projec
     project.edit("experiments/smoke.yaml", "{train: build/smoke-corpus/train.tsv}", "{train: '${CORPUS}/train.tsv'}")
     told = project.make("-n", "download", "CORPUS=build/smoke-corpus")
     assert (told.returncode, told.stderr) == (0, "")
+    (project.root / "experiments/more.yaml").write_text("extends: smoke\n", encoding="utf-8")
+    assert project.make("-n", "download", "CORPUS=build/smoke-corpus", EXP="more").returncode == 0
 
 
 def test_all_mistakes_in_settings_are_reported_before_a_stage_runs(project: Project) -> None:

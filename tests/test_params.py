@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline.plumbing import params as params_module
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import Params, RegisterSettings
-from pipeline.plumbing.params_file import read_params
+from pipeline.plumbing.params_file import read_params, settings_files
 
 BASE = "download:\n  source: wheels\n  source_language: en\n  target_language: de\n"
 
@@ -43,6 +43,62 @@ def test_an_overlay_changes_only_the_keys_that_it_names(tmp_path: Path) -> None:
 def test_an_overlay_may_be_empty(tmp_path: Path, overlay: str) -> None:
     paths = [write(tmp_path, "params.yaml", BASE), write(tmp_path, "over.yaml", overlay)]
     assert read_params(paths) == read_params(paths[:1])
+
+
+def test_an_experiment_is_laid_over_those_that_it_extends(tmp_path: Path) -> None:
+    base = write(tmp_path, "params.yaml", BASE + "train: {epochs: 7, seed: 3}\n")
+    toy = write(tmp_path, "toy.yaml", "train: {epochs: 2}\nmodel: {cell: gru, dropout: 0.0}\n")
+    dot = write(tmp_path, "dot.yaml", "extends: toy\nmodel: {attention: dot}\n")
+    longer = write(tmp_path, "longer.yaml", "model: {dropout: 0.1}\nextends: dot\n")
+    params = read_params([base, longer])
+    assert (params.train.epochs, params.train.seed) == (2, 3)
+    assert (params.model.cell, params.model.attention, params.model.dropout) == ("gru", "dot", 0.1)
+    assert settings_files([base, longer]) == [base, toy, dot, longer]
+
+
+def test_a_mistake_in_an_extended_experiment_names_its_file(tmp_path: Path) -> None:
+    write(tmp_path, "toy.yaml", "train: {epochs: 0, seed: -1}\n")
+    told = complaint(tmp_path, BASE, "extends: toy\ntrain: {seed: -2}\n")
+    assert told.splitlines() == [
+        "over.yaml: train.seed: got -2, expected a whole number >= 0",
+        "toy.yaml: train.epochs: got 0, expected a whole number > 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "expected"),
+    [
+        ("extends: tyo", "over.yaml: extends: tyo.yaml is missing; did you mean toy?"),
+        ("extends: zzz", "over.yaml: extends: zzz.yaml is missing; expected one of: again, params, toy"),
+        ("extends: over", "over.yaml: extends: over -> over goes round in a circle; remove one of these lines"),
+        ("extends: again", "again.yaml: extends: over -> again -> over goes round in a circle; remove one of these"),
+        (
+            "extends: ../toy",
+            "over.yaml: extends: got '../toy', expected the name of one experiment, as in extends: smo",
+        ),
+        ("extends: [toy]", "over.yaml: extends: got ['toy'], expected the name of one experiment"),
+        ("extends: ''", "over.yaml: extends: got '', expected the name of one experiment"),
+        ("extends:", "over.yaml: extends: got nothing, expected the name of one experiment"),
+        ("extends: 5", "over.yaml: extends: got 5, expected the name of one experiment"),
+        (
+            "extends: no",
+            "over.yaml: extends: got False, expected the name of one experiment, as in extends: smoke (YAML",
+        ),
+        ("extend: toy", "over.yaml: extend: no such setting; did you mean extends?"),
+        ("train: {extends: toy}", "over.yaml: train.extends: no such setting; expected one of: seed"),
+        ("extends: toy\nextends: toy", "over.yaml:2: 'extends' stands on line 1 already; remove one"),
+    ],
+)
+def test_what_extends_no_experiment_is_told(tmp_path: Path, overlay: str, expected: str) -> None:
+    write(tmp_path, "toy.yaml", "")
+    write(tmp_path, "again.yaml", "extends: over")
+    told = complaint(tmp_path, BASE, overlay)
+    assert told.startswith(expected)
+    assert "\n" not in told
+
+
+def test_params_yaml_extends_nothing(tmp_path: Path) -> None:
+    assert complaint(tmp_path, BASE + "extends: toy\n").startswith("params.yaml: extends: no such setting; ")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +195,7 @@ def test_an_unknown_cleaning_rule_is_an_error(tmp_path: Path) -> None:
 
 def test_the_error_for_an_unknown_setting_lists_all_if_none_is_similar(tmp_path: Path) -> None:
     told = complaint(tmp_path, f"{BASE}encode:\n  zzz: 1\n")
-    assert told == "params.yaml: encode.zzz: no such setting; known here: max_tokens"
+    assert told == "params.yaml: encode.zzz: no such setting; expected one of: max_tokens"
     assert "did you mean tokenizer?" in complaint(tmp_path, f"{BASE}tokeniser: {{}}\n")
 
 

@@ -40,7 +40,7 @@ class Toy:
 
     def stamp(self, settings: dict[str, Any] | None = None) -> None:
         params = Params.model_validate(SETTINGS | (settings or {}))
-        write_stamps(self.stamps, params, self.artifacts, self.root, sources={})
+        write_stamps(self.stamps, params, self.artifacts, self.root, watched={})
 
     def run(self, *stages: str) -> None:
         """What Make does: publish the artifacts of stages, each newer than its stamp."""
