@@ -14,7 +14,7 @@ from tests.project import ROOT, Project
 def test_an_unknown_experiment_is_an_error_that_lists_those_that_exist(project: Project) -> None:
     run = project.make(EXP="lstn")
     assert run.returncode == 2
-    assert re.search(r"no experiments/lstn\.yaml; EXP may be: .*smoke", run.stderr)
+    assert re.search(r"no experiments/lstn\.yaml; expected one of: .*smoke", run.stderr)
     assert not (project.root / "build/lstn").exists()
 
 
@@ -28,7 +28,7 @@ def test_an_experiment_must_be_a_plain_name(project: Project, name: str) -> None
         assert (told.returncode, told.stdout) == (2, "")
         assert told.stderr.startswith("Makefile:")
         assert told.stderr.count("\n") == 1
-        assert f"no experiments/{name}.yaml; EXP may be: " in told.stderr
+        assert f"no experiments/{name}.yaml; expected one of: " in told.stderr
     assert not (project.root / "run").exists()
 
 
@@ -102,4 +102,4 @@ def test_a_path_that_mlflow_python_or_make_cannot_handle_is_an_error(tmp_path: P
     (tmp_path / name).mkdir()
     shutil.copy(ROOT / "Makefile", tmp_path / name)
     run = subprocess.run(["make", "-n"], cwd=tmp_path / name, capture_output=True, text=True)
-    assert (run.returncode, f" has a {sign} in it" in run.stderr, len(run.stderr.splitlines())) == (2, True, 1)
+    assert (run.returncode, f" contains a {sign}, which" in run.stderr, len(run.stderr.splitlines())) == (2, True, 1)

@@ -86,7 +86,7 @@ def test_a_mistake_in_an_extended_experiment_names_its_file(tmp_path: Path) -> N
         ),
         ("extend: toy", "over.yaml: extend: no such setting; did you mean extends?"),
         ("train: {extends: toy}", "over.yaml: train.extends: no such setting; expected one of: seed"),
-        ("extends: toy\nextends: toy", "over.yaml:2: 'extends' stands on line 1 already; remove one"),
+        ("extends: toy\nextends: toy", "over.yaml:2: 'extends' is already on line 1; remove one"),
     ],
 )
 def test_what_extends_no_experiment_is_told(tmp_path: Path, overlay: str, expected: str) -> None:
@@ -163,7 +163,7 @@ def test_a_whole_number_of_more_than_64_bits_is_an_error(tmp_path: Path, name: s
 def test_two_equal_language_codes_are_an_error(tmp_path: Path, source: str, target: str) -> None:
     base = BASE.replace("source_language: en", f"source_language: {source}")
     assert complaint(tmp_path, base.replace("target_language: de", f"target_language: {target}")) == (
-        f"params.yaml: download: target_language: got {target!r}, which is the source's too; name what differs, as in "
+        f"params.yaml: download: target_language: got {target!r}, as source_language; name the difference, as in "
         f"{target}-x-simple"
     )
 
@@ -260,8 +260,8 @@ def test_settings_that_contradict_each_other_are_an_error(tmp_path: Path, text: 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("train: {}\ntest: 1\ntrain: {}\n", "params.yaml:3: 'train' stands on line 1 already; remove one"),
-        ("train:\n  seed: 1\n  seed: 1\n", "params.yaml:3: 'seed' stands on line 2 already; remove one"),
+        ("train: {}\ntest: 1\ntrain: {}\n", "params.yaml:3: 'train' is already on line 1; remove one"),
+        ("train:\n  seed: 1\n  seed: 1\n", "params.yaml:3: 'seed' is already on line 2; remove one"),
         ("no: 1\n", "params.yaml:1: the key 'no' is not text; put it in quotes"),
         ("train:\n\tseed: 1\n", "params.yaml:2: not valid YAML: found character '\\t' that cannot start any token"),
         ("a: {b: 1\n", "params.yaml:2: not valid YAML: expected ',' or '}', but got '<stream end>'"),
@@ -271,8 +271,8 @@ def test_settings_that_contradict_each_other_are_an_error(tmp_path: Path, text: 
         ("a: 1\n---\nb: 1\n", "params.yaml:2: not valid YAML: but found another document"),
         ("a: 2024-13-01\n", "params.yaml: not valid YAML: month must be in 1..12"),
         (f"a: {'9' * 5000}\n", "params.yaml: not valid YAML: Exceeds the limit"),
-        ("- train\n", "params.yaml: got ['train'], expected sections, as in `train:` with its settings indented"),
-        ("train\n", "params.yaml: got 'train', expected sections, as in `train:` with its settings indented"),
+        ("- train\n", "params.yaml: got ['train'], expected sections, such as `train:` with its settings indented"),
+        ("train\n", "params.yaml: got 'train', expected sections, such as `train:` with its settings indented"),
         (b"a: \xff\n", "params.yaml: not valid YAML: "),
         (b"a: \x00\n", "params.yaml: not valid YAML: "),
         ("", "params.yaml: download: is missing, expected settings below it, indented"),
