@@ -129,6 +129,6 @@ def test_a_killed_training_survives_make_clean_and_goes_on(finished: Finished, t
     run = project.make("clean")
     assert run.returncode == 2
     assert "make clean FORCE=1 EXP=smoke removes it with all" in run.stderr
-    assert "going on after step" in project.make("train").stderr
+    assert "continuing after step" in project.make("train").stderr
     assert project.make("clean").returncode == 0
     assert not project.build.exists()

@@ -71,7 +71,7 @@ def test_a_damaged_stamp_is_an_error_with_what_to_remove(tmp_path: Path, content
     stamp = tmp_path / "stamps/encode.json"
     stamp.parent.mkdir()
     stamp.write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match=r"stamps/encode.json .*is damaged; remove .*stamps and run the same again"):
+    with pytest.raises(UserError, match=r"stamps/encode.json .*is damaged; remove .*stamps and run the same command"):
         _read_call(stamp, [], tmp_path / "encoded")
 
 
@@ -100,7 +100,7 @@ def test_two_makes_at_once_make_everything_once(project: Project) -> None:
     assert [make.returncode for make in makes] == [0, 0]
     open_artifact(project.build / "corpus", "download")
     open_artifact(project.build / "tokenizer", "tokenizer")
-    assert len(re.findall(r"^qaa -> qab:", "".join(said), re.MULTILINE)) == 1, said
+    assert len(re.findall(r"^download: qaa to qab, ", "".join(said), re.MULTILINE)) == 1, said
 
 
 def test_text_is_utf8_in_every_locale(finished: Finished) -> None:
@@ -146,7 +146,7 @@ def test_debug_shows_a_traceback(tmp_path: Path) -> None:
         assert run.returncode == 2
         return run.stderr
 
-    line = f"error: [Errno 2] No such file or directory: '{tmp_path}/missing' (the same with DEBUG=1 shows where)\n"
+    line = f"error: [Errno 2] No such file or directory: '{tmp_path}/missing' (run it with DEBUG=1 to see where)\n"
     assert told() == told(DEBUG="") == told(DEBUG="0") == line
     assert re.fullmatch(r"Traceback .*in read_text.*" + re.escape(line), told(DEBUG="1"), re.DOTALL)
 
@@ -172,7 +172,7 @@ def test_ctrl_c_while_a_stage_imports_prints_one_line(module: str) -> None:
     ("call", "said"),
     [
         ("get_run('x')", r"error: MLflow's store http://127\.0\.0\.1\S* cannot be used: .*; start its server, or .*\n"),
-        ("search_runs(['1'], 'no filter')", r"error: MLflow's store sqlite:\S* refuses what it was given: .*\n"),
+        ("search_runs(['1'], 'no filter')", r"error: MLflow's store sqlite:\S* refuses a value: .*\n"),
     ],
 )
 def test_any_error_of_mlflow_is_printed_in_one_line(tmp_path: Path, empty_store: Path, call: str, said: str) -> None:

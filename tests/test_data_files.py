@@ -109,7 +109,7 @@ def test_every_change_of_the_data_files_is_noticed(downloaded: Project, change: 
     change(downloaded)
     assert not is_fresh(downloaded)
     line = downloaded.make("status").stdout.splitlines()[1]
-    assert re.search(r"stale: part\d\.tsv (changed|(is|no longer) in download\.files\.splits\.train)", line), line
+    assert re.search(r"stale: part\d\.tsv (changed|is (now|no longer) in download\.files\.splits\.train)", line), line
     assert downloaded.make("download").returncode == 0
     assert is_fresh(downloaded)
 

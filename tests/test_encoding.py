@@ -75,7 +75,7 @@ def test_a_split_with_only_too_long_pairs_is_an_error_and_nothing_is_published(
     most = len(tokenizer.encode_target(["eins"])[0])
     inputs = {name: open_artifact(tmp_path / name, "") for name in ("corpus", "tokenizer")}
     call = StageCall({"params": {"encode": {"max_tokens": most}}}, inputs, tmp_path / "encoded", "default")
-    message = rf"encode\.max_tokens: got {most}, which leaves no pair of the {split} split: all 1 have a side that"
+    message = rf"encode\.max_tokens: got {most}, which leaves no pair of {split}: in all 1 pairs, one side is longer"
     with pytest.raises(UserError, match=message):
         encode(call)
     assert not list(tmp_path.glob("encoded*"))

@@ -52,9 +52,9 @@ def test_changed_added_and_removed_code_files_are_named(toy: Toy) -> None:
     toy.write("pipeline/norm.py", "")
     toy.stamp()
     assert toy.stale()["evaluate"] == [
-        "pipeline/layers.py no longer needed",
+        "pipeline/layers.py is no longer needed",
         "pipeline/model.py changed",
-        "pipeline/norm.py is needed now",
+        "pipeline/norm.py is now needed",
     ]
 
 
@@ -64,7 +64,7 @@ def test_an_input_with_other_content_is_named(toy: Toy) -> None:
     assert toy.stale() == {}
     later = (toy.artifacts["tokenizer"] / "manifest.json").stat().st_mtime_ns + 1
     os.utime(toy.artifacts["download"] / "manifest.json", ns=(later, later))
-    assert toy.stale() == {"tokenizer": ["corpus was made again"]}
+    assert toy.stale() == {"tokenizer": ["the content of corpus changed"]}
 
 
 def test_an_input_that_was_made_again_with_the_same_content_makes_nothing_stale(toy: Toy) -> None:
@@ -138,7 +138,7 @@ def test_a_stage_after_a_stale_one_is_stale(toy: Toy) -> None:
     toy.run()
     rewrite_manifest(toy.artifacts["evaluate"], inputs={"model": "0" * 64})
     toy.stamp({"train": {"seed": 9}})
-    assert toy.stale()["evaluate"] == ["after train"]
+    assert toy.stale()["evaluate"] == ["runs after train"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_damaged_manifest_is_reported_with_what_to_type(toy: Toy, damage: str)
     manifest = toy.artifacts["encode"] / "manifest.json"
     manifest.write_text(damage, encoding="utf-8")
     (told,) = toy.stale()["encode"]
-    assert told == f"{manifest} is damaged (not as it was written); remove {manifest.parent} and run: make encode"
+    assert told == f"{manifest} is damaged: it is not as it was written; remove {manifest.parent} and run: make encode"
     toy.stamp({"encode": {"max_tokens": 9}})  # compares with the manifest
 
 

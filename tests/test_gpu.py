@@ -22,6 +22,6 @@ def test_a_killed_training_ends_bit_identical(tmp_path: Path) -> None:
     kill_in(project, "train")
     resumed = project.make("train")
     assert resumed.returncode == 0, resumed.stderr
-    assert "train: going on after step" in resumed.stderr
+    assert "train: continuing after step" in resumed.stderr
     assert json.loads((project.build / "model/manifest.json").read_bytes())["facts"]["precision"] == "bf16"
     assert project.has_the_weights_of("undisturbed")

@@ -171,7 +171,7 @@ def test_every_other_name_of_a_split_is_recognised(split: str) -> None:
 def test_split_names_that_cannot_be_file_names_are_an_error(tmp_path: Path) -> None:
     lines = {f"{name}.jsonl": b'{"en": "a", "de": "b"}\n' for name in ("train", "Test", "test")}
     result, _ = read(tmp_path, {**lines, "README.md": card(*lines)})
-    assert result.refused("'Test' and 'test' would be one file", "download.files.splits")
+    assert result.refused("'Test' and 'test' would be the same file", "download.files.splits")
 
 
 @pytest.mark.parametrize(("kind", "large"), [("503", True), ("truncate", True), ("corrupt", True), ("corrupt", False)])

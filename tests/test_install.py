@@ -67,7 +67,7 @@ def test_the_target_of_a_link_is_not_deleted(directory: Path, tmp_path_factory: 
     (elsewhere / "kept").touch()
     (directory / ".venv").symlink_to(elsewhere)
     done = run(directory)
-    assert (done.returncode, done.stderr.count("error: .venv is a link")) == (2, 1)
+    assert (done.returncode, done.stderr.count("error: .venv is a symbolic link")) == (2, 1)
     assert (elsewhere / "kept").exists()
 
 

@@ -80,7 +80,10 @@ def test_an_error_of_one_process_ends_all_within_seconds_and_is_printed_once(
     ("arguments", "told"),
     [
         (["train", "NODES=2", "MASTER=here"], r"error: MASTER: got 'here', expected host:port"),
-        (["NODES=2", "NODE_RANK=1", "MASTER=127.0.0.1:1"], r"NODE_RANK=1 joins machine 0 in training, nothing else"),
+        (
+            ["NODES=2", "NODE_RANK=1", "MASTER=127.0.0.1:1"],
+            r"NODE_RANK=1: this machine can only join machine 0 in training",
+        ),
         (["train", "NODES=2", "MASTER=here:70000"], r"error: MASTER: got 'here:70000', expected host:port"),
         (["train", "NODE_RANK=1"], r"error: NODE_RANK: got 1, expected at most 0 with NODES=1"),
         (
@@ -148,8 +151,8 @@ def test_training_continues_with_another_number_of_processes(finished: Finished,
     project.edit("experiments/smoke.yaml", "  max_minutes: 0.04\n", "")
     last = project.make("train", "NPROC=2")
     assert last.returncode == 0, last.stderr
-    assert re.search(r"going on after step \d+ \(epoch \d\)\ntrain: processes until then: 2, now: 1", told[1])
-    assert re.search(r"going on after step \d+ \(epoch \d\)\ntrain: processes until then: 1, now: 2", last.stderr)
+    assert re.search(r"continuing after step \d+ \(epoch \d\)\ntrain: with 1 processes, until then with 2", told[1])
+    assert re.search(r"continuing after step \d+ \(epoch \d\)\ntrain: with 2 processes, until then with 1", last.stderr)
     one, other = weights(project, "undisturbed"), weights(project)
     largest = max(float(tensor.abs().max()) for tensor in one.values())
     assert max(float((one[name] - other[name]).abs().max()) for name in one) < 2e-4 * largest

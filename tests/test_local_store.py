@@ -102,7 +102,7 @@ def test_a_copy_uses_its_own_artifacts_alone(
 
     client = open_local(copy)
     assert [record.getMessage() for record in caplog.records] == [
-        f"MLflow's store was moved or copied from {original}: it now uses the artifacts in {copy}/mlartifacts"
+        f"MLflow's database was moved or copied from {original}; it now uses the artifacts in {copy}/mlartifacts"
     ]
     (run,) = client.search_runs([in_default.experiment_id])
     version = client.get_model_version(MODEL, "1")
@@ -182,7 +182,7 @@ def test_missing_artifacts_are_reported(
     experiment_id(open_local(tmp_path / "old"), "default", tmp_path / "old")
     shutil.copy(tmp_path / "old/mlflow.db", tmp_path / "new")
     open_local(tmp_path / "new")
-    assert caplog.messages[-1].endswith(f"{tmp_path}/new/mlartifacts, which is not there: bring it here, too")
+    assert caplog.messages[-1].endswith(f"{tmp_path}/new/mlartifacts, which is missing: move it there, too")
 
 
 def test_a_store_outside_of_build_does_not_change(

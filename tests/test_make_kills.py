@@ -17,7 +17,7 @@ def test_make_continues_after_a_kill_in_training_and_repeats_no_stage(finished: 
     assert stages_in(finished.log) == [stage for stage in SECTIONS if stage not in last]
     assert {stage: finished.manifest(stage).stat().st_mtime_ns for stage in last} == last
     assert not list(finished.build.glob("*.tmp"))
-    assert re.search(r"^train: going on after step [1-9]", finished.log, re.MULTILINE)
+    assert re.search(r"^train: continuing after step [1-9]", finished.log, re.MULTILINE)
 
 
 def test_a_training_that_was_killed_ends_with_the_same_result(finished: Finished, tmp_path: Path) -> None:

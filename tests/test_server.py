@@ -86,7 +86,7 @@ def test_make_ui_names_the_address_of_another_server(
     monkeypatch.setenv(variable, "https://me:secret@mlflow.example.org")
     main()
     assert capsys.readouterr().out == (
-        f"{variable} names a server, which has pages of its own: open https://mlflow.example.org\n"
+        f"{variable} is a server, which has its own pages: open https://mlflow.example.org\n"
     )
 
 

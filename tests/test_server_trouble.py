@@ -116,7 +116,7 @@ def test_a_server_that_does_not_answer_at_the_end(
     start = time.monotonic()
     training.go(trouble)
     assert time.monotonic() - start < 6
-    assert caplog.messages[-1].endswith("make sync sends the rest")
+    assert caplog.messages[-1].endswith("to send the rest, run: make sync")
     assert read_record(training.scratch).status == "FINISHED"
     server.signal(signal.SIGCONT)
     replicate(store(), training.build, training.scratch)

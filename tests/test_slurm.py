@@ -67,7 +67,7 @@ def test_an_interrupted_job_is_requeued_and_trains_the_same_model(
     told = slurm.wait(job)
     assert (told["JobState"], told["Restarts"]) == ("COMPLETED", "1"), said(copied)
     assert re.search(r"^train: stopped by SIGTERM after step .* a checkpoint is saved", said(copied), re.MULTILINE)
-    assert re.search(r"^train: going on after step \d+", said(copied), re.MULTILINE)
+    assert re.search(r"^train: continuing after step \d+", said(copied), re.MULTILINE)
     assert copied.has_the_weights_of("undisturbed")
 
 

@@ -66,7 +66,7 @@ def test_a_misspelt_train_or_validation_is_an_error(tmp_path: Path, name: str, m
 
 
 def test_names_that_differ_only_in_case_or_unicode_form_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"^got the name 'a/b'.*; 'News' and 'news' would be one file"):
+    with pytest.raises(ValueError, match=r"^got the name 'a/b'.*; 'News' and 'news' would be the same file"):
         check_names(["News", "a/b", "news"])
     assert same_names(["\u00e9", "b", "e\u0301", "b"]) == [("e\u0301", "\u00e9"), ("b", "b")]
 

@@ -110,7 +110,7 @@ def test_a_running_training_is_skipped(build: Path, capsys: pytest.CaptureFixtur
     kill(scratch)
     with FileLock(build / "default/lock"):
         sync()
-    assert capsys.readouterr().out.startswith("build/default/model.training: left to ")
+    assert capsys.readouterr().out.startswith("build/default/model.training: skipped, because it is in use by ")
     assert read_record(scratch).status == "RUNNING"
 
 
@@ -139,4 +139,4 @@ def test_an_unreachable_server_is_named_in_one_line(build: Path) -> None:
 
 def test_without_records_mlflow_is_not_contacted(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sync()
-    assert capsys.readouterr().out == "no training has left a record in build\n"
+    assert capsys.readouterr().out == "there is no record of a training in build\n"

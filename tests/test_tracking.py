@@ -149,9 +149,9 @@ def test_a_store_that_is_unusable_at_the_start_receives_everything_later(
         yield from range(10, 20)
 
     run = stored(train(scratch, steps()))
-    assert [record.message.partition(",")[0] for record in caplog.records] == [
-        "MLflow cannot be told",
-        "MLflow can be told again and has all of the record so far",
+    assert [record.message.partition(";")[0] for record in caplog.records] == [
+        "MLflow cannot be reached",
+        "MLflow can be reached again and has all of the record so far",
     ]
     assert (run.info.status, run.info.start_time) == ("FINISHED", read_record(scratch).started)
     assert history(run) == journalled(scratch)
@@ -166,7 +166,7 @@ def test_a_server_that_never_answers_costs_no_time_and_receives_everything_later
         attempt = train(scratch)
     assert time.monotonic() - start < 3
     assert "secret" not in caplog.text
-    assert caplog.messages[-1] == "MLflow does not have all of this training yet; make sync sends the rest"
+    assert caplog.messages[-1] == "MLflow does not have all of this training yet; to send the rest, run: make sync"
     for _ in range(2):  # the second time adds nothing
         replicate(open_store(build), build, scratch)
         run = stored(attempt)
