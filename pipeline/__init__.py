@@ -1,1 +1,1 @@
-"""The library: what each stage does, without arguments, prints or work at import time."""
+"""The functions and classes that the stages use. Importing them runs nothing."""

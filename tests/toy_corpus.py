@@ -1,9 +1,9 @@
-"""Owns a toy language pair to try the pipeline on: a small grammar, written down in two invented languages.
+"""Write a toy corpus to try the pipeline on: sentences of a small grammar in two invented languages.
 
     python -m tests.toy_corpus build/smoke-corpus/train.tsv
 
-The source puts the verb second and marks number on it; the target puts the verb last and its adjectives after the noun,
-and marks number and gender on articles and adjectives: word by word nothing would come out right.
+The source has the verb in the second place, with its number. The target has the verb at the end, adjectives after the
+noun, and number and gender on articles and adjectives. So a word-by-word translation is always wrong.
 """
 
 import itertools
@@ -33,7 +33,7 @@ ADVERBS = [("noly", "saep"), ("rarly", "dim"), ("sunly", "krol"), ("tomly", "ves
 
 
 def sentence_pairs(count: int, seed: int = 1) -> list[tuple[str, str]]:
-    """`count` different sentences with their translations; the same for the same seed."""
+    """Return `count` different sentences with their translations, the same for the same seed."""
     chance = random.Random(seed)
     pairs: dict[str, str] = {}
     while len(pairs) < count:
@@ -66,7 +66,7 @@ def _noun_phrase(chance: random.Random, plural: bool) -> tuple[str, str]:
 
 
 def write_tsv(path: Path, pairs: list[tuple[str, str]]) -> None:
-    """A table with a column for each language, put in place whole."""
+    """Write a table with a column for each language, in one rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
     lines = itertools.chain([LANGUAGES], pairs)

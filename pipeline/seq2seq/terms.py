@@ -1,8 +1,9 @@
-"""Translate with a user's glossary: the target term stands in the translation where the model reads the source term.
+"""Translate with a user's glossary: a source term is translated by its target term.
 
-The search is a grid beam search (Hokamp and Liu 2017, arXiv 1704.07138, algorithm 1): hypotheses compete only with
-those that have as many tokens of terms. As in Hasler et al. 2018 (arXiv 1805.03750), attention says where a term
-belongs: it may begin only in a step that attends most to a token of its source term. One sentence at a time.
+The search is a grid beam search (Hokamp and Liu 2017, arXiv 1704.07138, algorithm 1): a hypothesis competes only with
+hypotheses that have the same number of term tokens. As in Hasler et al. 2018 (arXiv 1805.03750), attention decides
+where a term belongs: it can begin only in a step that attends most to a token of its source term. Sentences are
+translated one at a time.
 
 Shapes: R open hypotheses, S source length, V vocabulary.
 """
@@ -25,21 +26,21 @@ from .translator import BEAM_SIZE, LENGTH_PENALTY, Translator
 
 
 class Term(NamedTuple):
-    """A source term in a sentence, and what it has to become."""
+    """A source term found in a sentence, with its target term."""
 
-    ids: tuple[int, ...]  # of the target term
-    positions: frozenset[int]  # of the source term's tokens
+    ids: tuple[int, ...]  # tokens of the target term
+    positions: frozenset[int]  # of the tokens of the source term
 
 
 @dataclass(frozen=True)
 class Glossary:
-    """Source term, in lower case -> target term."""
+    """The terms of a glossary: source term in lower case -> target term."""
 
     terms: dict[str, str]
 
     @classmethod
     def load(cls, path: Path) -> "Glossary":
-        """Read lines of source term, tab, target term, in UTF-8; UserError where the file is anything else."""
+        """Read a file in UTF-8 with a source term, a tab and a target term in each line. UserError if it is not one."""
         terms: dict[str, str] = {}
         try:
             lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -58,7 +59,10 @@ class Glossary:
         return cls(terms)
 
     def find(self, sentence: str) -> Iterator[tuple[int, int, str]]:
-        """Yield begin and end of each source term in a sentence in normal form, as whole words, and its target term."""
+        """Yield the begin, the end and the target term of each source term in a sentence in normal form.
+
+        Only whole words are found.
+        """
         longest_first = sorted(self.terms, key=len, reverse=True)
         words = "|".join(map(re.escape, longest_first))
         for match in re.finditer(rf"(?<!\w)(?:{words})(?!\w)", sentence, re.IGNORECASE):
@@ -73,13 +77,13 @@ def translate_with_terms(
     beam_size: int = BEAM_SIZE,
     length_penalty: float = LENGTH_PENALTY,
 ) -> str:
-    """Return the best translation with as much of the target terms as the search found a place for.
+    """Return the translation with the most tokens of target terms; among these, the one with the best score.
 
-    Without a source term in the sentence, it is what `Translator.translate` gives. Raises UserError for a model without
-    attention.
+    A term may be missing if the model never attended to its source term. A sentence without source terms is translated by
+    `Translator.translate`. Raises UserError for a model without attention.
     """
     if translator.model.uses_fixed_vector:
-        raise UserError("TERMS: got a model without attention, which shows no place for a term; set model.attention")
+        raise UserError("TERMS: got a model without attention, which cannot place terms; set model.attention")
     tokenizer, text = translator.tokenizer, normal_form(sentence)
     terms = terms_in(text, glossary, tokenizer)
     if not terms:
@@ -100,17 +104,17 @@ def terms_in(text: str, glossary: Glossary, tokenizer: Tokenizer) -> tuple[Term,
 
 
 class _Open(NamedTuple):
-    """A hypothesis that has not ended."""
+    """A hypothesis, and the terms that it does not contain yet."""
 
     score: float  # log-probability
     ids: tuple[int, ...]
-    row: int  # of the decoder's state that it continues
-    waiting: tuple[Term, ...]  # terms that it has not begun
-    rest: tuple[int, ...]  # what is left of the term that it is in
+    row: int  # of the decoder state that it continues
+    waiting: tuple[Term, ...]  # terms that have not begun
+    rest: tuple[int, ...]  # remaining tokens of the term that has begun
 
     @property
     def missing(self) -> int:
-        """How many tokens of terms it has not got yet."""
+        """The number of term tokens that it does not contain yet."""
         return len(self.rest) + sum(len(term.ids) for term in self.waiting)
 
     def longer(self, token: int, row: int, log_p: Tensor, waiting: tuple[Term, ...], rest: tuple[int, ...]) -> "_Open":
@@ -121,7 +125,7 @@ class _Open(NamedTuple):
 def _search(
     model: Seq2Seq, source: list[int], terms: tuple[Term, ...], beam_size: int, length_penalty: float
 ) -> list[int]:
-    """Return the ids of the best translation: first by how few tokens of terms are missing, then by score."""
+    """Return the ids of the best translation: the fewest missing term tokens, then the best score."""
     device = next(model.parameters()).device
     encoder_output = model.encode(torch.tensor([source], device=device), torch.tensor([len(source)], device=device))
     state = model.decoder.initial_state(encoder_output)
@@ -147,9 +151,10 @@ def _search(
 
 
 def _extensions(beam: list[_Open], log_p: Tensor, weights: Tensor, beam_size: int) -> Iterator[_Open]:
-    """Yield each hypothesis with one token more: a likely one, a term's first, or the next of the term that it is in.
+    """Yield the extensions of each hypothesis by one token.
 
-    log_p (R, V), weights of attention (R, S).
+    A hypothesis inside a term gets the next token of the term. Any other gets its `beam_size` most probable tokens, and
+    the first token of each term that it attends to. `log_p` is (R, V), the attention weights are (R, S).
     """
     likely = log_p.topk(beam_size, dim=-1).indices.tolist()
     for row, (each, attended) in enumerate(zip(beam, weights.argmax(dim=-1).tolist(), strict=True)):

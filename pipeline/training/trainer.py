@@ -60,7 +60,7 @@ class StopRequest:
 
 @dataclass
 class Trainer:
-    """One training in one process. It resumes from the newest checkpoint, to the same weights as without a stop."""
+    """One training. It resumes from the newest checkpoint, and ends with the same weights as without a stop."""
 
     settings: TrainSettings
     model: Seq2Seq

@@ -30,7 +30,7 @@ from .tables import read_pairs
 
 TRIES = 4  # of a request that fails for a temporary reason, after 1, 2 and 4 seconds
 
-Result = TypeVar("Result")
+Answer = TypeVar("Answer")
 
 
 def read_hub(
@@ -128,7 +128,7 @@ def _is_intact(file: Path, expected: RepoFile) -> bool:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == expected.blob_id
 
 
-def _attempt(settings: HubSettings, request: Callable[[], Result]) -> Result:
+def _attempt(settings: HubSettings, request: Callable[[], Answer]) -> Answer:
     """Return the result of a request. Repeat it after a temporary failure; raise UserError if it cannot succeed."""
     wanted = f"download.hub: {settings.dataset}"
     for pause in [2.0**n for n in range(TRIES - 1)] + [None]:
