@@ -176,7 +176,7 @@ def test_a_killed_process_is_restarted_and_the_model_is_the_same(two_processes: 
     kill_one(make, "stages.elastic_worker")
     assert make.wait(timeout=120) == 0
     log = (project.root / "NPROC=2.log").read_text(encoding="utf-8")
-    assert re.search(r"^train: a process died; all were started again \(1\)$", log, re.MULTILINE)
+    assert re.search(r"^train: a process died; all were restarted \(restart 1\)$", log, re.MULTILINE)
     assert "Traceback" not in log
     assert project.has_the_weights_of("undisturbed")
 
