@@ -31,9 +31,9 @@ REVIEWS = 500
 SIZES = (20, 50, 100, 200, 500, 1000, 2000)
 TRUE_LOSSES = (0.0, 0.5, 1.0, 2.0)
 MARGINS = (0.5, 1.0, 1.5, 2.0)
-LEVEL, LOWER_LEVEL = 0.95, 0.9
+LEVEL_95, LEVEL_90 = 0.95, 0.9
 OLD_LOSS = 0.5
-Review = Mapping[str, Difference]  # metric -> the difference that the review finds
+SimulatedReview = Mapping[str, Difference]  # metric -> the difference that the review finds
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         )
         print(f"{system}: {told}, {len(references):,} sentences")
     for name, metric in metrics.items():
-        found = difference(metric, systems[name]["candidate"], systems[name]["champion"], LEVEL)
+        found = difference(metric, systems[name]["candidate"], systems[name]["champion"], LEVEL_95)
         print(f"candidate - champion: {name} {found}")
     for loss in TRUE_LOSSES:
         simulate(metrics, systems, loss)
@@ -68,7 +68,9 @@ def simulate(metrics: Mapping[str, Metric], systems: Mapping[str, Mapping[str, C
         reviews = []
         for _ in range(REVIEWS):
             rows = draw.integers(len(pairs["bleu"][0]), size=size)
-            reviews.append({n: difference(m, pairs[n][0][rows], pairs[n][1][rows], LEVEL) for n, m in metrics.items()})
+            reviews.append(
+                {n: difference(m, pairs[n][0][rows], pairs[n][1][rows], LEVEL_95) for n, m in metrics.items()}
+            )
         report(size, reviews)
 
 
@@ -83,14 +85,14 @@ def choose_replaced(metric: Metric, counts: Mapping[str, Counts], loss: float) -
     return replaced
 
 
-def report(size: int, reviews: Sequence[Review]) -> None:
+def report(size: int, reviews: Sequence[SimulatedReview]) -> None:
     for name in ("bleu", "chrf"):
         errors = [review[name].standard_error or 0.0 for review in reviews]
         spread = np.std([review[name].points for review in reviews])
         print(f"{size:>5} {name}: standard error {np.mean(errors):.2f}, of the estimates {spread:.2f}")
     print(f"{size:>5} old rule: passes {np.mean([passes_old_rule(review) for review in reviews]):.1%}")
     for margin in MARGINS:
-        for level in (LEVEL, LOWER_LEVEL):
+        for level in (LEVEL_95, LEVEL_90):
             found = [{name: at(level, d) for name, d in review.items()} for review in reviews]
             verdicts = [{n: judge_loss([("", size, d)], margin).verdict for n, d in review.items()} for review in found]
             bleu = Counter(verdict["bleu"] for verdict in verdicts)
@@ -111,7 +113,7 @@ def at(level: float, found: Difference) -> Difference:
     return replace(found, level=level, limits=(found.points - reach, found.points + reach))
 
 
-def passes_old_rule(review: Review) -> bool:
+def passes_old_rule(review: SimulatedReview) -> bool:
     """Apply the old rule. Its p came from a randomisation test; here, p < 0.05 means beyond 1.96 standard errors."""
     bleu, chrf = review["bleu"], review["chrf"]
     is_sure = bleu.points < -1.96 * (bleu.standard_error or 0.0)

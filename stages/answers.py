@@ -1,4 +1,4 @@
-"""What somebody has answered before a command does what cannot be undone: $FORCE, or a line on the terminal."""
+"""Ask whether to do what cannot be undone: on the terminal, or by $FORCE."""
 
 import os
 import sys
@@ -7,15 +7,15 @@ from pipeline.plumbing.errors import UserError
 
 
 def is_forced() -> bool:
-    """$FORCE: 1, or nothing."""
+    """Return whether $FORCE is 1."""
     text = os.environ.get("FORCE", "")
     if text not in ("", "0", "1"):
-        raise UserError(f"FORCE: got {text!r}, expected 1 to override what speaks against it, or nothing")
+        raise UserError(f"FORCE: got {text!r}, expected 1, which skips the question or the objection, or nothing")
     return text == "1"
 
 
 def says_yes(question: str) -> bool | None:
-    """Whether yes is typed in answer to the question; None where there is no terminal to ask on."""
+    """Ask a question and return whether the answer is yes; None if there is no terminal."""
     if not sys.stdin.isatty():
         return None
     try:

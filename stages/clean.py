@@ -1,4 +1,4 @@
-"""Remove an experiment's outputs: EXPERIMENT_DIRECTORY. Asks before it removes work in progress; $FORCE=1 is a yes."""
+"""Delete an experiment's outputs: EXPERIMENT_DIRECTORY. Asks before it deletes work in progress, unless $FORCE is 1."""
 
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ def clean() -> None:
 
 
 def check_answer(home: Path, work: list[str], forced: bool) -> None:
-    """UserError unless the work in progress is to be removed too."""
+    """Raise UserError unless the user agrees that work in progress is deleted too."""
     for line in work:
         print(f"{home} has {line}", flush=True)
     option = experiment_option(home.name)

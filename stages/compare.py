@@ -16,18 +16,18 @@ from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.text_table import Rows, aligned, markdown
 
-FORMATS = ("table", "markdown", "json")
-EXAMPLE = "as in: make compare A=default B=mine"
+OUTPUT_FORMATS = ("table", "markdown", "json")
+USAGE = "as in: make compare A=default B=mine"
 
 
 def compare() -> None:
     build, known = Path(sys.argv[1]), all_experiments(Path())
-    form = os.environ.get("FORMAT") or FORMATS[0]
-    if form not in FORMATS:
-        raise UserError(f"FORMAT: got {form!r}, expected one of {', '.join(FORMATS)}")
-    names = [asked_experiment(variable, known) for variable in ("A", "B")]
+    form = os.environ.get("FORMAT") or OUTPUT_FORMATS[0]
+    if form not in OUTPUT_FORMATS:
+        raise UserError(f"FORMAT: got {form!r}, expected one of {', '.join(OUTPUT_FORMATS)}")
+    names = [experiment_in(variable, known) for variable in ("A", "B")]
     if names[0] == names[1]:
-        raise UserError(f"A and B are both {names[0]!r}, expected two experiments, {EXAMPLE}")
+        raise UserError(f"A and B are both {names[0]!r}, expected two experiments, {USAGE}")
     result = compare_experiments(*(open_evaluated(build, name) for name in names))
     if form == "json":
         print(json.dumps(result.as_json(), ensure_ascii=False, indent=2))
@@ -35,11 +35,11 @@ def compare() -> None:
         print("\n".join(describe(result, form)))
 
 
-def asked_experiment(variable: str, known: list[str]) -> str:
+def experiment_in(variable: str, known: list[str]) -> str:
     """The experiment that the environment's variable names."""
     name = os.environ.get(variable, "")
     if not name:
-        raise UserError(f"{variable} is missing, expected the name of an experiment, {EXAMPLE}")
+        raise UserError(f"{variable} is missing, expected the name of an experiment, {USAGE}")
     if name not in known:
         raise UserError(f"{variable}: got {name!r}, expected one of the experiments {', '.join(known)}")
     return name

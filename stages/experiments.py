@@ -21,11 +21,17 @@ from pipeline.scoring.facts import EvaluationFacts
 from stages.stamp import bring_up_to_date
 from stages.status import states_of
 
-HEAD = ("experiment", "data", "pairs", "test set", "BLEU", "chrF", "disk", "state")
-# What the column `data` tells of:
-DATA = ("download.source", "download.source_language", "download.target_language", "download.files", "download.hub")
+TABLE_HEAD = ("experiment", "data", "pairs", "test set", "BLEU", "chrF", "disk", "state")
+# The settings in the column `data`:
+DATA_COLUMN = (
+    "download.source",
+    "download.source_language",
+    "download.target_language",
+    "download.files",
+    "download.hub",
+)
 SHARED = {"wheels": "downloads of packages", "hub": "downloads from the Hub", "mlartifacts": "MLflow's artifacts"}
-WIDTH = 110  # characters of a line of settings
+WIDTH = 110  # of a line of settings, in characters
 
 F = TypeVar("F", bound=Facts)
 Row = tuple[str, str, str, str, str, str, str, str]
@@ -34,7 +40,7 @@ Row = tuple[str, str, str, str, str, str, str, str]
 def experiments() -> None:
     build, root = Path(sys.argv[1]), Path()
     default = settings_of(read_params(settings_files(root, DEFAULT)))
-    rows, settings = [HEAD], [""]  # settings: what stands below each row
+    rows, settings = [TABLE_HEAD], [""]  # settings: the text below each row
     for name in all_experiments(root):
         for row, text in describe(build / name, settings_files(root, name), default):
             rows.append(row)
@@ -51,7 +57,7 @@ def experiments() -> None:
 
 
 def describe(home: Path, files: list[Path], default: dict[str, str]) -> Iterator[tuple[Row, str]]:
-    """A row a test set, each with the text below it: in the last are the settings that differ from `default`."""
+    """Return a row for each test set, and the text below it: after the last, settings that differ from `default`."""
     try:
         params = read_params(files)
         data, differing = data_of(params.download), differences(default, settings_of(params))
@@ -71,30 +77,30 @@ def settings_of(params: Params) -> dict[str, str]:
 
 
 def data_of(settings: DownloadSettings) -> str:
-    """`bentrevett/multi30k en-de`."""
+    """Name the data, as in `bentrevett/multi30k en-de`."""
     source = settings.hub.dataset if settings.source == "hub" else settings.source
     return f"{source} {settings.source_language}-{settings.target_language}"
 
 
 def differences(default: dict[str, str], settings: dict[str, str]) -> str:
-    """`tokenizer: vocabulary_size 6000; train: epochs 13, seed 2`; data are told elsewhere."""
+    """List settings, as in `tokenizer: vocabulary_size 6000; train: epochs 13`, but not those of the data."""
     sections: dict[str, list[str]] = {}
     for key, value in settings.items():
-        if default.get(key) != value and not any(key == part or key.startswith(f"{part}.") for part in DATA):
+        if default.get(key) != value and not any(key == part or key.startswith(f"{part}.") for part in DATA_COLUMN):
             section, _, name = key.removeprefix("download.").rpartition(".")
             sections.setdefault(section or "download", []).append(f"{name} {value}")
     return "; ".join(f"{section}: {', '.join(found)}" for section, found in sections.items())
 
 
 def scores_of(home: Path) -> list[tuple[str, str, str]]:
-    """Name, BLEU and chrF of each test set."""
+    """Return the name, BLEU and chrF of each test set."""
     evaluation = facts_of(EvaluationFacts, home / "evaluation")
     scores = {name: found.systems["beam"] for name, found in evaluation.test_sets.items()} if evaluation else {}
     return [(name, f"{found.bleu:.1f}", f"{found.chrf:.1f}") for name, found in scores.items()]
 
 
 def facts_of(kind: type[F], directory: Path) -> F | None:
-    """What an artifact's manifest records; None where there is none, or another version of this pipeline wrote it."""
+    """Return the facts of an artifact; None if it does not exist, or if another version of this pipeline wrote it."""
     try:
         target = TARGETS[directory.name]
         return kind.of(Artifact(directory, read_manifest(directory, target), target))
@@ -103,7 +109,7 @@ def facts_of(kind: type[F], directory: Path) -> F | None:
 
 
 def state_of(home: Path, files: list[Path]) -> str:
-    """In a few words, how far the experiment is, and whether that is up to date."""
+    """Say in a few words which stages ran, and whether their outputs are up to date."""
     if not any((home / name).exists() for name in (*TARGETS, "lock")):
         return "not begun"
     try:

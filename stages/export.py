@@ -1,4 +1,4 @@
-"""Write a published model as a folder that other programs load without this project: MODEL_DIRECTORY OUTPUT."""
+"""Export a published model for programs without this project: MODEL_DIRECTORY OUTPUT_DIRECTORY."""
 
 import sys
 from pathlib import Path
@@ -19,8 +19,8 @@ def export() -> None:
         translator = Translator.load(model.directory, torch.device("cpu"))
         with publish(output, {"model": model}, stamp={}) as draft:
             difference = write_folder(model, translator, draft.directory)
-    print(f"export: no log-probability of the graphs differs from the model's by more than {difference:.1g}")
-    print(f"export: {output} is whole. How to use it: {output}/README.md")
+    print(f"export: log-probabilities of the exported model differ by at most {difference:.1g}")
+    print(f"export: wrote {output}; see {output}/README.md")
 
 
 if __name__ == "__main__":

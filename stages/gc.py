@@ -1,4 +1,4 @@
-"""List what nothing needs in BUILD_DIRECTORY, and remove it after a yes on the terminal or with $FORCE=1."""
+"""List the files that no experiment needs, and delete them after a yes or with $FORCE=1: BUILD_DIRECTORY"""
 
 import shutil
 import sys
@@ -31,7 +31,7 @@ def gc() -> None:
 
 
 def look(build: Path) -> Garbage:
-    """Find what nothing needs. UserError if the settings of an experiment, or MLflow's store, cannot be read."""
+    """Find the files that nothing needs. UserError if settings or MLflow's store cannot be read."""
     root = Path()
     experiments: dict[str, DownloadSettings] = {
         name: read_params(settings_files(root, name)).download for name in all_experiments(root)
@@ -41,8 +41,8 @@ def look(build: Path) -> Garbage:
 
 
 def registered(build: Path) -> dict[str, list[str]]:
-    """Experiment -> the registered versions that it made; by their tags, and by the runs that they come from."""
-    from pipeline.plumbing.tracking.local_store import sqlite_path  # these import MLflow, which takes seconds
+    """Return the registered versions of each experiment, found by their tags and by their runs."""
+    from pipeline.plumbing.tracking.local_store import sqlite_path  # these import MLflow, which is slow
     from pipeline.plumbing.tracking.store import open_store, tracking_uri
     from pipeline.registry.versions import makers
 
@@ -57,7 +57,7 @@ def registered(build: Path) -> dict[str, list[str]]:
 
 
 def describe(found: Garbage) -> list[str]:
-    """What would be removed, with sizes, and what is kept."""
+    """List what would be deleted, with sizes, and what stays."""
     lines = []
     if found.free:
         sizes = {path: size_of(path) for path in found.free}
@@ -71,7 +71,7 @@ def describe(found: Garbage) -> list[str]:
 
 
 def remove(build: Path, listed: Garbage) -> None:
-    """Remove what was listed and is still not needed, each experiment's part under its lock."""
+    """Delete what was listed and is still not needed. Holds the lock of each experiment meanwhile."""
     free = [path for path in look(build).free if path in listed.free]
     homes = experiment_directories(build)
     for path in free:

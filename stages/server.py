@@ -25,7 +25,7 @@ from pipeline.plumbing.tracking.store import is_server, open_store, store_lock, 
 from pipeline.service.access import Access
 from pipeline.service.accounts import PASSWORD, accounts_database, check_password, prepare_accounts
 
-STOP_SECONDS = 10  # that MLflow's processes have to end
+SHUTDOWN_SECONDS = 10  # that MLflow's processes have to end
 # Variables that MLflow's process does not need: the admin's account exists already, and it calls no other server.
 WITHHELD = {PASSWORD, "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_TRACKING_URI"}
 
@@ -140,7 +140,7 @@ def stop(server: subprocess.Popen[bytes]) -> None:
         signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave some of the processes behind
     try:
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(STOP_SECONDS)
+        server.wait(SHUTDOWN_SECONDS)
         os.killpg(server.pid, signal.SIGKILL)
     except subprocess.TimeoutExpired:
         os.killpg(server.pid, signal.SIGKILL)

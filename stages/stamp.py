@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.plumbing.command import RUN_SETTINGS, TARGETS, fail_clearly
 from pipeline.plumbing.digests import is_settled
-from pipeline.plumbing.params_file import read_params, settings_files
+from pipeline.plumbing.params_file import files_read, read_params
 from pipeline.plumbing.stamps import write_run_settings, write_stamps
 from pipeline.plumbing.watch import sources
 
@@ -23,10 +23,10 @@ def stamp() -> None:
 
 
 def bring_up_to_date(directory: Path, files: Sequence[Path]) -> None:
-    """Write the stamps of an experiment whose settings are in `files`; UserError if these are wrong."""
+    """Write the stamps of an experiment with the settings in `files`. UserError if the settings are wrong."""
     started = time.time_ns()  # a file that is edited after this is checked again
     # A file that was written a moment ago may change again without a change of its times: so it is not remembered.
-    names = list(map(str, settings_files(files)))
+    names = list(map(str, files_read(files)))
     found = {name: told if is_settled(told) else None for name, told in sources(names).items()}
     artifacts = {stage: directory.parent / name for name, stage in TARGETS.items()}
     params = read_params(files)

@@ -22,7 +22,7 @@ def status() -> None:
 
 
 def states_of(home: Path) -> dict[str, tuple[str, list[str]]]:
-    """Stage -> its state in a word, and the reasons. `home` is the experiment's directory, its stamps up to date."""
+    """Return the state of each stage and the reasons. `home` is the experiment's directory, with updated stamps."""
     stamps = home / "stamps"
     digests = Digests(stamps / VERIFIED)
     states = state_of_all(stamps, {stage: home / name for name, stage in TARGETS.items()}, digests.sha256)

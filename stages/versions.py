@@ -15,7 +15,7 @@ from stages.registry import Registry, open_registry
 
 COLUMNS = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")
 DIGEST_LENGTH = 8  # characters of a digest in the table
-UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
+TIME_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
 def versions() -> None:
@@ -95,7 +95,7 @@ def _decision(entry: HistoryEntry, is_in_force: bool, known: Collection[VersionI
 
 def age(seconds: float) -> str:
     """Return `3 d`, `2 h`, `5 min` or `10 s`."""
-    name, size = next(((name, size) for name, size in UNITS if seconds >= size), ("s", 1))
+    name, size = next(((name, size) for name, size in TIME_UNITS if seconds >= size), ("s", 1))
     return f"{max(0, int(seconds // size))} {name}"
 
 

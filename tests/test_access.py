@@ -41,6 +41,7 @@ def test_loopback_needs_neither_auth_nor_an_allowed_host(host: str) -> None:
 
 def test_serve_refuses_before_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     port = unused_port()
+    monkeypatch.setattr("sys.argv", ["serve", "params.yaml"])  # the default experiment
     for name, value in {"HOST": "0.0.0.0", "PORT": str(port), "AUTH": "", "ALLOWED_HOSTS": ""}.items():
         monkeypatch.setenv(name, value)
     with socket.create_server(("127.0.0.1", port)), pytest.raises(UserError, match="make serve HOST=0.0.0.0 AUTH=1"):

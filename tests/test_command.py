@@ -1,4 +1,4 @@
-"""What every stage does before its own work: open its inputs, notice what does not fit, and date its output."""
+"""Stages check their inputs, lock their experiment, and end with a clear message if they fail."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_a_damaged_file_is_an_error_with_the_command_that_makes_it_again(
 
 
 def test_an_input_made_from_another_version_of_an_input_is_an_error(tmp_path: Path) -> None:
-    """Whole in itself, but made from another corpus."""
+    """The artifact is undamaged, but was made from another corpus."""
     home, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     for directory, text in ((home, "a"), (elsewhere, "b")):
         with publish(directory / "corpus", {}, {}) as draft:
@@ -176,7 +176,7 @@ def test_ctrl_c_while_a_stage_imports_prints_one_line(module: str) -> None:
     ],
 )
 def test_any_error_of_mlflow_is_printed_in_one_line(tmp_path: Path, empty_store: Path, call: str, said: str) -> None:
-    """In every stage and command, since all of them end through fail_clearly."""
+    """This holds for every stage and command, because all of them end through fail_clearly."""
     away = f"http://me:secret@127.0.0.1:{unused_port()}"
     uri = away if call.startswith("get_run") else f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
     code = (

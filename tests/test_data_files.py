@@ -1,4 +1,4 @@
-"""Files that settings name are inputs: what happens to them is noticed by Make, before it plans."""
+"""Data files that settings name are inputs: Make notices every change of them before it plans."""
 
 import json
 import os
@@ -20,7 +20,7 @@ HEADER = "qaa\tqab\n"
 
 @pytest.fixture(scope="module")
 def downloaded_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose corpus lies in two files of a folder that $DATA names; downloaded."""
+    """A project with a corpus from two files in the folder $DATA."""
     project = new_project(tmp_path_factory.mktemp("downloaded"))
     data = project.root / "my data"
     pairs = sentence_pairs(1000)
@@ -35,7 +35,7 @@ def downloaded_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def downloaded(downloaded_once: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A copy of it, which is fresh: equal files in another folder are the same corpus."""
+    """A copy of that project. It is fresh, because equal files in another folder are the same corpus."""
     project = downloaded_once.copy_to(tmp_path)
     monkeypatch.setenv("DATA", str(data(project)))
     assert is_fresh(project)
@@ -47,7 +47,7 @@ def data(project: Project) -> Path:
 
 
 def is_fresh(project: Project) -> bool:
-    """What make -n, make -q and make status say of the corpus, each before and after the others; they agree."""
+    """Return what make -n, -q and status say of the corpus. Each is called before and after the others; they agree."""
     status = project.make("status").stdout.splitlines()[1]
     told = [
         status.split()[1] == "fresh",
@@ -64,7 +64,7 @@ def edit(project: Project) -> None:
 
 
 def edit_without_a_trace(project: Project) -> None:
-    """The same size and time of content."""
+    """Change the content, but not the size and the modification time."""
     file = data(project) / "part1.tsv"
     times = file.stat()
     text = file.read_text(encoding="utf-8")

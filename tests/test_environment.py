@@ -1,4 +1,4 @@
-"""No variable of the environment changes a result: those that would are taken away, those that steer a run stay."""
+"""No variable of the environment changes a result: those that would are removed, the others stay."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import accelerate
 import pytest
 
-from pipeline.plumbing.environment import ALLOWED, PREFIXES
+from pipeline.plumbing.environment import KEPT_PREFIXES, PREFIXES
 from tests.project import ROOT, Finished
 
 HOSTILE = {
@@ -36,7 +36,7 @@ HOSTILE = {
     "SACREBLEU_SEED": "7",
     "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3",
 }
-# Not ours to take away, and of no effect: where files are, the language, the order of hashes.
+# Variables that stay and have no effect: places of files, the language, the order of hashes.
 ELSEWHERE = {
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F",
     "PYTHONHASHSEED": "7",
@@ -44,13 +44,13 @@ ELSEWHERE = {
     "TZ": "Asia/Kathmandu",
     "HF_DATASETS_IN_MEMORY_MAX_SIZE": "1000000000",
 }
-# What Accelerate reads and what stays: processes, devices, other machines' ways; backends that are not used here.
+# Variables that Accelerate reads and that stay: processes, devices, other machines; backends that are not used here.
 KNOWN = {
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "NPROC"),
     *(
         "OMP_NUM_THREADS",
         "CUDA_VISIBLE_DEVICES",
-        "FOO",  # of an example
+        "FOO",  # in an example
         "FORK_LAUNCHED",
         "PMI_SIZE",
         "ACCELERATE_USE_CPU",
@@ -63,7 +63,7 @@ KNOWN = {
 
 
 def seen_by_a_stage(given: dict[str, str], program: str = "import stages") -> tuple[dict[str, str], str]:
-    """The environment that a stage's process is left with, and what it says on stderr."""
+    """Return the environment of a stage's process, and its stderr."""
     code = f"{program}; import json, os; print(json.dumps(dict(os.environ)))"
     run = subprocess.run([sys.executable, "-c", code], env=given, cwd=ROOT, capture_output=True, text=True, check=True)
     return json.loads(run.stdout), run.stderr
@@ -88,7 +88,7 @@ def test_variables_that_change_results_are_removed_and_others_stay() -> None:
         "https_proxy": "http://127.0.0.1:3128",
     }
     left, _ = seen_by_a_stage(steering | HOSTILE)
-    left.pop("LC_CTYPE", None)  # Python's own
+    left.pop("LC_CTYPE", None)  # set by Python
     assert left == steering
 
 
@@ -104,14 +104,14 @@ def test_the_first_process_reports_removed_variables_in_one_line() -> None:
 
 
 def test_every_variable_that_accelerate_reads_is_removed_or_known() -> None:
-    """A newer Accelerate that reads another one is noticed here."""
+    """This fails if a new version of Accelerate reads another variable."""
     library = Path(accelerate.__file__).parent
     files = [file for file in library.rglob("*.py") if not {"test_utils", "commands"} & set(file.parts)]
     reads = re.compile(r"(?:environ(?:\.get\(|\[|\.pop\()|getenv\(|_from_env\()\s*\[?\s*f?[\"\']([A-Z][A-Z0-9_]+)")
     names = {name for file in files for name in reads.findall(file.read_text(encoding="utf-8"))}
     assert len(names) > 50
     assert {name for name in names if not name.startswith(PREFIXES) and name not in KNOWN} == set()
-    assert {name for name in names if name.startswith(ALLOWED)} <= KNOWN
+    assert {name for name in names if name.startswith(KEPT_PREFIXES)} <= KNOWN
 
 
 @pytest.mark.slow

@@ -116,7 +116,7 @@ def test_make_export_writes_a_whole_folder_and_replaces_an_older_one(finished: F
     project = finished.copy_to(tmp_path)
     run = project.make("export")
     assert run.returncode == 0, run.stderr
-    assert run.stdout.endswith("export: build/smoke/export is whole. How to use it: build/smoke/export/README.md\n")
+    assert run.stdout.endswith("export: wrote build/smoke/export; see build/smoke/export/README.md\n")
     assert run.stderr == ""
     folder = project.build / "export"
     files = open_artifact(folder, "export").files

@@ -48,6 +48,15 @@ def read(folder: Path, splits: dict[str, Any], **settings: Any) -> Download:
     return download(folder, {"CORPUS": str(folder)}, source="files", files=files, **settings)
 
 
+def test_dropped_pairs_are_listed_if_there_are_any(tmp_path: Path) -> None:
+    splits = {"train": write(tmp_path, "tsv", "train", TRAIN), "news": write(tmp_path, "tsv", "news", TEST)}
+    splits["validation"] = splits["news"]
+    whole = read(tmp_path, splits)
+    assert whole.output.splitlines() == ["download: en to de, pairs: news 1, validation 1, train 4"]
+    splits["train"] = write(tmp_path, "tsv", "more", [*TRAIN, TRAIN[0]])
+    assert read(tmp_path, splits).output.splitlines()[-1] == "download: pairs dropped: duplicate 1"
+
+
 @pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv", "tsv", "txt"])
 def test_every_format_gives_the_same_pairs(tmp_path: Path, kind: str) -> None:
     splits = {name: write(tmp_path, kind, name, pairs) for name, pairs in {"train": TRAIN, "news": TEST}.items()}

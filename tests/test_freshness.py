@@ -77,7 +77,7 @@ def test_an_input_that_was_made_again_with_the_same_content_makes_nothing_stale(
 
 
 def test_an_artifact_with_unchanged_content_becomes_as_old_as_those_made_from_it(toy: Toy) -> None:
-    """But never older than what it is made of, where that is new."""
+    """It does not become older than its own inputs."""
     toy.run()
     corpus, encoded, model = (toy.artifacts[stage] for stage in ("download", "encode", "train"))
     rewrite_manifest(encoded, inputs={"corpus": open_artifact(corpus, "x").digest})
@@ -91,17 +91,17 @@ def test_an_artifact_with_unchanged_content_becomes_as_old_as_those_made_from_it
         date_as_before(directory, toy.stamps / f"{stage}.json", inputs)
         return (directory / "manifest.json").stat().st_mtime_ns
 
-    assert dated(corpus, "download") == 5  # older than its use already
+    assert dated(corpus, "download") == 5  # is older than its uses already
     assert dated(encoded, "encode") == 7
     assert (toy.stamps / "encode.json").stat().st_mtime_ns == 7
     os.utime(corpus / "manifest.json", ns=(8, 8))
     os.utime(encoded / "manifest.json", ns=(9, 9))
-    assert dated(encoded, "encode") == 9  # its corpus is newer than the model
-    assert dated(model, "train") == 7  # nothing was made of it
+    assert dated(encoded, "encode") == 9  # the corpus is newer than the model
+    assert dated(model, "train") == 7  # nothing was made from it
 
 
 def test_an_artifact_keeps_its_time_if_another_was_made_from_other_content(toy: Toy) -> None:
-    """An edit was tried in the tokenizer alone, and taken back: encode is of the corpus as it is, tokenizer is not."""
+    """A setting was changed for the tokenizer alone and restored: only encode was made from the present corpus."""
     toy.run()
     corpus = toy.artifacts["download"]
     digest = open_artifact(corpus, "download").digest
@@ -150,7 +150,7 @@ def test_a_damaged_manifest_is_reported_with_what_to_type(toy: Toy, damage: str)
     manifest.write_text(damage, encoding="utf-8")
     (told,) = toy.stale()["encode"]
     assert told == f"{manifest} is damaged: it is not as it was written; remove {manifest.parent} and run: make encode"
-    toy.stamp({"encode": {"max_tokens": 9}})  # compares with the manifest
+    toy.stamp({"encode": {"max_tokens": 9}})  # reads the manifest
 
 
 @pytest.mark.parametrize("part", ["facts", "files", "stamp", "inputs", "made_with", "execution", "checksum"])

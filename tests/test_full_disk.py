@@ -1,4 +1,4 @@
-"""On a full disk each stage ends with an error and loses nothing; with room again it goes on.
+"""On a full disk each stage ends with an error and loses nothing; with more space it continues.
 
 The disk is a small one in memory, mounted where only `make` and what it starts see it.
 """
@@ -72,7 +72,7 @@ def test_a_full_disk_is_an_error_and_a_stage_continues_when_there_is_room(
     told = read(project, "full.log")
     assert read(project, "full.status") == "2", told
     assert stages_in(told) == [stage]
-    assert re.search(r"^error: .*(No space left on device|disk is full).*; make room", told, re.MULTILINE), told
+    assert re.search(r"^error: .*(No space left on device|disk is full).*; free some space", told, re.MULTILINE), told
     assert "Traceback" not in told
     for checkpoint in (project.root / "full/smoke/model.training/checkpoints").glob("*[0-9]"):
         open_artifact(checkpoint, "train")

@@ -1,4 +1,4 @@
-"""Installing: once, however many makes want it, on a Python that has nothing but itself."""
+"""Installation happens once, even if several makes run, and needs a Python without packages."""
 
 import hashlib
 import os
@@ -18,13 +18,13 @@ from packaging.utils import canonicalize_name
 from pipeline.plumbing.imports import imported_modules
 from tests.project import ROOT
 
-# The bare Python that this environment was made of: what pip installed cannot be imported in it.
+# The Python that this environment was made with; it cannot import what pip installed.
 BARE = [sys._base_executable, "stages/install.py"]  # type: ignore[attr-defined]
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A project that requires nothing."""
+    """A project without requirements."""
     (tmp_path / "requirements.lock").touch()
     (tmp_path / "pyproject.toml").write_text(
         "[project]\ndependencies = ['torch==0; sys_platform == \"none\"']\n", encoding="utf-8"
@@ -113,7 +113,7 @@ def test_the_lock_holds_what_the_project_requires() -> None:
 
 
 def test_every_imported_package_is_a_requirement() -> None:
-    """Nothing is there only because something else happens to require it."""
+    """No import works only because another package requires the imported one."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     dependencies, development = project["project"]["dependencies"], project["dependency-groups"]["dev"]
     owners = metadata.packages_distributions()

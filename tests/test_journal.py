@@ -1,4 +1,4 @@
-"""The journal of a training: what a kill, a power cut and a full disk leave of it."""
+"""The journal of a training, and its state after a kill, a power cut or on a full disk."""
 
 import json
 import subprocess
@@ -66,5 +66,5 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_line(tmp_path: Path) -> None
     message, grown = run.stdout.splitlines()
     assert message == f"[Errno 27] File too large: '{tmp_path / JOURNAL}'"
     assert grown == "0"
-    # The step that failed may be written again, now that there is room.
+    # The metrics of the failed step may be written again when there is space.
     assert [entry.metrics["train/loss"] for entry in read_journal(tmp_path / JOURNAL)] == [1.0, 3.0]

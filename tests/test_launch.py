@@ -1,4 +1,4 @@
-"""Training in several processes, on several machines: the same model, whatever becomes of a process."""
+"""Training in several processes and on several machines gives the same model, even if a process dies."""
 
 import re
 import shutil
@@ -32,7 +32,7 @@ def weights(project: Project, name: str = "model") -> dict[str, torch.Tensor]:
 
 
 def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
-    """`make train` in the background; its output goes to a file named by the arguments."""
+    """Start `make train` in the background. Its output goes to a file named after the arguments."""
     with open(project.root / f"{'.'.join(arguments).replace('/', '_')}.log", "wb") as log:
         return subprocess.Popen(
             ["make", "train", *arguments], cwd=project.root, env=project.environment(), stdout=log, stderr=log
@@ -40,7 +40,7 @@ def start(project: Project, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def kill_one(make: subprocess.Popen[bytes], module: str) -> None:
-    """Kill the last of the processes that `make` started and that run a module."""
+    """Kill the last process of `make` that runs a module."""
     found = [p for p in psutil.Process(make.pid).children(recursive=True) if module in p.cmdline()]
     found[-1].kill()
 
@@ -112,10 +112,10 @@ def test_a_wrong_number_of_processes_or_machines_is_an_error(
 
 @pytest.mark.slow
 def test_other_processes_and_accumulation_change_only_rounding(finished: Finished, tmp_path: Path) -> None:
-    """One process with 4 micro-batches a step, 2 with 2, 4 with 1: the sum of four gradients in another order.
+    """One process with 4 micro-batches per step, 2 with 2 and 4 with 1 add the same gradients in another order.
 
-    A difference in the last of 24 bits grows with each step through Adam's division by small numbers; after 50 steps it
-    is allowed to be 1e-5 of the largest weight (seen: 4e-7).
+    A difference in the last of 24 bits grows in each step, because Adam divides by small numbers. After 50 steps, 1e-5
+    of the largest weight is allowed (seen: 4e-7).
     """
     project = replaced(finished.copy_to(tmp_path), FIFTY_STEPS | {"epochs: 3": "epochs: 1"})
     scores = {}
@@ -160,7 +160,7 @@ def test_training_continues_with_another_number_of_processes(finished: Finished,
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A small project, trained by two processes, undisturbed."""
+    """A small project, trained by two processes without an interruption."""
     project = small_project(tmp_path_factory.mktemp("two"))
     run = project.make("train", "NPROC=2")
     assert run.returncode == 0, run.stderr
@@ -186,7 +186,7 @@ def test_a_killed_process_is_restarted_and_the_model_is_the_same(two_processes: 
 def test_two_machines_train_the_same_model_as_two_processes_of_one(
     two_processes: Project, tmp_path: Path, lost: int | None
 ) -> None:
-    """Two launches that meet over loopback; one of them is killed and started again, as a scheduler would."""
+    """Two launches connect over loopback; one is killed and started again, as a scheduler would do."""
     project = two_processes.copy_to(tmp_path)
     shutil.move(project.build / "model", project.build / "undisturbed")
     common = ["NPROC=1", "NODES=2", f"MASTER=127.0.0.1:{unused_port()}"]
@@ -195,7 +195,7 @@ def test_two_machines_train_the_same_model_as_two_processes_of_one(
         project.wait_for_checkpoint()
         kill_one(makes[lost], "stages.launch")
         makes[lost].wait(timeout=60)
-        if lost == 0:  # where they meet: the other one ends, too, and both are started again
+        if lost == 0:  # it hosts the rendezvous: the other one ends too, and both are started again
             makes[1].wait(timeout=120)
             makes[1] = start(project, *common, "NODE_RANK=1")
         makes[lost] = start(project, *common, f"NODE_RANK={lost}")

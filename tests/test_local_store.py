@@ -1,4 +1,4 @@
-"""The store in `build`: it works at any path, and goes along when the project is moved or copied."""
+"""The store in `build` works at any path, and after the project was moved or copied."""
 
 import os
 import shutil
@@ -24,13 +24,13 @@ ODD = ["50%2F %20", "what?a=b", "#1+1&2", 'it\'s "mine"', "größe 日本", "$HO
 
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """No store is named; what this process sets, MLflow itself does, is taken back."""
+    """Unset the store. MLflow sets variables in this process, which are removed at the end."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     return monkeypatch
 
 
 def open_local(build: Path) -> MlflowClient:
-    """As a new process opens the store: MLflow exports the one that was used last."""
+    """Open the store as a new process does: MLflow exports the store that was used last."""
     os.environ["MLFLOW_TRACKING_URI"] = ""
     return open_store(build)
 
@@ -131,7 +131,7 @@ def test_a_copy_uses_its_own_artifacts_alone(
 def test_two_checkouts_share_a_store(
     tmp_path: Path, empty_store: Path, unset: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each keeps its artifacts in its own directory, whichever opens the store."""
+    """Each has its artifacts in its own directory, whichever of them opens the store."""
     ours, theirs = tmp_path / "a", tmp_path / "b"
     for build in (ours, theirs):
         build.mkdir()
@@ -157,7 +157,7 @@ def test_two_checkouts_share_a_store(
 def test_paths_and_renamed_experiments_are_relocated_too(
     tmp_path: Path, empty_store: Path, unset: pytest.MonkeyPatch
 ) -> None:
-    """Older stores have paths in place of URLs."""
+    """Older stores contain paths in place of URLs."""
     (tmp_path / "old").mkdir()
     shutil.copy(empty_store, tmp_path / "old/mlflow.db")
     client = open_local(tmp_path / "old")

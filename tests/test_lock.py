@@ -1,4 +1,4 @@
-"""One stage at a time works on an experiment, and a second one says who it waits for."""
+"""One stage at a time works on an experiment, and the error of a second one names the first."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ with hold(Path(sys.argv[1]), "train"):
 
 @pytest.fixture
 def other(tmp_path: Path) -> subprocess.Popen[str]:
-    """Another process that holds the lock of tmp_path."""
+    """Another process, which holds the lock of tmp_path."""
     process = subprocess.Popen([sys.executable, "-c", HOLDING, tmp_path], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "held\n"

@@ -31,8 +31,8 @@ def test_a_second_make_only_checks_whether_files_have_changed(finished: Finished
     project = finished.copy_to(tmp_path)
     assert project.make("-q").returncode == 0
     assert project.told_stale() == []
-    time.sleep(2.1)  # what was written a moment ago may be written again within a tick of its file system's clock
-    project.make("-q")  # a copied corpus is looked at closely
+    time.sleep(2.1)  # a file that was written a moment ago is not remembered (see digests.py)
+    project.make("-q")  # reads the copied corpus
     binaries, log = project.root / ".venv/bin", tmp_path / "started"
     python = binaries.resolve() / "python"
     binaries.unlink()
@@ -97,7 +97,7 @@ def test_a_changed_setting_that_is_restored_reruns_nothing(finished: Finished, t
 
 
 def test_make_knows_every_file_of_a_chain_of_experiments(finished: Finished, tmp_path: Path) -> None:
-    """smoke is the same settings over two files more: nothing is stale, until one of these files is another one."""
+    """An experiment with the same settings through two more files is fresh until one of these files changes."""
     project = finished.copy_to(tmp_path)
     experiments = project.root / "experiments"
     os.rename(experiments / "smoke.yaml", experiments / "base.yaml")
@@ -155,9 +155,11 @@ def test_a_stage_whose_inputs_have_the_same_content_does_not_run(finished: Finis
     weights = (project.build / "model/weights.safetensors").stat()
     run = project.make()
     assert run.returncode == 0, run.stderr
-    kept = [f"build/smoke/{DIRECTORIES[stage]} is kept: " for stage in list(SECTIONS)[1:-1]]  # register asks MLflow
+    kept = [
+        f"build/smoke/{DIRECTORIES[stage]} is up to date: " for stage in list(SECTIONS)[1:-1]
+    ]  # register asks MLflow
     assert [line for line in run.stdout.splitlines() if line.startswith(tuple(kept))] == [
-        line + "it was made of the same settings, code and inputs" for line in kept
+        line + "its settings, code and inputs have not changed" for line in kept
     ]
     assert (project.build / "model/weights.safetensors").stat() == weights
     assert project.make().stdout == NOTHING
@@ -171,7 +173,7 @@ def test_a_stage_whose_output_is_damaged_runs_again(finished: Finished, tmp_path
     assert project.told_stale()[0] == "tokenizer"
     run = project.make("tokenizer")
     assert run.returncode == 0, run.stderr
-    assert "is kept" not in run.stdout
+    assert "is up to date" not in run.stdout
     assert project.told_stale() == []
 
 

@@ -21,7 +21,7 @@ def test_make_continues_after_a_kill_in_training_and_repeats_no_stage(finished: 
 
 
 def test_a_training_that_was_killed_ends_with_the_same_result(finished: Finished, tmp_path: Path) -> None:
-    """The short form of tests/test_faults.py."""
+    """A short version of tests/test_faults.py."""
     project = finished.copy_to(tmp_path)
     shutil.rmtree(project.build / "model")
     assert project.make("train").returncode == 0
@@ -40,7 +40,7 @@ def test_make_continues_after_a_kill_in_each_stage_and_repeats_no_stage(project:
 
 
 def check_kills(kills: list[Kill]) -> None:
-    """Each make began where the one before was killed, ran no finished stage again and planned what was missing."""
+    """Check that each make continued after the one before, repeated no finished stage and planned the missing ones."""
     before: dict[str, int] = {}
     for kill in kills:
         ran = stages_in(kill.log)
@@ -48,7 +48,7 @@ def check_kills(kills: list[Kill]) -> None:
         assert ran == [stage for stage in SECTIONS if stage not in before][: len(ran)]
         assert before.items() <= kill.whole.items()
         assert set(ran[:-1]) <= kill.whole.keys()
-        # A version in the making is in MLflow, until the stage writes here as the others do.
+        # Until it publishes, the register stage writes only to MLflow.
         unfinished = "(interrupted|never run)" if kill.stage == "register" else "interrupted"
         state = "fresh" if kill.stage in kill.whole else unfinished
         assert re.search(rf"^  {kill.stage} +{state}$", kill.status, re.MULTILINE)

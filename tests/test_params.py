@@ -1,4 +1,4 @@
-"""Settings: how files are laid over each other, and how every kind of mistake is told."""
+"""Settings: an experiment replaces some of those in params.yaml, and every kind of mistake is an error in a line."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline.plumbing import params as params_module
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import Params, RegisterSettings
-from pipeline.plumbing.params_file import read_params, settings_files
+from pipeline.plumbing.params_file import files_read, read_params
 
 BASE = "download:\n  source: wheels\n  source_language: en\n  target_language: de\n"
 
@@ -22,7 +22,7 @@ def write(directory: Path, name: str, text: str | bytes) -> Path:
 
 
 def complaint(directory: Path, text: str | bytes, overlay: str | None = None) -> str:
-    """What is said of `text` as params.yaml, without the directory."""
+    """Return the error for `text` as params.yaml, without the directory."""
     paths = [write(directory, "params.yaml", text)]
     if overlay is not None:
         paths.append(write(directory, "over.yaml", overlay))
@@ -53,7 +53,7 @@ def test_an_experiment_is_laid_over_those_that_it_extends(tmp_path: Path) -> Non
     params = read_params([base, longer])
     assert (params.train.epochs, params.train.seed) == (2, 3)
     assert (params.model.cell, params.model.attention, params.model.dropout) == ("gru", "dot", 0.1)
-    assert settings_files([base, longer]) == [base, toy, dot, longer]
+    assert files_read([base, longer]) == [base, toy, dot, longer]
 
 
 def test_a_mistake_in_an_extended_experiment_names_its_file(tmp_path: Path) -> None:
@@ -70,8 +70,8 @@ def test_a_mistake_in_an_extended_experiment_names_its_file(tmp_path: Path) -> N
     [
         ("extends: tyo", "over.yaml: extends: tyo.yaml is missing; did you mean toy?"),
         ("extends: zzz", "over.yaml: extends: zzz.yaml is missing; expected one of: again, params, toy"),
-        ("extends: over", "over.yaml: extends: over -> over goes round in a circle; remove one of these lines"),
-        ("extends: again", "again.yaml: extends: over -> again -> over goes round in a circle; remove one of these"),
+        ("extends: over", "over.yaml: extends: over -> over is a circle; remove one of these lines"),
+        ("extends: again", "again.yaml: extends: over -> again -> over is a circle; remove one of these"),
         (
             "extends: ../toy",
             "over.yaml: extends: got '../toy', expected the name of one experiment, as in extends: smo",
@@ -300,7 +300,7 @@ def test_the_projects_own_files_are_valid() -> None:
 
 
 def test_params_yaml_has_the_default_values() -> None:
-    """Whoever reads either file reads the truth about both. A corpus has no default."""
+    """The corpus alone has no default."""
     project = read_params([Path(__file__).parent.parent / "params.yaml"])
     assert project == Params.model_validate({"download": project.download})
 
@@ -312,7 +312,7 @@ def test_tied_embeddings_need_a_joint_tokenizer(tmp_path: Path) -> None:
 
 
 def test_the_settings_contain_no_code_that_computes() -> None:
-    """Stamps hold values of settings and leave params.py out: code in it would escape them."""
+    """Stamps contain the values of settings, but not params.py. Code in it would change results unnoticed."""
     tree = ast.parse(Path(params_module.__file__).read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda)]
     assert all(

@@ -1,4 +1,4 @@
-"""`make server` and `make ui`: MLflow's own server over a store of this project, for one person or for a team."""
+"""`make server` and `make ui` run MLflow's server for the store of this project."""
 
 import os
 import signal
@@ -101,7 +101,7 @@ def test_server_and_ui_receive_options_as_they_were_typed(project: Project) -> N
 
 
 def fetch(url: str, method: str = "GET", **headers: str) -> int:
-    """The status of the answer."""
+    """Return the status of the answer."""
     request = urllib.request.Request(url, b"{}" if method == "POST" else None, {"Content-Type": "application/json"})
     for name, value in headers.items():
         request.add_header(name, value)
@@ -147,7 +147,7 @@ def test_a_browser_may_use_the_allowed_host_names(server: Server) -> None:
 
 
 def refused(client: MlflowClient, what: str, *arguments: str | None) -> bool:
-    """Whether the server refuses a call of the client for lack of rights."""
+    """Return whether the server refuses a call of the client for lack of permission."""
     try:
         getattr(client, what)(*arguments)
     except MlflowException as error:
@@ -166,7 +166,7 @@ def test_trainer_and_reviewer_have_different_permissions(team: Team) -> None:
         experiment = client.create_experiment("default")
         for model in ("production", "candidates"):
             client.create_registered_model(model)
-    with team.acting(TRAINER):  # may read, and no more
+    with team.acting(TRAINER):  # may only read
         assert client.get_experiment(experiment).name == "default"
         assert refused(client, "create_run", experiment)
         assert refused(client, "update_registered_model", "candidates", None, "mine")
@@ -196,7 +196,7 @@ def test_trainer_and_reviewer_have_different_permissions(team: Team) -> None:
 def test_accounts_survive_a_restart_and_passwords_are_not_visible(team: Team, tmp_path: Path) -> None:
     seen = team.server.command_lines()
     team.server.kill()
-    del team.server.settings["MLFLOW_AUTH_ADMIN_PASSWORD"]  # needed once
+    del team.server.settings["MLFLOW_AUTH_ADMIN_PASSWORD"]  # needed only for the first start
     team.server.start()
     with pytest.raises(UserError, match="401.*set MLFLOW_TRACKING_USERNAME"):
         open_store(tmp_path)

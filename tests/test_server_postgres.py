@@ -1,4 +1,4 @@
-"""The server over PostgreSQL, as a team would keep its work."""
+"""MLflow's server with a PostgreSQL database."""
 
 import re
 import threading
@@ -13,7 +13,7 @@ from tests.postgres import Postgres
 
 pytestmark = pytest.mark.slow
 
-LONG = "| BLEU | 36.7 |\n" * 312  # a description of 4,992 characters; PostgreSQL takes 5,000
+LONG = "| BLEU | 36.7 |\n" * 312  # a description of 4,992 characters; PostgreSQL accepts 5,000
 
 
 def test_runs_and_versions_are_stored_in_postgresql(postgres: Postgres, tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_runs_and_versions_are_stored_in_postgresql(postgres: Postgres, tmp_path
     try:
         client = MlflowClient(server.uri)
         found: list[str] = []
-        clients = [  # of several machines, which share no lock
+        clients = [  # like those of several machines, which share no lock
             threading.Thread(target=lambda n=n: found.append(experiment_id(client, "default", tmp_path / f"build{n}")))
             for n in range(4)
         ]

@@ -1,4 +1,4 @@
-"""Training beside a real MLflow server that is down, killed, stopped or too slow: nothing waits, lost or doubled."""
+"""A real MLflow server that is down, killed, stopped or slow does not delay training or lose a metric."""
 
 import signal
 import sqlite3
@@ -20,14 +20,14 @@ LONGEST = 0.5  # seconds that a report may take: MLflow's own time-outs are 5
 
 
 class Training:
-    """A training that reports every 10 ms and knows its longest report."""
+    """A training that reports every 10 ms and measures its longest report."""
 
     def __init__(self, build: Path) -> None:
         self.build, self.scratch = build, build / "default/model.training"
         self.longest, self.step = 0.0, 0
 
     def go(self, trouble: Callable[[Callable[[float], None]], Any]) -> float:
-        """Call `trouble` with a function that trains for some seconds; returns the seconds of the start."""
+        """Call `trouble` with a function that trains for some seconds. Return the seconds of the start."""
         start = time.monotonic()
         settings = {"seed": 1}
         with open_run(self.build, "default", self.scratch, "first", settings, []) as self._run:
@@ -44,7 +44,7 @@ class Training:
             time.sleep(0.01)
 
     def check(self) -> None:
-        """One run, finished, with every metric as it was measured."""
+        """Check that there is one finished run, with every metric as it was measured."""
         record = read_record(self.scratch)
         run = stored(record.attempt)
         assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", record.started, record.ended)
@@ -124,7 +124,7 @@ def test_a_server_that_does_not_answer_at_the_end(
 
 
 def test_a_server_that_makes_a_run_after_the_timeout(training: Training, server: Server) -> None:
-    """Its database is locked: requests to read are answered, those to write time out, and are carried out later."""
+    """The database is locked: the server answers requests to read; those to write time out and are executed later."""
     server.start()
     store().create_experiment("default")
     lock = sqlite3.connect(server.directory / "mlflow.db", isolation_level=None)

@@ -22,7 +22,7 @@ def slurm() -> Iterator[Slurm]:
 
 @pytest.fixture(scope="module")
 def trained(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A small project, trained by two processes on one machine. The model is in `undisturbed`."""
+    """A small project, trained by two processes on one machine, with the model in `undisturbed`."""
     project = small_project(tmp_path_factory.mktemp("slurm"))
     project.edit("experiments/smoke.yaml", "epochs: 3", "epochs: 6")  # long enough to interrupt it
     run = project.make("train", "NPROC=2")

@@ -1,4 +1,4 @@
-"""Names of splits serve files, metrics and each other; what cannot is told when the settings are read."""
+"""Names of splits become names of files and metrics. Forbidden names are an error when the settings are read."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How MLflow's store is opened, and what is said when it cannot be."""
+"""Opening MLflow's store, and the errors if that is not possible."""
 
 import os
 import subprocess
@@ -56,7 +56,7 @@ def test_artifacts_of_a_database_without_a_server_are_in_the_build_directory(bui
 
 
 def test_two_machines_that_make_the_same_experiment_at_once_share_it(build: Path) -> None:
-    """They share no lock: each has a build directory of its own."""
+    """They share no lock, because each has its own build directory."""
     both_missed_it = threading.Barrier(2)
 
     class Machine(MlflowClient):
@@ -125,7 +125,7 @@ def test_a_kill_while_the_store_is_made_damages_nothing(tmp_path: Path) -> None:
     )
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     command = [sys.executable, "-c", script, str(tmp_path)]
-    for seconds in (0.1, 0.3, 0.6):  # in which a broken one was made before
+    for seconds in (0.1, 0.3, 0.6):  # a kill after these times used to leave a damaged store
         with subprocess.Popen(command, env=environment) as process:
             while process.poll() is None and not list(tmp_path.glob("mlflow.db*")):
                 time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""make sync: what MLflow missed of every training under build/, told at any time and as often as one likes."""
+"""`make sync` sends MLflow what it misses of every training in build/, and may be repeated."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ PROJECT = Path(__file__).parent.parent
 
 @pytest.fixture
 def build(build: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The build directory of the working directory."""
+    """The directory `build` of the working directory."""
     monkeypatch.chdir(build.parent)
     return build
 
@@ -41,7 +41,7 @@ def train(scratch: Path, steps: int = 30, training: str = "first") -> str:
 
 
 def kill(scratch: Path) -> None:
-    """Make the record what a killed process leaves."""
+    """Set the record to what a killed process leaves."""
     replace(read_record(scratch), status="RUNNING", ended=None).write(scratch)
 
 
@@ -68,7 +68,9 @@ def test_sync_sends_what_mlflow_misses_and_adds_nothing_the_second_time(
             f"build/default/model.training: run {runs[1].info.run_id}, 20 metrics, KILLED",
             f"build/other/model: run {runs[2].info.run_id}, 40 metrics, FINISHED",
         ]
-        assert capsys.readouterr().out.splitlines() == lines[attempt - 1 :]  # what lost its place is gone once sent
+        assert (
+            capsys.readouterr().out.splitlines() == lines[attempt - 1 :]
+        )  # a record that was set aside is deleted once it is sent
 
 
 def test_metrics_that_mlflow_refuses_while_it_stores_them_are_sent_again(

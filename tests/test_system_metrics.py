@@ -19,7 +19,7 @@ from pipeline.plumbing.tracking import run as tracking, system_metrics
 tracking.SEND_SECONDS = system_metrics.SAMPLE_SECONDS = 0.1
 build, scratch = map(Path, sys.argv[1:])
 with tracking.open_run(build, "default", scratch, "first", settings={}, datasets=[]) as run:
-    run.log({f"train/{n}": 0.0 for n in range(150)}, 0)  # a page has room for a few samples more
+    run.log({f"train/{n}": 0.0 for n in range(150)}, 0)  # the disk has space for a few samples more
     with open(scratch / "something else", "wb", buffering=0) as file:
         while file.write(bytes(1000)) == 1000:
             pass
@@ -33,7 +33,7 @@ def test_system_metrics_are_sampled(build: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("pipeline.plumbing.tracking.run.SEND_SECONDS", 0.1)
     monkeypatch.setattr("pipeline.plumbing.tracking.system_metrics.SAMPLE_SECONDS", 0.2)
     scratch = build / "default/model.training"
-    for _ in range(2):  # the second time it goes on
+    for _ in range(2):  # the second run continues the first
         with open_run(build, "default", scratch, training="first", settings={}, datasets=[]) as run:
             time.sleep(1.0)
     steps = [step for step, _, _ in history(stored(run.attempt))["system/system_memory_usage_megabytes"]]
@@ -43,7 +43,7 @@ def test_system_metrics_are_sampled(build: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.slow
 def test_a_full_disk_ends_training_with_its_path_and_a_failed_run(build: Path) -> None:
-    """On a real small disk, for which the process gets a mount name space of its own."""
+    """The disk is real and small, and mounted in a mount namespace of the process."""
     scratch = build / "default/model.training"
     scratch.mkdir()
     mounted = f'mount -t tmpfs -o size=64k none "{scratch}"'

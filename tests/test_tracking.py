@@ -1,4 +1,4 @@
-"""The run of a training: its record on disk, and MLflow's copy of it in real SQLite stores."""
+"""The record of a training on disk, and its copy in real SQLite stores of MLflow."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def scratch(build: Path) -> Path:
 
 
 def train(scratch: Path, steps: Any = range(30), training: str = "first") -> str:
-    """A short training; returns its attempt."""
+    """Run a short training and return its attempt."""
     with open_run(scratch.parents[1], "default", scratch, training, settings=SETTINGS, datasets=DATASETS) as run:
         for step in steps:
             run.log({"train/loss": 1.0 / (step + 1)}, step)
@@ -136,7 +136,7 @@ def test_a_store_that_is_unusable_at_the_start_receives_everything_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{build}/later/mlflow.db")
-    (build / "later").touch()  # a file, in which no store can be
+    (build / "later").touch()  # a file, so no store can be made there
     monkeypatch.setattr("pipeline.plumbing.tracking.run.SEND_SECONDS", 0.1)
 
     def steps() -> Any:
@@ -177,7 +177,9 @@ def test_a_server_that_never_answers_costs_no_time_and_receives_everything_later
 def test_of_two_runs_of_the_same_training_one_is_deleted(build: Path, scratch: Path) -> None:
     attempt = train(scratch)
     client, before = store(), stored(attempt)
-    for _ in range(5):  # what a slow server makes of requests whose sender has given up; their ids are chance
+    for _ in range(
+        5
+    ):  # such runs come from requests that a slow server executes after their timeout; their ids are random
         client.create_run(before.info.experiment_id, before.info.start_time, {"attempt": attempt})
     replicate(client, build, scratch)
     assert stored(attempt).info.run_id == before.info.run_id

@@ -5,7 +5,7 @@ read hundreds of variables, and some change numbers: `ACCELERATE_GRADIENT_ACCUMU
 `NVIDIA_TF32_OVERRIDE=1` lowers their precision. So all variables of these libraries are removed, except for those that
 say
 
-- where to compute: ALLOWED, and others that have no prefix below, such as CUDA_VISIBLE_DEVICES, RANK and MASTER_ADDR;
+- where to compute: those in KEPT_PREFIXES, and others without a prefix below, such as CUDA_VISIBLE_DEVICES and RANK;
 - how to reach servers and where to keep files: NCCL_SOCKET_IFNAME, MLFLOW_TRACKING_URI, HF_HOME, proxies;
 - how fast to compute: OMP_NUM_THREADS and others. Another number of threads adds in another order, which changes
   rounding.
@@ -24,7 +24,7 @@ PREFIXES = (
     *("CUBLAS_", "CUBLASLT_", "CUDNN_", "NVIDIA_TF32_OVERRIDE", "NCCL_ALGO", "NCCL_PROTO"),  # products on GPUs
 )
 # Prefixes of variables that are kept: devices, threads, memory, transport, messages.
-ALLOWED = (
+KEPT_PREFIXES = (
     *("ACCELERATE_USE_CPU", "ACCELERATE_CPU_AFFINITY", "ACCELERATE_LOG_LEVEL"),
     *("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_NVML_BASED_CUDA_CHECK"),
     *("TORCH_CPP_LOG_LEVEL", "TORCH_LOGS", "TORCH_SHOW_CPP_STACKTRACES", "TORCH_HOME", "TORCH_DISTRIBUTED_DEBUG"),
@@ -40,7 +40,7 @@ removed: dict[str, str] = {}  # what this process removed from its environment
 
 def remove_overrides() -> None:
     """Remove the variables that would change a result. To be called before torch is imported, which reads them."""
-    for name in [name for name in os.environ if name.startswith(PREFIXES) and not name.startswith(ALLOWED)]:
+    for name in [name for name in os.environ if name.startswith(PREFIXES) and not name.startswith(KEPT_PREFIXES)]:
         removed[name] = os.environ.pop(name)
 
 

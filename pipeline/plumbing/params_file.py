@@ -52,13 +52,13 @@ def read_params(paths: Sequence[Path]) -> Params:
         raise UserError("\n".join(dict.fromkeys(lines))) from None
 
 
-def settings_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the files that `read_params` reads: before each experiment those that it extends."""
+def files_read(paths: Sequence[Path]) -> list[Path]:
+    """Return the files that `read_params` reads. Before each experiment are the experiments that it extends."""
     return list(_read_documents(paths))
 
 
 def _read_documents(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
-    """File -> its settings, each file to be laid over those before it."""
+    """Return the settings of each file. Each file replaces settings of the files before it."""
     base, *experiments = paths
     documents = {base: _read_mapping(base)}
     for path in experiments:
@@ -67,7 +67,7 @@ def _read_documents(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
 
 
 def _read_experiment(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Path, dict[str, Any]]:
-    """An experiment's file, after the one that it extends, and so on. UserError for a chain that does not end."""
+    """Read an experiment's file and, before it, those that it extends. UserError if an experiment extends itself."""
     content = _read_mapping(path)
     if EXTENDS not in content:
         return {path: content}
@@ -75,12 +75,12 @@ def _read_experiment(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Pat
     chain = (*extended_by, path)
     if base in chain:
         circle = " -> ".join(file.stem for file in (*chain[chain.index(base) :], base))
-        raise UserError(f"{path}: {EXTENDS}: {circle} goes round in a circle; remove one of these lines")
+        raise UserError(f"{path}: {EXTENDS}: {circle} is a circle; remove one of these lines")
     return _read_experiment(base, chain) | {path: content}
 
 
 def _extended(path: Path, name: object) -> Path:
-    """The file of the experiment that `path` extends; UserError if that is no name, or of no experiment."""
+    """Return the file of the experiment that `path` extends. UserError if there is no experiment of this name."""
     if not isinstance(name, str) or not name or Path(name).name != name:
         example = f"{EXTENDS}: smoke{_quotes(name)}"
         raise UserError(f"{path}: {EXTENDS}: got {_show(name)}, expected the name of one experiment, as in {example}")

@@ -1,4 +1,4 @@
-"""Show how training goes and how long it will take: a bar in a terminal, a plain line now and then elsewhere."""
+"""Show the progress of training and the time it will take: a bar in a terminal, elsewhere a line every 30 seconds."""
 
 import sys
 import time
@@ -48,7 +48,7 @@ class Progress:
 
 
 class Clock:
-    """Measures what a step and a validation take, and tells how long those that are left will take.
+    """Measures the time of a step and of a validation, and estimates the time that is left.
 
     The steps until the first tick are not measured: they are slower, because memory and threads are made in them.
     """
@@ -60,7 +60,7 @@ class Clock:
         self.validations, self.validation_seconds = 0, 0.0
 
     def tick(self, step: int, is_validation: bool) -> None:
-        """Say that `step` is done, or that the validation after it is."""
+        """Note that `step`, or the validation after it, is done."""
         now = time.monotonic()
         if self.last is not None:
             seconds, steps = now - self.last[0], step - self.last[1]
@@ -74,7 +74,7 @@ class Clock:
         self.last = now, step
 
     def left(self, step: int) -> float | None:
-        """Return the seconds until the last epoch ends, of what was measured so far; None before anything was."""
+        """Estimate the seconds until the last epoch ends; None before anything was measured."""
         if not self.steps:
             return None
         seconds = (self.total - step) * self.step_seconds / self.steps
@@ -84,7 +84,7 @@ class Clock:
 
 
 def duration(seconds: float) -> str:
-    """Return how long it is, in words: less than 1 min, about 11 min, about 2 h 5 min."""
+    """Describe a time: less than 1 min, about 11 min, about 2 h 5 min."""
     if seconds < 60:
         return "less than 1 min"
     hours, minutes = divmod(round(seconds / 60), 60)
