@@ -137,9 +137,7 @@ def test_an_alias_that_was_moved_by_hand_is_refused_with_the_commands_that_help(
     told = refusal(it)
     recorded = "the champion is version 1" if champions else "no version was promoted"
     fact, *ways = told.split("; ")
-    assert fact == (
-        f"the alias champion of {MODEL} was moved by hand: it is on version 3, but {recorded}"
-    )
+    assert fact == (f"the alias champion of {MODEL} was moved by hand: it is on version 3, but {recorded}")
     puts_back = ["make promote VERSION=1 REASON=... EXP=other puts it back"] if champions else []
     leads = [f"make rollback REASON=... FORCE=1 EXP=other goes back to version {champions[0]}"] if champions else []
     compares = ["make review VERSION=3 EXP=other compares version 3 with the champion"] if champions else []
@@ -268,7 +266,7 @@ def test_an_interrupted_promotion_is_completed_by_the_next_command(it: Registry)
     assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
 
 
-def test_aliases_are_not_set_for_an_entry_that_may_have_lost(it: Registry) -> None:
+def test_aliases_are_not_set_for_an_uncertain_entry(it: Registry) -> None:
     it.crown(1, 2)
     it.history().append("promote", it.identity(3), it.history().state(), "ann", "late", forced=False)
     it.client.set_model_version_tag(it.history().name, "3", "after", "1")  # it saw 1, and died before it knew of 2

@@ -72,7 +72,7 @@ def timeless(review: Review) -> tuple[Any, ...]:
     return review.comparisons, gates, review.leaks, review.verdict
 
 
-def test_without_a_champion_the_newest_meets_the_baselines_and_leaks_fail_it(
+def test_without_a_champion_the_newest_version_is_compared_with_the_baselines_and_leaks_fail_it(
     client: MlflowClient, versions: Path, tmp_path: Path
 ) -> None:
     sources, targets = read_split(versions / "again/corpus/train.parquet")
@@ -105,9 +105,7 @@ def test_without_a_champion_the_newest_meets_the_baselines_and_leaks_fail_it(
 
 
 @pytest.mark.slow
-def test_a_review_against_the_champion_comes_to_the_same_when_it_is_repeated(
-    client: MlflowClient, registry: Path
-) -> None:
+def test_a_repeated_review_against_the_champion_has_the_same_result(client: MlflowClient, registry: Path) -> None:
     crown(client, 1)
     review_runs = ReviewRuns(client, MODEL, registry)
     found = []
@@ -176,7 +174,7 @@ def test_the_champion_s_test_sets_are_translated_too(client: MlflowClient, regis
 
 
 @pytest.mark.slow
-def test_references_that_are_the_candidate_s_own_outputs_do_not_pass_it(
+def test_a_candidate_does_not_pass_by_references_that_it_wrote(
     client: MlflowClient, registry: Path, versions: Path
 ) -> None:
     sources, references = read_split(versions / "other/corpus/test.parquet")
@@ -277,7 +275,7 @@ def test_a_test_set_that_exists_twice_or_not_at_all_is_refused(client: MlflowCli
 
 
 @pytest.mark.slow
-def test_what_the_champion_was_trained_on_is_left_out_for_both(
+def test_test_sentences_that_the_champion_was_trained_on_are_left_out_for_both(
     client: MlflowClient, registry: Path, tmp_path: Path
 ) -> None:
     crown(client, 1)
