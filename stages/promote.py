@@ -4,7 +4,8 @@ from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.registry.sandbox.isolation import warn
 from pipeline.reviews.registered_models import version_name
-from stages.registry import asked_reason, asked_version, is_forced, open_registry
+from stages.answers import is_forced
+from stages.registry import asked_reason, asked_version, open_registry
 
 
 def promote() -> None:

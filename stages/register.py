@@ -1,4 +1,4 @@
-"""corpus + model + evaluation -> a version in MLflow's registry, after a trial in a fresh process."""
+"""Package the model, test the package in a new process, and register it as a version in MLflow's model registry."""
 
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ from pipeline.registry.sandbox.isolation import warn
 
 
 def register(call: StageCall) -> None:
-    """Ask the registry what is there, and add what is missing: all is as if it were done for the first time."""
+    """Add to MLflow whatever is missing there. Repeating this adds nothing."""
     settings = RegisterSettings(**call.stamp["params"]["register"])
     corpus, model, evaluation = (call.inputs[name] for name in ("corpus", "model", "evaluation"))
     client = open_store(call.output.parent.parent)
@@ -36,8 +36,8 @@ def register(call: StageCall) -> None:
     print(f"registered {version.name} version {version.version} in {without_password(client.tracking_uri)}")
     if others:
         print(
-            f"{version.name} has versions of other experiments, too ({', '.join(others)}); make review"
-            f"{experiment_option(call.experiment)} takes the newest of {call.experiment}"
+            f"{version.name} also has versions of other experiments ({', '.join(others)}); make review"
+            f"{experiment_option(call.experiment)} reviews the newest of {call.experiment}"
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from pipeline.plumbing.command import BUILD
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import Params
 from pipeline.plumbing.params_file import read_params
@@ -21,7 +22,6 @@ from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.registered_models import RegisteredModels
 from pipeline.reviews.review_runs import ReviewRuns
 
-BUILD = Path("build")
 LONGEST_REASON = 500  # characters
 
 
@@ -70,7 +70,7 @@ def asked_version() -> int | None:
     text = os.environ.get("VERSION", "")
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):  # databases have 32 bits for it
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):  # databases store 32 bits
         raise UserError(f"VERSION: got {text!r}, expected the number of a version, as in: VERSION=3")
     return int(text)
 
@@ -87,14 +87,6 @@ def asked_reason() -> str:
     if len(text) > LONGEST_REASON:
         raise UserError(f"REASON: got {len(text)} characters, expected at most {LONGEST_REASON}")
     return text
-
-
-def is_forced() -> bool:
-    """Return whether $FORCE is 1."""
-    text = os.environ.get("FORCE", "")
-    if text not in ("", "0", "1"):
-        raise UserError(f"FORCE: got {text!r}, expected 1 to override a refusal, or nothing")
-    return text == "1"
 
 
 def who() -> str:

@@ -1,4 +1,4 @@
-"""Compare a version with the champion and write the verdict into the registry: PARAMS_FILE... and $VERSION.
+"""Compare a version with the champion and record the verdict in the registry: PARAMS_FILE... and $VERSION.
 
 Status 0 if it passes; 1 if it fails, or if the test sets are too small to decide; 2 if there is no verdict.
 """
@@ -10,7 +10,7 @@ from typing import Never
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
-from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.command import BUILD, fail_clearly
 from pipeline.plumbing.text_table import Rows, aligned
 from pipeline.plumbing.tracking.store import explain_failure, is_refusal
 from pipeline.registry.sandbox.isolation import isolation
@@ -20,9 +20,9 @@ from pipeline.reviews.registered_models import experiment_of
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.reviewer import Finding, Reviewer
-from stages.registry import BUILD, Registry, asked_version, open_registry, who
+from stages.registry import Registry, asked_version, open_registry, who
 
-FAILED = 1
+NOT_PASSED = 1  # exit status
 
 
 def review() -> None:
@@ -37,7 +37,7 @@ def review() -> None:
         print("\n".join(describe(finding)))
         print("\n".join(_keep(registry, finding)))
     if finding.review.verdict != "pass":
-        sys.exit(FAILED)
+        sys.exit(NOT_PASSED)
 
 
 def _counting(bar: "tqdm[Never]") -> Callable[[int], Callable[[int], object]]:

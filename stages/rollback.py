@@ -2,7 +2,8 @@
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.reviews.registered_models import version_name
-from stages.registry import asked_reason, is_forced, open_registry
+from stages.answers import is_forced
+from stages.registry import asked_reason, open_registry
 
 
 def rollback() -> None:

@@ -1,7 +1,7 @@
-"""Serve the registered model of PARAMS... over HTTP until Ctrl-C: the version that ALIAS is on.
+"""Serve the version with the alias ALIAS of a registered model over HTTP until Ctrl-C: PARAMS_FILE...
 
-When the alias moves, by a promotion or a rollback, the version that it is on then is loaded and served. Of the alias
-champion a version that the record does not call champion is refused: nobody has decided that its code may run here.
+When a promotion or a rollback moves the alias, the new version is loaded and served. A version with the alias champion
+that the promotion history does not name as champion is refused, because nobody has decided that its code may run here.
 ALIAS, HOST, PORT, AUTH and ALLOWED_HOSTS are read from the environment.
 """
 
@@ -11,7 +11,7 @@ import socket
 from functools import partial
 
 from pipeline.plumbing.artifacts import experiment_option
-from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.command import BUILD, fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import short_timeouts
 from pipeline.reviews.promotion_history import CHAMPION
@@ -19,7 +19,7 @@ from pipeline.service.access import Access, Guard
 from pipeline.service.accounts import PASSWORD, open_accounts
 from pipeline.service.alias_watcher import AliasWatcher
 from pipeline.service.serving import Service, run
-from stages.registry import BUILD, asked_experiment, open_registry
+from stages.registry import asked_experiment, open_registry
 from stages.server import interrupt
 
 
@@ -37,7 +37,7 @@ def serve() -> None:
 
 
 def listen(host: str, port: str, command: str) -> socket.socket:
-    """A socket that listens; taken first, because loading a model takes seconds. Errors advise `make COMMAND`."""
+    """Return a listening socket. UserError, which advises `make COMMAND`, if the address cannot be used."""
     if not (port.isdecimal() and 0 < int(port) < 65536):
         raise UserError(f"PORT: got {port!r}, expected a number from 1 to 65535, as in: make {command} PORT=5002")
     try:
@@ -53,7 +53,7 @@ def _serve(alias: str, listener: socket.socket, access: Access) -> None:
     client, models = registry.client, registry.models
     tell = partial(print, flush=True)
     doubt = models.told_of_doubt if alias == CHAMPION else lambda version: None
-    # Impatient for good: a registry that hangs must keep nobody from an answer.
+    # A registry that does not answer must not delay a translation.
     with short_timeouts():
         is_right = open_accounts(client.tracking_uri, BUILD, os.environ.get(PASSWORD, "")) if access.auth else None
         watcher = AliasWatcher(client, partial(models.resolve, alias), doubt, tell)

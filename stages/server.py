@@ -1,7 +1,7 @@
-"""MLflow's tracking server over this project's store, until Ctrl-C or SIGTERM: `make server`, or `make ui`.
+"""Run MLflow's tracking server for this project's store until Ctrl-C or SIGTERM: `make server`, or `make ui`.
 
-HOST, PORT, STORE, ARTIFACTS, AUTH and ALLOWED_HOSTS are read from the environment. A password in them is handed on the
-same way, never on a command line: everybody on a machine may read those.
+HOST, PORT, STORE, ARTIFACTS, AUTH and ALLOWED_HOSTS are read from the environment. A password in them reaches MLflow
+through the environment too, because other users of the machine can read command lines.
 """
 
 import os
@@ -19,21 +19,20 @@ from types import FrameType
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.command import BUILD, fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import is_server, open_store, store_lock, tracking_uri, without_password
 from pipeline.service.access import Access
 from pipeline.service.accounts import PASSWORD, accounts_database, check_password, prepare_accounts
 
-BUILD = Path("build")
-STOP_SECONDS = 10
-# MLflow's process has no need of: the admin is made before it starts, and it is no client of another server.
-UNSEEN = {PASSWORD, "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_TRACKING_URI"}
+STOP_SECONDS = 10  # that MLflow's processes have to end
+# Variables that MLflow's process does not need: the admin's account exists already, and it calls no other server.
+WITHHELD = {PASSWORD, "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_TRACKING_URI"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the server is to be. UserError when it is made of anything that cannot be."""
+    """The options of the server."""
 
     host: str
     port: int
@@ -43,6 +42,7 @@ class Options:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Options":
+        """Read the options from the environment. UserError if one is wrong."""
         host = environment.get("HOST") or "127.0.0.1"
         return cls(
             host,
@@ -57,7 +57,7 @@ class Options:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """For MLflow's process. No jobs: they would run code that clients send."""
+        """Return variables for MLflow's process. Jobs are disabled, because they run code that clients send."""
         own = {
             "MLFLOW_BACKEND_STORE_URI": self.store,
             "MLFLOW_ARTIFACTS_DESTINATION": self.artifacts,
@@ -65,7 +65,7 @@ class Options:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
         if self.access.allowed_hosts:
-            # MLflow compares these with the Host and the Origin that a browser sends, port and all.
+            # MLflow compares these with the headers Host and Origin, which include the port.
             hosts = [
                 f"{name}{port}"
                 for name in ("localhost", "127.0.0.1", *self.access.allowed_hosts)
@@ -81,15 +81,15 @@ def main() -> None:
     uri = os.environ.get("STORE") or tracking_uri(BUILD)
     if is_server(uri):
         name = "STORE" if os.environ.get("STORE") else "MLFLOW_TRACKING_URI"
-        print(f"{name} names a server, which has pages of its own: open {without_password(uri)}")
+        print(f"{name} is a server, which has its own pages: open {without_password(uri)}")
         return
     options = Options.read(os.environ)
-    serve(options, prepare(options))
+    run_server(options, prepare(options))
 
 
 def prepare(options: Options) -> dict[str, str]:
-    """Make the database and the accounts where they are missing, before a client asks; returns MLflow's environment."""
-    environment = {k: v for k, v in os.environ.items() if k not in UNSEEN} | options.environment()
+    """Make the database and the accounts if they are missing. Return the environment of MLflow's process."""
+    environment = {k: v for k, v in os.environ.items() if k not in WITHHELD} | options.environment()
     password, accounts = os.environ.get(PASSWORD, ""), accounts_database(options.store, BUILD)
     if options.access.auth:
         check_password(password, accounts)
@@ -100,17 +100,17 @@ def prepare(options: Options) -> dict[str, str]:
     return environment
 
 
-def serve(options: Options, environment: dict[str, str]) -> None:
-    # MLflow's processes are a group of their own: they end when this one is told to, in order and all of them.
+def run_server(options: Options, environment: dict[str, str]) -> None:
+    # MLflow's processes are in a process group, so that all of them end when this process is told to end.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wishes
+        if signal.getsignal(number) is not signal.SIG_IGN:  # set by nohup
             signal.signal(number, interrupt)
     server = start(options, environment)
     try:
         wait_until_ready(server, options.address)
         print(f"MLflow: {options.address} (Ctrl-C stops it)", flush=True)
         server.wait()
-        raise UserError(f"MLflow's server ended by itself with status {server.returncode}")
+        raise UserError(f"MLflow's server ended with status {server.returncode}; see its messages above")
     except KeyboardInterrupt:
         print("stopped")
     finally:
@@ -137,7 +137,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], address: str) -> None:
 
 def stop(server: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # impatience must not leave half of it behind
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave some of the processes behind
     try:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(STOP_SECONDS)
@@ -153,7 +153,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def free_port(text: str, host: str) -> int:
-    """PORT as a number, if it is one and nothing listens there."""
+    """Return PORT as a number. UserError if it is not one, or if the port is in use."""
     if not (text.isdecimal() and 0 < int(text) < 65536):
         raise UserError(f"PORT: got {text!r}, expected a number from 1 to 65535, as in: make server PORT=5001")
     try:
@@ -172,18 +172,19 @@ def free_port(text: str, host: str) -> int:
 
 
 def database_url(text: str) -> str:
+    """Return STORE. UserError if it is not a URL of a database."""
     try:
         make_url(text)
     except ArgumentError:
         raise UserError(
-            f"STORE: got {without_password(text)!r}, expected a database's URL such as sqlite:////data/mlflow.db or "
-            "postgresql://user:password@host/name"
+            f"STORE: got {without_password(text)!r}, expected the URL of a database, such as sqlite:////data/mlflow.db "
+            "or postgresql://user:password@host/name"
         ) from None
     return text
 
 
 def as_destination(text: str) -> str:
-    """ARTIFACTS as MLflow takes it, if it knows the kind of storage."""
+    """Return ARTIFACTS as a URL. UserError if MLflow does not know this kind of storage."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

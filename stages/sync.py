@@ -1,11 +1,11 @@
-"""Tell MLflow what it missed of every training under build/: settings, metrics, ends. May be done at any time."""
+"""Send MLflow what it does not have yet of every training in build/. This may be done at any time."""
 
 import shutil
 from pathlib import Path
 
 from mlflow import MlflowClient
 
-from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.command import BUILD, fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.lock import holder
 from pipeline.plumbing.tracking.journal import JOURNAL, read_journal
@@ -13,13 +13,11 @@ from pipeline.plumbing.tracking.record import MODEL, RECORD, TRAINING, UNSENT, k
 from pipeline.plumbing.tracking.replica import replicate
 from pipeline.plumbing.tracking.store import open_store, short_timeouts
 
-BUILD = Path("build")
-
 
 def sync() -> None:
     homes = {home: places for home in sorted(BUILD.glob("*")) if (places := records(home))}
     if not homes:
-        print(f"no training has left a record in {BUILD}")
+        print(f"there is no record of a training in {BUILD}")
         return
     client = open_store(BUILD)
     failures = []
@@ -28,7 +26,7 @@ def sync() -> None:
             worker = holder(home)
             for place in places:
                 if worker and place.name != MODEL:
-                    print(f"{place}: left to {worker}")
+                    print(f"{place}: skipped, because it is in use by {worker}")
                     continue
                 try:
                     print(f"{place}: {send(client, place)}")
@@ -39,12 +37,12 @@ def sync() -> None:
 
 
 def records(home: Path) -> list[Path]:
-    """Where an experiment has records."""
+    """Return the directories of an experiment's records."""
     return [*unsent(home), *(home / name for name in (TRAINING, MODEL) if (home / name / RECORD).exists())]
 
 
 def send(client: MlflowClient, place: Path) -> str:
-    """Send the record of a training at which no process works; returns what MLflow now has."""
+    """Send the record of a training that is not running, and say what MLflow has now."""
     record = killed(place)
     if record != read_record(place):
         record.write(place)

@@ -13,15 +13,15 @@ from pipeline.registry.versions import EXPERIMENT, VersionId, all_versions, iden
 from pipeline.reviews.promotion_history import HistoryEntry, replay
 from stages.registry import Registry, open_registry
 
-HEAD = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")
-SHOWN = 8  # characters of a digest
+COLUMNS = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")
+DIGEST_LENGTH = 8  # characters of a digest in the table
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
 def versions() -> None:
     registry = open_registry()
     for model in dict.fromkeys((registry.models.candidates, registry.production)):
-        print("\n".join([model, *aligned([HEAD, *rows(registry, model)]), ""]))
+        print("\n".join([model, *aligned([COLUMNS, *rows(registry, model)]), ""]))
     print("\n".join(record(registry)))
 
 
@@ -32,11 +32,12 @@ def rows(registry: Registry, model: str) -> list[Sequence[str]]:
     for alias, version in (registry.client.get_registered_model(model).aliases if found else {}).items():
         aliases.setdefault(str(version), []).append(alias)
     return [
-        row(version, aliases.get(str(version.version), []), verdict(registry, version)) for version in reversed(found)
+        row(version, aliases.get(str(version.version), []), last_verdict(registry, version))
+        for version in reversed(found)
     ]
 
 
-def verdict(registry: Registry, version: ModelVersion) -> str:
+def last_verdict(registry: Registry, version: ModelVersion) -> str:
     """Return the verdict of the latest review, from its run, as `make promote` reads it: anybody can edit tags."""
     candidate = registry.models.candidate_of(version)
     try:
@@ -56,8 +57,8 @@ def row(version: ModelVersion, aliases: Iterable[str], verdict: str) -> Sequence
         verdict,
         _score(tags, "bleu"),
         _score(tags, "chrf"),
-        tags.get("corpus", "")[:SHOWN],
-        tags.get("commit", "")[:SHOWN] or "-",
+        tags.get("corpus", "")[:DIGEST_LENGTH],
+        tags.get("commit", "")[:DIGEST_LENGTH] or "-",
         age(time.time() - int(version.creation_timestamp) / 1000),
     )
 

@@ -15,7 +15,8 @@ from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.registry.sandbox import isolation
 from stages import promote, review, rollback, versions
-from stages.registry import LONGEST_REASON, asked_reason, asked_version, is_forced, open_registry, who
+from stages.answers import is_forced
+from stages.registry import LONGEST_REASON, asked_reason, asked_version, open_registry, who
 from tests.project import Project
 from tests.registered import ANYTHING, MODEL, Registry, aliases
 
@@ -175,7 +176,7 @@ def test_a_version_whose_tags_are_incomplete_is_listed(
     versions.versions()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == MODEL
-    assert lines[1].split() == [word for title in versions.HEAD for word in title.split()]
+    assert lines[1].split() == [word for title in versions.COLUMNS for word in title.split()]
     assert [line.split()[:7] for line in lines[2:5]] == [
         ["3", "again", "-", "not", "reviewed", "-", "45.6"],
         ["2", "other", "-", "not", "reviewed", "12.3", "[11.0,"],

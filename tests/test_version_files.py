@@ -104,7 +104,7 @@ def test_a_part_that_was_changed_in_the_store_is_refused(
     assert "\n" not in told
 
 
-def test_a_model_of_an_older_pipeline_is_named_with_what_to_type(files: VersionFiles, artifacts: Path) -> None:
+def test_a_model_of_an_older_pipeline_is_an_error_with_what_to_type(files: VersionFiles, artifacts: Path) -> None:
     path = artifacts / "manifests/model.json"
     content = json.loads(path.read_bytes())
     content.pop("checksum")

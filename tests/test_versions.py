@@ -131,7 +131,7 @@ def test_digests_that_were_edited_are_told(client: MlflowClient, scratch: Path, 
         fetch(client, MODEL, 1, scratch)
 
 
-def test_files_that_are_gone_are_told(client: MlflowClient, registry: Path, scratch: Path) -> None:
+def test_missing_data_files_are_an_error(client: MlflowClient, registry: Path, scratch: Path) -> None:
     shutil.rmtree(registry / "mlartifacts")
     told = f"files of models:/{MODEL}/1 are not there: .* in {registry}/mlartifacts/.* run: make register EXP=first$"
     with pytest.raises(UserError, match=told):

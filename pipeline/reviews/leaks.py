@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.fingerprints import Side, find_known
+from ..data.facts import Side
+from ..data.fingerprints import find_known
 from .test_sets import TestSet
 
 SHOWN = 20

@@ -23,8 +23,8 @@ from ..registry.card import write_short_card
 from ..registry.sandbox.isolation import isolation
 from ..registry.sandbox.process import Misbehaviour
 from ..registry.sandbox.sandboxed_model import SandboxedModel, SandboxedTranslation, load_sandboxed
-from ..scoring.heatmaps import draw_heat_map
 from ..scoring.metrics import Scorer
+from ..scoring.pictures import draw_heat_map
 from ..training.facts import ModelFacts
 from .comparison import CANDIDATE, OPPONENT, Comparison, System, compare
 from .gates import LOSSES, judge
