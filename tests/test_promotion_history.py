@@ -90,6 +90,14 @@ def test_promotions_and_rollbacks_move_both_aliases(history: PromotionHistory) -
     ]
 
 
+def test_the_description_of_an_entry_begins_with_a_line_of_plain_text(history: PromotionHistory) -> None:
+    for version in (1, 2):
+        change(history, "promote", version)
+    told = str(history.client.get_model_version(history.name, "2").description)
+    assert told.startswith("promote to 2, from 1\n\n2")
+    assert told.endswith("Z, `ann`: `because`")
+
+
 def test_of_two_promotions_at_once_the_first_counts_and_the_other_is_refused(history: PromotionHistory) -> None:
     seen = change(history, "promote", 1)
     change(history, "promote", 2, seen)

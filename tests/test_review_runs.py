@@ -147,6 +147,7 @@ def test_the_version_shows_what_its_review_found(review_runs: ReviewRuns, candid
     assert "review/test/candidate/bleu" not in shown.tags  # the page's list of tags is long enough
     assert shown.tags["bleu"] == "12.34"  # registration's own stay
     assert len(str(shown.description)) < 5000
+    assert "\n\n## Model card\n\nTranslates `en` to `de`." in str(shown.description)
     assert str(shown.description).startswith("Review: fail. BLEU +48.8 against version 2.\n")
 
 

@@ -1,6 +1,7 @@
 """Reviews of real packages; what cannot be reviewed is refused before anything is translated."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipeline.reviews.review import Review
 from pipeline.reviews.review_runs import ReviewRuns
 from pipeline.reviews.reviewer import Reviewer, _draw_maps
 from pipeline.reviews.test_sets import TestSet
+from pipeline.reviews.version_changes import VersionChange
 from pipeline.seq2seq.translator import Translator
 from stages.review import describe
 from tests.registered import ANYTHING, LENIENT, MODEL, evaluate_otherwise, get, package_of
@@ -124,6 +126,9 @@ def test_a_repeated_review_against_the_champion_has_the_same_result(client: Mlfl
     assert comparison.opponent == f"version 1 of {MODEL}"
     assert comparison.scores["candidate"] != comparison.scores["opponent"]  # each ran with weights of its own
     assert len(finding.maps) == 3
+    assert all(re.match(r"test, line \d+: \w", picture.title) for picture in finding.maps)
+    assert finding.review.changes[0] == VersionChange("seed", "1", "2")
+    assert finding.review.card.startswith("Translates `en` to `de`: ")
     assert finding.review.opponent.size_bytes
 
 
@@ -257,11 +262,13 @@ def test_files_that_were_changed_in_the_store_are_refused(client: MlflowClient, 
     files = {  # the last named is the first looked at
         f"models:/{MODEL}/1": package_of(registry, client, 1) / "artifacts/model/weights.safetensors",
         f"models:/{MODEL}/2": package_of(registry, client, 2) / "artifacts/code/seq2seq/translator.py",
+        "manifests/model.json": run / "manifests/model.json",
+        "manifests/corpus.json": run / "manifests/corpus.json",
         "training_sentences/": next(run.glob("training_sentences/*.npz")),
         "evaluation of run": next(run.glob("evaluation/*/test.source.txt")),
     }
     for told, file in files.items():
-        file.write_bytes(file.read_bytes() + b"\n")
+        file.write_bytes(file.read_bytes() + b"\n}")
         assert refusal(client).startswith(told)
 
 

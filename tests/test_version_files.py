@@ -124,6 +124,20 @@ def test_a_version_without_fingerprints_has_none(files: VersionFiles) -> None:
     assert old.training_sentences is None
 
 
+@pytest.mark.parametrize("name", ["corpus", "model"])
+def test_a_manifest_that_was_changed_with_its_checksum_is_refused(
+    files: VersionFiles, artifacts: Path, name: str
+) -> None:
+    path = artifacts / f"manifests/{name}.json"
+    content = json.loads(path.read_bytes())
+    del content["checksum"]
+    content["facts"] |= {"splits": {"train": 9}} if name == "corpus" else {"parameters": 9}
+    manifest = Manifest(**content)
+    path.write_text(json.dumps(content | {"checksum": manifest.checksum}))
+    with pytest.raises(UserError, match=f"^manifests/{name}.json of run .* was changed after version 2"):
+        PARTS[f"manifests/{name}.json"](files)
+
+
 def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(files: VersionFiles, artifacts: Path) -> None:
     (path,) = artifacts.glob("evaluation/*/manifest.json")
     facts = json.loads(path.read_bytes())["facts"]
