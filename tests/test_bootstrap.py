@@ -1,4 +1,4 @@
-"""Differences and their limits, against the formulas written out and against sacreBLEU's own draws."""
+"""Differences and their limits equal formulas computed by hand, and sacreBLEU's own draws."""
 
 from collections.abc import Callable, Sequence
 
@@ -54,7 +54,7 @@ def test_the_draws_are_those_of_sacrebleu(kind: type[BLEU] | type[CHRF]) -> None
     assert (measured.limits[1] - measured.limits[0]) / 2 == pytest.approx(result.ci, abs=0.1)
 
 
-def test_exchanged_systems_differ_by_as_much_and_as_surely() -> None:
+def test_exchanging_the_systems_changes_only_the_sign() -> None:
     metric = BLEU(references=[REFERENCES])
     there, back = measure(metric, SYSTEMS[0], SYSTEMS[1]), measure(metric, SYSTEMS[1], SYSTEMS[0])
     assert there.points == -back.points
@@ -68,14 +68,14 @@ def test_equal_systems_do_not_differ() -> None:
     assert measured == Difference(0.0, 0.95, (0.0, 0.0), 0.0)
 
 
-def test_a_clear_difference_is_sure() -> None:
+def test_the_limits_of_a_clear_difference_are_above_zero() -> None:
     measured = measure(BLEU(references=[REFERENCES]), REFERENCES, SYSTEMS[1])
     assert measured.points > 20
     assert measured.limits
     assert measured.limits[0] > 0
 
 
-def test_of_too_few_sentences_there_is_the_difference_alone() -> None:
+def test_too_few_sentences_have_no_limits() -> None:
     few = [lines[: FEWEST - 1] for lines in (REFERENCES, *SYSTEMS)]
     measured = measure(BLEU(references=[few[0]]), few[1], few[2])
     assert (measured.limits, measured.standard_error) == (None, None)

@@ -1,4 +1,4 @@
-"""The comparison holds what each part says of the texts that it is of."""
+"""A comparison has the scores, intervals, lengths, gains and faults of its texts."""
 
 import json
 import random
@@ -52,7 +52,7 @@ def test_an_interval_holds_the_middle_95_of_100_scores_of_other_draws_of_the_sen
     assert high == pytest.approx(middle[-1], abs=width / 5)
 
 
-def test_a_bucket_is_scored_on_its_sentences_alone() -> None:
+def test_a_bucket_is_scored_on_its_own_sentences() -> None:
     candidate = worsen(REFERENCES, 0.2, 3)
     for bucket in compare_lines(candidate, OPPONENT, REFERENCES).by_length:
         first, _, last = bucket.words.partition("-")
@@ -74,7 +74,7 @@ def test_the_target_language_chooses_the_tokeniser() -> None:
     assert korean.differences["bleu"].points > 40
 
 
-def test_gains_and_losses_are_real_and_the_largest_come_first() -> None:
+def test_the_largest_gains_and_losses_come_first() -> None:
     candidate = list(OPPONENT)
     candidate[7] = REFERENCES[7]
     candidate[9] = " ".join(REFERENCES[9].split()[:-1])
@@ -89,7 +89,7 @@ def test_gains_and_losses_are_real_and_the_largest_come_first() -> None:
     assert (comparison.better, comparison.worse) == (len(comparison.gains), len(comparison.losses))
 
 
-def test_of_many_gains_the_largest_are_kept_and_all_are_counted() -> None:
+def test_only_the_largest_gains_are_kept_but_all_are_counted() -> None:
     comparison = compare_lines(REFERENCES, OPPONENT, REFERENCES)
     assert len(comparison.gains) == SHOWN
     assert comparison.better > SHOWN
@@ -98,7 +98,7 @@ def test_of_many_gains_the_largest_are_kept_and_all_are_counted() -> None:
     assert [loss.line for loss in everything.losses] == [gain.line for gain in comparison.gains]
 
 
-def test_buckets_hold_their_sentences_alone_and_small_ones_have_no_limits() -> None:
+def test_small_buckets_have_no_limits() -> None:
     lengths = [3] * FEWEST + [12] * (FEWEST - 1)
     sources = [" ".join(["word"] * n) for n in lengths]
     references, opponent = REFERENCES[: len(lengths)], OPPONENT[: len(lengths)]
@@ -120,7 +120,7 @@ def test_a_comparison_is_plain_data_and_repeats() -> None:
     assert better() == better.__wrapped__()
 
 
-def test_texts_that_do_not_belong_together_are_refused() -> None:
+def test_texts_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match=r"test: got \[200, 200, 199, 200\] sources"):
         compare_lines(REFERENCES[:-1], OPPONENT, REFERENCES)
     with pytest.raises(ValueError, match="expected equal numbers, not 0"):

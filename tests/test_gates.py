@@ -1,4 +1,4 @@
-"""Each gate takes the worst of all test sets, and what its threshold makes of that."""
+"""Each gate judges the worst value over all test sets by its threshold."""
 
 import math
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ def test_every_gate_is_listed_in_the_order_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize("metric", ["bleu", "chrf"])
-def test_a_drop_is_the_largest_loss_that_the_worst_test_set_allows(metric: str) -> None:
+def test_the_value_of_a_loss_is_its_upper_limit_on_the_worst_test_set(metric: str) -> None:
     worst = gate(f"{metric}_drop", changed(metric, 3.0, 0.2), changed(metric, -0.75, 0.3, "other"))
     assert worst.value == pytest.approx(1.05)
     assert worst.verdict == "fail"
@@ -59,14 +59,14 @@ def test_a_drop_is_the_largest_loss_that_the_worst_test_set_allows(metric: str) 
     assert gate(f"{metric}_drop", changed(metric, 2.0, 0.5)).value == -1.5
 
 
-def test_too_few_sentences_are_told_with_how_many_there_should_be() -> None:
+def test_an_inconclusive_gate_tells_how_many_sentences_are_needed() -> None:
     unsure = gate("bleu_drop", changed("bleu", 0.0, 1.645), changed("bleu", 0.0, 0.1, "large"))
     assert (unsure.verdict, unsure.value) == ("inconclusive", 1.645)
     assert unsure.needed == {"test": 619}  # 100 times (1.645 + 0.842) squared
     assert unsure.blocks
 
 
-def test_a_negative_margin_asks_for_a_gain() -> None:
+def test_a_negative_margin_requires_a_gain() -> None:
     settings = GateSettings.model_validate({"bleu_drop": {"margin": -1, "level": 0.95, "required": True}})
     assert gate("bleu_drop", changed("bleu", 1.5, 0.6), settings=settings).verdict == "fail"
     assert gate("bleu_drop", changed("bleu", 1.5, 0.4), settings=settings).verdict == "pass"
@@ -90,7 +90,7 @@ def test_a_test_set_that_could_not_be_compared_leaves_its_losses_missing() -> No
     assert [gates[name].verdict for name in ("bleu_drop", "chrf_drop")] == ["missing", "missing"]
 
 
-def test_ratios_are_of_the_candidate_to_the_champion() -> None:
+def test_ratios_divide_the_candidate_by_the_champion() -> None:
     slow = replace(CANDIDATE, speed=Speed(400.0, 16.0, 17.0), size_bytes=11_000_000)
     assert (gate("latency_ratio", candidate=slow).value, gate("latency_ratio", candidate=slow).verdict) == (1.6, "fail")
     assert (gate("size_ratio", candidate=slow).value, gate("size_ratio", candidate=slow).verdict) == (2.2, "fail")
@@ -104,7 +104,7 @@ def test_without_a_champion_ratios_do_not_apply_and_the_review_may_pass() -> Non
 
 
 @pytest.mark.parametrize("fault", ["empty", "copied", "looping"])
-def test_faults_are_the_candidates(fault: str) -> None:
+def test_only_the_faults_of_the_candidate_count(fault: str) -> None:
     faults = dict(COMPARISON.faults)
     faults["candidate"] = replace(faults["candidate"], **{fault: 0.3})
     faults["opponent"] = replace(faults["opponent"], **{fault: 0.6})
@@ -157,7 +157,7 @@ def test_a_gate_that_is_not_required_does_not_fail_the_review() -> None:
     assert judge_all([failed, replace(failed, required=True)]) == "fail"
 
 
-def test_a_review_is_inconclusive_where_nothing_else_fails() -> None:
+def test_a_review_is_inconclusive_only_if_no_gate_fails() -> None:
     unsure = Gate("bleu_drop", 1.5, 1.0, required=True, verdict="inconclusive", needed={"test": 2000})
     assert judge_all([unsure, replace(unsure, verdict="pass")]) == "inconclusive"
     assert judge_all([unsure, replace(unsure, verdict="fail")]) == "fail"
@@ -200,7 +200,7 @@ def test_a_review_is_inconclusive_where_nothing_else_fails() -> None:
         ),
     ],
 )
-def test_a_wrong_setting_is_told(tmp_path: Path, setting: str, told: str) -> None:
+def test_a_wrong_setting_is_named(tmp_path: Path, setting: str, told: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(f"download: {{source: wheels, source_language: en, target_language: de}}\nreview:\n  {setting}\n")
     with pytest.raises(UserError) as caught:

@@ -1,4 +1,4 @@
-"""Leaks are found for both systems, on either side, in every test set; what cannot be looked at is said to be so."""
+"""Leaks are found for both systems, on either side, in every test set; a system that cannot be checked is named."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def write(path: Path, sources: list[str], targets: list[str]) -> Path:
     return path
 
 
-def test_both_systems_both_sides_and_every_test_set_are_looked_at(tmp_path: Path) -> None:
+def test_leaks_are_found_for_both_systems_on_both_sides_in_every_test_set(tmp_path: Path) -> None:
     candidate = write(tmp_path / "candidate.npz", ["open IT now!"], ["ok"])
     champion = write(tmp_path / "champion.npz", ["Open it now"], ["schließ es jetzt.", "Schick es jetzt"])
     leaks, kept = find_leaks([NEWS, MAIL], {"candidate": candidate, "opponent": champion})
@@ -38,7 +38,7 @@ def test_both_systems_both_sides_and_every_test_set_are_looked_at(tmp_path: Path
     ]
 
 
-def test_without_fingerprints_or_with_others_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_readable_fingerprints_is_unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as before:
         before.setattr(module, "key", lambda text: key(text).title())  # as keys were made once
         candidate = write(tmp_path / "candidate.npz", ["open IT now!"], [])

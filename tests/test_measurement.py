@@ -1,4 +1,4 @@
-"""Models that take turns: every text at its place and on one line, the unknown counted, the time of each its own."""
+"""Models take turns; each has its texts in order, its unknown pieces, its speed and its lines that are too long."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,12 +53,12 @@ def test_texts_keep_their_order_and_are_one_line_each(models: dict[str, Model]) 
     assert sum(advanced) == 2 * sum(map(len, SETS.values()))
 
 
-def test_unknown_pieces_and_bytes_are_counted_of_the_sources(models: dict[str, Model]) -> None:
+def test_unknown_pieces_and_bytes_of_the_sources_are_counted(models: dict[str, Model]) -> None:
     measurements = measure_models(cast(dict[str, SandboxedModel], models), SETS, lambda _: None)
     assert measurements["candidate"].unknown_pieces == {"long": 0.0, "short": 0.25}
 
 
-def test_each_has_its_own_speed_and_they_take_turns(models: dict[str, Model]) -> None:
+def test_models_take_turns_and_each_has_its_own_speed(models: dict[str, Model]) -> None:
     measurements = measure_models(cast(dict[str, SandboxedModel], models), SETS, lambda _: None)
     ours, theirs = measurements["candidate"].speed, measurements["opponent"].speed
     assert (ours.sentences_per_second, ours.latency_p50_ms, ours.latency_p99_ms) == (100.0, 10.0, 10.0)
@@ -74,13 +74,13 @@ def test_each_has_its_own_speed_and_they_take_turns(models: dict[str, Model]) ->
         assert sum(len(sentences) == 1 and not explained for sentences, explained in model.asked) == SINGLES
 
 
-def test_fewer_sentences_than_are_tried_singly_are_tried_once_each(models: dict[str, Model]) -> None:
+def test_few_sentences_are_each_translated_singly_once(models: dict[str, Model]) -> None:
     measure_models({"only": cast(SandboxedModel, models["candidate"])}, {"short": SETS["short"]}, lambda _: None)
     singles = [sentences[0] for sentences, explained in models["candidate"].asked if len(sentences) == 1]
     assert singles == SETS["short"]
 
 
-def test_a_sentence_that_is_too_long_for_one_is_told_and_never_asked_singly(models: dict[str, Model]) -> None:
+def test_a_sentence_that_is_too_long_for_one_model_is_not_translated_singly(models: dict[str, Model]) -> None:
     models["candidate"].most = 5
     measurements = measure_models(
         cast(dict[str, SandboxedModel], models), {"test": ["short", "longer", "brief"]}, lambda _: None
@@ -94,7 +94,7 @@ def test_a_sentence_that_is_too_long_for_one_is_told_and_never_asked_singly(mode
         assert [sentences for sentences, explained in model.asked if not explained] == [["short"], ["brief"]]
 
 
-def test_a_test_set_of_which_all_is_too_long_is_named(models: dict[str, Model]) -> None:
+def test_a_test_set_with_only_long_lines_is_refused(models: dict[str, Model]) -> None:
     models["opponent"].most = 5
     told = "^test set more: each of its 2 lines is longer than a registered model takes, .*; cut the lines"
     with pytest.raises(UserError, match=told):

@@ -1,4 +1,4 @@
-"""The test of non-inferiority: what passes, what fails, and what the test sets are too small to tell."""
+"""The test of non-inferiority passes, fails, or says that a test set is too small."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def differing(points: float, error: float | None) -> Difference:
         (float("nan"), 0.1, "missing"),
     ],
 )
-def test_what_becomes_of_one_test_set(points: float, error: float | None, verdict: str) -> None:
+def test_each_verdict_on_one_test_set(points: float, error: float | None, verdict: str) -> None:
     assert judge_loss([("test", 1000, differing(points, error))], margin=1.0).verdict == verdict
 
 
@@ -46,12 +46,12 @@ def test_a_candidate_must_pass_on_every_test_set() -> None:
     assert judge_loss([], 1.0).verdict == "missing"
 
 
-def test_where_a_gain_is_asked_for_an_equal_candidate_fails() -> None:
+def test_an_equal_candidate_fails_if_a_gain_is_required() -> None:
     assert judge_loss([("test", 100, differing(0.0, 0.7))], margin=-0.5).verdict == "fail"
     assert judge_loss([("test", 100, differing(0.0, 0.0))], margin=0.0).verdict == "pass"  # the same outputs
 
 
-def test_with_the_sentences_that_are_needed_an_equal_candidate_passes_in_four_of_five_reviews() -> None:
+def test_with_the_needed_sentences_an_equal_candidate_passes_in_80_percent_of_the_reviews() -> None:
     needed = sentences_needed(500, differing(0.0, 0.9), margin=1.0)
     error = 0.9 * (500 / needed) ** 0.5
     estimates = np.random.default_rng(1).normal(0.0, error, 20_000)
@@ -59,7 +59,7 @@ def test_with_the_sentences_that_are_needed_an_equal_candidate_passes_in_four_of
     assert sentences_needed(FEWEST, differing(0.0, None), margin=1.0) == FEWEST
 
 
-def test_of_candidates_that_are_worse_by_the_margin_one_in_twenty_passes() -> None:
+def test_a_candidate_that_is_worse_by_the_margin_passes_in_5_percent_of_the_reviews() -> None:
     """On drawn sentences of one large test set, whose whole is the truth."""
     references = sentences(2000, 1)
     metric = BLEU(references=[references])

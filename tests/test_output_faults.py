@@ -1,4 +1,4 @@
-"""Each fault is found by its rule, and not where source or reference excuse it."""
+"""Each fault is found by its rule, unless source or reference excuse it."""
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +16,7 @@ def test_white_space_is_empty(output: str) -> None:
     assert faults(output) == Faults(empty=1, copied=0, looping=0, undecodable=0)
 
 
-def test_a_copy_of_the_source_is_one_unless_the_reference_is_one_too() -> None:
+def test_a_copy_of_the_source_is_a_fault_unless_the_reference_is_one_too() -> None:
     assert faults("the  source").copied == 1
     assert faults("The source").copied == 0
     assert faults("Firefox", source="Firefox", reference="Firefox").copied == 0
@@ -39,7 +39,7 @@ def test_a_copy_of_the_source_is_one_unless_the_reference_is_one_too() -> None:
         ("- - - - …………", False),
     ],
 )
-def test_one_to_four_words_four_times_in_a_row_loop(output: str, looping: bool) -> None:
+def test_one_to_four_words_four_times_in_a_row_are_a_loop(output: str, looping: bool) -> None:
     assert faults(output).looping == looping
 
 
@@ -51,11 +51,11 @@ def test_one_to_four_words_four_times_in_a_row_loop(output: str, looping: bool) 
         *(("1000000人", False), ("他说————不", False), ("等等......", False), ("https://wwwwwwww", False)),
     ],
 )
-def test_in_a_language_without_spaces_characters_loop(output: str, looping: bool) -> None:
+def test_in_a_language_without_spaces_repeated_characters_are_a_loop(output: str, looping: bool) -> None:
     assert faults(output, language="zh-CN").looping == looping
 
 
-def test_in_a_language_with_spaces_they_do_not() -> None:
+def test_in_a_language_with_spaces_repeated_characters_are_no_loop() -> None:
     assert faults("的的的的 我们我们我们我们", language="ko").looping == 0
 
 
@@ -71,7 +71,7 @@ def test_numbers_and_punctuation_are_no_letters(output: str, language: str, loop
     assert faults(output, language=language).looping == looping
 
 
-def test_what_the_source_repeats_may_be_repeated() -> None:
+def test_a_repetition_in_the_source_may_be_translated() -> None:
     assert faults("nein nein nein nein", source="no no no no").looping == 0
     assert faults("ああああ！", source="aah!", reference="ああああ!", language="ja").looping == 0
     assert faults("谢谢谢谢谢谢谢谢", source="thanks", reference="谢谢谢谢谢谢谢谢", language="zh").looping == 0
@@ -84,16 +84,16 @@ LOOPS = st.builds(lambda unit, times: unit * times, st.text("ab 的ああ谢ฉ�
 
 @given(st.lists(LOOPS | st.text(max_size=9), max_size=4).map("".join), LANGUAGES)
 @settings(max_examples=200, deadline=None)
-def test_what_equals_its_reference_never_loops(text: str, language: str) -> None:
+def test_a_translation_that_equals_its_reference_is_no_loop(text: str, language: str) -> None:
     assert faults(text, reference=text, language=language).looping == 0
 
 
 @given(st.from_regex(r"[0-9]*[.,…—!?。、 *-]*", fullmatch=True), LANGUAGES)
 @settings(max_examples=200, deadline=None)
-def test_a_number_and_punctuation_never_loop(text: str, language: str) -> None:
+def test_a_number_with_punctuation_is_no_loop(text: str, language: str) -> None:
     assert faults(text, language=language).looping == 0
 
 
-def test_shares_are_of_the_test_set() -> None:
+def test_shares_are_those_of_the_whole_test_set() -> None:
     found = find_faults(["s"] * 4, ["r"] * 4, ["", "s", "a a a a", "\ufffd"], "de")
     assert found == Faults(empty=0.25, copied=0.25, looping=0.25, undecodable=0.25)

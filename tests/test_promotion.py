@@ -266,7 +266,7 @@ def test_an_interrupted_promotion_is_completed_by_the_next_command(it: Registry)
     assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
 
 
-def test_aliases_are_not_set_for_an_entry_that_may_have_lost(it: Registry) -> None:
+def test_aliases_are_not_set_for_an_uncertain_entry(it: Registry) -> None:
     it.crown(1, 2)
     it.history().append("promote", it.identity(3), it.history().state(), "ann", "late", forced=False)
     it.client.set_model_version_tag(it.history().name, "3", "after", "1")  # it saw 1, and died before it knew of 2

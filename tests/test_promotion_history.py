@@ -90,6 +90,14 @@ def test_promotions_and_rollbacks_move_both_aliases(history: PromotionHistory) -
     ]
 
 
+def test_the_description_of_an_entry_begins_with_a_line_of_plain_text(history: PromotionHistory) -> None:
+    for version in (1, 2):
+        change(history, "promote", version)
+    told = str(history.client.get_model_version(history.name, "2").description)
+    assert told.startswith("promote to 2, from 1\n\n2")
+    assert told.endswith("Z, `ann`: `because`")
+
+
 def test_of_two_promotions_at_once_the_first_counts_and_the_other_is_refused(history: PromotionHistory) -> None:
     seen = change(history, "promote", 1)
     change(history, "promote", 2, seen)
@@ -167,7 +175,7 @@ def test_an_alias_that_the_database_refuses_is_set_again(
     assert (aliases(history), refused) == ({CHAMPION: 1}, [CHAMPION])
 
 
-def test_a_version_that_was_deleted_leaves_its_alias_to_the_one_before(history: PromotionHistory) -> None:
+def test_the_alias_of_a_deleted_version_goes_to_the_one_before(history: PromotionHistory) -> None:
     for version in (1, 2, 3):
         change(history, "promote", version)
     history.client.delete_model_version(MODEL, "2")
@@ -293,7 +301,7 @@ def test_a_request_that_was_sent_twice_is_one_entry(history: PromotionHistory, m
     assert len(history.entries()) == 2
 
 
-def test_many_at_once_leave_aliases_that_agree_with_the_record(history: PromotionHistory) -> None:
+def test_many_processes_at_once_leave_aliases_that_agree_with_the_history(history: PromotionHistory) -> None:
     lost: list[str] = []
 
     def act(number: int) -> None:

@@ -1,4 +1,4 @@
-"""What the commands on the registry read from the environment, how they end, and that Make hands on what was typed."""
+"""The commands on the registry: their variables, their messages and status, and what Make passes to them."""
 
 import json
 import os
@@ -28,7 +28,7 @@ DEMANDING = ANYTHING | {"chrf_drop": {"margin": -200.0, "level": 0.95, "required
 @pytest.mark.parametrize(
     "text", ["0", "-1", "1.5", "1e3", "two", " 3", "3 ", "٣", "²", "0x1", "3000000000", "9" * 5000, "1; rm -r ."]
 )
-def test_a_version_that_is_no_number_of_one_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_a_version_that_is_no_positive_number_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("VERSION", text)
     with pytest.raises(UserError, match=r"^VERSION: got .*, expected the number of a version, as in: VERSION=3$"):
         asked_version()
@@ -52,7 +52,7 @@ def test_a_version_is_read(monkeypatch: pytest.MonkeyPatch, text: str, expected:
         ("x" * (LONGEST_REASON + 1), "REASON: got 501 characters, expected at most 500"),
     ],
 )
-def test_a_reason_that_nobody_can_read_is_refused(monkeypatch: pytest.MonkeyPatch, text: str, told: str) -> None:
+def test_an_empty_long_or_unreadable_reason_is_refused(monkeypatch: pytest.MonkeyPatch, text: str, told: str) -> None:
     monkeypatch.setenv("REASON", text)
     with pytest.raises(UserError, match=f"^{told}"):
         asked_reason()
@@ -134,7 +134,7 @@ def test_the_registry_has_both_models_and_the_option_of_its_experiment(overlay: 
         (review.review, {"VERSION": "x"}, "error: VERSION: got 'x'"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_status_2(
+def test_a_refused_command_prints_one_line_and_ends_with_status_2(
     overlay: Callable[..., list[str]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -152,7 +152,7 @@ def test_what_cannot_be_done_is_one_line_and_status_2(
     assert said.startswith(told)
 
 
-def test_a_promotion_says_where_a_package_is_not_isolated(
+def test_a_promotion_warns_if_the_package_is_not_isolated(
     overlay: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overlay()
@@ -211,7 +211,7 @@ REASON = """it's "cheaper": $5, $HOME, $(shell touch pwned), `touch pwned`, 100 
 
 
 @pytest.mark.slow
-def test_make_hands_on_what_was_typed(project: Project, registry: Path) -> None:
+def test_make_passes_on_the_variables_as_typed(project: Project, registry: Path) -> None:
     (project.root / "experiments/again.yaml").write_text(yaml.safe_dump({"review": {"gates": ANYTHING}}))
     uri = os.environ["MLFLOW_TRACKING_URI"]
     client = MlflowClient(uri)
@@ -250,7 +250,7 @@ def test_make_hands_on_what_was_typed(project: Project, registry: Path) -> None:
     assert (project.root / f"build/reviews/{MODEL}/2.html").exists()
 
 
-def test_the_table_of_versions_tells_the_verdict_that_counts_and_bears_edited_tags(
+def test_the_table_of_versions_reads_the_review_runs_and_bears_edited_tags(
     overlay: Callable[..., list[str]], registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overlay()

@@ -113,7 +113,7 @@ def test_on_a_phone_each_value_has_the_title_of_its_column() -> None:
     assert {"worst test set", "limit", "candidate", "opponent", "champion", "difference", "sentences"} <= labels
 
 
-def test_a_warning_is_told_beside_the_verdict() -> None:
+def test_a_warning_stands_beside_the_verdict() -> None:
     slow = replace(CHAMPION, speed=None)
     page = words_of(report(make_review([better()], opponent=slow)))
     assert "All required gates hold. warning latency: not measured; this gate is not required." in page
@@ -148,11 +148,11 @@ def test_every_gate_test_set_length_and_sentence_is_shown() -> None:
         ),
     ],
 )
-def test_what_is_not_there_is_said(review: Review, shown: str) -> None:
+def test_missing_results_are_named(review: Review, shown: str) -> None:
     assert shown in words_of(report(review))
 
 
-def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
+def test_the_page_loads_nothing_and_runs_nothing() -> None:
     png = b"\x89PNG\r\n\x1a\n"
     page = Page(report(make_review([better()]), [AttentionMap('say "a"', png)] * 3))
     assert page.tags["img"] == 3
@@ -164,7 +164,7 @@ def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
     assert not re.search(r"url\(|@import", report(make_review([better()])))
 
 
-def test_foreign_text_is_text_wherever_it_stands() -> None:
+def test_foreign_text_is_never_markup() -> None:
     hostile, harmless = (Page(report(with_foreign_text(text))) for text in (HOSTILE, "harmless text"))
     del hostile.tags["mark"], harmless.tags["mark"]  # how much is marked depends on the text
     assert hostile.tags == harmless.tags
@@ -175,7 +175,7 @@ def test_foreign_text_is_text_wherever_it_stands() -> None:
 
 @given(TEXTS)
 @settings(max_examples=300, deadline=None)
-def test_any_text_comes_out_of_the_page_as_it_went_in(text: str) -> None:
+def test_any_text_is_shown_unchanged(text: str) -> None:
     assert_isolated(foreign(text), text)
 
 
@@ -235,6 +235,6 @@ def test_a_review_is_read_back_as_it_was_written() -> None:
         Review.from_json("{}")
 
 
-def test_subjects_without_figures_are_shown() -> None:
+def test_a_system_without_figures_is_shown() -> None:
     bare = System("x", "1", "en", "de", {}, None, None, None, None, {})
     assert "not under git" in words_of(report(make_review([better()], bare, bare)))

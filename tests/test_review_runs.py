@@ -58,7 +58,7 @@ def test_without_a_review_there_is_no_verdict(review_runs: ReviewRuns, candidate
     assert review_runs.find(candidate) == []
 
 
-def test_a_review_that_is_repeated_leaves_one_run_and_one_value_a_metric(
+def test_a_repeated_review_leaves_one_run_and_one_value_of_each_metric(
     review_runs: ReviewRuns, candidate: ModelVersion
 ) -> None:
     first = review_runs.keep(candidate, champion(review_runs, 1), at(PASS, "2026-01-01T00:00:00Z"), "")
@@ -79,9 +79,7 @@ def test_a_review_that_is_repeated_leaves_one_run_and_one_value_a_metric(
         assert len(review_runs.client.get_metric_history(run.info.run_id, key)) == 1
 
 
-def test_a_review_that_comes_to_something_else_takes_the_place_of_the_first(
-    review_runs: ReviewRuns, candidate: ModelVersion
-) -> None:
+def test_a_review_with_another_result_replaces_the_first(review_runs: ReviewRuns, candidate: ModelVersion) -> None:
     review_runs.keep(candidate, champion(review_runs, 1), PASS, "")
     verdict = review_runs.keep(candidate, champion(review_runs, 1), worse(FAIL, 3.0), "")
     (run,) = runs(review_runs)
@@ -91,9 +89,7 @@ def test_a_review_that_comes_to_something_else_takes_the_place_of_the_first(
     assert run.data.metrics["test/candidate/bleu"] == pytest.approx(before - 3.0)
 
 
-def test_each_champion_has_a_verdict_of_its_own_the_last_first(
-    review_runs: ReviewRuns, candidate: ModelVersion
-) -> None:
+def test_there_is_a_review_for_each_champion_the_latest_first(review_runs: ReviewRuns, candidate: ModelVersion) -> None:
     review_runs.keep(candidate, None, at(PASS, "2026-01-01T00:00:00Z"), "")
     review_runs.keep(candidate, champion(review_runs, 3), at(FAIL, "2026-01-03T00:00:00Z"), "")
     review_runs.keep(candidate, champion(review_runs, 1), at(PASS, "2026-01-02T00:00:00Z"), "")
@@ -151,12 +147,11 @@ def test_the_version_shows_what_its_review_found(review_runs: ReviewRuns, candid
     assert "review/test/candidate/bleu" not in shown.tags  # the page's list of tags is long enough
     assert shown.tags["bleu"] == "12.34"  # registration's own stay
     assert len(str(shown.description)) < 5000
+    assert "\n\n## Model card\n\nTranslates `en` to `de`." in str(shown.description)
     assert str(shown.description).startswith("Review: fail. BLEU +48.8 against version 2.\n")
 
 
-def test_what_an_earlier_review_looked_at_is_not_shown_any_more(
-    review_runs: ReviewRuns, candidate: ModelVersion
-) -> None:
+def test_tags_of_test_sets_of_an_earlier_review_are_removed(review_runs: ReviewRuns, candidate: ModelVersion) -> None:
     both = make_review(
         [better(), better(name="extra")], replace(PASS.candidate, unknown_pieces={"test": 0.0, "extra": 0.0})
     )

@@ -1,6 +1,7 @@
 """Reviews of real packages; what cannot be reviewed is refused before anything is translated."""
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipeline.reviews.review import Review
 from pipeline.reviews.review_runs import ReviewRuns
 from pipeline.reviews.reviewer import Reviewer, _draw_maps
 from pipeline.reviews.test_sets import TestSet
+from pipeline.reviews.version_changes import VersionChange
 from pipeline.seq2seq.translator import Translator
 from stages.review import describe
 from tests.registered import ANYTHING, LENIENT, MODEL, evaluate_otherwise, get, package_of
@@ -72,7 +74,7 @@ def timeless(review: Review) -> tuple[Any, ...]:
     return review.comparisons, gates, review.leaks, review.verdict
 
 
-def test_without_a_champion_the_newest_meets_the_baselines_and_leaks_fail_it(
+def test_without_a_champion_the_newest_version_is_compared_with_the_baselines_and_leaks_fail_it(
     client: MlflowClient, versions: Path, tmp_path: Path
 ) -> None:
     sources, targets = read_split(versions / "again/corpus/train.parquet")
@@ -105,9 +107,7 @@ def test_without_a_champion_the_newest_meets_the_baselines_and_leaks_fail_it(
 
 
 @pytest.mark.slow
-def test_a_review_against_the_champion_comes_to_the_same_when_it_is_repeated(
-    client: MlflowClient, registry: Path
-) -> None:
+def test_a_repeated_review_against_the_champion_has_the_same_result(client: MlflowClient, registry: Path) -> None:
     crown(client, 1)
     review_runs = ReviewRuns(client, MODEL, registry)
     found = []
@@ -126,6 +126,9 @@ def test_a_review_against_the_champion_comes_to_the_same_when_it_is_repeated(
     assert comparison.opponent == f"version 1 of {MODEL}"
     assert comparison.scores["candidate"] != comparison.scores["opponent"]  # each ran with weights of its own
     assert len(finding.maps) == 3
+    assert all(re.match(r"test, line \d+: \S", picture.title) for picture in finding.maps)
+    assert finding.review.changes[0] == VersionChange("seed", "1", "2")
+    assert finding.review.card.startswith("Translates `en` to `de`: ")
     assert finding.review.opponent.size_bytes
 
 
@@ -176,7 +179,7 @@ def test_the_champion_s_test_sets_are_translated_too(client: MlflowClient, regis
 
 
 @pytest.mark.slow
-def test_references_that_are_the_candidate_s_own_outputs_do_not_pass_it(
+def test_a_candidate_does_not_pass_by_references_that_it_wrote(
     client: MlflowClient, registry: Path, versions: Path
 ) -> None:
     sources, references = read_split(versions / "other/corpus/test.parquet")
@@ -259,11 +262,13 @@ def test_files_that_were_changed_in_the_store_are_refused(client: MlflowClient, 
     files = {  # the last named is the first looked at
         f"models:/{MODEL}/1": package_of(registry, client, 1) / "artifacts/model/weights.safetensors",
         f"models:/{MODEL}/2": package_of(registry, client, 2) / "artifacts/code/seq2seq/translator.py",
+        "manifests/model.json": run / "manifests/model.json",
+        "manifests/corpus.json": run / "manifests/corpus.json",
         "training_sentences/": next(run.glob("training_sentences/*.npz")),
         "evaluation of run": next(run.glob("evaluation/*/test.source.txt")),
     }
     for told, file in files.items():
-        file.write_bytes(file.read_bytes() + b"\n")
+        file.write_bytes(file.read_bytes() + b"\n}")
         assert refusal(client).startswith(told)
 
 
@@ -277,7 +282,7 @@ def test_a_test_set_that_exists_twice_or_not_at_all_is_refused(client: MlflowCli
 
 
 @pytest.mark.slow
-def test_what_the_champion_was_trained_on_is_left_out_for_both(
+def test_test_sentences_that_the_champion_was_trained_on_are_left_out_for_both(
     client: MlflowClient, registry: Path, tmp_path: Path
 ) -> None:
     crown(client, 1)

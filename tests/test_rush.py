@@ -18,7 +18,7 @@ CALLS = 50
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_no_call_is_lost_and_the_aliases_agree_with_the_record(
+def test_every_call_counts_or_is_refused_and_the_aliases_agree_with_the_history(
     server: Server, database: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if database == "postgresql":

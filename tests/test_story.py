@@ -39,7 +39,7 @@ def aliases() -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Project, server: Server) -> None:
+def test_a_is_promoted_then_b_c_fails_and_a_rollback_restores_a(story: Project, server: Server) -> None:
     server.start()
 
     def make(*arguments: str, status: int = 0) -> str:

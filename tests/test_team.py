@@ -57,7 +57,7 @@ def train(team: Team, build: Path, seed: int) -> int:
 
 
 @pytest.mark.slow
-def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tmp_path: Path) -> None:
+def test_trainer_and_reviewer_may_each_do_only_their_part(team: Team, act: Act, tmp_path: Path) -> None:
     with team.acting(ADMIN):  # as docs/reviewing.md says
         reviews = store().create_experiment(f"{PRODUCTION} reviews")
         for model in (PRODUCTION, f"{PRODUCTION}.promotions"):

@@ -32,7 +32,7 @@ def test_the_run_s_own_test_set_has_both_baselines(evaluation: Artifact, version
     assert len(test_set.baselines["translation memory"]) == len(sources)
 
 
-def test_a_named_one_is_read_by_its_columns_cleaned_of_breaks_and_blanks(evaluation: Artifact, tmp_path: Path) -> None:
+def test_a_test_set_of_the_settings_is_read_by_its_columns_and_cleaned(evaluation: Artifact, tmp_path: Path) -> None:
     lines = ["de\ten", "Guten  Tag\tgood day", "\tno target", "a\u2028b\te\u0301te\u0301"]
     (tmp_path / "more.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     own, more = read_test_sets(evaluation, None, settings(more=str(tmp_path / "more.tsv")), LANGUAGES)
@@ -53,7 +53,7 @@ def test_aligned_lines_and_variables_are_read(
     assert (night.sources, night.references) == (["good day", "good night"], ["guten Tag", "gute Nacht"])
 
 
-def test_the_champion_s_count_too_each_once_and_under_a_name_of_its_own(
+def test_the_champion_s_test_sets_are_used_too_each_once_and_under_its_own_name(
     evaluation: Artifact, versions: Path, tmp_path: Path
 ) -> None:
     corpus, model = (open_artifact(versions / "first" / name, name) for name in ("corpus", "model"))

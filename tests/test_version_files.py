@@ -66,7 +66,7 @@ def test_each_part_is_as_training_and_evaluation_left_it(files: VersionFiles, ve
         ({}, "source_language and target_language; set both on its page in MLflow"),
     ],
 )
-def test_the_two_codes_are_kept_apart(
+def test_source_and_target_language_are_read_from_new_and_old_tags(
     files: VersionFiles, tmp_path: Path, tags: dict[str, str], expected: tuple[str, str] | str
 ) -> None:
     """Older versions have them in one tag, which is read where it can be read in one way only."""
@@ -118,10 +118,24 @@ def test_a_model_of_an_older_pipeline_is_an_error_with_what_to_type(files: Versi
         _ = old.model
 
 
-def test_a_version_from_before_there_were_fingerprints_has_none(files: VersionFiles) -> None:
+def test_a_version_without_fingerprints_has_none(files: VersionFiles) -> None:
     files.client.delete_model_version_tag(MODEL, "2", "training_sentences")
     old = replace(files, version=get(files.client, 2))
     assert old.training_sentences is None
+
+
+@pytest.mark.parametrize("name", ["corpus", "model"])
+def test_a_manifest_that_was_changed_with_its_checksum_is_refused(
+    files: VersionFiles, artifacts: Path, name: str
+) -> None:
+    path = artifacts / f"manifests/{name}.json"
+    content = json.loads(path.read_bytes())
+    del content["checksum"]
+    content["facts"] |= {"splits": {"train": 9}} if name == "corpus" else {"parameters": 9}
+    manifest = Manifest(**content)
+    path.write_text(json.dumps(content | {"checksum": manifest.checksum}))
+    with pytest.raises(UserError, match=f"^manifests/{name}.json of run .* was changed after version 2"):
+        PARTS[f"manifests/{name}.json"](files)
 
 
 def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(files: VersionFiles, artifacts: Path) -> None:
@@ -137,7 +151,7 @@ def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(files: Version
     ("part", "file"),
     [("manifests/model.json", "manifests/model.json"), ("training_sentences", "training_sentences/*.npz")],
 )
-def test_a_part_that_is_gone_is_named(files: VersionFiles, artifacts: Path, part: str, file: str) -> None:
+def test_a_missing_part_is_named(files: VersionFiles, artifacts: Path, part: str, file: str) -> None:
     next(artifacts.glob(file)).unlink()
     with pytest.raises(UserError, match=rf"^{part}\S* of run \w+, which made version 2 of {MODEL}, cannot be"):
         PARTS[part](files)

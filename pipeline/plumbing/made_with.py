@@ -15,7 +15,7 @@ def made_with(code: Iterable[str]) -> dict[str, Any]:
     versions = distributions([file for name in code if (file := Path(name)).is_file()])
     return {
         "libraries": {"python": platform.python_version(), **versions},
-        "machine": {"system": sys.platform, "processor": _processor()},
+        "machine": {"system": sys.platform, "processor": processor()},
     }
 
 
@@ -34,7 +34,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the architecture, and the model of the processor if the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

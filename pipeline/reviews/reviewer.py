@@ -4,7 +4,6 @@
 """
 
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from ..data.languages import standard_code
 from ..plumbing.errors import UserError
+from ..plumbing.made_with import processor
 from ..plumbing.params import ReviewSettings
 from ..plumbing.tracking.record import git_commit
 from ..registry.card import write_short_card
@@ -163,8 +163,8 @@ class Reviewer:
         read = {test_set.name: test_set.digest for test_set in test_sets}
         settings = self.settings.model_dump(mode="json")
         origins = {test_set.name: test_set.origin for test_set in test_sets}
-        experiment = self.models.experiment
-        return Provenance(now, self.by, settings, read, git_commit(), _hardware(), isolation(), origins, experiment)
+        experiment, hardware = self.models.experiment, f"{processor()}, {os.cpu_count()} cores"
+        return Provenance(now, self.by, settings, read, git_commit(), hardware, isolation(), origins, experiment)
 
 
 def _measure(
@@ -255,13 +255,3 @@ def _is_drawable(best: SandboxedTranslation) -> bool:
     """Return whether a picture of it is small. The candidate decides how many pieces there are, and how long."""
     longest = max(map(len, [*best.tokens, *best.source_tokens]), default=0)
     return len(best.source_tokens) - 1 in MAP_PIECES and len(best.tokens) <= MAP_ROWS and longest <= MAP_LETTERS
-
-
-def _hardware() -> str:
-    """Return the processor and the number of its cores, in a line."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        processor = platform.processor() or platform.machine()
-    return f"{processor}, {os.cpu_count()} cores, {platform.system()}"
