@@ -218,7 +218,8 @@ serve: | $(VENV) ## the model with ALIAS=champion behind HTTP, wherever the alia
 	@$(PY) -m stages.serve $(PARAMS)
 server: | $(VENV) ## MLflow's server for a team; HOST= PORT= STORE=url ARTIFACTS=url AUTH=1 ALLOWED_HOSTS=
 	@$(PY) -m stages.server
-ui: server ## MLflow's pages on this machine's loopback
+ui: | $(VENV) ## the same, and the addresses of this experiment's runs, model and newest version
+	@$(PY) -m stages.server $(PARAMS)
 smoke: build/smoke-corpus/train.tsv ## the whole pipeline on a toy language, in a minute
 	@$(MAKE) EXP=smoke all
 build/smoke-corpus/train.tsv: tests/toy_corpus.py | $(VENV)

@@ -3,7 +3,6 @@
 Make exports VERSION, REASON, FORCE and ALIAS as they were typed.
 """
 
-import getpass
 import os
 import sys
 import unicodedata
@@ -15,6 +14,7 @@ from mlflow import MlflowClient
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import Params
 from pipeline.plumbing.params_file import read_params
+from pipeline.plumbing.tracking.record import user_name
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.versions import registered_name
 from pipeline.reviews.promotion import Promotion
@@ -46,17 +46,17 @@ class Registry:
 
     def decision(self, reason: str, forced: bool) -> Promotion:
         """Return what decides for somebody, with their reason."""
-        return Promotion(self.models, self.params.review, self.review_runs, who(), reason, forced)
+        return Promotion(self.models, self.params.review, self.review_runs, user_name(), reason, forced)
 
 
-def open_registry() -> Registry:
-    """The registry of the experiment whose params files are the arguments."""
+def open_registry(uri: str = "") -> Registry:
+    """Return the registry of the experiment whose params files are the arguments; `uri` as for open_store."""
     files = [Path(argument) for argument in sys.argv[1:]]
     params = read_params(files)
     languages = params.download.source_language, params.download.target_language
     candidates = registered_name(params.registration.model_name, *languages)
     production = registered_name(params.review.production_model or params.registration.model_name, *languages)
-    return Registry(params, RegisteredModels(open_store(BUILD), candidates, production, asked_experiment()))
+    return Registry(params, RegisteredModels(open_store(BUILD, uri), candidates, production, asked_experiment()))
 
 
 def asked_experiment() -> str:
@@ -95,13 +95,3 @@ def is_forced() -> bool:
     if text not in ("", "0", "1"):
         raise UserError(f"FORCE: got {text!r}, expected 1 to override what speaks against it, or nothing")
     return text == "1"
-
-
-def who() -> str:
-    """The name under which a decision is recorded: the account on the server, or else on this machine."""
-    if account := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        return account
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container a process may be nobody's that has a name
-        return f"user {os.getuid()}"

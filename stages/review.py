@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
 from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.tracking.record import user_name
 from pipeline.plumbing.tracking.store import explain_failure, is_refusal
 from pipeline.registry.sandbox.isolation import isolation
 from pipeline.reviews import wording
@@ -18,7 +19,7 @@ from pipeline.reviews.registered_models import experiment_of
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.reviewer import Finding, Reviewer
-from stages.registry import BUILD, Registry, asked_version, open_registry, who
+from stages.registry import BUILD, Registry, asked_version, open_registry
 
 FAILED = 1
 
@@ -28,7 +29,7 @@ def review() -> None:
     registry = open_registry()
     with explain_failure(registry.client.tracking_uri):
         registry.review_runs.check()
-        reviewer = Reviewer(registry.models, registry.params.review, who())
+        reviewer = Reviewer(registry.models, registry.params.review, user_name())
         print(isolation(), file=sys.stderr)
         with tqdm(unit=" sentences", disable=None, desc="review") as bar:
             finding = reviewer.review(version, _counting(bar))
@@ -55,9 +56,8 @@ def _keep(registry: Registry, finding: Finding) -> None:
     except MlflowException as error:
         if not is_refusal(error):
             raise
-        print(
-            f"version {finding.candidate.version} does not show it: {who()} may not write to {finding.candidate.name}"
-        )
+        number, model = finding.candidate.version, finding.candidate.name
+        print(f"the page of version {number} does not show it: {user_name()} may not write to {model}")
     page = BUILD / "reviews" / registry.models.candidates / f"{finding.candidate.version}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(report, encoding="utf-8")

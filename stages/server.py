@@ -1,7 +1,8 @@
-"""MLflow's tracking server over this project's store, until Ctrl-C or SIGTERM: `make server`, or `make ui`.
+"""Run MLflow's server over this project's store until Ctrl-C or SIGTERM: `make server`, or `make ui`.
 
-HOST, PORT, STORE, ARTIFACTS, AUTH and ALLOWED_HOSTS are read from the environment. A password in them is handed on the
-same way, never on a command line: everybody on a machine may read those.
+With PARAMS_FILE... as arguments, as `make ui` has them, print the addresses of that experiment's pages. HOST, PORT,
+STORE, ARTIFACTS, AUTH and ALLOWED_HOSTS are read from the environment. A password in them goes to MLflow's process
+through the environment, too: everybody on a machine can read command lines.
 """
 
 import os
@@ -22,18 +23,19 @@ from sqlalchemy.exc import ArgumentError
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import is_server, open_store, store_lock, tracking_uri, without_password
+from pipeline.registry.pages import find_pages
 from pipeline.service.access import Access
 from pipeline.service.accounts import PASSWORD, accounts_database, check_password, prepare_accounts
+from stages.registry import BUILD, open_registry
 
-BUILD = Path("build")
-STOP_SECONDS = 10
-# MLflow's process has no need of: the admin is made before it starts, and it is no client of another server.
-UNSEEN = {PASSWORD, "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_TRACKING_URI"}
+KILL_SECONDS = 10  # from SIGTERM to SIGKILL
+# Variables that MLflow's process does not get: the admin is made before it starts, and it is no client of a server.
+WITHHELD = {PASSWORD, "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_TRACKING_URI"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the server is to be. UserError when it is made of anything that cannot be."""
+    """The server's address, store and access. Reading them raises UserError where they cannot work."""
 
     host: str
     port: int
@@ -57,7 +59,7 @@ class Options:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """For MLflow's process. No jobs: they would run code that clients send."""
+        """Return the settings of MLflow's process. It runs no jobs: they would run code that clients send."""
         own = {
             "MLFLOW_BACKEND_STORE_URI": self.store,
             "MLFLOW_ARTIFACTS_DESTINATION": self.artifacts,
@@ -81,15 +83,17 @@ def main() -> None:
     uri = os.environ.get("STORE") or tracking_uri(BUILD)
     if is_server(uri):
         name = "STORE" if os.environ.get("STORE") else "MLFLOW_TRACKING_URI"
-        print(f"{name} names a server, which has pages of its own: open {without_password(uri)}")
+        print(f"{name} is a server, which has its own pages; open: {without_password(uri)}")
+        print(*describe_pages(without_password(uri).rstrip("/")), sep="", end="")
         return
     options = Options.read(os.environ)
-    serve(options, prepare(options))
+    environment = prepare(options)
+    serve(options, environment, describe_pages(options.address))
 
 
 def prepare(options: Options) -> dict[str, str]:
-    """Make the database and the accounts where they are missing, before a client asks; returns MLflow's environment."""
-    environment = {k: v for k, v in os.environ.items() if k not in UNSEEN} | options.environment()
+    """Make the database and the accounts where they are missing; return the environment of MLflow's process."""
+    environment = {k: v for k, v in os.environ.items() if k not in WITHHELD} | options.environment()
     password, accounts = os.environ.get(PASSWORD, ""), accounts_database(options.store, BUILD)
     if options.access.auth:
         check_password(password, accounts)
@@ -100,8 +104,21 @@ def prepare(options: Options) -> dict[str, str]:
     return environment
 
 
-def serve(options: Options, environment: dict[str, str]) -> None:
-    # MLflow's processes are a group of their own: they end when this one is told to, in order and all of them.
+def describe_pages(server: str) -> list[str]:
+    """Return a line for each page of the experiment that the arguments name; none if there are no arguments."""
+    if not sys.argv[1:]:
+        return []
+    registry = open_registry(os.environ.get("STORE", ""))
+    models = list(dict.fromkeys((registry.models.candidates, registry.production)))
+    pages = list(find_pages(registry.client, server, registry.models.experiment, models))
+    if not pages:
+        return [f"  nothing of {registry.models.experiment} is there yet; run: make{registry.models.option}\n"]
+    width = max(len(title) for title, _ in pages)
+    return [f"  {title.ljust(width)}  {address}\n" for title, address in pages]
+
+
+def serve(options: Options, environment: dict[str, str], pages: list[str]) -> None:
+    # MLflow's processes are a group of their own, so that this process can end all of them, in order.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wishes
             signal.signal(number, interrupt)
@@ -109,6 +126,7 @@ def serve(options: Options, environment: dict[str, str]) -> None:
     try:
         wait_until_ready(server, options.address)
         print(f"MLflow: {options.address} (Ctrl-C stops it)", flush=True)
+        print(*pages, sep="", end="", flush=True)
         server.wait()
         raise UserError(f"MLflow's server ended by itself with status {server.returncode}")
     except KeyboardInterrupt:
@@ -137,10 +155,10 @@ def wait_until_ready(server: subprocess.Popen[bytes], address: str) -> None:
 
 def stop(server: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # impatience must not leave half of it behind
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave a part of it running
     try:
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(STOP_SECONDS)
+        server.wait(KILL_SECONDS)
         os.killpg(server.pid, signal.SIGKILL)
     except subprocess.TimeoutExpired:
         os.killpg(server.pid, signal.SIGKILL)
@@ -153,7 +171,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def free_port(text: str, host: str) -> int:
-    """PORT as a number, if it is one and nothing listens there."""
+    """Return PORT as a number. Raise UserError if it is none, or if something listens there."""
     if not (text.isdecimal() and 0 < int(text) < 65536):
         raise UserError(f"PORT: got {text!r}, expected a number from 1 to 65535, as in: make server PORT=5001")
     try:
@@ -183,7 +201,7 @@ def database_url(text: str) -> str:
 
 
 def as_destination(text: str) -> str:
-    """ARTIFACTS as MLflow takes it, if it knows the kind of storage."""
+    """Return ARTIFACTS as a URL. Raise UserError if MLflow does not know this kind of storage."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

@@ -1,6 +1,5 @@
 """Print the versions of an experiment's registered models and the record of its champions: PARAMS_FILE..."""
 
-import json
 import time
 from collections.abc import Collection, Iterable, Sequence
 
@@ -8,12 +7,12 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.registry.versions import EXPERIMENT, VersionId, all_versions, identify
+from pipeline.registry.versions import BLEU, COMMIT, DATA, DIFFERENCE, EXPERIMENT, VersionId, all_versions, identify
 from pipeline.reviews.promotion_history import HistoryEntry, replay
 from stages.registry import Registry, open_registry
 
-HEAD = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")
-SHOWN = 8  # characters of a digest
+HEAD = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "difference", "data", "commit", "age")
+CELL = 40  # characters that are shown of a tag, which anybody can edit
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
@@ -46,16 +45,12 @@ def verdict(registry: Registry, version: ModelVersion) -> str:
 
 
 def row(version: ModelVersion, aliases: Iterable[str], verdict: str) -> Sequence[str]:
-    tags = version.tags
     return (
         str(version.version),
-        tags.get(EXPERIMENT, "-"),
+        _tag(version, EXPERIMENT),
         ", ".join(sorted(aliases)) or "-",
         verdict,
-        _score(tags, "bleu"),
-        _score(tags, "chrf"),
-        tags.get("corpus", "")[:SHOWN],
-        tags.get("commit", "")[:SHOWN] or "-",
+        *(_tag(version, name) for name in (BLEU, DIFFERENCE, DATA, COMMIT)),
         age(time.time() - int(version.creation_timestamp) / 1000),
     )
 
@@ -102,12 +97,9 @@ def table(lines: Sequence[Sequence[str]]) -> list[str]:
     return ["  " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
-def _score(tags: dict[str, str], metric: str) -> str:
-    try:
-        low, high = json.loads(tags[f"{metric}_interval"])
-        return f"{float(tags[metric]):.1f} [{low:.1f}, {high:.1f}]"
-    except (KeyError, TypeError, ValueError):  # tags can be removed and edited
-        return "-"
+def _tag(version: ModelVersion, name: str) -> str:
+    text = "".join(c if c.isprintable() else " " for c in version.tags.get(name, ""))
+    return text.strip()[:CELL] or "-"
 
 
 if __name__ == "__main__":

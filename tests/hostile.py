@@ -1,14 +1,11 @@
 """Real packages whose code is what a test says, alone and as a version in the registry."""
 
-import json
 from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
 
-from pipeline.registry.packaging import digests
-from pipeline.registry.versions import FILES
-from tests.registered import MODEL, package_of
+from tests.registered import package_of, record_files
 
 # Takes its only sentence for Python, and answers with what that is.
 PUPPET = """
@@ -42,4 +39,4 @@ def corrupt(build: Path, client: MlflowClient, version: int, code: str) -> None:
     package = package_of(build, client, version)
     with open(package / "artifacts/code/registry/request.py", "a", encoding="utf-8") as file:
         file.write(f"\n\n{code}\n")
-    client.set_model_version_tag(MODEL, str(version), FILES, json.dumps(digests(package)))
+    record_files(build, client, version)

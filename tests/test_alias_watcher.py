@@ -17,15 +17,15 @@ import pytest
 import uvicorn
 from mlflow.exceptions import MlflowException
 
-from pipeline.plumbing.artifacts import sha256_of
 from pipeline.plumbing.errors import UserError
+from pipeline.registry.versions import PACKAGE
 from pipeline.seq2seq.translator import Translator
 from pipeline.service import alias_watcher
 from pipeline.service.alias_watcher import AliasWatcher
 from pipeline.service.served_version import ServedVersion
 from pipeline.service.serving import Service
 from tests.published import SENTENCES
-from tests.registered import MODEL, Registry, get, package_of
+from tests.registered import MODEL, Registry, get, package_of, record_files
 
 
 @pytest.fixture
@@ -94,11 +94,7 @@ def damage(champions: Registry) -> None:
 def break_code(champions: Registry) -> None:
     """Its files are those recorded, but it fails at a request."""
     champions.break_code(2)
-    package = package_of(champions.build, champions.client, 2)
-    tags = json.loads(get(champions.client, 2).tags["sha256"])
-    name = "artifacts/code/registry/request.py"
-    tags[name] = sha256_of(package / name)
-    champions.client.set_model_version_tag(MODEL, "2", "sha256", json.dumps(tags))
+    record_files(champions.build, champions.client, 2)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +111,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
     whole = champions.build / "whole"
     package = package_of(champions.build, champions.client, 2)
     shutil.copytree(package, whole)
-    recorded = get(champions.client, 2).tags["sha256"]
+    recorded = get(champions.client, 2).tags[PACKAGE]
     served = watcher.load()
     harm(champions)
     champions.crown(2)
@@ -128,7 +124,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
 
     shutil.rmtree(package)
     shutil.copytree(whole, package)
-    champions.client.set_model_version_tag(MODEL, "2", "sha256", recorded)
+    champions.client.set_model_version_tag(MODEL, "2", PACKAGE, recorded)
     assert look(watcher) is None, "it is tried again later"
     monkeypatch.setattr(alias_watcher, "RETRY_SECONDS", 0.0)
     watcher._retry = 0.0

@@ -106,13 +106,13 @@ def entries_of_an_early_pipeline(it: Registry) -> None:
 
 
 def tags_of_the_candidate_deleted(it: Registry) -> None:
-    for tag in ("registration", "target_language", "sha256", "experiment"):
+    for tag in ("package_sha256", "data", "experiment"):
         it.client.delete_model_version_tag(MODEL, "3", tag)
 
 
 def tags_of_the_champion_edited(it: Registry) -> None:
-    it.client.set_model_version_tag(MODEL, "2", "registration", "another")
-    it.client.delete_model_version_tag(MODEL, "2", "evaluation")
+    it.client.set_model_version_tag(MODEL, "2", "package_sha256", "another")
+    it.client.delete_model_version_tag(MODEL, "2", "experiment")
 
 
 def run_deleted(it: Registry) -> None:
@@ -247,7 +247,7 @@ def _serve(build: Path) -> None:
 def _review(build: Path) -> None:
     """Review until packages are to be loaded, and keep that it passed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reviewer, "consume", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(reviewer, "load_sandboxed", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             review.review()
     models = open_registry().models

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from pipeline.plumbing.artifacts import Artifact, open_artifact, sha256_of
 from pipeline.plumbing.command import StageCall
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import RegisterSettings
+from pipeline.plumbing.tracking.record import user_name
 from pipeline.plumbing.tracking.store import open_store
+from pipeline.registry.package_record import RECORD_FILE, read_record
 from pipeline.registry.packaging import CARD, digests
-from pipeline.registry.registration import Registration, training_sentences_path
+from pipeline.registry.registration import IDENTITY, Registration, training_sentences_path
 from pipeline.registry.sandbox import isolation
-from pipeline.registry.versions import FILES
+from pipeline.registry.versions import PACKAGE, fetch_record
 from stages.register import register
 from tests.manifests import rewrite_manifest
 from tests.mlflow_server import Server
@@ -110,20 +113,65 @@ def test_the_run_has_metrics_scores_manifests_and_the_evaluation(registered: Art
 def test_the_version_says_what_a_reviewer_asks(registered: Artifact, version: ModelVersion, trained: Path) -> None:
     assert version.run_id == registered.facts["run_id"]
     assert version.description == registered.path("card.md").read_text()
-    assert {name: version.tags[name] for name in ("test_set", "bleu", "chrf")} == {
-        "test_set": "test",
-        "bleu": "12.34",
-        "chrf": "45.6",
+    corpus = open_artifact(trained / "default/corpus", "download")
+    assert version.tags == {
+        "verdict": "not reviewed",
+        "BLEU": "12.3 [11.0, 13.5]",
+        "data": f"{corpus.facts['splits']['train']} pairs, corpus {corpus.digest[:8]}",
+        "experiment": "default",
+        "commit": version.tags["commit"],
+        "package_sha256": version.tags["package_sha256"],
     }
-    assert (version.tags["source_language"], version.tags["target_language"]) == ("en", "de")
-    assert json.loads(version.tags["bleu_interval"]) == [11.0, 13.5]
+    assert len(version.tags["commit"].removesuffix("-dirty")) == 8
+
+
+def test_the_record_of_the_package_names_what_led_to_it(package: Path, version: ModelVersion, trained: Path) -> None:
+    record = read_record(package / RECORD_FILE, version.tags[PACKAGE], "the package")
     for name in ("corpus", "model", "evaluation"):
-        assert version.tags[name] == open_artifact(trained / "default" / name, name).digest
+        assert getattr(record, name) == open_artifact(trained / "default" / name, name).digest
+    assert (record.experiment, record.source_language, record.target_language) == ("default", "en", "de")
+    assert record.files | {RECORD_FILE: version.tags[PACKAGE]} == digests(package)
+
+
+@pytest.mark.usefixtures("version")
+def test_the_logged_model_has_scores_with_their_test_set_parameters_and_a_card(registered: Artifact) -> None:
+    logged = MlflowClient().get_logged_model(registered.facts["model_id"])
+    assert logged.metrics
+    scores = {metric.key: (metric.value, metric.dataset_name) for metric in logged.metrics}
+    assert scores["test/beam/bleu"] == (12.34, "en to de, test")
+    assert all(metric.dataset_digest for metric in logged.metrics)
+    assert "test/copy/empty" not in scores
+    assert logged.params == {"seed": "1"}
+    assert str(logged.tags["mlflow.note.content"]).startswith("Translates en to de: ")
+    assert {key for key in logged.tags if not key.startswith("mlflow.")} == {IDENTITY, PACKAGE}
+
+
+def test_the_page_of_the_model_says_how_to_decide_and_leaves_what_a_person_wrote(registration: Registration) -> None:
+    registration.version(registration.log_model())
+    client, name = registration.client, registration.model_name
+    page = str(client.get_registered_model(name).description)
+    for part in ("make review VERSION=n", "make promote", "make rollback", f"models:/{name}@champion"):
+        assert part in page
+    for text, expected in (("ours", "ours"), ("", page)):
+        client.update_registered_model(name, text)
+        registration.version(registration.log_model())
+        assert client.get_registered_model(name).description == expected
+
+
+@pytest.mark.usefixtures("version")
+def test_the_run_has_a_name_a_description_an_author_and_a_source(registered: Artifact) -> None:
+    run = MlflowClient().get_run(registered.facts["run_id"])
+    assert re.fullmatch(r"default 20\d\d-\d\d-\d\d \d\d:\d\d", str(run.info.run_name))
+    assert run.data.tags["mlflow.note.content"].startswith("Training of a translator")
+    assert run.data.tags["mlflow.source.name"] == "make train"
+    assert run.data.tags["mlflow.user"] == user_name()
+    assert [key for key in run.data.tags if not key.startswith("mlflow.")] == ["attempt"]
 
 
 def test_a_leak_can_be_found_without_the_corpus(version: ModelVersion, trained: Path, tmp_path: Path) -> None:
     client = MlflowClient()
-    digest = version.tags["training_sentences"]
+    record = fetch_record(client, version, tmp_path)
+    digest = record.training_sentences
     known = Path(client.download_artifacts(str(version.run_id), training_sentences_path(digest), str(tmp_path)))
     assert digest == sha256_of(known)
     sources, targets = read_split(trained / "default/corpus/train.parquet")
@@ -131,26 +179,23 @@ def test_a_leak_can_be_found_without_the_corpus(version: ModelVersion, trained: 
     assert find_known(known, *asked) == {0: "source", 1: "target"}
 
 
-def test_a_version_from_before_there_was_a_tag_gets_it_when_it_is_registered_again(registration: Registration) -> None:
+def test_tags_that_were_lost_or_edited_are_set_again_but_for_the_verdict(registration: Registration) -> None:
     model_id = registration.log_model()
     version = registration.version(model_id)
-    digest = version.tags["training_sentences"]
-    registration.client.delete_model_version_tag(version.name, str(version.version), "training_sentences")
-    registration.client.set_model_version_tag(version.name, str(version.version), "corpus", "another")
+    name, number = version.name, str(version.version)
+    registration.client.delete_model_version_tag(name, number, PACKAGE)
+    registration.client.set_model_version_tag(name, number, "data", "another")
+    registration.client.set_model_version_tag(name, number, "verdict", "pass")
     again = registration.version(model_id)
-    tags = registration.client.get_model_version(again.name, str(again.version)).tags
     assert again.version == version.version
-    assert (tags["training_sentences"], tags["corpus"]) == (digest, registration.corpus.digest)
+    found = registration.client.get_model_version(name, number)
+    assert found.tags == version.tags | {"verdict": "pass"}
 
 
 def test_the_package_has_a_card(package: Path) -> None:
     card = (package / CARD).read_text()
     for part in ("Intended use", "Limits", "12.3 [11.0, 13.5]", "licence `MIT`", "catalogue-11", "Energy"):
         assert part in card
-
-
-def test_every_file_of_the_version_is_recorded_by_its_digest(version: ModelVersion, package: Path) -> None:
-    assert json.loads(version.tags[FILES]) == digests(package)
 
 
 def test_no_file_is_a_pickle_or_tells_where_it_was_made(registered: Artifact, trained: Path) -> None:
@@ -252,7 +297,7 @@ def test_another_evaluation_of_the_same_model_is_another_version(registration: R
         open_artifact(directory, "evaluate"),
     )
     versions = [each.version(each.log_model()) for each in (registration, again, registration)]
-    assert [(int(v.version), v.tags["bleu"]) for v in versions] == [(1, "12.34"), (2, "99.0"), (1, "12.34")]
+    assert [(int(v.version), v.tags["BLEU"][:4]) for v in versions] == [(1, "12.3"), (2, "99.0"), (1, "12.3")]
     for each in (registration, again):
         each.complete_run()
     kept = registration.client.list_artifacts(registration.run.info.run_id, "evaluation")
@@ -297,7 +342,7 @@ def test_a_server_takes_all_of_it_and_keeps_no_path(server: Server, tmp_path: Pa
     facts = open_artifact(build / "default" / "registered", "register").facts
     assert facts["store"] == "http"
     version = MlflowClient().get_model_version(facts["model_name"], str(facts["version"]))
-    assert str(version.description).startswith("Translates `en` to `de`")
+    assert str(version.description).startswith("Translates en to de")
     files = [path for path in (server.directory / "mlartifacts").rglob("*") if path.is_file()]
     assert len(files) > 15
     assert not [path for path in files if str(tmp_path).encode() in path.read_bytes()]

@@ -12,6 +12,8 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.command import StageCall
+from pipeline.registry.versions import VERDICT
+from pipeline.reviews.promotion import PROMOTED
 from pipeline.reviews.promotion_history import CHAMPION
 from stages.register import register
 from tests.accounts import ADMIN, REVIEWER, TRAINER, Team
@@ -73,8 +75,8 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
     assert run.returncode == 0, run.stdout + run.stderr
     with team.acting(TRAINER):
         champion = store().get_model_version_by_alias(PRODUCTION, CHAMPION)
-        assert champion.tags["review"] == "pass"
-        assert champion.tags["champion_by"] == REVIEWER
+        assert champion.tags[VERDICT].startswith("pass against ")
+        assert f" by {REVIEWER}: " in champion.tags[PROMOTED]
         store().set_model_version_tag(CANDIDATES, "1", "review", "pass")  # a tag that nobody trusts
 
     # Who trains cannot promote, not even with force, nor take a promotion back, nor write verdicts.

@@ -5,20 +5,20 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.data.fingerprints import find_known
 from pipeline.data.splits import read_split
 from pipeline.plumbing.artifacts import Manifest, open_artifact
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import open_store
+from pipeline.registry.package_record import RECORD_FILE
+from pipeline.registry.versions import PACKAGE
 from pipeline.reviews.version_files import VersionFiles
 from tests.manifests import rewrite_manifest
-from tests.registered import MODEL, get
+from tests.registered import MODEL, get, package_of, rewrite_record
 
 PARTS: dict[str, Callable[[VersionFiles], Any]] = {
     "evaluation": lambda files: files.evaluation,
@@ -46,35 +46,25 @@ def test_each_part_is_as_training_and_evaluation_left_it(files: VersionFiles, ve
     assert files.evaluation.digest == open_artifact(home / "evaluation", "evaluate").digest
     assert files.model_facts == open_artifact(home / "model", "train").facts
     sources, _ = read_split(home / "corpus/train.parquet")
-    assert files.training_sentences
     assert find_known(files.training_sentences, ["nobody has seen this", sources[7]], ["", ""]) == {1: "source"}
     assert (files.package / "requirements.txt").is_file()
     weights = (home / "model/weights.safetensors").stat().st_size
     assert weights < files.size_bytes < weights + 1_000_000
 
 
-@pytest.mark.parametrize(
-    ("tags", "expected"),
-    [
-        ({"source_language": "pt-BR", "target_language": "zh-Hant"}, ("pt-BR", "zh-Hant")),
-        ({"languages": "en-de"}, ("en", "de")),
-        ({"languages": "pt_BR-ja"}, ("pt_BR", "ja")),
-        ({"languages": "pt-BR-ja"}, "and 'pt-BR-ja' may be split in several ways; set both"),
-        ({}, "source_language and target_language; set both on its page in MLflow"),
-    ],
-)
-def test_the_two_codes_are_kept_apart(
-    files: VersionFiles, tmp_path: Path, tags: dict[str, str], expected: tuple[str, str] | str
-) -> None:
-    """Older versions have them in one tag, which is read where it can be read in one way only."""
-    version = SimpleNamespace(name=MODEL, version="2", tags=tags)
-    tagged = VersionFiles(files.client, cast(ModelVersion, version), tmp_path)
-    if isinstance(expected, tuple):
-        assert tagged.languages == expected
-    else:
-        with pytest.raises(UserError, match=re.escape(expected)) as refusal:
-            _ = tagged.languages
-        assert str(refusal.value).startswith(f"version 2 of {MODEL} has no tags ")
+def test_a_version_of_an_earlier_pipeline_is_refused_with_what_to_type(files: VersionFiles) -> None:
+    files.client.delete_model_version_tag(MODEL, "2", PACKAGE)
+    old = replace(files, version=get(files.client, 2))
+    with pytest.raises(UserError, match=r"earlier version of this pipeline.* again: make register EXP=other$"):
+        _ = old.languages
+
+
+@pytest.mark.parametrize("part", ["languages", "model_facts", "evaluation", "training_sentences", "package"])
+def test_a_record_that_was_changed_in_the_store_is_refused(files: VersionFiles, registry: Path, part: str) -> None:
+    path = package_of(registry, files.client, 2) / RECORD_FILE
+    path.write_bytes(path.read_bytes().replace(b'"en"', b'"fr"'))
+    with pytest.raises(UserError, match=rf"^models:/{MODEL}/2 is not as it was registered: registration.json does not"):
+        getattr(files, part)
 
 
 @pytest.mark.parametrize(
@@ -100,23 +90,19 @@ def test_a_part_that_was_changed_in_the_store_is_refused(
     assert "\n" not in told
 
 
-def test_a_model_of_before_its_parameters_were_counted_is_told(files: VersionFiles, artifacts: Path) -> None:
+def test_a_model_of_before_its_parameters_were_counted_is_told(
+    files: VersionFiles, artifacts: Path, registry: Path
+) -> None:
     path = artifacts / "manifests/model.json"
     content = json.loads(path.read_bytes())
     content.pop("checksum")
     del content["facts"]["parameters"]
     manifest = Manifest(**content)
     path.write_text(json.dumps(content | {"checksum": manifest.checksum}))
-    files.client.set_model_version_tag(MODEL, "2", "model", manifest.digest)
+    rewrite_record(registry, files.client, 2, model=manifest.digest)
     old = replace(files, version=get(files.client, 2))
     with pytest.raises(UserError, match=f"how many parameters version 2 of {MODEL} has.*: make train register EXP=oth"):
         _ = old.model_facts
-
-
-def test_a_version_from_before_there_were_fingerprints_has_none(files: VersionFiles) -> None:
-    files.client.delete_model_version_tag(MODEL, "2", "training_sentences")
-    old = replace(files, version=get(files.client, 2))
-    assert old.training_sentences is None
 
 
 def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(files: VersionFiles, artifacts: Path) -> None:

@@ -5,7 +5,7 @@ What is least important is left out whole until the rest fits. The page with all
 
 from collections.abc import Sequence
 
-from ..registry.card import LONGEST, code_span
+from ..registry.card import DESCRIPTION_CHARACTERS, code_span
 from . import wording
 from .comparison import CANDIDATE, OPPONENT, Change, System
 from .review import Review
@@ -28,7 +28,7 @@ def write_description(review: Review) -> str:
         _examples("Largest losses", [loss for comparison in review.comparisons for loss in comparison.losses]),
     ]
     kept = [section for section in sections if section]
-    while len("\n\n".join(kept)) + 1 > LONGEST:
+    while len("\n\n".join(kept)) + 1 > DESCRIPTION_CHARACTERS:
         kept.pop()
     return "\n\n".join(kept) + "\n"
 

@@ -22,12 +22,16 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from ..plumbing.errors import UserError
-from ..registry.card import code_span
 from ..registry.versions import VersionId, all_versions, find_again, find_version, identify, make_model
 
 CHAMPION, PREVIOUS = "champion", "previous"
 PATIENCE = 60.0  # seconds: MLflow gives up a version's number when several want it at once
 Action = Literal["promote", "rollback"]
+PAGE = """\
+This is no model to load, but the record of who was champion of `{model}` when, and why. Each version is one decision, \
+by `make promote` or `make rollback`, and names its author and reason in its tags. Do not edit or delete it: the alias \
+`champion` is set again from it. `make versions` prints it.
+"""
 SETTLED = "settled"  # tag of an entry of which all that follows was done
 LOST = "lost"  # tag of an entry that another was faster than, whatever becomes of the other
 
@@ -128,11 +132,9 @@ class PromotionHistory:
         tags = {"key": key, "action": action, "after": str(seen.number)}
         tags |= {"version": str(version or 0), "created": str(version.created if version else 0)}
         tags |= {"by": by, "at": at, "reason": reason, "forced": str(forced).lower(), "files": files}
-        shown = (
-            f"{action} {version or 'none'} after {seen.champion or 'none'}, {at}, {code_span(by)}: {code_span(reason)}"
-        )
-        about = f"Who was champion of {self.model} when, and why: one version an attempt, in order."
-        make_model(self.client, self.name, about)
+        make_model(self.client, self.name, PAGE.format(model=self.model))
+        # Without the reason, which is in a tag: MLflow renders a description as Markdown, and a reason is free text.
+        shown = f"{action} to version {version or 'none'}, from version {seen.champion or 'none'}, {at}"
         self._create(f"models:/{self.model}/{version or seen.champion}", tags, shown)
         entries = self.entries()
         _, in_force = replay(entries)

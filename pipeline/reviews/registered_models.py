@@ -12,20 +12,18 @@ from ..plumbing.artifacts import experiment_option
 from ..plumbing.errors import UserError
 from ..registry.versions import (
     EXPERIMENT,
-    FILES,
-    IDENTITY,
+    PACKAGE,
+    VERDICT,
     VersionId,
     all_versions,
     find_again,
     find_version,
     get_version,
     identify,
+    package_digest,
+    register_command,
 )
 from .promotion_history import CHAMPION, ChampionState, PromotionHistory
-from .review_runs import files_digest
-
-NEEDED = {IDENTITY, FILES, "corpus", "model", "evaluation", "commit"}  # tags
-OF_CANDIDATE = {"training_sentences"}  # a tag that a champion of before may lack: see leaks.py
 
 
 @dataclass(frozen=True)
@@ -61,18 +59,6 @@ class RegisteredModels:
             told += f"; for {newest}: make review VERSION={known[-1].version}{self.option}"
         raise UserError(told)
 
-    def check_tags(self, candidate: ModelVersion) -> None:
-        """UserError if a candidate lacks tags that registration gives it."""
-        if missing := ", ".join(sorted((NEEDED | OF_CANDIDATE) - candidate.tags.keys())):
-            raise UserError(
-                f"version {candidate.version} of {candidate.name} was not registered by this pipeline as it is now: "
-                f"it has no tag {missing}; register it again: {self._register(candidate)}"
-            )
-
-    def _register(self, version: ModelVersion) -> str:
-        """Return the command that gives a version its tags again."""
-        return f"make register{experiment_option(version.tags.get(EXPERIMENT, self.experiment))}"
-
     def champion(self, state: ChampionState) -> ModelVersion | None:
         """Return the champion by the record; None if there is none, or none of those that were champion is left.
 
@@ -87,12 +73,13 @@ class RegisteredModels:
             )
         if champion is None and (by_hand := self.told_of_alias(state)):
             raise UserError(f"{by_hand}; until then nothing can be compared with it")
-        if champion and (missing := ", ".join(sorted(NEEDED - champion.tags.keys()))):
-            again = "" if self.production != self.candidates else f"register it again: {self._register(champion)}; or "
+        if champion and PACKAGE not in champion.tags:
+            command = register_command(champion, self.experiment)
+            again = "" if self.production != self.candidates else f"register it again: {command}; or "
             raise UserError(
-                f"the champion, version {champion.version} of {champion.name}, was not registered by this pipeline as "
-                f"it is now: it has no tag {missing}, so nothing can be compared with it; {again}make another the "
-                f"champion: make promote VERSION=n REASON=... FORCE=1{self.option}"
+                f"the champion, version {champion.version} of {champion.name}, was registered by an earlier version "
+                f"of this pipeline, or not by it: it has no tag {PACKAGE}, so nothing can be compared with it; {again}"
+                f"make another the champion: make promote VERSION=n REASON=... FORCE=1{self.option}"
             )
         return champion
 
@@ -116,10 +103,10 @@ class RegisteredModels:
     def check_files(self, version: ModelVersion) -> None:
         """UserError if a version's tag does not have the files with which the record says that it became champion."""
         recorded = self.history.files(identify(version))
-        if recorded and recorded != files_digest(version):
+        if recorded and recorded != package_digest(version, self.experiment):
             raise UserError(
-                f"the tag {FILES} of version {version.version} of {version.name} is not as it was when that became the "
-                f"champion, so its files may be others: find out who edited it; make another the champion: "
+                f"the tag {PACKAGE} of version {version.version} of {version.name} is not as it was when that became "
+                f"the champion, so its files may be others: find out who edited it; make another the champion: "
                 f"make promote VERSION=n REASON=... FORCE=1{self.option}"
             )
 
@@ -209,7 +196,7 @@ class RegisteredModels:
 
     def _is_unreviewed(self, number: int) -> bool:
         version = find_version(self.client, self.production, number)
-        return version is not None and version.tags.get("review") != "pass"
+        return version is not None and not version.tags.get(VERDICT, "").startswith("pass")
 
 
 def _is_copy(version: ModelVersion, candidate: ModelVersion) -> bool:
@@ -220,7 +207,7 @@ def _is_copy(version: ModelVersion, candidate: ModelVersion) -> bool:
     return (
         version.source == f"models:/{candidate.name}/{candidate.version}"
         and int(version.creation_timestamp) >= int(candidate.creation_timestamp)
-        and version.tags.get(FILES) == candidate.tags.get(FILES)
+        and version.tags.get(PACKAGE) == candidate.tags.get(PACKAGE)
     )
 
 

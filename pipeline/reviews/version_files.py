@@ -1,7 +1,7 @@
 """Fetch what the registry and its run hold on a version into a directory, each part as it was registered.
 
-The version's tags have the digests of its files, of the manifests that led to it, and of its training sentences. Knows
-no other version, and judges nothing.
+The version's tag protects the record of its package (registry/package_record.py), which has the digests of everything
+else: the package's files, the manifests, the test sets and the training sentences.
 """
 
 import json
@@ -16,10 +16,9 @@ from mlflow.exceptions import MlflowException
 
 from ..plumbing.artifacts import Artifact, Manifest, experiment_option, open_artifact, sha256_of
 from ..plumbing.errors import UserError
+from ..registry.package_record import PackageRecord
 from ..registry.registration import evaluation_path, training_sentences_path
-from ..registry.versions import EXPERIMENT, fetch
-
-SIDES = {"source_language", "target_language"}  # tags
+from ..registry.versions import EXPERIMENT, fetch, fetch_record
 
 
 @dataclass(frozen=True)
@@ -34,20 +33,16 @@ class VersionFiles:
     def name(self) -> str:
         return f"version {self.version.version} of {self.version.name}"
 
+    @cached_property
+    def record(self) -> PackageRecord:
+        """What the version was made from."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        return fetch_record(self.client, self.version, self.directory)
+
     @property
     def languages(self) -> tuple[str, str]:
-        """The codes of source and target. Older versions have them in one tag, which may be read in several ways."""
-        tags = self.version.tags
-        if tags.keys() >= SIDES:
-            return tags["source_language"], tags["target_language"]
-        joined = tags.get("languages", "")
-        if joined.count("-") != 1:
-            raise UserError(
-                f"{self.name} has no tags source_language and target_language"
-                f"{f', and {joined!r} may be split in several ways' if joined else ''}; set both on its page in MLflow"
-            )
-        source, target = joined.split("-")
-        return source, target
+        """The codes of source and target."""
+        return self.record.source_language, self.record.target_language
 
     @cached_property
     def package(self) -> Path:
@@ -70,7 +65,7 @@ class VersionFiles:
             manifest = Manifest.of(json.loads(content))
         except ValueError:
             raise UserError(self._changed(path)) from None
-        if manifest.digest != self.version.tags["model"]:
+        if manifest.digest != self.record.model:
             raise UserError(self._changed(path))
         if "parameters" not in manifest.facts:
             again = experiment_option(self.version.tags.get(EXPERIMENT, "default"))
@@ -83,25 +78,21 @@ class VersionFiles:
     @cached_property
     def evaluation(self) -> Artifact:
         """The test sets of the version's run, with what the baselines made of them."""
-        directory = self._download(evaluation_path(self.version.tags["evaluation"]))
+        directory = self._download(evaluation_path(self.record.evaluation))
         try:
             artifact = open_artifact(directory, "evaluate")
         except UserError as error:
             raise UserError(f"{self._changed('evaluation')}: {str(error).partition(';')[0]}") from None
-        if artifact.digest != self.version.tags["evaluation"]:
+        if artifact.digest != self.record.evaluation:
             raise UserError(self._changed("evaluation"))
         return artifact
 
     @cached_property
-    def training_sentences(self) -> Path | None:
-        """Fingerprints of what the version was trained on, see data/fingerprints.py; None if it is older than these."""
-        digest = self.version.tags.get("training_sentences")
-        return self._fetch(training_sentences_path(digest), "training_sentences") if digest else None
-
-    def _fetch(self, path: str, tag: str) -> Path:
-        """One file of the run, checked against the tag with its digest."""
+    def training_sentences(self) -> Path:
+        """Fingerprints of what the version was trained on, see data/fingerprints.py."""
+        path = training_sentences_path(self.record.training_sentences)
         file = self._download(path)
-        if sha256_of(file) != self.version.tags[tag]:
+        if sha256_of(file) != self.record.training_sentences:
             raise UserError(self._changed(path))
         return file
 

@@ -4,6 +4,7 @@ It lies beside the checkpoints during training and in the model's artifact after
 place, it is kept until MLflow has all of it. Knows nothing of MLflow, which shows a copy (see replica.py).
 """
 
+import getpass
 import json
 import os
 import shutil
@@ -36,6 +37,7 @@ class Record:
     commit: str | None
     settings: dict[str, str]
     datasets: list[dict[str, str]]
+    user: str = ""  # who started it; records of before do not say
     status: str = "RUNNING"  # FINISHED, FAILED, KILLED: MLflow's words
     ended: int | None = None
 
@@ -71,7 +73,9 @@ def begin(directory: Path, home: Path, training: str, settings: Mapping[str, Any
         (directory / RECORD).unlink(missing_ok=True)
         (directory / JOURNAL).unlink(missing_ok=True)
         datasets = [_dataset(corpus, split) for split in corpus.facts["splits"]]
-        record = Record(uuid.uuid4().hex, training, home.name, now(), git_commit(), flatten(settings), datasets)
+        record = Record(
+            uuid.uuid4().hex, training, home.name, now(), git_commit(), flatten(settings), datasets, user_name()
+        )
     shutil.rmtree(home / UNSENT / record.attempt, ignore_errors=True)  # it has its place again
     record = replace(record, status="RUNNING", ended=None)
     record.write(directory)
@@ -111,6 +115,16 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
+def user_name() -> str:
+    """Return the name of the account on MLflow's server, or else on this machine."""
+    if account := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        return account
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container a process may run as a user who has no name
+        return f"user {os.getuid()}"
+
+
 def git_commit() -> str | None:
     """The commit of this project's working tree, `-dirty` with changes; None where it is no git repository."""
     command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
@@ -132,11 +146,16 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def dataset_name(corpus: Artifact, split: str) -> str:
+    """Return the name by which MLflow knows a split of the corpus."""
+    return f"{corpus.facts['source_language']} to {corpus.facts['target_language']}, {split}"
+
+
 def _dataset(corpus: Artifact, split: str) -> dict[str, str]:
     """A split of the corpus as MLflow records data: by the digest of its file and where its text comes from."""
     facts = corpus.facts
     return {
-        "name": f"{facts['source_language']} to {facts['target_language']}, {split}",
+        "name": dataset_name(corpus, split),
         "digest": corpus.files[f"{split}.parquet"]["sha256"],
         "source_type": "code",
         "source": json.dumps({"tags": {"sources": facts["sources"]}}, ensure_ascii=False),
