@@ -2,7 +2,7 @@
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.registry.sandbox.isolation import warn
+from pipeline.registry.sandbox.isolation import warn_if_not_isolated
 from pipeline.reviews.registered_models import describe
 from stages.registry import asked_reason, asked_version, is_forced, open_registry
 
@@ -12,7 +12,7 @@ def promote() -> None:
     if version is None:
         raise UserError("VERSION is missing: name the version to promote, as in: make promote VERSION=3 REASON=...")
     registry = open_registry()
-    warn()  # the champion is asked for a translation
+    warn_if_not_isolated()  # the champion is asked for a translation
     champion = registry.decision(reason, forced).promote(version)
     print(f"{describe(champion)} is the champion; to go back: make rollback REASON=...{registry.models.option}")
 

@@ -7,7 +7,7 @@ from pipeline.plumbing.command import StageCall, run_stage
 from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import open_store, without_password
 from pipeline.registry.registration import Registration
-from pipeline.registry.sandbox.isolation import warn
+from pipeline.registry.sandbox.isolation import warn_if_not_isolated
 
 
 def register(call: StageCall) -> None:
@@ -18,7 +18,7 @@ def register(call: StageCall) -> None:
     registration = Registration(client, settings, corpus, model, evaluation)
     registration.complete_run()
     model_id = registration.log_model()
-    warn()
+    warn_if_not_isolated()
     registration.try_out(model_id)
     version = registration.version(model_id)
     others = registration.others()

@@ -7,19 +7,28 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.registry.versions import BLEU, COMMIT, DATA, DIFFERENCE, EXPERIMENT, VersionId, all_versions, identify
+from pipeline.registry.versions import (
+    BLEU_TAG,
+    COMMIT_TAG,
+    DATA_TAG,
+    DIFFERENCE_TAG,
+    EXPERIMENT,
+    VersionId,
+    all_versions,
+    identify,
+)
 from pipeline.reviews.promotion_history import HistoryEntry, replay
 from stages.registry import Registry, open_registry
 
-HEAD = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "difference", "data", "commit", "age")
-CELL = 40  # characters that are shown of a tag, which anybody can edit
+COLUMNS = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "difference", "data", "commit", "age")
+CELL_CHARACTERS = 40  # characters that are shown of a tag, which anybody can edit
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
 def versions() -> None:
     registry = open_registry()
     for model in dict.fromkeys((registry.models.candidates, registry.production)):
-        print("\n".join([model, *table([HEAD, *rows(registry, model)]), ""]))
+        print("\n".join([model, *table([COLUMNS, *rows(registry, model)]), ""]))
     print("\n".join(record(registry)))
 
 
@@ -50,7 +59,7 @@ def row(version: ModelVersion, aliases: Iterable[str], verdict: str) -> Sequence
         _tag(version, EXPERIMENT),
         ", ".join(sorted(aliases)) or "-",
         verdict,
-        *(_tag(version, name) for name in (BLEU, DIFFERENCE, DATA, COMMIT)),
+        *(_tag(version, name) for name in (BLEU_TAG, DIFFERENCE_TAG, DATA_TAG, COMMIT_TAG)),
         age(time.time() - int(version.creation_timestamp) / 1000),
     )
 
@@ -99,7 +108,7 @@ def table(lines: Sequence[Sequence[str]]) -> list[str]:
 
 def _tag(version: ModelVersion, name: str) -> str:
     text = "".join(c if c.isprintable() else " " for c in version.tags.get(name, ""))
-    return text.strip()[:CELL] or "-"
+    return text.strip()[:CELL_CHARACTERS] or "-"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.package_record import RECORD_FILE, PackageRecord
 from pipeline.registry.packaging import digests
 from pipeline.registry.registration import Registration, evaluation_path
-from pipeline.registry.versions import PACKAGE, VersionId, identify
+from pipeline.registry.versions import PACKAGE_TAG, VersionId, identify
 from pipeline.reviews.gates import LOSSES
 from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.promotion_history import PromotionHistory
@@ -77,7 +77,7 @@ def rewrite_record(build: Path, client: MlflowClient, version: int, **changes: A
     package = package_of(build, client, version)
     record = PackageRecord.model_validate_json((package / RECORD_FILE).read_bytes())
     digest = record.model_copy(update=changes).write(package)
-    client.set_model_version_tag(MODEL, str(version), PACKAGE, digest)
+    client.set_model_version_tag(MODEL, str(version), PACKAGE_TAG, digest)
 
 
 def record_files(build: Path, client: MlflowClient, version: int) -> None:

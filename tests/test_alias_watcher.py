@@ -18,7 +18,7 @@ import uvicorn
 from mlflow.exceptions import MlflowException
 
 from pipeline.plumbing.errors import UserError
-from pipeline.registry.versions import PACKAGE
+from pipeline.registry.versions import PACKAGE_TAG
 from pipeline.seq2seq.translator import Translator
 from pipeline.service import alias_watcher
 from pipeline.service.alias_watcher import AliasWatcher
@@ -111,7 +111,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
     whole = champions.build / "whole"
     package = package_of(champions.build, champions.client, 2)
     shutil.copytree(package, whole)
-    recorded = get(champions.client, 2).tags[PACKAGE]
+    recorded = get(champions.client, 2).tags[PACKAGE_TAG]
     served = watcher.load()
     harm(champions)
     champions.crown(2)
@@ -124,7 +124,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
 
     shutil.rmtree(package)
     shutil.copytree(whole, package)
-    champions.client.set_model_version_tag(MODEL, "2", PACKAGE, recorded)
+    champions.client.set_model_version_tag(MODEL, "2", PACKAGE_TAG, recorded)
     assert look(watcher) is None, "it is tried again later"
     monkeypatch.setattr(alias_watcher, "RETRY_SECONDS", 0.0)
     watcher._retry = 0.0

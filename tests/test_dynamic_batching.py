@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline.service.dynamic_batching import CHARACTERS, BatchedModel
+from pipeline.service.dynamic_batching import BATCH_CHARACTERS, BatchedModel
 
 
 class Model:
@@ -82,7 +82,7 @@ def test_only_those_that_ask_alike_are_joined(joined: BatchedModel, model: Model
 
 
 def test_a_large_request_goes_alone(joined: BatchedModel, model: Model) -> None:
-    ask(joined, model, [(["x" * CHARACTERS], {}), (["y"], {}), (["z"], {})])
+    ask(joined, model, [(["x" * BATCH_CHARACTERS], {}), (["y"], {}), (["z"], {})])
     assert [len(sentences) for sentences, _ in model.calls] == [1, 1, 2]
 
 

@@ -122,7 +122,7 @@ def test_a_verdict_written_into_the_pipe_is_no_answer(puppet_package: Path) -> N
     codes = [f"os.write({descriptor}, {line!r})" for descriptor in range(3, 9)]
     with load_sandboxed(puppet_package, "the puppet") as running, pytest.raises(Misbehaviour) as caught:
         running.translate([f"[tried(code) for code in {codes!r}] and ['a']"])
-    assert any(text in caught.value.reason for text in ("something else than texts", "more than one answer"))
+    assert any(text in caught.value.reason for text in ("something other than texts", "more than one answer"))
 
 
 HOSTILE = {
@@ -139,7 +139,7 @@ def test_a_hostile_candidate_fails_its_review(registry: Path, reason: str, monke
     client = open_store(registry)
     corrupt(registry, client, 2, HOSTILE[reason])
     if reason == "it gave no answer within":
-        monkeypatch.setattr(sandboxed_model, "LOADING", 10.0)
+        monkeypatch.setattr(sandboxed_model, "LOADING_SECONDS", 10.0)
     lenient = {name: setting | {"required": False} for name, setting in GateSettings().model_dump().items()}
     finding = reviewer(client, ReviewSettings.model_validate({"gates": lenient})).review(2, quietly)
     review = finding.review

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ReviewSettings
-from pipeline.registry.versions import PACKAGE, VERDICT
+from pipeline.registry.versions import PACKAGE_TAG, VERDICT_TAG
 from pipeline.reviews.promotion import PROMOTED, Promotion
 from pipeline.reviews.promotion_history import CHAMPION, PREVIOUS, HistoryEntry
 from pipeline.reviews.review_runs import files_digest
@@ -42,7 +42,7 @@ def test_a_version_that_was_not_reviewed_is_refused(it: Registry) -> None:
 
 
 def test_a_version_that_only_says_that_it_passed_is_refused(it: Registry) -> None:
-    it.client.set_model_version_tag(MODEL, "2", VERDICT, "pass against baselines")
+    it.client.set_model_version_tag(MODEL, "2", VERDICT_TAG, "pass against baselines")
     assert refusal(it) == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=other"
 
 
@@ -291,7 +291,7 @@ def test_a_version_in_production_that_only_says_that_it_is_the_copy_is_not_taken
     it.client.create_registered_model(TEAM)
     tags = get(it.client, 2).tags | {"copy_of": it.identity(2).key}
     it.client.create_model_version(TEAM, str(get(it.client, 1).source), tags=tags)  # other files
-    it.client.create_model_version(TEAM, f"models:/{MODEL}/2", tags=tags | {PACKAGE: "0" * 64})
+    it.client.create_model_version(TEAM, f"models:/{MODEL}/2", tags=tags | {PACKAGE_TAG: "0" * 64})
     assert int(it.decision(production=TEAM).promote(2).version) == 3
     # A copy that an early pipeline made has no tag that tells so, and is one.
     it.keep(1, 3, production=TEAM)
@@ -395,8 +395,8 @@ def test_promotion_copies_a_version_once_into_the_model_for_production(it: Regis
     assert int(decide().promote(2).version) == 1
     copy = get(it.client, 1, TEAM)
     candidate = get(it.client, 2)
-    assert copy.tags[VERDICT] == "pass against baselines"
-    assert copy.tags[PACKAGE] == candidate.tags[PACKAGE]
+    assert copy.tags[VERDICT_TAG] == "pass against baselines"
+    assert copy.tags[PACKAGE_TAG] == candidate.tags[PACKAGE_TAG]
     assert PROMOTED not in candidate.tags
     assert " by jane: " in copy.tags[PROMOTED]
     assert f"models:/{TEAM}@champion" in str(it.client.get_registered_model(TEAM).description)
@@ -410,7 +410,7 @@ def test_promotion_copies_a_version_once_into_the_model_for_production(it: Regis
     # The second promotion of a version uses its copy, which then shows its latest review.
     it.keep(2, 2, production=TEAM)
     assert int(decide().promote(2).version) == 1
-    assert get(it.client, 1, TEAM).tags[VERDICT] == "pass against version 2"
+    assert get(it.client, 1, TEAM).tags[VERDICT_TAG] == "pass against version 2"
     with pytest.raises(UserError, match=f"^version 1 of {TEAM} is the champion already$"):
         decide().promote(2)
     assert int(decide().rollback().version) == 2

@@ -28,7 +28,7 @@ from pipeline.registry.package_record import RECORD_FILE, read_record
 from pipeline.registry.packaging import CARD, digests
 from pipeline.registry.registration import IDENTITY, Registration, training_sentences_path
 from pipeline.registry.sandbox import isolation
-from pipeline.registry.versions import PACKAGE, fetch_record
+from pipeline.registry.versions import PACKAGE_TAG, fetch_record
 from stages.register import register
 from tests.manifests import rewrite_manifest
 from tests.mlflow_server import Server
@@ -126,11 +126,11 @@ def test_the_version_says_what_a_reviewer_asks(registered: Artifact, version: Mo
 
 
 def test_the_record_of_the_package_names_what_led_to_it(package: Path, version: ModelVersion, trained: Path) -> None:
-    record = read_record(package / RECORD_FILE, version.tags[PACKAGE], "the package")
+    record = read_record(package / RECORD_FILE, version.tags[PACKAGE_TAG], "the package")
     for name in ("corpus", "model", "evaluation"):
         assert getattr(record, name) == open_artifact(trained / "default" / name, name).digest
     assert (record.experiment, record.source_language, record.target_language) == ("default", "en", "de")
-    assert record.files | {RECORD_FILE: version.tags[PACKAGE]} == digests(package)
+    assert record.files | {RECORD_FILE: version.tags[PACKAGE_TAG]} == digests(package)
 
 
 @pytest.mark.usefixtures("version")
@@ -143,7 +143,7 @@ def test_the_logged_model_has_scores_with_their_test_set_parameters_and_a_card(r
     assert "test/copy/empty" not in scores
     assert logged.params == {"seed": "1"}
     assert str(logged.tags["mlflow.note.content"]).startswith("Translates en to de: ")
-    assert {key for key in logged.tags if not key.startswith("mlflow.")} == {IDENTITY, PACKAGE}
+    assert {key for key in logged.tags if not key.startswith("mlflow.")} == {IDENTITY, PACKAGE_TAG}
 
 
 def test_the_page_of_the_model_says_how_to_decide_and_leaves_what_a_person_wrote(registration: Registration) -> None:
@@ -183,7 +183,7 @@ def test_tags_that_were_lost_or_edited_are_set_again_but_for_the_verdict(registr
     model_id = registration.log_model()
     version = registration.version(model_id)
     name, number = version.name, str(version.version)
-    registration.client.delete_model_version_tag(name, number, PACKAGE)
+    registration.client.delete_model_version_tag(name, number, PACKAGE_TAG)
     registration.client.set_model_version_tag(name, number, "data", "another")
     registration.client.set_model_version_tag(name, number, "verdict", "pass")
     again = registration.version(model_id)

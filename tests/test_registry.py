@@ -14,7 +14,7 @@ from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.record import user_name
 from pipeline.registry.sandbox import isolation
-from pipeline.registry.versions import BLEU, VERDICT
+from pipeline.registry.versions import BLEU_TAG, VERDICT_TAG
 from stages import promote, review, rollback, versions
 from stages.registry import LONGEST_REASON, asked_reason, asked_version, is_forced, open_registry
 from tests.project import Project
@@ -171,12 +171,12 @@ def test_a_version_whose_tags_are_incomplete_is_listed(
 ) -> None:
     overlay()
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    client.set_model_version_tag(MODEL, "2", VERDICT, "pass")  # by hand
-    client.delete_model_version_tag(MODEL, "3", BLEU)
+    client.set_model_version_tag(MODEL, "2", VERDICT_TAG, "pass")  # by hand
+    client.delete_model_version_tag(MODEL, "3", BLEU_TAG)
     versions.versions()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == MODEL
-    assert lines[1].split() == [word for title in versions.HEAD for word in title.split()]
+    assert lines[1].split() == [word for title in versions.COLUMNS for word in title.split()]
     assert [line.split()[:7] for line in lines[2:5]] == [
         ["3", "again", "-", "not", "reviewed", "-", "-"],
         ["2", "other", "-", "not", "reviewed", "12.3", "[11.0,"],
@@ -244,7 +244,7 @@ def test_make_hands_on_what_was_typed(project: Project, registry: Path) -> None:
         f"promote to 2          jane  {REASON}",
     ]
     assert not (project.root / "pwned").exists()
-    assert client.get_model_version(MODEL, "2").tags[VERDICT] == "pass against baselines"
+    assert client.get_model_version(MODEL, "2").tags[VERDICT_TAG] == "pass against baselines"
     assert (project.root / f"build/reviews/{MODEL}/2.html").exists()
 
 
@@ -255,10 +255,10 @@ def test_the_table_of_versions_tells_the_verdict_that_counts_and_bears_edited_ta
     monkeypatch.setattr("stages.registry.BUILD", registry)
     it = Registry(registry)
     it.keep(1, None)
-    it.client.set_model_version_tag(MODEL, "1", VERDICT, "fail")
-    it.client.set_model_version_tag(MODEL, "2", VERDICT, "pass")
-    it.client.set_model_version_tag(MODEL, "2", BLEU, "\x1b[2J" + "much " * 50)
-    it.client.delete_model_version_tag(MODEL, "3", BLEU)
+    it.client.set_model_version_tag(MODEL, "1", VERDICT_TAG, "fail")
+    it.client.set_model_version_tag(MODEL, "2", VERDICT_TAG, "pass")
+    it.client.set_model_version_tag(MODEL, "2", BLEU_TAG, "\x1b[2J" + "much " * 50)
+    it.client.delete_model_version_tag(MODEL, "3", BLEU_TAG)
     third, second, first = versions.rows(open_registry(), MODEL)
     assert (first[3], second[3], third[3]) == ("pass, against baselines", "not reviewed", "not reviewed")
     assert (second[4], third[4]) == ("[2J much much much much much much much m", "-")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
 from pipeline.registry.limits import CHARACTERS, PIECES
-from pipeline.registry.request import SENTENCES
+from pipeline.registry.request import MAX_SENTENCES
 from pipeline.seq2seq.translator import Translator
 from tests import published
 
@@ -64,7 +64,7 @@ def test_a_blank_sentence_has_one_blank_translation(loaded: Any) -> None:
 @pytest.mark.parametrize(
     ("sentences", "said"),
     [
-        (["a"] * (SENTENCES + 1), "got 10,001 sentences, expected at most 10,000"),
+        (["a"] * (MAX_SENTENCES + 1), "got 10,001 sentences, expected at most 10,000"),
         (["a", "b" * (CHARACTERS + 1)], r"sentences[1], 'bbbb"),
         (["a", "b" * (CHARACTERS + 1)], "got 2,001 characters, expected at most 2,000"),
         (["🙂" * (PIECES // 4 + 1)], "pieces after tokenising, expected at most 512"),
@@ -133,4 +133,4 @@ def test_any_types_are_translated_or_refused(loaded: Any, sentences: Any, params
 
 def test_plain_limits_are_allowed(loaded: Any) -> None:
     assert len(loaded.predict(["open"] * 3, params={"beam_size": 32, "n_best": 32, "length_penalty": 10})) == 3
-    assert loaded.predict([" " * CHARACTERS] * SENTENCES) == [""] * SENTENCES
+    assert loaded.predict([" " * CHARACTERS] * MAX_SENTENCES) == [""] * MAX_SENTENCES

@@ -9,7 +9,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.plumbing.tracking.store import open_store
-from pipeline.registry.versions import DIFFERENCE, VERDICT
+from pipeline.registry.versions import DIFFERENCE_TAG, VERDICT_TAG
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import AttentionMap, Review
 from pipeline.reviews.review_runs import DATA, REPORT, ReviewRuns, files_digest
@@ -141,8 +141,8 @@ def test_the_version_shows_what_its_review_found(review_runs: ReviewRuns, candid
     assert difference.limits
     low, high = difference.limits
     assert shown.tags == candidate.tags | {  # registration's own stay
-        VERDICT: "fail against version 1 (bleu_drop)",
-        DIFFERENCE: f"{difference.points:+.1f} BLEU [{low:+.1f}, {high:+.1f}] on test",
+        VERDICT_TAG: "fail against version 1 (bleu_drop)",
+        DIFFERENCE_TAG: f"{difference.points:+.1f} BLEU [{low:+.1f}, {high:+.1f}] on test",
     }
     assert len(shown.tags) <= 7  # as many as one reads in MLflow's table
     assert max(map(len, shown.tags.values())) <= 64
@@ -156,11 +156,11 @@ def test_the_difference_shown_is_that_of_the_last_review_on_the_worst_test_set(
     extra = worse(make_review([better(name="extra")], replace(PASS.candidate, unknown_pieces={"extra": 0.0})), 1.0)
     both = replace(PASS, comparisons=[*PASS.comparisons, *extra.comparisons])
     review_runs.show(review_runs.keep(candidate, champion(review_runs, 1), both, ""), candidate)
-    assert tags(review_runs.client)[DIFFERENCE].endswith(" on extra")
+    assert tags(review_runs.client)[DIFFERENCE_TAG].endswith(" on extra")
     verdict = review_runs.keep(candidate, champion(review_runs, 1), worse(PASS, 3.0), "")
     review_runs.show(verdict, get(review_runs.client, 2))
     points = PASS.comparisons[0].differences["bleu"].points - 3.0
     shown = tags(review_runs.client)
-    assert shown[DIFFERENCE].startswith(f"{points:+.1f} BLEU ")
-    assert shown[DIFFERENCE].endswith(" on test")
-    assert shown[VERDICT] == "pass against version 1"
+    assert shown[DIFFERENCE_TAG].startswith(f"{points:+.1f} BLEU ")
+    assert shown[DIFFERENCE_TAG].endswith(" on test")
+    assert shown[VERDICT_TAG] == "pass against version 1"

@@ -161,7 +161,7 @@ print(refused)"""
 
 @both
 def test_what_it_writes_is_bounded(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "SCRATCH", 1 << 20)
+    monkeypatch.setattr(isolation, "SANDBOX_SCRATCH", 1 << 20)
     code = "open(os.environ['HOME'] + '/file', 'wb').write(bytes({}))"
     assert told(code.format(100_000)) == 100_000
     assert told(code.format(2 << 20)) == "OSError"
@@ -169,7 +169,7 @@ def test_what_it_writes_is_bounded(way: Way | None, monkeypatch: pytest.MonkeyPa
 
 @isolated
 def test_many_files_are_bounded_too(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "SCRATCH", 1 << 20)
+    monkeypatch.setattr(isolation, "SANDBOX_SCRATCH", 1 << 20)
     assert told("[open(os.environ['HOME'] + f'/{n}', 'wb').write(bytes(500_000)) for n in range(9)]") == "OSError"
 
 
@@ -188,7 +188,7 @@ def plain_heap(monkeypatch: pytest.MonkeyPatch) -> None:
 @both
 @pytest.mark.usefixtures("plain_heap")
 def test_one_that_eats_memory_is_refused_it(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "MEMORY", 200 << 20)
+    monkeypatch.setattr(isolation, "SANDBOX_MEMORY", 200 << 20)
     with program("print(len(bytes(300 << 20)))") as running, pytest.raises(Misbehaviour) as caught:
         running.ask(b"", 30)
     assert caught.value.reason == "it ended with status 1 instead of answering"
@@ -198,7 +198,7 @@ def test_one_that_eats_memory_is_refused_it(way: Way | None, monkeypatch: pytest
 @both
 @pytest.mark.usefixtures("plain_heap")
 def test_several_that_eat_memory_together_are_ended(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "MEMORY", 200 << 20)
+    monkeypatch.setattr(isolation, "SANDBOX_MEMORY", 200 << 20)
     told = reason("[os.fork() for _ in range(2)]; some = b'x' * (90 << 20); time.sleep(60)  # eaters")
     assert told == "it took more than 0.2 GiB of memory"
     assert alive("eaters") == []
@@ -207,8 +207,8 @@ def test_several_that_eat_memory_together_are_ended(way: Way | None, monkeypatch
 @both
 def test_memory_that_counts_for_none_is_seen_too(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is shared counts for the processes that touched it, and they let it go."""
-    monkeypatch.setattr(process, "LEAST", psutil.virtual_memory().total)
-    monkeypatch.setattr(isolation, "MEMORY", 800 << 20)
+    monkeypatch.setattr(process, "MIN_FREE_MEMORY", psutil.virtual_memory().total)
+    monkeypatch.setattr(isolation, "SANDBOX_MEMORY", 800 << 20)
     code = "import mmap; area = mmap.mmap(-1, 300 << 20)\nif os.fork():\n  area.write(b'x' * (300 << 20)); area.close()"
     assert reason(f"{code}\ntime.sleep(60)").startswith("while it ran, the machine had only ")
 
@@ -252,7 +252,7 @@ def test_a_fork_bomb_is_ended(way: Way | None) -> None:
 def test_there_are_no_more_processes_than_may_be(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() == 0 and way is AS_USER:
         pytest.skip("root's own processes are not counted")
-    monkeypatch.setattr(isolation, "TASKS", 20)
+    monkeypatch.setattr(isolation, "SANDBOX_THREADS", 20)
     code = (
         "[subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)']) for _ in range(30)] and 'all'"
     )
@@ -284,7 +284,7 @@ def test_what_it_says_does_not_reach_the_terminal_as_it_is(way: Way | None) -> N
 @both
 def test_one_that_ends_without_an_answer_is_told(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason("pass") == "it ended with status 0 instead of answering"
-    monkeypatch.setattr(process, "LAST", 0.1)
+    monkeypatch.setattr(process, "END_SECONDS", 0.1)
     expected = "it gave no answer within 2 s" if way else "it closed its output instead of answering"
     assert reason("os.close(1); time.sleep(60)", 2) == expected
 
@@ -295,7 +295,7 @@ def test_an_answer_before_the_question_is_no_answer(way: Way | None) -> None:
         assert running.ask(b"", 30) == b"first\n"
         assert running._process.stdout
         select.select([running._process.stdout], [], [], 30)
-        with pytest.raises(Misbehaviour, match="it spoke without being asked"):
+        with pytest.raises(Misbehaviour, match="it wrote to standard output before it was asked"):
             running.ask(b"", 30)
 
 
@@ -322,7 +322,7 @@ def test_no_daemon_outlives_it(way: Way) -> None:
 
 @pytest.mark.parametrize("way", [None], indirect=True)
 def test_one_that_holds_its_output_is_not_waited_for(way: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "TICK", 60)  # it is not seen before it left
+    monkeypatch.setattr(process, "WATCH_SECONDS", 60)  # it is not seen before it left
     daemon = "[sys.executable, '-S', '-c', 'import time; time.sleep(8)  # holder-of-it']"
     code = f"child = os.fork()\nif not child: os.setsid(), subprocess.Popen({daemon}), os._exit(0)\n"
     with program(code + "os.waitpid(child, 0); print('done', flush=True); time.sleep(60)") as running:
@@ -381,7 +381,7 @@ def test_roots_programs_run_as_nobody_or_are_not_isolated(tmp_path: Path, monkey
     if os.geteuid() == 0 and not isolation.obstacle(AS_USER):
         assert isolation.find_way() is None
         assert isolation.isolation().startswith(
-            "not isolated: a program that was to run as user nobody said: PermissionError: [Errno 13] Permission "
+            "not isolated: a test program, run as user nobody, failed: PermissionError: [Errno 13] Permission "
             f"denied: '{site}'; review only packages that you trust"
         )
     else:
@@ -405,7 +405,7 @@ def test_any_home_or_none_will_do(way: Way, tmp_path: Path, monkeypatch: pytest.
 def test_why_this_system_shuts_nothing_in_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "SEPARATE", ("--no-such-namespace",))
     assert "unshare" in isolation.isolation()
-    assert isolation.isolation().startswith("not isolated: a program that was to run")
+    assert isolation.isolation().startswith("not isolated: a test program, run ")
     isolation.obstacle.cache_clear()
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert isolation.isolation().startswith("not isolated: unshare and setpriv of util-linux not found; review only")

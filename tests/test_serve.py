@@ -35,7 +35,7 @@ from pipeline.reviews.registered_models import RegisteredModels
 from pipeline.seq2seq.translator import Translator
 from pipeline.service import serving
 from pipeline.service.served_version import ServedVersion
-from pipeline.service.serving import BODY, Service
+from pipeline.service.serving import MAX_BODY_BYTES, Service
 from stages.serve import listen
 from tests.mlflow_server import unused_port
 from tests.published import SENTENCES, publish_training
@@ -196,7 +196,7 @@ def test_no_request_makes_it_fail(http: TestClient, body: bytes, content_type: s
         ({"inputs": ["a", "\ud800"]}, 400, "sentences[1]: got '\\ud800'"),
         ({"inputs": ["word " * 400] * 20}, 413, "the request may take too long"),
         ({"inputs": ["a"] * 9000, "params": {"beam_size": 10**4000}}, 413, "the request may take too long"),
-        (b" " * (BODY + 1), 413, "the body: got 1,048,577 bytes, expected at most 1,048,576"),
+        (b" " * (MAX_BODY_BYTES + 1), 413, "the body: got 1,048,577 bytes, expected at most 1,048,576"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -216,7 +216,7 @@ def test_other_types_of_content_are_refused(http: TestClient) -> None:
 
 
 def test_more_than_can_wait_are_told_to_come_back(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "REQUESTS", 0)
+    monkeypatch.setattr(serving, "MAX_OPEN_REQUESTS", 0)
     assert post(http, {"inputs": SENTENCES})[0] == 429
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from pipeline.registry.versions import VERDICT
+from pipeline.registry.versions import VERDICT_TAG
 from pipeline.reviews.promotion import PROMOTED
 from pipeline.reviews.promotion_history import CHAMPION, PREVIOUS, PromotionHistory, replay
 from pipeline.reviews.review_runs import ReviewRuns
@@ -82,7 +82,7 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
 
     client = store()
     versions = [client.get_model_version(MODEL, str(n)) for n in (1, 2, 3)]
-    assert [v.tags[VERDICT] for v in versions] == [
+    assert [v.tags[VERDICT_TAG] for v in versions] == [
         "pass against baselines",
         "pass against version 1",
         "fail against version 2 (bleu_drop, chrf_drop)",

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.command import StageCall
-from pipeline.registry.versions import VERDICT
+from pipeline.registry.versions import VERDICT_TAG
 from pipeline.reviews.promotion import PROMOTED
 from pipeline.reviews.promotion_history import CHAMPION
 from stages.register import register
@@ -75,7 +75,7 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
     assert run.returncode == 0, run.stdout + run.stderr
     with team.acting(TRAINER):
         champion = store().get_model_version_by_alias(PRODUCTION, CHAMPION)
-        assert champion.tags[VERDICT].startswith("pass against ")
+        assert champion.tags[VERDICT_TAG].startswith("pass against ")
         assert f" by {REVIEWER}: " in champion.tags[PROMOTED]
         store().set_model_version_tag(CANDIDATES, "1", "review", "pass")  # a tag that nobody trusts
 

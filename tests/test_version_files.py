@@ -15,7 +15,7 @@ from pipeline.plumbing.artifacts import Manifest, open_artifact
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.package_record import RECORD_FILE
-from pipeline.registry.versions import PACKAGE
+from pipeline.registry.versions import PACKAGE_TAG
 from pipeline.reviews.version_files import VersionFiles
 from tests.manifests import rewrite_manifest
 from tests.registered import MODEL, get, package_of, rewrite_record
@@ -53,7 +53,7 @@ def test_each_part_is_as_training_and_evaluation_left_it(files: VersionFiles, ve
 
 
 def test_a_version_of_an_earlier_pipeline_is_refused_with_what_to_type(files: VersionFiles) -> None:
-    files.client.delete_model_version_tag(MODEL, "2", PACKAGE)
+    files.client.delete_model_version_tag(MODEL, "2", PACKAGE_TAG)
     old = replace(files, version=get(files.client, 2))
     with pytest.raises(UserError, match=r"earlier version of this pipeline.* again: make register EXP=other$"):
         _ = old.languages

@@ -14,7 +14,7 @@ from pipeline.plumbing.tracking.store import explain_failure, open_store, short_
 from pipeline.registry.package_record import RECORD_FILE, read_record
 from pipeline.registry.packaging import digests
 from pipeline.registry.versions import (
-    PACKAGE,
+    PACKAGE_TAG,
     all_versions,
     fetch,
     fetch_record,
@@ -54,7 +54,7 @@ def test_a_version_is_known_again_but_not_another_with_its_number(client: Mlflow
     again = find_again(client, MODEL, identity)
     assert again
     assert identify(again) == identity
-    client.set_model_version_tag(MODEL, "1", PACKAGE, "another")  # a tag is not what it is known by
+    client.set_model_version_tag(MODEL, "1", PACKAGE_TAG, "another")  # a tag is not what it is known by
     assert find_again(client, MODEL, identity)
     client.delete_registered_model(MODEL)
     assert find_again(client, MODEL, identity) is None
@@ -79,7 +79,7 @@ def test_what_is_not_there_is_told_with_what_is(client: MlflowClient) -> None:
 
 def test_a_version_is_fetched_as_it_was_registered(client: MlflowClient, scratch: Path) -> None:
     package = fetch(client, MODEL, 2, scratch)
-    record = read_record(package / RECORD_FILE, get(client, 2).tags[PACKAGE], "the package")
+    record = read_record(package / RECORD_FILE, get(client, 2).tags[PACKAGE_TAG], "the package")
     assert {**record.files, RECORD_FILE: sha256_of(package / RECORD_FILE)}.items() <= digests(package).items()
 
 
@@ -120,7 +120,7 @@ def test_a_file_that_was_changed_removed_or_added_is_named(
 
 
 def test_a_version_of_others_is_not_fetched(client: MlflowClient, scratch: Path) -> None:
-    client.delete_model_version_tag(MODEL, "1", PACKAGE)
+    client.delete_model_version_tag(MODEL, "1", PACKAGE_TAG)
     told = f"^models:/{MODEL}/1 was registered by an earlier version of this pipeline, or not by it: it has no tag "
     with pytest.raises(UserError, match=told):
         fetch(client, MODEL, 1, scratch)
@@ -129,7 +129,7 @@ def test_a_version_of_others_is_not_fetched(client: MlflowClient, scratch: Path)
 
 @pytest.mark.parametrize("edited", ["oops", "0" * 64, ""])
 def test_a_digest_that_was_edited_is_told(client: MlflowClient, scratch: Path, edited: str) -> None:
-    client.set_model_version_tag(MODEL, "1", PACKAGE, edited)
+    client.set_model_version_tag(MODEL, "1", PACKAGE_TAG, edited)
     told = rf"^models:/{MODEL}/1 is not as it was registered: registration.json .*: make register EXP=first$"
     with pytest.raises(UserError, match=told):
         fetch(client, MODEL, 1, scratch)
@@ -142,7 +142,7 @@ def test_a_record_that_is_none_is_told(client: MlflowClient, registry: Path, scr
         ("{}", "is no record of this pipeline: experiment: Field required"),
     ):
         path.write_text(content)
-        client.set_model_version_tag(MODEL, "1", PACKAGE, sha256_of(path))
+        client.set_model_version_tag(MODEL, "1", PACKAGE_TAG, sha256_of(path))
         with pytest.raises(UserError, match=f"^registration.json of models:/{MODEL}/1 {told}"):
             fetch_record(client, get(client, 1), scratch)
     path.unlink()

@@ -11,14 +11,14 @@ from typing import Any
 from ..plumbing.artifacts import Artifact
 
 DESCRIPTION_CHARACTERS = 4800  # MLflow's databases take 5000, and a link to the report follows
-SYSTEMS = {
+CARD_SYSTEMS = {
     "beam": "**this model, beam**",
     "greedy": "this model, greedy",
     "memory": "translation memory",
     "copy": "copy of the source",
 }
-EXAMPLES = 3
-SOURCES = 6
+CARD_EXAMPLES = 3
+CARD_SOURCES = 6
 
 
 def write_short_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: str | None) -> str:
@@ -30,7 +30,7 @@ def write_short_card(corpus: Artifact, model: Artifact, evaluation: Artifact, co
         _title(corpus, model, evaluation),
         _scores(evaluation),
         _training(model, commit),
-        _data(corpus, SOURCES),
+        _data(corpus, CARD_SOURCES),
         _examples(evaluation),
     ]
     while len("\n\n".join(sections)) > DESCRIPTION_CHARACTERS:
@@ -129,7 +129,7 @@ def _limits(corpus: Artifact) -> str:
 def _scores(evaluation: Artifact) -> str:
     lines = ["### Scores on held-out text", "", "| test set | system | BLEU | chrF2 |", "| --- | --- | --- | --- |"]
     for name, test_set in evaluation.facts["test_sets"].items():
-        for system, title in SYSTEMS.items():
+        for system, title in CARD_SYSTEMS.items():
             scores = test_set["systems"][system]
             figures = " | ".join(_with_interval(scores, metric) for metric in ("bleu", "chrf"))
             lines.append(f"| {name} ({test_set['sentences']:,}) | {title} | {figures} |")
@@ -173,6 +173,6 @@ def _source(source: dict[str, Any]) -> list[str]:
 
 def _examples(evaluation: Artifact) -> str:
     lines = ["### Examples, drawn at random"]
-    for example in evaluation.facts["examples"][:EXAMPLES]:
+    for example in evaluation.facts["examples"][:CARD_EXAMPLES]:
         lines += ["", *(f"- {side}: {code_span(example[side])}" for side in ("source", "reference", "hypothesis"))]
     return "\n".join(lines)

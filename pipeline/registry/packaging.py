@@ -21,7 +21,7 @@ REGISTRY = Path(__file__).resolve().parent
 PIPELINE = REGISTRY.parent
 MODEL_CODE = "model_code.py"
 CARD = "model_card.md"
-REQUIREMENTS, EXAMPLE = "requirements.txt", "serving_input_example.json"  # MLflow writes these
+REQUIREMENTS, EXAMPLE_FILE = "requirements.txt", "serving_input_example.json"  # MLflow writes these
 
 
 def code_files() -> list[Path]:

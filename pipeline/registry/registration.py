@@ -32,13 +32,13 @@ from .package_record import RECORD_FILE, PackageRecord, read_record
 from .packaging import MODEL_CODE, REGISTRY, check_files, code_files, digests, package
 from .sandbox.sandboxed_model import load_sandboxed
 from .versions import (
-    BLEU,
-    COMMIT,
-    DATA,
+    BLEU_TAG,
+    COMMIT_TAG,
+    DATA_TAG,
     EXPERIMENT,
     NOT_REVIEWED,
-    PACKAGE,
-    VERDICT,
+    PACKAGE_TAG,
+    VERDICT_TAG,
     all_versions,
     check_presence,
     make_model,
@@ -122,7 +122,7 @@ class Registration:
             card = write_card(self.corpus, self.model, self.evaluation, self._commit)
             package(Path(scratch), self.model, card, self._example())
             directory = Path(scratch) / "package"
-            tags = self._logged_tags() | {PACKAGE: self._record(digests(directory)).write(directory)}
+            tags = self._logged_tags() | {PACKAGE_TAG: self._record(digests(directory)).write(directory)}
             params = self.run.data.params  # shown as the model's own
             logged = self.client.create_logged_model(experiment, LOGGED_NAME, run_id, tags, params)
             self.client.log_model_artifacts(logged.model_id, str(directory))
@@ -139,7 +139,7 @@ class Registration:
         check_presence(f"models:/{model_id}", logged.artifact_location, experiment_option(self.experiment))
         with tempfile.TemporaryDirectory() as scratch:
             directory = Path(download_artifacts(f"models:/{model_id}", dst_path=scratch))
-            record = read_record(directory / RECORD_FILE, logged.tags[PACKAGE], f"models:/{model_id}")
+            record = read_record(directory / RECORD_FILE, logged.tags[PACKAGE_TAG], f"models:/{model_id}")
             check_files(directory, record, f"models:/{model_id}")
             with load_sandboxed(directory, "the packaged model") as model:
                 given, _ = model.translate(sources)
@@ -153,8 +153,8 @@ class Registration:
     def version(self, model_id: str) -> ModelVersion:
         """Return the model's version in the registry. Make it if it is not there; set the tags that it lost."""
         make_model(self.client, self.model_name, write_model_page(self.model_name, experiment_option(self.experiment)))
-        tags = self._tags() | {PACKAGE: self.client.get_logged_model(model_id).tags[PACKAGE]}
-        made = self._find_version(model_id) or self._make_version(model_id, {VERDICT: NOT_REVIEWED} | tags)
+        tags = self._tags() | {PACKAGE_TAG: self.client.get_logged_model(model_id).tags[PACKAGE_TAG]}
+        made = self._find_version(model_id) or self._make_version(model_id, {VERDICT_TAG: NOT_REVIEWED} | tags)
         for key, value in tags.items():
             if made.tags.get(key) != value:
                 self.client.set_model_version_tag(made.name, str(made.version), key, value)
@@ -207,10 +207,10 @@ class Registration:
         pairs = self.corpus.facts["splits"]["train"]
         name, dash, dirty = (self._commit or "none").partition("-")
         return {
-            BLEU: short_score(self.evaluation),
-            DATA: f"{pairs:,} pairs, corpus {self.corpus.digest[:8]}",
+            BLEU_TAG: short_score(self.evaluation),
+            DATA_TAG: f"{pairs:,} pairs, corpus {self.corpus.digest[:8]}",
             EXPERIMENT: self.experiment,
-            COMMIT: f"{name[:8]}{dash}{dirty}",
+            COMMIT_TAG: f"{name[:8]}{dash}{dirty}",
         }
 
     def _logged_tags(self) -> dict[str, str]:

@@ -15,10 +15,10 @@ from ..plumbing.tracking.local_store import local_path
 from .package_record import RECORD_FILE, PackageRecord, read_record
 from .packaging import check_files
 
-PACKAGE = "package_sha256"  # tag: the digest of the package's record, see package_record.py
+PACKAGE_TAG = "package_sha256"  # tag: the digest of the package's record, see package_record.py
 EXPERIMENT = "experiment"  # tag: the experiment that made the version, a directory under build/
 # Tags for people, who see them in MLflow's table of versions. No command decides by them: anybody may edit them.
-VERDICT, BLEU, DIFFERENCE, DATA, COMMIT = "verdict", "BLEU", "difference", "data", "commit"
+VERDICT_TAG, BLEU_TAG, DIFFERENCE_TAG, DATA_TAG, COMMIT_TAG = "verdict", "BLEU", "difference", "data", "commit"
 NOT_REVIEWED = "not reviewed"
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for an unknown version, and alias
 
@@ -111,12 +111,12 @@ def package_digest(version: ModelVersion, experiment: str = "default") -> str:
 
     `experiment` is registered again if the version has lost the tag that names its own.
     """
-    if PACKAGE not in version.tags:
+    if PACKAGE_TAG not in version.tags:
         raise UserError(
             f"{uri_of(version)} was registered by an earlier version of this pipeline, or not by it: it has no tag "
-            f"{PACKAGE}; register it again: {register_command(version, experiment)}"
+            f"{PACKAGE_TAG}; register it again: {register_command(version, experiment)}"
         )
-    return version.tags[PACKAGE]
+    return version.tags[PACKAGE_TAG]
 
 
 def uri_of(version: ModelVersion) -> str:

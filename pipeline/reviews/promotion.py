@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from ..plumbing.errors import UserError
 from ..plumbing.params import ReviewSettings
 from ..registry.card import write_model_page
-from ..registry.packaging import EXAMPLE
+from ..registry.packaging import EXAMPLE_FILE
 from ..registry.sandbox.sandboxed_model import load_sandboxed
 from ..registry.versions import VersionId, fetch, find_again, get_version, identify, make_model, package_digest
 from .promotion_history import CHAMPION, Action, ChampionState, HistoryEntry, PromotionHistory, replay
@@ -236,7 +236,7 @@ class Promotion:
                     package = Path(download_artifacts(uri, dst_path=scratch))
                 else:
                     package = fetch(self.client, champion.name, int(champion.version), Path(scratch))
-                sentences = json.loads((package / EXAMPLE).read_bytes())["inputs"]
+                sentences = json.loads((package / EXAMPLE_FILE).read_bytes())["inputs"]
             except (MlflowException, OSError, ValueError, KeyError) as error:
                 raise UserError(f"{uri} cannot be fetched: {str(error).partition(chr(10))[0]}") from error
             with load_sandboxed(package, uri) as model:

@@ -12,8 +12,8 @@ from ..plumbing.artifacts import experiment_option
 from ..plumbing.errors import UserError
 from ..registry.versions import (
     EXPERIMENT,
-    PACKAGE,
-    VERDICT,
+    PACKAGE_TAG,
+    VERDICT_TAG,
     VersionId,
     all_versions,
     find_again,
@@ -73,13 +73,13 @@ class RegisteredModels:
             )
         if champion is None and (by_hand := self.told_of_alias(state)):
             raise UserError(f"{by_hand}; until then nothing can be compared with it")
-        if champion and PACKAGE not in champion.tags:
+        if champion and PACKAGE_TAG not in champion.tags:
             command = register_command(champion, self.experiment)
             again = "" if self.production != self.candidates else f"register it again: {command}; or "
             raise UserError(
                 f"the champion, version {champion.version} of {champion.name}, was registered by an earlier version "
-                f"of this pipeline, or not by it: it has no tag {PACKAGE}, so nothing can be compared with it; {again}"
-                f"make another the champion: make promote VERSION=n REASON=... FORCE=1{self.option}"
+                f"of this pipeline, or not by it: it has no tag {PACKAGE_TAG}, so nothing can be compared with it; "
+                f"{again}make another the champion: make promote VERSION=n REASON=... FORCE=1{self.option}"
             )
         return champion
 
@@ -105,8 +105,8 @@ class RegisteredModels:
         recorded = self.history.files(identify(version))
         if recorded and recorded != package_digest(version, self.experiment):
             raise UserError(
-                f"the tag {PACKAGE} of version {version.version} of {version.name} is not as it was when that became "
-                f"the champion, so its files may be others: find out who edited it; make another the champion: "
+                f"the tag {PACKAGE_TAG} of version {version.version} of {version.name} is not as it was when that "
+                f"became the champion, so its files may be others: find out who edited it; make another the champion: "
                 f"make promote VERSION=n REASON=... FORCE=1{self.option}"
             )
 
@@ -196,7 +196,7 @@ class RegisteredModels:
 
     def _is_unreviewed(self, number: int) -> bool:
         version = find_version(self.client, self.production, number)
-        return version is not None and not version.tags.get(VERDICT, "").startswith("pass")
+        return version is not None and not version.tags.get(VERDICT_TAG, "").startswith("pass")
 
 
 def _is_copy(version: ModelVersion, candidate: ModelVersion) -> bool:
@@ -207,7 +207,7 @@ def _is_copy(version: ModelVersion, candidate: ModelVersion) -> bool:
     return (
         version.source == f"models:/{candidate.name}/{candidate.version}"
         and int(version.creation_timestamp) >= int(candidate.creation_timestamp)
-        and version.tags.get(PACKAGE) == candidate.tags.get(PACKAGE)
+        and version.tags.get(PACKAGE_TAG) == candidate.tags.get(PACKAGE_TAG)
     )
 
 

@@ -18,7 +18,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from ..plumbing.tracking.record import now
 from ..plumbing.tracking.store import experiment_id, store_lock
-from ..registry.versions import DIFFERENCE, PACKAGE, VERDICT, identify
+from ..registry.versions import DIFFERENCE_TAG, PACKAGE_TAG, VERDICT_TAG, identify
 from .description import write_description
 from .review import Review
 
@@ -132,7 +132,7 @@ class ReviewRuns:
 
 def files_digest(version: ModelVersion) -> str:
     """Return one digest of all files of a version's package, which its tag has; empty if it has no such tag."""
-    return version.tags.get(PACKAGE, "")
+    return version.tags.get(PACKAGE_TAG, "")
 
 
 def _key(version: ModelVersion) -> str:
@@ -147,12 +147,12 @@ def _shown(verdict: RecordedReview, review: Review) -> dict[str, str]:
     """Return the tags of a reviewed version: the verdict, and the difference in BLEU on the worst test set."""
     opponent = verdict.compared_with if verdict.compared_with == NO_CHAMPION else f"version {verdict.compared_with}"
     failed = f" ({verdict.failed})" if verdict.failed else ""
-    tags = {VERDICT: f"{verdict.verdict} against {opponent}{failed}", DIFFERENCE: "not compared"}
+    tags = {VERDICT_TAG: f"{verdict.verdict} against {opponent}{failed}", DIFFERENCE_TAG: "not compared"}
     if review.comparisons:
         worst = min(review.comparisons, key=lambda comparison: comparison.differences["bleu"].points)
         difference = worst.differences["bleu"]
         limits = f" [{difference.limits[0]:+.1f}, {difference.limits[1]:+.1f}]" if difference.limits else ""
-        tags[DIFFERENCE] = f"{difference.points:+.1f} BLEU{limits} on {worst.test_set}"
+        tags[DIFFERENCE_TAG] = f"{difference.points:+.1f} BLEU{limits} on {worst.test_set}"
     return tags
 
 

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_EXHAUSTED, ErrorCode
 from mlflow.pyfunc import PyFuncModel
 
-CHARACTERS = 8_000  # joined in one call, some batches of a beam of 5; a request with more goes alone
+BATCH_CHARACTERS = 8_000  # joined in one call, some batches of a beam of 5; a request with more goes alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,7 @@ class BatchedModel:
 def _fitting(waiting: Iterable[_Request]) -> Iterator[_Request]:
     first, *others = waiting
     yield first
-    room = CHARACTERS - first.characters
+    room = BATCH_CHARACTERS - first.characters
     for other in others:
         if other.kind == first.kind and other.characters <= room:
             room -= other.characters

@@ -8,8 +8,8 @@ from typing import Any
 
 CONTENT_TYPE = "application/json"
 SHAPES = ("inputs", "instances", "dataframe_split", "dataframe_records")
-EXAMPLE = '{"inputs": ["a sentence"], "params": {"beam_size": 5}}'
-WORK = 100_000_000  # see `work_of`; on two cores 10 to 40 s, the scoring server gives up after 60
+EXAMPLE_REQUEST = '{"inputs": ["a sentence"], "params": {"beam_size": 5}}'
+MAX_WORK = 100_000_000  # see `work_of`; on two cores 10 to 40 s, the scoring server gives up after 60
 
 
 class Refused(Exception):
@@ -26,19 +26,22 @@ def read_request(content_type: str, body: bytes, defaults: dict[str, Any]) -> tu
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:  # not JSON, not Unicode, a number of 5,000 digits; nested too deep
-        raise Refused(400, f"the body is no JSON: {error}; expected for example {EXAMPLE}") from None
+        raise Refused(400, f"the body is no JSON: {error}; expected for example {EXAMPLE_REQUEST}") from None
     shapes = [key for key in request if key in SHAPES] if isinstance(request, dict) else []
     if len(shapes) != 1 or not request.keys() <= {*shapes, "params"}:
         got = f"the keys {sorted(request)!r:.80}" if isinstance(request, dict) else f"a {type(request).__name__}"
         raise Refused(
-            400, f"the body: got {got}, expected one of {', '.join(SHAPES)} and, if wanted, params, as in {EXAMPLE}"
+            400,
+            f"the body: got {got}, expected one of {', '.join(SHAPES)} and, if wanted, params, as in {EXAMPLE_REQUEST}",
         )
     (shape,) = shapes
     sentences = _sentences(shape, request[shape])
     params = _params(request.get("params"), defaults)
     work = work_of(sentences, (defaults | params).get("beam_size"))
-    if work > WORK:
-        raise Refused(413, f"the request may take too long: its work is {work:,}, at most {WORK:,}; send it in parts")
+    if work > MAX_WORK:
+        raise Refused(
+            413, f"the request may take too long: its work is {work:,}, at most {MAX_WORK:,}; send it in parts"
+        )
     return sentences, params
 
 
@@ -55,7 +58,9 @@ def work_of(sentences: list[str], beam_size: object) -> int:
 def _check_type(content_type: str) -> None:
     kind, *options = (part.strip().lower() for part in content_type.split(";"))
     if kind != CONTENT_TYPE or any(option not in ("", "charset=utf-8", 'charset="utf-8"') for option in options):
-        raise Refused(415, f"content type: got {content_type!r:.80}, expected {CONTENT_TYPE} in UTF-8, as in {EXAMPLE}")
+        raise Refused(
+            415, f"content type: got {content_type!r:.80}, expected {CONTENT_TYPE} in UTF-8, as in {EXAMPLE_REQUEST}"
+        )
 
 
 def _sentences(shape: str, given: Any) -> list[str]:

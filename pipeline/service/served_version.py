@@ -13,7 +13,7 @@ from mlflow.pyfunc import load_model, scoring_server
 from starlette.types import ASGIApp
 
 from ..plumbing.errors import UserError
-from ..registry.packaging import EXAMPLE
+from ..registry.packaging import EXAMPLE_FILE
 from .dynamic_batching import BatchedModel
 
 
@@ -25,7 +25,7 @@ class ServedVersion:
         os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
         self.name, self.version = name, version
         model = load_model(str(package))
-        sentences = json.loads((package / EXAMPLE).read_bytes())["inputs"]
+        sentences = json.loads((package / EXAMPLE_FILE).read_bytes())["inputs"]
         if len(model.predict(sentences)) != len(sentences):
             raise UserError(f"{name} version {version} does not translate its own example")
         timeout: int = MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get()  # type: ignore[no-untyped-call]

@@ -17,14 +17,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .access import Guard
 from .alias_watcher import AliasWatcher
-from .protocol import CONTENT_TYPE, EXAMPLE, Refused, read_request
+from .protocol import CONTENT_TYPE, EXAMPLE_REQUEST, Refused, read_request
 from .served_version import ServedVersion
 
-BODY = 1 << 20  # bytes
+MAX_BODY_BYTES = 1 << 20  # bytes
 BODY_SECONDS = 10.0  # for a client to send it
-REQUESTS = 256  # at once; each waits in a thread
-STOP_SECONDS = 10  # for those that are open when the server is told to stop
-HOME = """\
+MAX_OPEN_REQUESTS = 256  # at once; each waits in a thread
+SHUTDOWN_SECONDS = 10  # for those that are open when the server is told to stop
+HOME_PAGE = """\
 {name}, version {version}
 
 A translator, served in MLflow's scoring protocol:
@@ -58,7 +58,7 @@ class Service:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(REQUESTS))  # MLflow's predict runs there
+        loop.set_default_executor(ThreadPoolExecutor(MAX_OPEN_REQUESTS))  # MLflow's predict runs there
         if self._follower:
             self._follower.start(lambda served: _in_loop(loop, self._switch, served))
         await send({"type": "lifespan.startup.complete"})
@@ -88,7 +88,7 @@ class Service:
         if path == "/invocations" and method == "POST":
             await self._invoke(served, scope, receive, send)
         elif path == "/invocations":
-            message = f"{method} {path}: expected POST with a body such as {EXAMPLE}"
+            message = f"{method} {path}: expected POST with a body such as {EXAMPLE_REQUEST}"
             await _refuse(405, message, {"allow": "POST"})(scope, receive, send)
         elif path in pages and method in ("GET", "HEAD"):
             await pages[path]()(scope, receive, send)
@@ -108,8 +108,8 @@ class Service:
         return {"problem": f"{told}; the server's log says why"} if told else {}
 
     async def _invoke(self, served: ServedVersion, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._open >= REQUESTS:
-            await _refuse(429, f"{REQUESTS} requests are open; try again later")(scope, receive, send)
+        if self._open >= MAX_OPEN_REQUESTS:
+            await _refuse(429, f"{MAX_OPEN_REQUESTS} requests are open; try again later")(scope, receive, send)
             return
         self._open += 1
         try:
@@ -128,7 +128,7 @@ class Service:
 
 def run(service: Service, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Serve on a socket that listens, until SIGINT or SIGTERM; uvicorn raises them again at the end."""
-    config = uvicorn.Config(service, log_level="warning", lifespan="on", timeout_graceful_shutdown=STOP_SECONDS)
+    config = uvicorn.Config(service, log_level="warning", lifespan="on", timeout_graceful_shutdown=SHUTDOWN_SECONDS)
     ready()
     uvicorn.Server(config).run(sockets=[listener])
 
@@ -152,7 +152,9 @@ def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
 def _home(served: ServedVersion, scope: Scope) -> Response:
     host, port = scope.get("server") or ("127.0.0.1", 80)
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return PlainTextResponse(HOME.format(name=served.name, version=served.version, host=where, example=EXAMPLE))
+    return PlainTextResponse(
+        HOME_PAGE.format(name=served.name, version=served.version, host=where, example=EXAMPLE_REQUEST)
+    )
 
 
 def _content_type(scope: Scope) -> str:
@@ -170,14 +172,14 @@ async def _read(receive: Receive) -> bytes:
                     raise ConnectionError
                 chunk = message.get("body", b"")
                 size += len(chunk)
-                if size <= BODY:
+                if size <= MAX_BODY_BYTES:
                     body += chunk
                 if not message.get("more_body"):
                     break
     except TimeoutError:
         raise Refused(408, f"the body did not arrive within {BODY_SECONDS:g} s") from None
-    if size > BODY:
-        raise Refused(413, f"the body: got {size:,} bytes, expected at most {BODY:,}; send it in parts")
+    if size > MAX_BODY_BYTES:
+        raise Refused(413, f"the body: got {size:,} bytes, expected at most {MAX_BODY_BYTES:,}; send it in parts")
     return bytes(body)
 
 
