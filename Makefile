@@ -102,7 +102,7 @@ LAUNCH   = $(if $(filter-out 1x0,$(NODES)x$(NODE_RANK)),exec $(PY) -m $(SEVERAL)
 OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-gpu test-faults bench-tracking bench-serving clean translate summary sync server ui \
+UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench-tracking bench-serving clean translate summary sync server ui \
              smoke review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Interrupted right after a stage has published, Make would otherwise take its manifest away.
@@ -234,6 +234,12 @@ test-faults: | $(VENV) ## interrupt the pipeline 200 times; under an hour
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP -m slow tests/test_faults.py
 test-gpu: | $(VENV) ## the tests that want a CUDA device
 	$(PY) -m pytest -q -rs -m gpu
+# Each part runs, whatever became of those before it; pytest leaves a report of each.
+REPORTS  := build/tests
+test-all: | $(VENV) ## every test, in an hour and a half; then docs/guarantees.md says what was shown
+	@rm -rf $(REPORTS); failed=0; for part in check test test-slow test-faults test-gpu; do \
+	  PYTEST_ADDOPTS="--junitxml=$(REPORTS)/$$part.xml" $(MAKE) $$part || failed=1; done; \
+	$(PY) -m tests.guarantees $(REPORTS); exit $$failed
 bench-tracking: | $(VENV) ## the price of a tracking server in trouble; five minutes
 	$(PY) -m benchmarks.tracking
 bench-serving: | $(VENV) ## 32 clients of `make serve` for DURATION=60 seconds

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pipeline.data.facts import CorpusFacts
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
@@ -47,7 +48,7 @@ def main() -> None:
 
 def read_sentences(build: Path) -> list[str]:
     corpus = open_artifact(build / "corpus", "download")
-    names = [name for name in corpus.facts["splits"] if name not in ("train", "validation")]
+    names = list(CorpusFacts.of(corpus).test_sets)
     return [text for name in names for text in pq.read_table(corpus.path(f"{name}.parquet"))["source"].to_pylist()]
 
 

@@ -12,11 +12,11 @@ def download(call: StageCall) -> None:
     made = corpus.build(raw, settings)
     with call.publish() as draft:
         corpus.write(made, draft.directory)
-        draft.facts.update(made.facts)
-    for name, size in made.facts["cut"].items():
+        draft.facts = made.facts
+    for name, size in made.facts.cut.items():
         print(f"{name}: {size} pairs cut from train; download.{name}_pairs sets another size")
-    kept = ", ".join(f"{name} {pairs}" for name, pairs in made.facts["splits"].items())
-    dropped = ", ".join(f"{rule} {count}" for rule, count in made.facts["dropped"].items() if count)
+    kept = ", ".join(f"{name} {pairs}" for name, pairs in made.facts.splits.items())
+    dropped = ", ".join(f"{rule} {count}" for rule, count in made.facts.dropped.items() if count)
     print(f"{settings.source_language} -> {settings.target_language}: {kept} pairs\ndropped: {dropped}")
 
 

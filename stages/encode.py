@@ -1,6 +1,7 @@
 """corpus + tokenizer -> token ids of the training and validation splits. Test sets are decoded from text."""
 
 from pipeline.data.encoding import encode_split
+from pipeline.data.facts import EncodedFacts, EncodedSplitFacts
 from pipeline.data.tokenizer import Tokenizer
 from pipeline.plumbing.command import StageCall, run_stage
 from pipeline.plumbing.errors import UserError
@@ -12,21 +13,23 @@ def encode(call: StageCall) -> None:
     corpus = call.inputs["corpus"]
     tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)
     with call.publish() as draft:
-        for split in ("train", "validation"):
-            counts = encode_split(
-                corpus.path(f"{split}.parquet"), tokenizer, settings.max_tokens, draft.directory / f"{split}.arrow"
-            )
-            if not counts["pairs"]:
+
+        def encoded(split: str) -> EncodedSplitFacts:
+            path, output = corpus.path(f"{split}.parquet"), draft.directory / f"{split}.arrow"
+            counts = encode_split(path, tokenizer, settings.max_tokens, output)
+            if not counts.pairs:
                 raise UserError(
                     f"encode.max_tokens: got {settings.max_tokens}, which leaves no pair of the {split} split: all "
-                    f"{counts['too_long']} have a side that is longer; raise it"
+                    f"{counts.too_long} have a side that is longer; raise it"
                     + ("" if split == "train" else f", or bring shorter sentences for {split}")
                 )
-            draft.facts[split] = counts
             print(
-                f"encode: {split}: {counts['pairs']:,} pairs, {counts['source_tokens']:,} source and "
-                f"{counts['target_tokens']:,} target tokens, {counts['too_long']:,} pairs left out as too long"
+                f"encode: {split}: {counts.pairs:,} pairs, {counts.source_tokens:,} source and "
+                f"{counts.target_tokens:,} target tokens, {counts.too_long:,} pairs left out as too long"
             )
+            return counts
+
+        draft.facts = EncodedFacts(train=encoded("train"), validation=encoded("validation"))
 
 
 if __name__ == "__main__":

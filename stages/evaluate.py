@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pipeline.data.facts import CorpusFacts
 from pipeline.data.languages import tokeniser_for
 from pipeline.data.splits import read_split
 from pipeline.plumbing.artifacts import write_json
@@ -17,18 +18,20 @@ from pipeline.registry.limits import CHARACTERS, PIECES, TOO_LONG
 from pipeline.scoring.baselines import TranslationMemory
 from pipeline.scoring.charts import draw_bleu_by_length
 from pipeline.scoring.evaluation import Decoding, Evaluation, decode_split, evaluate_split
+from pipeline.scoring.facts import EvaluationExecution, EvaluationFacts, Example, SystemName
 from pipeline.scoring.heatmaps import draw_heat_map
 from pipeline.seq2seq.translator import Translator
 
-WRITTEN = ("beam", "greedy", "memory")  # copies of the source are in the source's file
+WRITTEN: tuple[SystemName, ...] = ("beam", "greedy", "memory")  # copies of the source are in the source's file
 HEAT_MAP_TOKENS = range(5, 21)  # source pieces that make a picture neither dull nor crowded
 
 
 def evaluate(call: StageCall) -> None:
     settings = EvaluateSettings(**call.stamp["params"]["evaluate"])
     accelerator = join_processes("fp32", expected_processes())
-    corpus, language = call.inputs["corpus"], call.inputs["corpus"].facts["target_language"]
-    test_sets = {n: pairs for n, pairs in corpus.facts["splits"].items() if n not in ("train", "validation")}
+    corpus = call.inputs["corpus"]
+    facts = CorpusFacts.of(corpus)
+    test_sets, language = facts.test_sets, facts.target_language
     translator = Translator.load(call.inputs["model"].directory, accelerator.device)
 
     if accelerator.is_main_process:
@@ -51,11 +54,15 @@ def evaluate(call: StageCall) -> None:
             evaluations.append(evaluate_split(decoding, memory, language))
             _write_texts(draft.directory, evaluations[-1])
             _announce(evaluations[-1])
-        scores = {"test_sets": {e.name: e.scores for e in evaluations}, "signatures": evaluations[0].signatures}
-        write_json(draft.directory / "metrics.json", scores)
         _draw(draft.directory, evaluations, settings, tokeniser_for(language))
-        draft.facts |= scores | {"examples": _examples(evaluations, settings)}
-        draft.execution["timing"] = {e.name: e.timing for e in evaluations}
+        draft.facts = EvaluationFacts(
+            test_sets={e.name: e.scores for e in evaluations},
+            signatures=evaluations[0].signatures,
+            examples=_examples(evaluations, settings),
+        )
+        scores = draft.facts.model_dump(mode="json", include={"test_sets", "signatures"})
+        write_json(draft.directory / "metrics.json", scores)
+        draft.execution = EvaluationExecution(timing={e.name: e.timing for e in evaluations})
         draft.made_with["machine"] |= machine(accelerator)
 
 
@@ -80,14 +87,13 @@ def _write_texts(directory: Path, evaluation: Evaluation) -> None:
 
 
 def _announce(evaluation: Evaluation) -> None:
-    systems = evaluation.scores["systems"]
-    bleu = ", ".join(f"{name} {scores['bleu']:.1f}" for name, scores in systems.items())
-    print(f"evaluate: {evaluation.name}: {evaluation.scores['sentences']:,} sentences, BLEU: {bleu}", file=sys.stderr)
+    bleu = ", ".join(f"{name} {scores.bleu:.1f}" for name, scores in evaluation.scores.systems.items())
+    print(f"evaluate: {evaluation.name}: {evaluation.scores.sentences:,} sentences, BLEU: {bleu}", file=sys.stderr)
 
 
-def _examples(evaluations: list[Evaluation], settings: EvaluateSettings) -> list[dict[str, str]]:
+def _examples(evaluations: list[Evaluation], settings: EvaluateSettings) -> list[Example]:
     triples = [
-        {"test_set": e.name, "source": source, "reference": reference, "hypothesis": hypothesis}
+        Example(test_set=e.name, source=source, reference=reference, hypothesis=hypothesis)
         for e in evaluations
         for source, reference, hypothesis in zip(e.sources, e.references, e.hypotheses["beam"], strict=True)
     ]
@@ -95,9 +101,7 @@ def _examples(evaluations: list[Evaluation], settings: EvaluateSettings) -> list
 
 
 def _draw(directory: Path, evaluations: list[Evaluation], settings: EvaluateSettings, tokeniser: str) -> None:
-    draw_bleu_by_length(
-        directory / "bleu_by_length.png", {e.name: e.scores["by_length"] for e in evaluations}, tokeniser
-    )
+    draw_bleu_by_length(directory / "bleu_by_length.png", {e.name: e.scores.by_length for e in evaluations}, tokeniser)
     candidates = [
         (f"{e.name}.attention.{line}.png", f"{e.name}, line {line}", translation, translation.attention)
         for e in evaluations

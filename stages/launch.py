@@ -19,9 +19,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.elastic.rendezvous import RendezvousError
 
 from pipeline.plumbing.command import fail_clearly
-from pipeline.plumbing.environment import tell_removed
+from pipeline.plumbing.environment import report_removed
 from pipeline.plumbing.errors import UserError
-from pipeline.plumbing.exit_status import FAILED, VARIABLE, ExitStatus, recorded_exit
+from pipeline.plumbing.exit_status import EXIT_FILE, FAILED, ExitStatus, recorded_exit
 
 MEETING_SECONDS = 900  # for which a machine waits for the others, at the start and after one was lost
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("stage", help="a module")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     call = parser.parse_args()
-    tell_removed()
+    report_removed()
     fail_clearly(lambda: _launch(call))
 
 
@@ -48,7 +48,7 @@ def _launch(call: argparse.Namespace) -> None:
     logging.disable(logging.ERROR)  # the agent tells every end of a process at length; it is told below, once
     arguments = launch_command_parser().parse_args(_options(call))
     with tempfile.TemporaryDirectory() as scratch:
-        os.environ |= _environment(call, Path(scratch) / "outcome")
+        os.environ |= _environment(call, Path(scratch) / "exit")
         try:
             launch_command(arguments)
         except (ChildFailedError, SignalException, RendezvousError) as error:
@@ -56,15 +56,15 @@ def _launch(call: argparse.Namespace) -> None:
         else:
             return
         finally:
-            del os.environ[VARIABLE]  # from here on this process speaks
+            del os.environ[EXIT_FILE]  # this process prints its own message
     outcome.end()
 
 
-def _environment(call: argparse.Namespace, outcome: Path) -> dict[str, str]:
+def _environment(call: argparse.Namespace, exit_file: Path) -> dict[str, str]:
     """What the processes find in theirs."""
     cores = os.cpu_count() or 1
     return {
-        VARIABLE: str(outcome),
+        EXIT_FILE: str(exit_file),
         "PIPELINE_NPROC": str(call.processes * call.machines),
         # Several processes share the cores (rounded up, so never 0); torchrun alone would give each one thread.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(-(-cores // call.processes))),

@@ -6,6 +6,7 @@ from pipeline.plumbing.artifacts import experiment_option
 from pipeline.plumbing.command import StageCall, run_stage
 from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import open_store, without_password
+from pipeline.registry.facts import RegisteredFacts
 from pipeline.registry.registration import Registration
 from pipeline.registry.sandbox.isolation import warn_if_not_isolated
 
@@ -24,14 +25,14 @@ def register(call: StageCall) -> None:
     others = registration.others()
     with call.publish() as draft:
         (draft.directory / "card.md").write_text(str(version.description), encoding="utf-8")
-        draft.facts |= {
-            "run_id": version.run_id,
-            "model_name": version.name,
-            "version": int(version.version),
-            "model_uri": f"models:/{version.name}/{version.version}",
-            "model_id": model_id,
-            "store": urlsplit(client.tracking_uri).scheme,  # sqlite, http, ...; where exactly is the machine's business
-        }
+        draft.facts = RegisteredFacts(
+            run_id=str(version.run_id),
+            model_name=version.name,
+            version=int(version.version),
+            model_uri=f"models:/{version.name}/{version.version}",
+            model_id=model_id,
+            store=urlsplit(client.tracking_uri).scheme,
+        )
     print(f"registered {version.name} version {version.version} in {without_password(client.tracking_uri)}")
     if others:
         print(

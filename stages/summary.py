@@ -6,12 +6,13 @@ Not a stage: it has no settings, and its file is there so that Make can tell tha
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-from pipeline.plumbing.artifacts import Artifact, experiment_option, open_artifact
+from pipeline.plumbing.artifacts import experiment_option, open_artifact
 from pipeline.plumbing.command import TARGETS, fail_clearly
+from pipeline.registry.facts import RegisteredFacts
+from pipeline.scoring.facts import EvaluationFacts, ScoredTestSet, SystemName
 
-SYSTEMS = {
+SYSTEMS: dict[SystemName, str] = {
     "beam": "this model, beam",
     "greedy": "this model, greedy",
     "memory": "translation memory",
@@ -22,21 +23,22 @@ SYSTEMS = {
 def summary() -> None:
     evaluation, registered = (open_artifact(Path(a).parent, TARGETS[Path(a).parent.name]) for a in sys.argv[1:3])
     path = Path(sys.argv[3])
-    text = "\n".join(describe(evaluation, registered, path.parent.name))
+    text = "\n".join(describe(EvaluationFacts.of(evaluation), RegisteredFacts.of(registered), path.parent.name))
     scratch = path.with_suffix(".tmp")
     scratch.write_text(text + "\n", encoding="utf-8")
     os.replace(scratch, path)
     print(text)
 
 
-def describe(evaluation: Artifact, registered: Artifact, experiment: str) -> list[str]:
+def describe(evaluation: EvaluationFacts, registered: RegisteredFacts, experiment: str) -> list[str]:
     lines = [""]
-    for name, test_set in evaluation.facts["test_sets"].items():
+    for name, test_set in evaluation.test_sets.items():
         lines += [*_scores(name, test_set), ""]
-    lines += [f"{metric}: {signature}" for metric, signature in evaluation.facts["signatures"].items()]
-    lines += ["", f"{len(evaluation.facts['examples'])} sentences of the test sets, drawn at random:"]
-    for example in evaluation.facts["examples"]:
-        lines += ["", *(f"  {side:10} {example[side]}" for side in ("source", "reference", "hypothesis"))]
+    lines += [f"{metric}: {signature}" for metric, signature in evaluation.signatures.items()]
+    lines += ["", f"{len(evaluation.examples)} sentences of the test sets, drawn at random:"]
+    for example in evaluation.examples:
+        lines += ["", f"  source     {example.source}"]
+        lines += [f"  reference  {example.reference}", f"  hypothesis {example.hypothesis}"]
     option = experiment_option(experiment)
     if better := _better_baseline(evaluation):
         lines += ["", f"It is of no use yet: no better than this baseline: {better}. Bring more text, or train longer."]
@@ -46,7 +48,7 @@ def describe(evaluation: Artifact, registered: Artifact, experiment: str) -> lis
     return [
         *lines,
         "",
-        f"Registered as {registered.facts['model_name']} version {registered.facts['version']}. Next:",
+        f"Registered as {registered.model_name} version {registered.version}. Next:",
         "",
         f'  make translate{option} TEXT="..."',
         *advised,
@@ -56,20 +58,21 @@ def describe(evaluation: Artifact, registered: Artifact, experiment: str) -> lis
     ]
 
 
-def _better_baseline(evaluation: Artifact) -> str | None:
+def _better_baseline(evaluation: EvaluationFacts) -> str | None:
     """The baseline that the model does not reach on any test set: to such a model a review has nothing to say."""
-    systems = [test_set["systems"] for test_set in evaluation.facts["test_sets"].values()]
-    for baseline in ("memory", "copy"):
-        if all(scores["beam"]["bleu"] <= scores[baseline]["bleu"] for scores in systems):
+    systems = [test_set.systems for test_set in evaluation.test_sets.values()]
+    baselines: tuple[SystemName, ...] = ("memory", "copy")
+    for baseline in baselines:
+        if all(scores["beam"].bleu <= scores[baseline].bleu for scores in systems):
             return SYSTEMS[baseline]
     return None
 
 
-def _scores(name: str, test_set: dict[str, Any]) -> list[str]:
-    lines = [f"{name} ({test_set['sentences']:,} sentences)", f"  {'':20} {'BLEU':>6} {'chrF':>6}"]
+def _scores(name: str, test_set: ScoredTestSet) -> list[str]:
+    lines = [f"{name} ({test_set.sentences:,} sentences)", f"  {'':20} {'BLEU':>6} {'chrF':>6}"]
     for system, title in SYSTEMS.items():
-        scores = test_set["systems"][system]
-        lines.append(f"  {title:20} {scores['bleu']:6.1f} {scores['chrf']:6.1f}")
+        scores = test_set.systems[system]
+        lines.append(f"  {title:20} {scores.bleu:6.1f} {scores.chrf:6.1f}")
     return lines
 
 

@@ -1,5 +1,6 @@
 """corpus -> SentencePiece model(s)."""
 
+from pipeline.data.facts import Side, TokenizerFacts
 from pipeline.data.splits import read_split
 from pipeline.data.tokenizer import JOINT, SOURCE, TARGET, count_skipped, train_model
 from pipeline.plumbing.command import StageCall, run_stage
@@ -10,7 +11,7 @@ def tokenizer(call: StageCall) -> None:
     """Train on the training split only: held-out text teaches nothing, not even its letters."""
     settings = TokenizerSettings(**call.stamp["params"]["tokenizer"])
     sources, targets = read_split(call.inputs["corpus"].path("train.parquet"))
-    sides = {"source": sources, "target": targets}
+    sides: dict[Side, list[str]] = {"source": sources, "target": targets}
     if settings.joint:
         texts = {JOINT: sources + targets}
     else:
@@ -19,7 +20,7 @@ def tokenizer(call: StageCall) -> None:
         for name, lines in texts.items():
             (draft.directory / name).write_bytes(train_model(lines, settings))
         skipped = {side: count_skipped(lines) for side, lines in sides.items()}
-        draft.facts.update(vocabulary_size=settings.vocabulary_size, skipped=skipped)
+        draft.facts = TokenizerFacts(vocabulary_size=settings.vocabulary_size, skipped=skipped)
         for side, count in skipped.items():
             if count:
                 print(f"tokenizer: SentencePiece left out {count} {side} lines, too long in bytes or with U+2585")

@@ -12,20 +12,23 @@ from pathlib import Path
 import torch
 
 from pipeline.data.encoding import open_split
+from pipeline.data.facts import CorpusFacts
 from pipeline.data.splits import read_split
 from pipeline.data.tokenizer import Tokenizer, model_files
+from pipeline.plumbing.artifacts import Artifact
 from pipeline.plumbing.command import StageCall, expected_processes, run_stage
 from pipeline.plumbing.interruption import Interruption
 from pipeline.plumbing.params import ModelSettings, TrainSettings
 from pipeline.plumbing.progress import Progress
 from pipeline.plumbing.tracking.journal import JOURNAL
-from pipeline.plumbing.tracking.record import RECORD, TRAINING
+from pipeline.plumbing.tracking.record import RECORD, TRAINING, DatasetRecord
 from pipeline.plumbing.tracking.run import Run, open_run
 from pipeline.processes import add_in_one_order, join_processes, machine
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import save_weights
 from pipeline.training.batching import imbalance, padding_share
 from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.facts import ModelExecution
 from pipeline.training.schedule import check_warmup
 from pipeline.training.trainer import Log, Trainer
 from pipeline.training.validation import Validation
@@ -42,8 +45,9 @@ def train(call: StageCall) -> None:
     tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)
     vocabularies = (tokenizer.source.vocab_size(), tokenizer.target.vocab_size())
     scratch = call.output.with_name(TRAINING)  # what survives an interruption: checkpoints, journal, run
-    target_language = corpus.facts["target_language"]
-    validation = Validation(*read_split(corpus.path("validation.parquet")), target_language, tokenizer, accelerator)
+    facts = CorpusFacts.of(corpus)
+    held_out = read_split(corpus.path("validation.parquet"))
+    validation = Validation(*held_out, facts.target_language, tokenizer, accelerator)
     torch.manual_seed(settings.seed)
     trainer = Trainer(
         settings,
@@ -59,44 +63,60 @@ def train(call: StageCall) -> None:
     if not accelerator.is_main_process:
         trainer.fit(lambda metrics, step: None)
         return
-    plan = _plan_facts(trainer)
-    _announce(trainer, plan)
+    steps = trainer.plan(0)
+    padding = round(padding_share(trainer.train, steps), 4)
+    excess = round(imbalance(trainer.train, steps, accelerator.num_processes), 4)
+    _announce(trainer, padding, excess)
     with _reported(call, scratch, trainer) as (run, log):
         trainer.fit(log)
     with call.publish() as draft:
-        languages = {"source_language": corpus.facts["source_language"], "target_language": target_language}
+        languages = {"source_language": facts.source_language, "target_language": facts.target_language}
         save_weights(draft.directory, trainer.best_weights, model_settings, vocabularies, **languages)
         for path in [*model_files(call.inputs["tokenizer"].directory), scratch / JOURNAL, scratch / RECORD]:
             shutil.copy(path, draft.directory)
-        draft.facts |= trainer.summary()
-        draft.execution |= trainer.execution() | plan | {"attempt": run.attempt}
+        draft.facts = trainer.facts()
+        draft.execution = ModelExecution(
+            seconds=round(trainer.position.seconds, 1),
+            tokens_per_second=round(trainer.position.tokens / trainer.position.seconds, 1),
+            processes=accelerator.num_processes,
+            padding=padding,
+            imbalance=excess,
+            attempt=run.attempt,
+        )
         draft.execution_files |= {JOURNAL, RECORD}
         draft.made_with["machine"] |= machine(accelerator)
     shutil.rmtree(scratch)
 
 
-def _plan_facts(trainer: Trainer) -> dict[str, float]:
-    steps = trainer.plan(0)
-    return {
-        "padding": round(padding_share(trainer.train, steps), 4),
-        "imbalance": round(imbalance(trainer.train, steps, trainer.accelerator.num_processes), 4),
-    }
-
-
-def _announce(trainer: Trainer, plan: dict[str, float]) -> None:
+def _announce(trainer: Trainer, padding: float, excess: float) -> None:
     """Say how training is about to run, and from where it goes on."""
     processes, position = trainer.accelerator.num_processes, trainer.position
     if restarts := int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
         print(f"train: a process died; all were started again ({restarts})", file=sys.stderr)
-    print(f"train: {trainer.steps_per_epoch:,} steps an epoch, {plan['padding']:.1%} padding", file=sys.stderr)
+    print(f"train: {trainer.steps_per_epoch:,} steps an epoch, {padding:.1%} padding", file=sys.stderr)
     if processes > 1:
-        print(
-            f"train: the slowest of {processes} has {plan['imbalance']:.1%} more tokens than the mean", file=sys.stderr
-        )
+        print(f"train: the slowest of {processes} has {excess:.1%} more tokens than the mean", file=sys.stderr)
     if position.step:
         print(f"train: going on after step {position.step:,} (epoch {position.epoch + 1})", file=sys.stderr)
     if position.processes not in (0, processes):
         print(f"train: processes until then: {position.processes}, now: {processes}", file=sys.stderr)
+
+
+def dataset_records(corpus: Artifact) -> list[DatasetRecord]:
+    """Describe each split for MLflow: by the digest of its file, and by where its text comes from."""
+    facts = CorpusFacts.of(corpus)
+    sources = [source.model_dump(mode="json", exclude_none=True) for source in facts.sources]
+    return [
+        DatasetRecord(
+            name=facts.dataset_name(split),
+            digest=corpus.files[f"{split}.parquet"]["sha256"],
+            source_type="code",
+            source=json.dumps({"tags": {"sources": sources}}, ensure_ascii=False),
+            profile=json.dumps({"pairs": pairs}),
+            context={"train": "training", "validation": "validation"}.get(split, "test"),
+        )
+        for split, pairs in facts.splits.items()
+    ]
 
 
 @contextmanager
@@ -107,7 +127,7 @@ def _reported(call: StageCall, scratch: Path, trainer: Trainer) -> Iterator[tupl
     progress = Progress(trainer.position.step, trainer.total_steps)
     settings = {k: v for made in call.inputs.values() for k, v in made.stamp["params"].items()} | call.stamp["params"]
     build = call.output.parent.parent
-    with open_run(build, call.experiment, scratch, training, settings, call.inputs["corpus"]) as run:
+    with open_run(build, call.experiment, scratch, training, settings, dataset_records(call.inputs["corpus"])) as run:
 
         def log(metrics: dict[str, float], step: int) -> None:
             run.log(metrics, step)

@@ -1,4 +1,4 @@
-"""A server with basic auth, on which people with different rights work: the admin, a trainer and a reviewer."""
+"""A server with accounts for three people with different rights: the admin, a trainer and a reviewer."""
 
 import os
 import secrets
@@ -15,7 +15,7 @@ ADMIN, TRAINER, REVIEWER = "admin", "trainer", "reviewer"
 
 
 class Team:
-    """The server, and its people's passwords. Everybody may read everything; the rest must be granted."""
+    """The server and the passwords of its accounts. Every account may read everything; other rights must be granted."""
 
     def __init__(self, directory: Path, **settings: str) -> None:
         self.passwords = {name: secrets.token_urlsafe(12) for name in (ADMIN, TRAINER, REVIEWER)}
@@ -24,14 +24,14 @@ class Team:
         self.accounts = AuthServiceClient(self.server.uri)
 
     def start(self) -> None:
-        """Start the server for the first time, and make the accounts."""
+        """Start the server for the first time and create the accounts."""
         self.server.start()
         with self.acting(ADMIN):
             for name in (TRAINER, REVIEWER):
                 self.accounts.create_user(name, self.passwords[name])
 
     def environment(self, name: str) -> dict[str, str]:
-        """With which a process is this person's. Add it to os.environ."""
+        """Return the environment variables that make a process act as this person."""
         return {
             "MLFLOW_TRACKING_URI": self.server.uri,
             "MLFLOW_TRACKING_USERNAME": name,
@@ -40,7 +40,7 @@ class Team:
 
     @contextmanager
     def acting(self, name: str) -> Iterator[None]:
-        """This process is this person's: MLflow reads the environment at every request."""
+        """Let this process act as this person. MLflow reads the environment at every request."""
         with pytest.MonkeyPatch.context() as patch:
             for variable, value in self.environment(name).items():
                 patch.setitem(os.environ, variable, value)
@@ -51,6 +51,6 @@ class Team:
             self.accounts.grant_user_permission(name, "experiment", experiment_id, permission)
 
     def grant_model(self, name: str, model: str, permission: str = "EDIT") -> None:
-        """On a registered model: its versions, their tags and its aliases."""
+        """Grant a right on a registered model: on its versions, their tags and its aliases."""
         with self.acting(ADMIN):
             self.accounts.grant_user_permission(name, "registered_model", model, permission)

@@ -1,4 +1,4 @@
-"""BLEU and chrF as their papers define them, by counting: what scores are tested against."""
+"""BLEU and chrF as their papers define them, computed by counting. Scores are tested against these."""
 
 import math
 from collections import Counter
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def bleu_by_hand(pairs: Sequence[tuple[str, str]]) -> float:
-    """Papineni et al. 2002; the words of these texts are what white space separates, their full stop apart."""
+    """Return BLEU of Papineni et al. 2002. The words are separated by white space, and the full stop is a word."""
     matches, totals = [0.0] * 4, [0.0] * 4
     lengths = [0, 0]
     for text, reference in pairs:
@@ -24,7 +24,7 @@ def bleu_by_hand(pairs: Sequence[tuple[str, str]]) -> float:
 
 
 def chrf_by_hand(pairs: Sequence[tuple[str, str]]) -> float:
-    """Popovic 2015, with beta 2: precision and recall of 1 to 6 characters, averaged, then combined."""
+    """Return chrF of Popović 2015 with beta 2: precision and recall of 1 to 6 characters, averaged, then combined."""
     precisions, recalls = [], []
     for n in range(1, 7):
         counts = np.zeros(3)

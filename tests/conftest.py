@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.mlflow_server import Server
     from tests.postgres import Postgres
 
-# Started in a script's background, or by nohup, this process ignores these, and so would all that it starts.
+# A process in the background of a script, or under nohup, ignores these signals, and so would its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -36,13 +36,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A fresh copy, in which nothing has run."""
+    """A fresh copy of the project, in which no stage has run."""
     return new_project(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Made once for all processes of pytest-xdist, each of which has a base directory of its own in a common one."""
+    """A project whose pipeline was killed once and has ended. All processes of pytest-xdist share one."""
     base = tmp_path_factory.getbasetemp()
     common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with FileLock(common / "finished.lock"):
@@ -56,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 @pytest.fixture
 def a_process_of_its_own() -> Iterator[None]:
-    """Accelerate keeps a process's first setting for good: forget it before and after."""
+    """Reset Accelerate before and after the test, because it keeps the first settings of a process for ever."""
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -66,7 +66,7 @@ def a_process_of_its_own() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with its tables and nothing in it; making one takes seconds, copying it does not."""
+    """An empty store with its tables. Creating one takes seconds, so tests copy it."""
     from pipeline.plumbing.tracking.store import open_store
 
     directory = tmp_path_factory.mktemp("store")
@@ -85,7 +85,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
-    """The directory of a published model: tiny, untrained, real; read only."""
+    """The directory of a published model, tiny and untrained. Tests do not change it."""
     from tests.published import publish_training
 
     build = tmp_path_factory.mktemp("tiny")
@@ -97,7 +97,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> P
 
 @pytest.fixture(scope="session")
 def package(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """That model as it is registered; read only."""
+    """The package of that model, as it is registered. Tests do not change it."""
     from pipeline.plumbing.artifacts import open_artifact
     from pipeline.registry import packaging
     from tests.published import PARAMS, SENTENCES
@@ -109,7 +109,7 @@ def package(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def build(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A build directory with a store of its own, in which the experiment `default` has a directory."""
+    """A build directory with a store of its own and a directory for the experiment `default`."""
     (tmp_path / "build/default").mkdir(parents=True)
     shutil.copyfile(empty_store, tmp_path / "build/mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/build/mlflow.db")
@@ -118,7 +118,7 @@ def build(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="session")
 def versions(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
-    """A build directory with three versions in its registry, see tests/registered.py; tests work on copies."""
+    """A build directory with three registered versions, see tests/registered.py. Tests copy it."""
     from tests.registered import register_versions
 
     build = tmp_path_factory.mktemp("versions")
@@ -131,7 +131,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Pat
 
 @pytest.fixture
 def registry(versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A build directory with a store of its own that has those versions; MLFLOW_TRACKING_URI names it."""
+    """A copy of that build directory; MLFLOW_TRACKING_URI names its store."""
     from tests.registered import copy_store
 
     (tmp_path / "build").mkdir()
@@ -142,7 +142,7 @@ def registry(versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def server(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server that has not been started yet; MLFLOW_TRACKING_URI names it."""
+    """A server that the test starts; MLFLOW_TRACKING_URI names it."""
     from tests.mlflow_server import Server
 
     (tmp_path / "server").mkdir()
@@ -155,7 +155,7 @@ def server(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def team(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
-    """A running server with basic auth; MLFLOW_TRACKING_URI names it. Nothing is granted yet."""
+    """A running server with accounts that have no rights yet; MLFLOW_TRACKING_URI names it."""
     from tests.accounts import Team
 
     (tmp_path / "team").mkdir()
@@ -171,7 +171,7 @@ def team(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A running PostgreSQL. Skips where its programs are not installed."""
+    """A running PostgreSQL server. The test is skipped where PostgreSQL is not installed."""
     from tests.postgres import running_postgres
 
     with running_postgres() as postgres:

@@ -1,4 +1,4 @@
-"""One of several processes that decode together, and what it made of each case.
+"""Decode several cases together with other processes, and write the results.
 
 accelerate launch ... -m tests.decode_together MODEL_DIRECTORY CASES.json OUTPUT_DIRECTORY
 """
@@ -16,7 +16,7 @@ BEAM_SIZE, LENGTH_PENALTY = 3, 0.7
 
 
 def bits(translation: Translation) -> list[object]:
-    """All of a translation, its floats to the last bit, as JSON has it."""
+    """Return a translation as JSON, with its floats to the last bit."""
     attention = [] if translation.attention is None else [w.hex() for w in translation.attention.ravel().tolist()]
     return [translation.text, translation.score.hex(), translation.tokens, translation.source_tokens, attention]
 

@@ -1,4 +1,4 @@
-"""Runs the download stage as Make does, in a process of its own, on settings given as a dict."""
+"""Run the download stage as Make does, in a process of its own, with settings from a dict."""
 
 import json
 import os
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Download:
-    """What the stage left behind."""
+    """The exit status, the output and the artifact of a run of the stage."""
 
     status: int
     output: str
@@ -33,7 +33,7 @@ class Download:
         return list(zip(table["source"].to_pylist(), table["target"].to_pylist(), strict=True))
 
     def refused(self, *words: str) -> bool:
-        """Whether it ended as a user's mistake should: one line that says `words`, status 2, nothing written."""
+        """Return whether the stage refused its input: status 2, one line with `words`, nothing written."""
         assert self.status == 2, f"status {self.status}: {self.output}{self.errors}"
         assert len(self.errors.splitlines()) == 1, self.errors
         for word in words:
@@ -44,12 +44,12 @@ class Download:
 
 
 def download(folder: Path, environment: dict[str, str] | None = None, prelude: str = "", **settings: Any) -> Download:
-    """Run the stage in `folder`; `prelude` is Python that runs first in its process."""
+    """Run the stage in `folder`, after the Python code `prelude` in the same process."""
     section = {"source_language": "en", "target_language": "de", **settings}
     stamp = folder / "build/test/stamps/download.json"
     stamp.parent.mkdir(parents=True, exist_ok=True)
     corpus = folder / "build/test/corpus"
-    # These stamps tell nothing of files: were two the same, the older corpus would be kept.
+    # These stamps have no digests of files. If two were equal, the stage would keep the older corpus.
     params = {"download": section, "attempt": uuid.uuid4().hex}
     stamp.write_text(json.dumps({"stage": "download", "params": params, "code": {}}), encoding="utf-8")
     start = f"{prelude}\nimport runpy; runpy.run_module('stages.download', run_name='__main__')"

@@ -1,4 +1,4 @@
-"""Interruptions of a real `make` at seeded moments, and what must be the same in the end as without them."""
+"""Interrupt a real `make` at seeded moments, and collect everything that must not depend on interruptions."""
 
 import os
 import random
@@ -25,7 +25,7 @@ from pipeline.registry.versions import fetch_record
 from tests.project import DIRECTORIES, Project, new_project, stages_in
 from tests.toy_corpus import sentence_pairs, write_tsv
 
-TIMED = ("MLmodel", CARD)  # files of a package that say when it was made, how long training took
+TIMED = ("MLmodel", CARD)  # files of a package that contain times
 SMALLER = {
     "epochs: 3": "epochs: 3\n  checkpoint_seconds: 1",
     "_pairs: 100": "_pairs: 60",
@@ -44,7 +44,7 @@ class Interruption:
 
 
 def draw(seed: int) -> list[Interruption]:
-    """Interruptions of every stage, two of training, each in another `make`."""
+    """Draw one interruption for each stage and two for training, each in another `make`."""
     random_ = random.Random(seed)
     longest = {"download": 1.5, "tokenizer": 1.0, "encode": 1.5, "train": 7.0, "evaluate": 4.0, "register": 9.0}
     stages = sorted([*SECTIONS, "train"], key=list(SECTIONS).index)
@@ -57,7 +57,7 @@ def draw(seed: int) -> list[Interruption]:
 
 
 def small_project(directory: Path) -> Project:
-    """A pipeline that takes half a minute."""
+    """A project whose pipeline takes half a minute."""
     project = new_project(directory)
     experiment = project.root / "experiments/smoke.yaml"
     text = experiment.read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def small_project(directory: Path) -> Project:
 
 
 def interrupt(project: Project, interruption: Interruption, processes: int) -> tuple[bool, str]:
-    """Run `make` and interrupt it; returns whether that ended it, and what it said. It may be through before."""
+    """Run `make` and interrupt it. Return whether the signal ended it, and its output. It may have ended earlier."""
     log = project.root / "interrupted.log"
     with open(log, "wb") as file:
         make = subprocess.Popen(
@@ -90,7 +90,7 @@ def interrupt(project: Project, interruption: Interruption, processes: int) -> t
 
 
 def _send(make: int, number: signal.Signals, aim: str) -> None:
-    """Torch's workers have groups of their own: that they follow is a part of what is tested."""
+    """Send the signal. Torch's workers have process groups of their own; that they end too is part of the test."""
     with suppress(ProcessLookupError, psutil.NoSuchProcess):
         if aim == "group":
             os.killpg(make, number)
@@ -102,7 +102,7 @@ def _send(make: int, number: signal.Signals, aim: str) -> None:
 
 
 def whole_stages(project: Project) -> list[str]:
-    """The stages whose artifacts are there; each is checked, file by file."""
+    """Return the stages whose artifacts exist, after checking every file of each."""
     whole = [stage for stage in SECTIONS if project.manifest(stage).exists()]
     for stage in whole:
         open_artifact(project.build / DIRECTORIES[stage], stage)
@@ -110,7 +110,7 @@ def whole_stages(project: Project) -> list[str]:
 
 
 def outcome(project: Project) -> dict[str, Any]:
-    """All that must not depend on interruptions: every file, every metric, and what MLflow has of them."""
+    """Return everything that must not depend on interruptions: all files, all metrics, and their copies in MLflow."""
     files = {
         f"{DIRECTORIES[stage]}/{name}": told["sha256"]
         for stage in list(SECTIONS)[:-1]
@@ -130,7 +130,7 @@ def is_reproducible(key: str) -> bool:
 
 
 def registry_content(project: Project) -> dict[str, Any]:
-    """Runs, metrics, models and versions in the project's store, without identifiers and times."""
+    """Return the runs, metrics, models and versions in the project's store, without identifiers and times."""
     client = MlflowClient(f"sqlite:///{project.root}/build/mlflow.db")
     (experiment,) = (e for e in client.search_experiments() if e.name == "smoke")
     runs = client.search_runs([experiment.experiment_id])
@@ -163,7 +163,7 @@ def _record(client: MlflowClient, version: ModelVersion) -> PackageRecord:
 
 
 def run_interrupted(project: Project, seed: int, processes: int) -> list[str]:
-    """`make`, interrupted and started again, as drawn; then to its end. Returns the interruptions that ended a make."""
+    """Run `make` with the drawn interruptions, then to its end. Return the interruptions that ended a `make`."""
     hits = []
     for interruption in draw(seed):
         before = whole_stages(project)

@@ -1,4 +1,4 @@
-"""Real packages whose code is what a test says, alone and as a version in the registry."""
+"""Packages of real models that run code of the test's choice, on disk and as registered versions."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 
 from tests.registered import package_of, record_files
 
-# Takes its only sentence for Python, and answers with what that is.
+# Evaluates the sentence as Python and returns the result.
 PUPPET = """
 import json, os, socket, sys, time
 import mlflow
@@ -27,7 +27,7 @@ mlflow.models.set_model(Puppet())
 
 
 def save_puppet(directory: Path) -> Path:
-    """A package of MLflow's with that code and nothing else."""
+    """Write an MLflow package with this code and nothing else."""
     code = directory / "puppet.py"
     code.write_text(PUPPET)
     mlflow.pyfunc.save_model(str(directory / "puppet"), python_model=str(code), pip_requirements=["mlflow"])
@@ -35,7 +35,7 @@ def save_puppet(directory: Path) -> Path:
 
 
 def corrupt(build: Path, client: MlflowClient, version: int, code: str) -> None:
-    """Let a version have `code` after its own, as if it had been registered so."""
+    """Append `code` to the code of a version, as if it had been registered so."""
     package = package_of(build, client, version)
     with open(package / "artifacts/code/registry/request.py", "a", encoding="utf-8") as file:
         file.write(f"\n\n{code}\n")

@@ -1,4 +1,4 @@
-"""Manifests with other content, as if a stage had written them so."""
+"""Change manifests as if a stage had written them so."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pipeline.plumbing.artifacts import MANIFEST, Manifest
 
 
 def rewrite_manifest(directory: Path, **changes: Any) -> None:
-    """Give parts of a manifest another content, and it the checksum of that; its time stays."""
+    """Replace parts of a manifest and its checksum, and keep its time."""
     path = directory / MANIFEST
     time = path.stat().st_mtime_ns
     content = json.loads(path.read_bytes())

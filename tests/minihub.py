@@ -1,4 +1,4 @@
-"""A Hub on the loopback address, for tests: it serves the few requests that reading a data set takes.
+"""A small Hugging Face Hub on loopback: it serves the requests that reading a data set takes.
 
 A fault is asked for by a function of (method, path) that names it: "503", "truncate" (half the bytes, then the
 connection is closed), "corrupt" (the right number of wrong bytes) or nothing.
@@ -22,7 +22,7 @@ def no_fault(method: str, path: str) -> str | None:
 
 @dataclass
 class MiniHub:
-    """Serves `files` of one data set at one commit, on the branch main; a context manager."""
+    """A context manager that serves the `files` of one data set at one commit of the branch main."""
 
     dataset: str
     commit: str
@@ -53,7 +53,7 @@ class MiniHub:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def entry(self, path: str) -> dict[str, Any]:
-        """What the Hub says of a file."""
+        """Return the Hub's description of a file."""
         content = self.files[path]
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
         entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content), "oid": blob}
@@ -63,7 +63,7 @@ class MiniHub:
         return entry
 
     def tree(self, folder: str) -> list[dict[str, Any]]:
-        """The files and folders directly in `folder`."""
+        """Return the files and folders directly in `folder`."""
         prefix = f"{folder}/" if folder else ""
         inside = [path for path in self.files if path.startswith(prefix)]
         folders = {prefix + path.removeprefix(prefix).split("/")[0] for path in inside if "/" in path[len(prefix) :]}
@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_GET
 
     def _known(self, parts: list[str], revision: str) -> bool:
-        """Whether the repository and the revision exist; answers the request where not."""
+        """Return whether repository and revision exist; answer the request with an error if not."""
         if "/".join(parts[:2]) != self.hub.dataset:
             self._answer_json(401, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
         elif revision not in ("main", self.hub.commit):

@@ -1,4 +1,4 @@
-"""A real `make server` on loopback, which tests may kill, stop and start again."""
+"""A real `make server` on loopback, which tests kill, suspend and start again."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Server:
-    """The project's server on loopback, to be started, killed and started again on the same port.
+    """The project's server on loopback. It keeps its port when it is started again.
 
     Its store is SQLite in `directory` unless `settings`, environment variables of stages/server.py, say otherwise.
     """
@@ -51,16 +51,16 @@ class Server:
         raise AssertionError(self.log.read_text())
 
     def command_lines(self) -> str:
-        """Of every one of its processes, as everybody on the machine may read them."""
+        """Return the command lines of all its processes, which everybody on the machine can read."""
         return "\n".join(" ".join(one.cmdline()) for one in self._processes())
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it to every one of the server's processes."""
+        """Send a signal to all processes of the server."""
         for one in self._processes():
             one.send_signal(number)
 
     def kill(self) -> None:
-        """Kill it if it runs."""
+        """Kill the server if it is running."""
         if self.process:
             if self.process.poll() is None:
                 self.signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL on loopback, in a temporary directory, from the programs that a Linux distribution installs."""
+"""Run a real PostgreSQL server on loopback, in a temporary directory, with the installed programs."""
 
 import os
 import pwd
@@ -17,11 +17,11 @@ from psycopg.sql import SQL, Identifier
 from tests.mlflow_server import unused_port
 
 USER = "mlflow"
-SYSTEM_USER = "postgres"  # of the distribution's package; the programs refuse to be run by root
+SYSTEM_USER = "postgres"  # the account of the distribution's package; the programs refuse to run as root
 
 
 class Postgres:
-    """A running cluster. Each database of it is empty when it is made."""
+    """A running server. Each new database is empty."""
 
     def __init__(self, port: int, password: str) -> None:
         self.port, self.password = port, password
@@ -30,7 +30,7 @@ class Postgres:
         return f"postgresql://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def make_database(self) -> str:
-        """The URL of a new database."""
+        """Create a database and return its URL."""
         name = f"test_{secrets.token_hex(4)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
@@ -40,7 +40,7 @@ class Postgres:
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
     programs, command = find_programs(), []
-    directory = Path(tempfile.mkdtemp(prefix="postgres-"))  # not in pytest's, which other users cannot enter
+    directory = Path(tempfile.mkdtemp(prefix="postgres-"))  # other users cannot enter pytest's directory
     if os.geteuid() == 0:
         shutil.chown(directory, SYSTEM_USER, SYSTEM_USER)
         command = ["runuser", "-u", SYSTEM_USER, "--"]
@@ -65,7 +65,7 @@ def running_postgres() -> Iterator[Postgres]:
 
 
 def find_programs() -> Path:
-    """The directory of initdb and pg_ctl; the test is skipped where there is none."""
+    """Return the directory of initdb and pg_ctl; skip the test where PostgreSQL is not installed."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     path = found[-1] if found else shutil.which("initdb")
     if path is None:

@@ -1,4 +1,4 @@
-"""Copies of this project in which Make is run for real: the pipeline's own stages on the toy language."""
+"""Copies of this project, in which tests run Make and the real stages on the toy language."""
 
 import os
 import re
@@ -26,17 +26,17 @@ FILES = [
     "stages",
     "tests",
 ]
-# What is there, in build/smoke, in the middle of each stage.
+# A file in build/smoke that exists in the middle of each stage.
 MIDDLE = {
     "download": "corpus.tmp",
     "tokenizer": "tokenizer.tmp",
     "encode": "encoded.tmp",
-    "train": "model.training/checkpoints/*[0-9]/manifest.json",  # a published one: scratch directories end in .tmp
+    "train": "model.training/checkpoints/*[0-9]/manifest.json",  # a whole checkpoint: scratch directories end in .tmp
     "evaluate": "evaluation.tmp/*.beam.txt",
     "register": "../mlartifacts/**/MLmodel",
 }
 DIRECTORIES = {stage: directory for directory, stage in TARGETS.items()}
-# What would reach into the copy: from `make test` itself, or from whoever runs it.
+# Variables that `make test`, or the person who runs it, would pass on to the copy.
 FOREIGN = (
     "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "EXP", "NPROC", "NODES", "NODE_RANK", "MASTER", "RESTARTS", "PYTHON", "TEXT",
     "DEBUG", "MLFLOW_TRACKING_URI", "PYTHONPATH",
@@ -48,7 +48,7 @@ class Project:
     """A copy of the project with the smoke experiment's corpus. Its path has a space."""
 
     root: Path
-    devices: str = field(default="", kw_only=True)  # GPUs that it sees: none, so that all machines make the same
+    devices: str = field(default="", kw_only=True)  # visible GPUs; none, so that all machines compute the same
 
     @property
     def build(self) -> Path:
@@ -60,7 +60,7 @@ class Project:
         return kept | ours | {"CUDA_VISIBLE_DEVICES": self.devices} | more
 
     def make(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        """`make ARGUMENTS` for the smoke experiment."""
+        """Run `make ARGUMENTS` for the smoke experiment."""
         return subprocess.run(
             ["make", *arguments],
             cwd=self.root,
@@ -73,38 +73,38 @@ class Project:
         )
 
     def planned(self, target: str = "all") -> list[str]:
-        """The stages that `make -n` says it would run."""
+        """Return the stages that `make -n` would run."""
         return stages_in(self.make("-n", target).stdout)
 
     def told_stale(self) -> list[str]:
-        """The stages that `make status` does not call fresh."""
+        """Return the stages that `make status` does not call fresh."""
         lines = self.make("status").stdout.splitlines()[1:]
         assert [line.split()[0] for line in lines] == list(SECTIONS)
         return [line.split()[0] for line in lines if line.split()[1] != "fresh"]
 
     def edit(self, name: str, old: str, new: str) -> None:
-        """Change a file, at a later time than anything was done before, on file systems with whole seconds too."""
+        """Change a file and make it newer than all others, also on file systems that store whole seconds."""
         self.age()
         text = (self.root / name).read_text(encoding="utf-8")
         assert old in text, f"{name} has no {old!r}"
         (self.root / name).write_text(text.replace(old, new, 1), encoding="utf-8")
 
     def age(self) -> None:
-        """Make every file two seconds older, which changes nothing to Make."""
+        """Make every file two seconds older. Make sees no difference."""
         for path in self.root.rglob("*"):
             if path.is_file() and not path.is_symlink() and ".venv" not in path.parts:
                 earlier = path.stat().st_mtime_ns - 2 * 10**9
                 os.utime(path, ns=(earlier, earlier))
 
     def wait_for_checkpoint(self) -> None:
-        """Until training, which another process does, has saved one."""
+        """Wait until training, in another process, has saved a checkpoint."""
         deadline = time.monotonic() + 120
         while not any(self.build.glob(MIDDLE["train"])):
             assert time.monotonic() < deadline, "no checkpoint was saved"
             time.sleep(0.05)
 
     def has_the_weights_of(self, other: str) -> bool:
-        """Whether the model is, byte for byte, the one in the directory `other`."""
+        """Return whether the model equals the one in the directory `other`, byte for byte."""
         model, others = ((self.build / name / "weights.safetensors").read_bytes() for name in ("model", other))
         return model == others
 
@@ -116,7 +116,7 @@ class Project:
 
 
 def stages_in(output: str) -> list[str]:
-    """The stages whose command lines Make has shown."""
+    """Return the stages whose command lines are in Make's output."""
     return [stage for stage in re.findall(r" stages\.(\w+)", output) if stage in SECTIONS]
 
 
@@ -129,7 +129,7 @@ def new_project(directory: Path) -> Project:
             shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, root / name)
-    # An environment of its own to Make and Python, made of the parts of the one that the tests run in.
+    # A virtual environment for the copy, which shares the libraries of the one that runs the tests.
     (root / ".venv").mkdir()
     for part in ("bin", "lib", "pyvenv.cfg"):
         (root / ".venv" / part).symlink_to(Path(sys.prefix) / part)
@@ -142,7 +142,7 @@ def new_project(directory: Path) -> Project:
 
 @dataclass(frozen=True)
 class Kill:
-    """A `make` that was killed in the middle of a stage, and what it left."""
+    """A `make` that was killed in the middle of a stage, and the artifacts that it left."""
 
     stage: str
     log: str
@@ -153,10 +153,10 @@ class Kill:
 
 @dataclass(frozen=True)
 class Finished(Project):
-    """A project in which `make -j2` was killed in training and then ran to its end. Change a copy_to of it."""
+    """A project in which `make -j2` was killed in training and then ran to its end. To change it, take `copy_to`."""
 
     kill: Kill
-    log: str  # of the last make
+    log: str  # output of the last make
 
 
 def finish(project: Project) -> Finished:
@@ -167,7 +167,7 @@ def finish(project: Project) -> Finished:
 
 
 def kill_in(project: Project, stage: str, sign: str | None = None) -> Kill:
-    """Kill `make -j2`, with all that it started, as soon as a file shows that `stage` is in its middle."""
+    """Start `make -j2`, and kill it with all its processes when a file shows that `stage` is in its middle."""
     log = project.root / "killed.log"
     with open(log, "wb") as file:
         process = subprocess.Popen(
@@ -186,5 +186,5 @@ def kill_in(project: Project, stage: str, sign: str | None = None) -> Kill:
     assert process.wait() == -signal.SIGKILL, f"make ended before it was killed in {stage}"
     whole = {s: project.manifest(s).stat().st_mtime_ns for s in SECTIONS if project.manifest(s).exists()}
     for made in whole:
-        open_artifact(project.build / DIRECTORIES[made], made)  # checks the sha256 of every file
+        open_artifact(project.build / DIRECTORIES[made], made)  # checks the digest of every file
     return Kill(stage, log.read_text(encoding="utf-8"), whole, project.planned(), project.make("status").stdout)

@@ -1,4 +1,4 @@
-"""A registry with versions of the tiny untrained model: made once, and copied in a moment for each test."""
+"""A registry with three versions of the tiny untrained model. It is made once; each test copies it."""
 
 import shutil
 import tempfile
@@ -33,22 +33,22 @@ from tests.reviews import better, make_review
 MODEL = "translator-en-de"
 SEEDS = {"first": 1, "other": 2, "again": 1}  # experiment -> seed of its weights; each becomes a version, 1 to 3
 
-# An untrained model repeats itself, and may be slower than its like: all that is no fault here.
+# An untrained model repeats itself, and its speed varies. These gates accept that.
 ANYTHING = {
     name: {**setting, "threshold": {"latency_ratio": 1e6}.get(name, 1.0)}
     for name, setting in GateSettings().model_dump().items()
     if name not in (*LOSSES, "size_ratio", "leak")
-} | {name: {"margin": 100.0, "level": 0.95, "required": False} for name in LOSSES}  # ten sentences decide nothing
+} | {name: {"margin": 100.0, "level": 0.95, "required": False} for name in LOSSES}  # ten sentences are too few
 DEFAULT = ReviewSettings()
 LENIENT = ReviewSettings.model_validate({"gates": ANYTHING})
 
-# Reviews whose verdict is what a test needs, and not how they came about.
+# Reviews with the verdict that a test needs.
 PASS = make_review([better()])
 FAIL = make_review([better()], settings={"gates": {"bleu_drop": {"margin": -100.0, "level": 0.95, "required": True}}})
 
 
 def register_versions(build: Path) -> None:
-    """Versions 1 to 3 of MODEL in the store that the environment names, with all that they are made of in `build`."""
+    """Register versions 1 to 3 of MODEL in the store that the environment names; their artifacts are in `build`."""
     client = open_store(build)
     for experiment, seed in SEEDS.items():
         publish_training(build, experiment, seed)
@@ -66,7 +66,7 @@ def copy_store(build: Path, target: Path) -> None:
 
 
 def package_of(build: Path, client: MlflowClient, version: int) -> Path:
-    """The directory in which the store keeps a version's files."""
+    """Return the directory in which the store keeps a version's files."""
     source = client.get_model_version(MODEL, str(version)).source or ""
     (found,) = (build / "mlartifacts").glob(f"*/models/{source.removeprefix('models:/')}/artifacts")
     return found
@@ -98,7 +98,7 @@ def aliases(client: MlflowClient, model: str = MODEL) -> dict[str, int]:
 def evaluate_otherwise(
     client: MlflowClient, build: Path, versions: Path, references: Sequence[str] | None = None
 ) -> None:
-    """Let version 2 have a test set of its author's making: the sources of all, but other references."""
+    """Give version 2 a test set of its own: the same sources with other references."""
     corpus, model = (open_artifact(versions / "other" / name, name) for name in ("corpus", "model"))
     sources, _ = read_split(corpus.path("test.parquet"))
     evaluation = publish_evaluation(
@@ -110,7 +110,7 @@ def evaluate_otherwise(
 
 
 class Registry:
-    """The three versions, and what is done to them."""
+    """The three versions, with the operations that tests need."""
 
     def __init__(self, build: Path) -> None:
         self.build, self.client = build, open_store(build)
@@ -135,7 +135,7 @@ class Registry:
         return identify(get(self.client, version, model))
 
     def crown(self, *versions: int) -> None:
-        """Make versions the champion, one after another, whatever they are."""
+        """Make versions the champion, one after another, without a review."""
         for version in map(self.identity, versions):
             entry = self.history().append("promote", version, self.history().state(), "ann", "it was so", forced=False)
             self.history().set_aliases()
@@ -149,7 +149,7 @@ class Registry:
         production: str = MODEL,
         settings: ReviewSettings = DEFAULT,
     ) -> None:
-        """Keep a verdict on a version; `against` is the champion's, None the baselines."""
+        """Store a review of a version. `against`: the champion's number; None: the baselines."""
         candidate = get(self.client, version)
         champion = get(self.client, against, production) if against else None
         with tempfile.TemporaryDirectory() as scratch:
@@ -160,6 +160,6 @@ class Registry:
         ReviewRuns(self.client, production, self.build).keep(candidate, champion, replace(review, provenance=made), "")
 
     def break_code(self, version: int) -> None:
-        """Let the stored code of a version fail when it is run."""
+        """Change the stored code of a version so that it raises an error."""
         code = package_of(self.build, self.client, version) / "artifacts/code/registry/request.py"
         code.write_text(f"{code.read_text()}\n\ndef answer(*arguments):\n    raise RuntimeError('out of order')\n")

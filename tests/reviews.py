@@ -1,4 +1,4 @@
-"""Reviews of a few sentences, made in well under a second by the parts that make real ones."""
+"""Make reviews of a few sentences with the code that makes real ones, in less than a second."""
 
 import functools
 import random
@@ -23,7 +23,7 @@ def sentences(count: int, seed: int) -> list[str]:
 
 
 def worsen(lines: Sequence[str], share: float, seed: int) -> list[str]:
-    """The lines with `share` of their words replaced."""
+    """Return the lines with `share` of their words replaced."""
     draw = random.Random(seed)
     return [" ".join("falsch" if draw.random() < share else word for word in line.split()) for line in lines]
 
@@ -37,7 +37,7 @@ def compare_lines(
 
 @functools.cache
 def better(count: int = 100, name: str = "test") -> Comparison:
-    """A candidate that is clearly better than its opponent, though not in every sentence."""
+    """Return a comparison in which the candidate is better, though not in every sentence."""
     references = sentences(count, 1)
     return compare_lines(worsen(references, 0.15, 2), worsen(references, 0.5, 3), references, name)
 
@@ -61,7 +61,7 @@ BASELINE = System("translation memory", None, "en", "de", {}, None, None, None, 
 def make_leaks(
     comparisons: Sequence[Comparison], leaked: Mapping[str, int] | None = None, checked: Sequence[str] = SYSTEMS
 ) -> Leaks:
-    """`leaked`: test set -> sentences that the candidate was trained on; who is not `checked` cannot be."""
+    """Return leaks. `leaked`: test set -> sentences that the candidate was trained on."""
     sizes = {comparison.test_set: comparison.sentences for comparison in comparisons}
     found = dict.fromkeys(sizes, 0) | dict(leaked or {})
     counts = {system: found if system == "candidate" else dict.fromkeys(sizes, 0) for system in checked}
@@ -76,7 +76,7 @@ def make_review(
     leaked: Mapping[str, int] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Review:
-    """Without `leaked`, no test set has leaked."""
+    """Return a review in which no test set leaked, unless `leaked` says so."""
     review = ReviewSettings.model_validate(settings or {})
     leaks = make_leaks(comparisons, leaked)
     if opponent.is_baseline:

@@ -1,4 +1,4 @@
-"""A real SLURM on loopback, in a temporary directory, from the programs that a Linux distribution installs."""
+"""Run a real SLURM cluster on loopback, in a temporary directory, with the installed programs."""
 
 import getpass
 import os
@@ -21,9 +21,9 @@ from tests.mlflow_server import unused_port
 from tests.project import ROOT, Project
 
 SCRIPT = ROOT / "cluster/slurm.sh"
-NODES = ("127.0.0.1", "127.0.0.2")  # both are this machine; as names they are found without a name server
+NODES = ("127.0.0.1", "127.0.0.2")  # both are this machine, and need no name server
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
-# What differs from a cluster: this machine is small and has no GPU.
+# Changes of the script for this machine, which is small and has no GPU.
 OPTIONS = ["--nodes=2", "--gpus-per-node=0", "--cpus-per-task=1", "--time=20", "--output=job.log"]
 CONFIGURATION = """
 ClusterName=test
@@ -59,29 +59,29 @@ class Slurm:
         self.directory = directory
 
     def call(self, *command: str, **more: Any) -> str:
-        """What a command says that ends well."""
+        """Return the output of a command, which must succeed."""
         environment = more.pop("env", os.environ) | {"SLURM_CONF": f"{self.directory}/slurm.conf"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, **more)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return str(done.stdout).strip()
 
     def submit(self, project: Project) -> str:
-        """The number of a job that runs cluster/slurm.sh in the project; its output goes to job.log there."""
+        """Submit cluster/slurm.sh in the project and return the job's number. Its output goes to job.log there."""
         command = ["sbatch", "--parsable", *OPTIONS, str(SCRIPT)]
         return self.call(*command, cwd=project.root, env=project.environment())
 
     def told(self, job: str) -> dict[str, str]:
-        """What SLURM knows of a job."""
+        """Return SLURM's record of a job."""
         return dict(re.findall(r"(\w+)=(\S*)", self.call("scontrol", "show", "job", job)))
 
     def wait(self, job: str) -> dict[str, str]:
-        """What SLURM knows of a job that has ended. One that is queued again need not wait its two minutes."""
+        """Return SLURM's record of a job when it has ended. A job that is queued again is released at once."""
         deadline = time.monotonic() + 120
         while (told := self.told(job))["JobState"] not in ENDED:
             assert time.monotonic() < deadline, f"job {job} is {told['JobState']}"
-            time.sleep(2)  # within a second of its end, a node takes a job that comes back for one that was ended
+            time.sleep(2)  # a node rejects a job that comes back within a second of its end
             if told["JobState"] == "PENDING" and told["Restarts"] != "0":
-                with suppress(AssertionError):  # it may have left the queue just now, or not be in it yet
+                with suppress(AssertionError):  # it may have just left the queue, or not have entered it yet
                     self.call("scontrol", "update", f"JobId={job}", "StartTime=now")
         return told
 
@@ -115,7 +115,7 @@ def running_slurm() -> Iterator[Slurm]:
 
 
 def find_programs() -> tuple[str, str]:
-    """This machine's name and its address; the test is skipped where SLURM is not installed or has no loopback."""
+    """Return this machine's name and address; skip the test where SLURM is not installed or has no loopback."""
     for program in ("munged", "slurmctld", "slurmd", "sbatch"):
         if shutil.which(program) is None:
             pytest.skip(f"there is no {program} (Debian: apt-get install slurm-wlm munge)")
@@ -134,7 +134,7 @@ def _wait_for_nodes(slurm: Slurm) -> None:
 
 
 def _stop(directory: Path) -> None:
-    """End the daemons, nodes first; each has left its process's number in a file, which it removes."""
+    """End the daemons, nodes first. Each removes its file with the process number when it ends."""
     files = [directory / f"{name}.pid" for name in (*NODES, "slurmctld", "munged")]
     for path in files:
         if not path.exists():

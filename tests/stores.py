@@ -1,4 +1,4 @@
-"""What MLflow and the journal have of a training, in the same shape."""
+"""Read the metrics of a training from MLflow and from the journal, in one form."""
 
 import os
 from collections import defaultdict
@@ -13,12 +13,12 @@ History = dict[str, list[tuple[int, float, int]]]  # metric -> (step, value, tim
 
 
 def store() -> MlflowClient:
-    """A client of the store that the environment names now, whatever this process has used before."""
+    """Return a client of the store that the environment names now."""
     return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
 
 
 def stored(attempt: str, experiment: str = "default") -> StoredRun:
-    """The one run of an attempt."""
+    """Return the only run of an attempt."""
     client = store()
     found = client.get_experiment_by_name(experiment)
     assert found
@@ -27,7 +27,7 @@ def stored(attempt: str, experiment: str = "default") -> StoredRun:
 
 
 def history(run: StoredRun) -> History:
-    """All that MLflow has of a run's metrics."""
+    """Return all values of all metrics of a run in MLflow."""
     client = store()
     return {
         metric: sorted((m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, metric))
@@ -36,7 +36,7 @@ def history(run: StoredRun) -> History:
 
 
 def journalled(directory: Path) -> History:
-    """All that the journal in a directory has."""
+    """Return all values of all metrics in the journal of a directory."""
     found: History = defaultdict(list)
     for entry in read_journal(directory / JOURNAL):
         for metric, value in entry.metrics.items():

@@ -29,7 +29,7 @@ def test_a_card_stays_short_and_loses_the_least_important_first(build: Path) -> 
         "OPEN THE FILE",
     ):
         assert part in card
-    test_sets = evaluation.facts["test_sets"]
+    test_sets = evaluation.manifest.facts["test_sets"]
     test_sets |= {f"test_{n}": test_sets["test"] for n in range(9)}
     long = write_short_card(corpus, model, evaluation, None)
     assert len(long) <= DESCRIPTION_CHARACTERS

@@ -1,7 +1,6 @@
 """The chart shows every system in every panel."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +8,11 @@ from matplotlib import image
 from matplotlib.colors import to_rgb
 
 from pipeline.scoring.charts import SYSTEMS, draw_bleu_by_length
+from pipeline.scoring.facts import LengthScores
 
 
-def row(words: str, beam: float, memory: float, copy: float) -> dict[str, Any]:
-    return {"words": words, "sentences": 1234, "bleu": {"beam": beam, "memory": memory, "copy": copy}}
+def row(words: str, beam: float, memory: float, copy: float) -> LengthScores:
+    return LengthScores(words=words, sentences=1234, bleu={"beam": beam, "memory": memory, "copy": copy})
 
 
 def areas(path: Path) -> list[int]:

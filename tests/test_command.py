@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.plumbing.artifacts import open_artifact, publish
-from pipeline.plumbing.command import _check_they_fit, _read_call
+from pipeline.plumbing.command import _check_origins, _read_call
 from pipeline.plumbing.errors import UserError
 from tests.mlflow_server import unused_port
 from tests.project import DIRECTORIES, ROOT, Finished, Project
@@ -62,8 +62,8 @@ def test_an_artifact_from_elsewhere_is_noticed(tmp_path: Path) -> None:
     shutil.copytree(elsewhere / "encoded", home / "encoded")
     inputs = {name: open_artifact(home / name, "x") for name in ("corpus", "encoded")}
     with pytest.raises(UserError, match=r"here/encoded was made from another corpus .*run: make encode EXP=here"):
-        _check_they_fit(inputs)
-    _check_they_fit({name: open_artifact(elsewhere / name, "x") for name in ("corpus", "encoded")})
+        _check_origins(inputs)
+    _check_origins({name: open_artifact(elsewhere / name, "x") for name in ("corpus", "encoded")})
 
 
 @pytest.mark.parametrize("content", ["{}", "{", "[]", '{"params": 1, "code": {}}'])

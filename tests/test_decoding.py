@@ -56,7 +56,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 @pytest.fixture(scope="module")
 def model(corpus: Artifact) -> Artifact:
     home = corpus.directory.parent
-    begin(home / TRAINING, home, "first", {}, corpus)
+    begin(home / TRAINING, home, "first", {}, [])
     (home / TRAINING / JOURNAL).touch()
     return publish_model(home / "model", corpus, home / TRAINING)
 

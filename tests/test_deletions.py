@@ -1,4 +1,4 @@
-"""Whatever MLflow's pages can do to the registry, each command works or names one that does."""
+"""After any deletion or edit on MLflow's pages, each command works or names a command that works."""
 
 import os
 import re
@@ -25,12 +25,12 @@ from stages.registry import asked_version, open_registry
 from tests.registered import MODEL, Registry, copy_store
 
 PARAMS = Path(__file__).parent.parent / "params.yaml"
-EXPERIMENT = "again"  # version 3 is its
+EXPERIMENT = "again"  # the one that version 3 is of
 COMMANDS = ("review", "promote VERSION=3 REASON=because", "rollback REASON=because", "versions", "serve", "register")
 ADVICE = re.compile(
     r"make (?:review|promote|rollback|register|versions)(?: [A-Z]+=[^\s;]+)*|\S* ?\S+ -m mlflow .*$", re.M
 )
-STEPS = 4  # at most, from a refusal to where it works
+STEPS = 4  # from a refusal to a command that works, at most
 
 
 def nothing_done(it: Registry) -> None:
@@ -145,7 +145,7 @@ def review_run_deleted(it: Registry) -> None:
 
 
 def another_store(it: Registry) -> None:
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{it.build}/empty.db"  # set back by the fixture
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{it.build}/empty.db"  # the fixture restores it
 
 
 def _delete_experiment(it: Registry, name: str) -> None:
@@ -187,7 +187,7 @@ STATES: list[Callable[[Registry], None]] = [
 def place(
     versions: Path, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Registry]:
-    """Makes a fresh copy of three versions, of which 1 and then 2 became champion, and 3 passed its review."""
+    """Copy three versions: 1 and then 2 became champion, and 3 passed its review."""
     for name in ("MLFLOW_TRACKING_USERNAME", "FORCE", "VERSION", "REASON", "ALIAS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Promotion, "_ask_champion", lambda self: None)
@@ -212,7 +212,7 @@ def place(
 
 
 def run(build: Path, command: str) -> str | None:
-    """Run a command of Make's as its stage, or MLflow's as it is; returns why it was refused."""
+    """Run a Make command through its stage, or an MLflow command. Return the reason if it was refused."""
     if "-m mlflow" in command:
         environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         subprocess.run(command, shell=True, check=True, env=environment, capture_output=True)
@@ -245,7 +245,7 @@ def _serve(build: Path) -> None:
 
 
 def _review(build: Path) -> None:
-    """Review until packages are to be loaded, and keep that it passed."""
+    """Review up to the loading of packages, and store a passed review."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reviewer, "load_sandboxed", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -277,7 +277,7 @@ CASES = [
 def test_what_is_refused_names_a_way_that_works(
     place: Callable[[str], Registry], state: Callable[[Registry], None], command: str
 ) -> None:
-    """Every command that a message names is run in the state in which it is named; so are those that it names."""
+    """Run every command that a message names, in the same state, and those that its messages name in turn."""
     ways: list[list[str]] = [[command]]
     tried: set[str] = set()
     while ways:

@@ -14,6 +14,8 @@ from pipeline.plumbing.params import DownloadSettings
 from pipeline.plumbing.params_file import read_params
 from tests.downloading import ROOT, download
 
+ORIGINS = [{"name": name, "licence": "MIT", "sha256": "0" * 64} for name in ("one", "two")]
+
 
 def settings(**changes: object) -> DownloadSettings:
     defaults = {"source": "files", "source_language": "en", "target_language": "de"}
@@ -30,19 +32,19 @@ def raw_corpus(count: int) -> RawCorpus:
     names = [f"{a}{b}" for a in "bdfgk" for b in ("ano", "elu", "imi", "oru", "uta", "aki")][:count]
     pairs = [Pair(f"the {name} dog", f"der {name} Hund", i % 2) for i, name in enumerate(names)]
     variants = [Pair(f"The {name} dog!", f"Der {name} Köter", 1) for name in names[::3]]
-    return RawCorpus({"train": [*pairs, *variants]}, [{"name": "one"}, {"name": "two"}])
+    return RawCorpus({"train": [*pairs, *variants]}, ORIGINS)
 
 
 def test_every_pair_that_came_in_is_in_a_split_or_counted() -> None:
     given = raw_corpus(30)
     given.splits["train"] += [given.splits["train"][0], Pair("", ""), Pair("same", "same")]
     corpus = build(given, settings())
-    kept = corpus.facts["splits"]
-    assert sum(kept.values()) + sum(corpus.facts["dropped"].values()) == len(given.splits["train"])
+    kept = corpus.facts.splits
+    assert sum(kept.values()) + sum(corpus.facts.dropped.values()) == len(given.splits["train"])
     assert (kept["validation"], kept["test"]) == (5, 5)
-    assert corpus.facts["dropped"]["duplicate"] == 1
-    assert [source["name"] for source in corpus.facts["sources"]] == ["one", "two"]
-    assert sum(source["pairs"] for source in corpus.facts["sources"]) == sum(kept.values())
+    assert corpus.facts.dropped["duplicate"] == 1
+    assert [source.name for source in corpus.facts.sources] == ["one", "two"]
+    assert sum(source.pairs for source in corpus.facts.sources) == sum(kept.values())
 
 
 def test_held_out_splits_are_a_tenth_of_a_small_corpus_unless_a_size_is_set() -> None:
@@ -50,10 +52,10 @@ def test_held_out_splits_are_a_tenth_of_a_small_corpus_unless_a_size_is_set() ->
     pairs = [Pair(f"the {name} dog", f"der {name} Hund", 0) for name in names]
 
     def sizes(count: int, **changes: object) -> tuple[int, int, int]:
-        given = RawCorpus({"train": pairs[:count]}, [{"name": "one"}])
+        given = RawCorpus({"train": pairs[:count]}, ORIGINS[:1])
         corpus = build(given, settings(**{"validation_pairs": None, "test_pairs": None, **changes}))
-        kept = corpus.facts["splits"]
-        assert corpus.facts["cut"] == {"validation": kept["validation"], "test": kept["test"]}
+        kept = corpus.facts.splits
+        assert corpus.facts.cut == {"validation": kept["validation"], "test": kept["test"]}
         return kept["train"], kept["validation"], kept["test"]
 
     assert sizes(100) == (80, 10, 10)
@@ -84,12 +86,12 @@ def test_a_corpus_of_which_cleaning_leaves_nothing_says_what_was_dropped_and_the
         "identical dropped 1 of 1 pairs, such as 'same' -> 'same'; good pairs stay with "
         "download.cleaning.skip: [placeholders, identical]"
     )
-    given = RawCorpus({name: [Pair("same", "same")] for name in ("train", "validation", "test")}, [{"name": "one"}])
+    given = RawCorpus({name: [Pair("same", "same")] for name in ("train", "validation", "test")}, ORIGINS[:1])
     with pytest.raises(UserError) as refusal:
         build(given, settings(**open_sizes("validation", "test")))
     assert str(refusal.value).endswith(told)
     with pytest.raises(UserError) as refusal:  # where test sets are cut
-        build(RawCorpus({"train": [Pair("same", "same")]}, [{"name": "one"}]), settings())
+        build(RawCorpus({"train": [Pair("same", "same")]}, ORIGINS[:1]), settings())
     assert str(refusal.value).startswith("no pair is left to train on; dropped: identical 1; ")
     assert str(refusal.value).endswith(told)
 
@@ -98,12 +100,12 @@ def test_a_corpus_of_which_cleaning_leaves_nothing_says_what_was_dropped_and_the
 def test_a_held_out_split_that_is_the_training_split_is_told_as_leaks(given: tuple[str, ...]) -> None:
     pairs = raw_corpus(30).splits["train"]
     with pytest.raises(UserError) as refusal:
-        build(RawCorpus(dict.fromkeys(("train", *given), pairs), [{"name": "one"}]), settings(**open_sizes(*given)))
+        build(RawCorpus(dict.fromkeys(("train", *given), pairs), ORIGINS[:1]), settings(**open_sizes(*given)))
     told = str(refusal.value)
     assert told.startswith(f"no pair is left to train on; dropped: source_leak {len(pairs)}; a leak is a training pair")
     assert "download" not in told
     with pytest.raises(UserError) as refusal:  # all but a few
-        build(RawCorpus({"train": pairs, "test": pairs[:-3]}, [{"name": "one"}]), settings(**open_sizes("test")))
+        build(RawCorpus({"train": pairs, "test": pairs[:-3]}, ORIGINS[:1]), settings(**open_sizes("test")))
     assert "; dropped: source_leak " in str(refusal.value)
 
 
@@ -112,7 +114,7 @@ def test_blank_pairs_of_a_given_test_set_leave_and_are_counted() -> None:
     given.splits["test"] = [Pair("", ""), Pair("a fox runs", "\u200b"), Pair("a fox  runs", "ein Fuchs läuft")]
     corpus = build(given, settings(test_pairs=None))
     assert corpus.splits["test"] == [Pair("a fox runs", "ein Fuchs läuft")]
-    assert corpus.facts["dropped"]["blank_held_out"] == 2
+    assert corpus.facts.dropped["blank_held_out"] == 2
     given.splits["test"] = [Pair("", "")]
     with pytest.raises(UserError, match="^the split test: no pair has text on both sides$"):
         build(given, settings(test_pairs=None))
@@ -120,7 +122,7 @@ def test_blank_pairs_of_a_given_test_set_leave_and_are_counted() -> None:
 
 def test_blank_pairs_are_never_cut_into_a_test_set() -> None:
     blank = [Pair(f"the {letter} cat", "", 0) for letter in "abcdefghij"]
-    given = RawCorpus({"train": [*raw_corpus(30).splits["train"], *blank]}, [{"name": "one"}, {"name": "two"}])
+    given = RawCorpus({"train": [*raw_corpus(30).splits["train"], *blank]}, ORIGINS)
     corpus = build(given, settings(cleaning={"skip": ["empty", "no_words", "length_ratio"]}))
     assert [pair for pair in corpus.splits["train"] if not pair.target] == blank
     assert all(pair.target for name in ("validation", "test") for pair in corpus.splits[name])
@@ -136,7 +138,7 @@ def test_a_size_for_a_split_that_the_source_brings_is_refused(name: str) -> None
 
 def test_advice_on_rules_names_those_that_are_skipped_already() -> None:
     """Followed literally, it must not bring back what an earlier advice switched off."""
-    given = RawCorpus({"train": [Pair(f"{{a}} τὸν ἄνδρα {x}", f"the man {x}") for x in "αβγδ"]}, [{"name": "one"}])
+    given = RawCorpus({"train": [Pair(f"{{a}} τὸν ἄνδρα {x}", f"the man {x}") for x in "αβγδ"]}, ORIGINS[:1])
     for skip, advised in ((None, "[placeholders, script]"), (["no_words"], "[no_words, placeholders]")):
         with pytest.raises(UserError) as refusal:
             build(given, settings(cleaning={"skip": skip}))
@@ -157,9 +159,9 @@ def test_a_corpus_without_spaces_is_built_with_the_default_thresholds(
     signs = {"zh-CN": "东西南北中里外上下左右前后高低", "en": "abcdefghijklmno"}[languages[0]]
     words = {"pt-BR": "abcdefghijklmno", "my": "ကခဂဃငစဆဇဈညဋဌဍဎဏ"}[languages[1]]
     pairs = [Pair(source.format(a), target.format(b)) for a, b in zip(signs, words, strict=True)]
-    corpus = build(RawCorpus({"train": pairs}, [{"name": "one"}]), settings(**codes, cleaning={"min_source_words": 3}))
-    assert corpus.facts["dropped"] == dict.fromkeys(corpus.facts["dropped"], 0)
-    assert sum(corpus.facts["splits"].values()) == 15
+    corpus = build(RawCorpus({"train": pairs}, ORIGINS[:1]), settings(**codes, cleaning={"min_source_words": 3}))
+    assert corpus.facts.dropped == dict.fromkeys(corpus.facts.dropped, 0)
+    assert sum(corpus.facts.splits.values()) == 15
 
 
 def test_a_failed_run_leaves_an_older_corpus_as_it_was(tmp_path: Path) -> None:

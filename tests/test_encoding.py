@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data.encoding import encode_split, open_split
+from pipeline.data.facts import EncodedSplitFacts
 from pipeline.data.tokenizer import JOINT, Tokenizer, train_model
 from pipeline.plumbing.artifacts import open_artifact, publish
 from pipeline.plumbing.command import StageCall
@@ -38,18 +39,18 @@ def test_ids_come_back_in_order(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert [split.source.sentence(i).tolist() for i in range(len(split))] == sources
     assert [split.target.sentence(i).tolist() for i in range(len(split))] == targets
     assert split.target.lengths.tolist() == [len(t) for t in targets]
-    assert counts == {
-        "pairs": 8,
-        "too_long": 0,
-        "source_tokens": sum(map(len, sources)),
-        "target_tokens": sum(map(len, targets)),
-    }
+    assert counts == EncodedSplitFacts(
+        pairs=8,
+        too_long=0,
+        source_tokens=sum(map(len, sources)),
+        target_tokens=sum(map(len, targets)),
+    )
 
 
 def test_pairs_with_too_long_a_side_are_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
     longest = max(len(t) for t in tokenizer.encode_target([t for _, t in PAIRS]))
     counts = encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, longest - 1, tmp_path / "a.arrow")
-    assert (counts["pairs"], counts["too_long"]) == (7, 1)
+    assert (counts.pairs, counts.too_long) == (7, 1)
     assert len(open_split(tmp_path / "a.arrow")) == 7
 
 

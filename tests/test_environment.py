@@ -11,7 +11,7 @@ from pathlib import Path
 import accelerate
 import pytest
 
-from pipeline.plumbing.environment import FAMILIES, STEERING
+from pipeline.plumbing.environment import ALLOWED, PREFIXES
 from tests.project import ROOT, Finished
 
 HOSTILE = {
@@ -93,7 +93,7 @@ def test_what_changes_results_is_taken_away_and_what_steers_a_run_stays() -> Non
 
 
 def test_it_is_told_in_one_line_by_the_process_that_was_started_first() -> None:
-    program = "import stages; from pipeline.plumbing.environment import tell_removed; tell_removed()"
+    program = "import stages; from pipeline.plumbing.environment import report_removed; report_removed()"
     given = {"PATH": os.environ["PATH"], "ACCELERATE_USE_FSDP": "true", "MKL_CBWR": "AVX"}
     _, told = seen_by_a_stage(given, program)
     assert told.startswith("ignored: ACCELERATE_USE_FSDP=true, MKL_CBWR=AVX; ")
@@ -110,8 +110,8 @@ def test_every_variable_that_accelerate_reads_is_taken_away_or_known() -> None:
     reads = re.compile(r"(?:environ(?:\.get\(|\[|\.pop\()|getenv\(|_from_env\()\s*\[?\s*f?[\"\']([A-Z][A-Z0-9_]+)")
     names = {name for file in files for name in reads.findall(file.read_text(encoding="utf-8"))}
     assert len(names) > 50
-    assert {name for name in names if not name.startswith(FAMILIES) and name not in KNOWN} == set()
-    assert {name for name in names if name.startswith(STEERING)} <= KNOWN
+    assert {name for name in names if not name.startswith(PREFIXES) and name not in KNOWN} == set()
+    assert {name for name in names if name.startswith(ALLOWED)} <= KNOWN
 
 
 @pytest.mark.slow

@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from pipeline.data.facts import CorpusFacts
 from pipeline.data.tokenizer import Tokenizer, train_model
 from pipeline.plumbing.artifacts import Artifact, open_artifact, publish, write_json
 from pipeline.plumbing.command import StageCall
 from pipeline.plumbing.params import EvaluateSettings, ModelSettings, TokenizerSettings
+from pipeline.scoring.facts import EvaluationExecution, EvaluationFacts, Example, SystemName
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import Translator, save_weights
 from stages.evaluate import _warn_of_long, evaluate
@@ -45,8 +47,14 @@ def make_corpus(directory: Path, **changed: dict[str, list[str]]) -> Artifact:
     with publish(directory, {}, {}) as draft:
         for name, columns in splits.items():
             pq.write_table(pa.table(columns), draft.directory / f"{name}.parquet")
-        draft.facts["splits"] = {name: len(columns["source"]) for name, columns in splits.items()}
-        draft.facts["target_language"] = "de"
+        draft.facts = CorpusFacts(
+            source_language="en",
+            target_language="de",
+            splits={name: len(columns["source"]) for name, columns in splits.items()},
+            cut={},
+            dropped={},
+            sources=[],
+        )
     return open_artifact(directory, "download")
 
 
@@ -98,12 +106,12 @@ def evaluation(build: Path, corpus: Artifact, model: Artifact) -> Artifact:
 
 
 def test_every_test_set_is_scored_and_no_other_split(evaluation: Artifact) -> None:
-    facts = evaluation.facts
-    assert {name: scores["sentences"] for name, scores in facts["test_sets"].items()} == {"test": 12, "test_long": 5}
-    for scores in facts["test_sets"].values():
-        assert list(scores["systems"]) == ["beam", "greedy", "memory", "copy"]
-    assert [row["words"] for row in facts["test_sets"]["test_long"]["by_length"]] == ["10-19"]
-    assert list(facts["test_sets"]["test"]["by_length"][0]["bleu"]) == ["beam", "memory", "copy"]
+    test_sets = EvaluationFacts.of(evaluation).test_sets
+    assert {name: scores.sentences for name, scores in test_sets.items()} == {"test": 12, "test_long": 5}
+    for scores in test_sets.values():
+        assert list(scores.systems) == ["beam", "greedy", "memory", "copy"]
+    assert [row.words for row in test_sets["test_long"].by_length] == ["10-19"]
+    assert list(test_sets["test"].by_length[0].bleu) == ["beam", "memory", "copy"]
 
 
 def test_the_files_hold_a_line_a_sentence_in_the_order_of_the_test_set(evaluation: Artifact, model: Artifact) -> None:
@@ -131,24 +139,28 @@ def test_sacrebleus_own_command_finds_the_same_scores_in_the_files(evaluation: A
     files = [str(evaluation.path(f"test.{name}.txt")) for name in ("reference", "memory")]
     command = [sys.executable, "-m", "sacrebleu", files[0], "-i", files[1], "-m", "bleu", "chrf", "-w", "2", "-b"]
     found = [float(score) for score in json.loads(subprocess.check_output(command))]
-    memory = evaluation.facts["test_sets"]["test"]["systems"]["memory"]
-    assert found == [memory["bleu"], memory["chrf"]]
+    memory = EvaluationFacts.of(evaluation).test_sets["test"].systems["memory"]
+    assert found == [memory.bleu, memory.chrf]
     assert found[1] > 10
 
 
 def test_metrics_json_holds_the_scores_and_signatures_of_the_facts_without_timing(evaluation: Artifact) -> None:
     metrics = json.loads(evaluation.path("metrics.json").read_bytes())
-    assert metrics == {key: evaluation.facts[key] for key in ("test_sets", "signatures")}
-    assert evaluation.execution["timing"]["test"]["beam"]["sentences_per_second"] > 0
+    assert metrics == {key: evaluation.manifest.facts[key] for key in ("test_sets", "signatures")}
+    assert EvaluationExecution.of(evaluation).timing["test"]["beam"].sentences_per_second > 0
 
 
 def test_examples_are_triples_of_the_test_sets_and_a_seed_fixes_them(
     evaluation: Artifact, corpus: Artifact, model: Artifact, tmp_path: Path
 ) -> None:
-    assert len(evaluation.facts["examples"]) == 4
-    others = run(tmp_path, corpus, model, SETTINGS.model_copy(update={"seed": 2})).facts["examples"]
-    assert others != evaluation.facts["examples"]
-    all_of_them = run(tmp_path, corpus, model, SETTINGS.model_copy(update={"examples": 100})).facts["examples"]
+
+    def examples(**settings: int) -> list[Example]:
+        return EvaluationFacts.of(run(tmp_path, corpus, model, SETTINGS.model_copy(update=settings))).examples
+
+    drawn = EvaluationFacts.of(evaluation).examples
+    assert len(drawn) == 4
+    assert examples(seed=2) != drawn
+    all_of_them = examples(examples=100)
     expected = [
         (name, *texts)
         for name in ("test", "test_long")
@@ -156,8 +168,7 @@ def test_examples_are_triples_of_the_test_sets_and_a_seed_fixes_them(
             *(lines_of(evaluation, f"{name}.{k}.txt") for k in ("source", "reference", "beam")), strict=True
         )
     ]
-    assert sorted(tuple(example.values()) for example in all_of_them) == sorted(expected)
-    assert list(others[0]) == ["test_set", "source", "reference", "hypothesis"]
+    assert sorted(tuple(example.model_dump().values()) for example in all_of_them) == sorted(expected)
 
 
 def test_a_second_run_gives_the_same_files_and_facts_but_for_timing(
@@ -182,7 +193,7 @@ def test_heat_maps_are_of_test_sentences_and_as_many_as_asked(evaluation: Artifa
     assert len(maps) == 2
     for name in maps:
         test_set, _, line, _ = name.split(".")
-        assert 1 <= int(line) <= evaluation.facts["test_sets"][test_set]["sentences"]
+        assert 1 <= int(line) <= EvaluationFacts.of(evaluation).test_sets[test_set].sentences
     assert "bleu_by_length.png" in evaluation.files
 
 
@@ -193,7 +204,7 @@ def test_a_model_without_attention_has_no_heat_maps(corpus: Artifact, tmp_path: 
 
 def test_no_heat_maps_can_be_asked_for(corpus: Artifact, model: Artifact, tmp_path: Path) -> None:
     found = run(tmp_path, corpus, model, EvaluateSettings(examples=1, heat_maps=0))
-    assert len(found.facts["examples"]) == 1
+    assert len(EvaluationFacts.of(found).examples) == 1
     assert not any(".attention." in name for name in found.files)
 
 
@@ -205,9 +216,10 @@ def test_hypotheses_with_line_breaks_stay_on_one_line(corpus: Artifact, tmp_path
     broken = make_model(tmp_path / "model", spoil=say_line_breaks)
     assert Translator.load(broken.directory).translate(["one two"])[0].tokens[:2] == ["<0x0A>", "<0x0A>"]
     found = run(tmp_path, corpus, broken)
-    for name in ("greedy", "beam"):
+    names: tuple[SystemName, ...] = ("greedy", "beam")
+    for name in names:
         assert lines_of(found, f"test.{name}.txt") == [""] * 12
-        assert found.facts["test_sets"]["test"]["systems"][name]["empty"] == 1
+        assert EvaluationFacts.of(found).test_sets["test"].systems[name].empty == 1
 
 
 def test_the_stage_runs_as_make_calls_it_and_prints_a_line_a_test_set(

@@ -1,4 +1,4 @@
-"""No interruption, wherever and however it comes, changes what comes out: files, metrics, runs, models, versions.
+"""Interruptions at any place and by any signal change no file, metric, run, model or version.
 
 `make test-faults` runs it: at least 200 interruptions, each followed by a `make`. The short form, one undisturbed
 training beside one that was killed on the way, is in tests/test_make.py.
@@ -11,12 +11,12 @@ import pytest
 
 from tests.faults import outcome, run_interrupted, small_project
 
-CHAINS = 33  # of 7 interruptions each, of which some come too late
+CHAINS = 33  # of 7 interruptions each; some come after the end of make
 
 
 @pytest.fixture(scope="module")
 def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any]]:
-    """The number of processes, and what comes out undisturbed."""
+    """The number of processes, and the outcome without interruptions."""
     project = small_project(tmp_path_factory.mktemp("undisturbed"))
     run = project.make(f"NPROC={request.param}")
     assert run.returncode == 0, run.stdout + run.stderr

@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of a stage: an error that says so, nothing lost, and on from there with room again.
+"""On a full disk each stage ends with an error and loses nothing; with room again it goes on.
 
 The disk is a small one in memory, mounted where only `make` and what it starts see it.
 """
@@ -46,7 +46,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def without(project: Project, stages: list[str]) -> None:
-    """Take back what stages have made, in `kept`, and MLflow's copy of it."""
+    """Restore the artifacts in `kept`, and remove MLflow's copy of the training."""
     for directory in [*(f"smoke/{DIRECTORIES[stage]}" for stage in stages), "mlartifacts"]:
         shutil.rmtree(project.root / "kept" / directory)
     for file in ("smoke/summary.txt", "mlflow.db"):

@@ -1,4 +1,4 @@
-"""Training by `make` on a GPU, in bf16. What one process computes there, step by step, is in tests/test_trainer.py."""
+"""Train by `make` on a GPU in bf16. tests/test_trainer.py tests single steps of one process there."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Slow libraries are imported by the stages that need them and by no other."""
+"""Check which stage imports which slow library, and in which direction packages import each other."""
 
 import subprocess
 import sys
@@ -43,8 +43,8 @@ def test_a_stage_imports_the_heavy_libraries_that_it_needs_and_no_other(stage: s
     assert set(run.stdout.split()) == NEEDED[stage]
 
 
-def test_what_knows_less_imports_nothing_that_knows_more() -> None:
-    """Each directory of the library imports those before it; what has no say in a result comes first."""
+def test_a_package_imports_only_those_before_it() -> None:
+    """plumbing, which cannot change a result, comes first."""
     order = ["plumbing", "data", "seq2seq", "scoring", "training", "registry", "reviews", "service"]
     library = Path(__file__).parent.parent / "pipeline"
     for file in library.rglob("*.py"):

@@ -33,7 +33,7 @@ def other(tmp_path: Path) -> subprocess.Popen[str]:
 def test_the_second_is_told_who_holds_it(
     tmp_path: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.plumbing.lock.PATIENCE", 0.2)
+    monkeypatch.setattr("pipeline.plumbing.lock.LOCK_SECONDS", 0.2)
     with pytest.raises(UserError, match=rf"is in use by train, process {other.pid} on .*, since"), hold(tmp_path, "x"):
         raise AssertionError("two hold the lock")
     assert str(other.pid) in str(holder(tmp_path))

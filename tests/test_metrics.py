@@ -5,6 +5,7 @@ import math
 import pytest
 import sacrebleu
 
+from pipeline.scoring.facts import SystemName
 from pipeline.scoring.metrics import Scorer
 
 SOURCES = ["Two dogs run.", "A man reads a book.", "Nobody is here.", "The door stands open."]
@@ -20,20 +21,20 @@ def test_bleu_is_the_one_computed_by_hand() -> None:
     brevity = math.exp(1 - 10 / 8)  # 8 tokens against 10
     scorer = Scorer(["", ""], ["the cat sat on a mat", "a dog ran home"], "en")
     score = scorer.score(["the cat sat on the mat", "a dog"])
-    assert score["bleu"] == round(100 * brevity * math.prod(precisions) ** (1 / 4), 2)
-    assert score["length_ratio"] == 0.8
+    assert score.bleu == round(100 * brevity * math.prod(precisions) ** (1 / 4), 2)
+    assert score.length_ratio == 0.8
 
 
 def test_scores_are_those_of_sacrebleu_called_directly() -> None:
     score = Scorer(SOURCES, REFERENCES, "de").score(HYPOTHESES)
-    assert score["bleu"] == round(sacrebleu.corpus_bleu(HYPOTHESES, [REFERENCES]).score, 2)
-    assert score["chrf"] == round(sacrebleu.corpus_chrf(HYPOTHESES, [REFERENCES]).score, 2)
+    assert score.bleu == round(sacrebleu.corpus_bleu(HYPOTHESES, [REFERENCES]).score, 2)
+    assert score.chrf == round(sacrebleu.corpus_chrf(HYPOTHESES, [REFERENCES]).score, 2)
 
 
 def test_letter_case_counts() -> None:
     scorer = Scorer(SOURCES, REFERENCES, "de")
-    assert scorer.score([r.lower() for r in REFERENCES])["bleu"] < 50
-    assert scorer.score(REFERENCES)["bleu"] == 100
+    assert scorer.score([r.lower() for r in REFERENCES]).bleu < 50
+    assert scorer.score(REFERENCES).bleu == 100
 
 
 def test_signatures_name_case_tokeniser_and_version() -> None:
@@ -51,32 +52,31 @@ def test_the_signature_names_the_tokeniser_of_the_language(language: str, tokeni
 def test_korean_is_scored_by_character() -> None:
     scorer = Scorer(["New folder"], ["새 폴더를 만듭니다"], "ko")
     # One particle differs: no common word of four, but common runs of four characters.
-    assert scorer.score(["새 폴더가 만듭니다"])["bleu"] > 40
+    assert scorer.score(["새 폴더가 만듭니다"]).bleu > 40
 
 
 def test_intervals_enclose_the_score_and_repeat() -> None:
     scorer = Scorer(SOURCES * 20, REFERENCES * 20, "de")
     score = scorer.score(HYPOTHESES * 20)
-    for name in ("bleu", "chrf"):
-        low, high = score[f"{name}_interval"]
-        assert low < score[name] < high
+    for value, (low, high) in ((score.bleu, score.bleu_interval), (score.chrf, score.chrf_interval)):
+        assert low < value < high
     assert scorer.score(HYPOTHESES * 20) == score
-    assert scorer.score(REFERENCES * 20)["bleu_interval"] == [100, 100]
+    assert scorer.score(REFERENCES * 20).bleu_interval == (100, 100)
 
 
 def test_an_interval_never_begins_below_zero() -> None:
     lucky = [REFERENCES[0]] + ["nichts davon"] * 39
-    assert Scorer(SOURCES * 10, REFERENCES * 10, "de").score(lucky)["bleu_interval"][0] == 0
+    assert Scorer(SOURCES * 10, REFERENCES * 10, "de").score(lucky).bleu_interval[0] == 0
 
 
 def test_empty_and_copied_hypotheses_are_counted() -> None:
     score = Scorer(SOURCES, REFERENCES, "de").score(HYPOTHESES)
-    assert (score["empty"], score["copied"]) == (0.25, 0.25)
+    assert (score.empty, score.copied) == (0.25, 0.25)
 
 
 def test_a_system_that_says_nothing_scores_zero() -> None:
     score = Scorer(SOURCES, REFERENCES, "de").score([""] * 4)
-    assert (score["bleu"], score["chrf"], score["length_ratio"], score["empty"]) == (0, 0, 0, 1)
+    assert (score.bleu, score.chrf, score.length_ratio, score.empty) == (0, 0, 0, 1)
 
 
 def test_too_few_hypotheses_are_refused() -> None:
@@ -88,27 +88,27 @@ def test_buckets_hold_the_sentences_of_their_lengths_and_empty_ones_are_left_out
     lengths = [1, 4, 5, 9, 20, 29, 30, 80]
     sources = [" ".join(["word"] * n) for n in lengths]
     rows = Scorer(sources, sources, "en").bleu_by_length({"copy": sources})
-    assert [(row["words"], row["sentences"]) for row in rows] == [("1-4", 2), ("5-9", 2), ("20-29", 2), ("30+", 2)]
+    assert [(row.words, row.sentences) for row in rows] == [("1-4", 2), ("5-9", 2), ("20-29", 2), ("30+", 2)]
 
 
 def test_sources_without_spaces_stand_in_the_buckets_of_their_words() -> None:
     sources = ["老狗", "老狗在这里睡着了很久", "用 Python 写"]
     rows = Scorer(sources, sources, "zh").bleu_by_length({"copy": sources})
-    assert [(row["words"], row["sentences"]) for row in rows] == [("1-4", 2), ("5-9", 1)]
+    assert [(row.words, row.sentences) for row in rows] == [("1-4", 2), ("5-9", 1)]
 
 
 def test_a_perfect_translation_without_spaces_scores_100_and_a_near_one_more_than_nothing() -> None:
     for code, text in {"my": "ခွေးအိုကြီး အိပ်နေသည်။", "km": "ឆ្កែចាស់កំពុងគេង។", "th": "สุนัขแก่กำลังนอนหลับ"}.items():
         scorer = Scorer(["The old dog sleeps."], [text], code)
-        assert scorer.score([text])["bleu"] == 100
-        assert scorer.score([text[:-2]])["bleu"] > 50
+        assert scorer.score([text]).bleu == 100
+        assert scorer.score([text[:-2]]).bleu > 50
 
 
 def test_a_buckets_score_is_that_of_its_sentences_alone() -> None:
-    systems = {"model": HYPOTHESES, "copy": SOURCES}
+    systems: dict[SystemName, list[str]] = {"beam": HYPOTHESES, "copy": SOURCES}
     rows = Scorer(SOURCES, REFERENCES, "de").bleu_by_length(systems)
-    assert [row["words"] for row in rows] == ["1-4", "5-9"]
+    assert [row.words for row in rows] == ["1-4", "5-9"]
     for row, chosen in zip(rows, ([0, 2, 3], [1]), strict=True):
         references = [[REFERENCES[i] for i in chosen]]
         for name, lines in systems.items():
-            assert row["bleu"][name] == round(sacrebleu.corpus_bleu([lines[i] for i in chosen], references).score, 2)
+            assert row.bleu[name] == round(sacrebleu.corpus_bleu([lines[i] for i in chosen], references).score, 2)

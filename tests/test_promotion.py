@@ -116,10 +116,10 @@ def test_test_sets_that_changed_since_the_review_are_refused(it: Registry, tmp_p
 
 
 def test_a_review_without_the_champion_s_test_sets_does_not_count(it: Registry, versions: Path) -> None:
-    it.crown(1)
-    it.keep(2, 1)
+    it.crown(2)
+    it.keep(1, 2)
     evaluate_otherwise(it.client, it.build, versions)
-    assert f"the test sets (test, test of the champion) of {NAME} are not those that were reviewed" in refusal(it)
+    assert f"the test sets (test of the champion) of version 1 of {MODEL} are not those that were" in refusal(it, 1)
 
 
 @pytest.mark.parametrize("champions", [(), (1,), (2, 1)])

@@ -16,6 +16,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
+from pipeline.data.facts import CorpusFacts
 from pipeline.data.fingerprints import find_known
 from pipeline.data.splits import read_split
 from pipeline.plumbing.artifacts import Artifact, open_artifact, sha256_of
@@ -24,6 +25,7 @@ from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.record import user_name
 from pipeline.plumbing.tracking.store import open_store
+from pipeline.registry.facts import RegisteredFacts
 from pipeline.registry.package_record import RECORD_FILE, read_record
 from pipeline.registry.packaging import CARD, digests
 from pipeline.registry.registration import IDENTITY, Registration, training_sentences_path
@@ -69,13 +71,14 @@ def registered(trained: Path) -> Artifact:
 @pytest.fixture
 def version(registered: Artifact, trained: Path) -> ModelVersion:
     mlflow.set_tracking_uri(f"sqlite:///{trained}/mlflow.db")
-    return MlflowClient().get_model_version(registered.facts["model_name"], str(registered.facts["version"]))
+    facts = RegisteredFacts.of(registered)
+    return MlflowClient().get_model_version(facts.model_name, str(facts.version))
 
 
 @pytest.fixture
 def package(registered: Artifact, trained: Path) -> Path:
     """The files of the version, where the store keeps them."""
-    return trained / "mlartifacts" / "default" / "models" / str(registered.facts["model_id"]) / "artifacts"
+    return trained / "mlartifacts" / "default" / "models" / RegisteredFacts.of(registered).model_id / "artifacts"
 
 
 @pytest.fixture
@@ -88,15 +91,15 @@ def registration(trained: Path, build: Path) -> Registration:
 
 
 def test_facts_name_the_version_and_hold_no_path(registered: Artifact, trained: Path) -> None:
-    facts = registered.facts
-    assert (facts["model_name"], facts["version"], facts["store"]) == ("translator-en-de", 1, "sqlite")
-    assert facts["model_uri"] == "models:/translator-en-de/1"
+    facts = RegisteredFacts.of(registered)
+    assert (facts.model_name, facts.version, facts.store) == ("translator-en-de", 1, "sqlite")
+    assert facts.model_uri == "models:/translator-en-de/1"
     assert str(trained) not in (registered.directory / "manifest.json").read_text()
 
 
 def test_the_run_has_metrics_scores_manifests_and_the_evaluation(registered: Artifact, version: ModelVersion) -> None:
     client = MlflowClient()
-    run = client.get_run(registered.facts["run_id"])
+    run = client.get_run(RegisteredFacts.of(registered).run_id)
     assert run.info.status == "FINISHED"
     assert (run.data.metrics["test/beam/bleu"], run.data.metrics["test/copy/chrf"]) == (12.34, 45.6)
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 30
@@ -107,17 +110,17 @@ def test_the_run_has_metrics_scores_manifests_and_the_evaluation(registered: Art
     names = {Path(file.path).name for file in client.list_artifacts(run.info.run_id, evaluation.path)}
     assert {"test.beam.txt", "manifest.json"} <= names
     assert run.outputs
-    assert [output.model_id for output in run.outputs.model_outputs] == [registered.facts["model_id"]]
+    assert [output.model_id for output in run.outputs.model_outputs] == [RegisteredFacts.of(registered).model_id]
 
 
 def test_the_version_says_what_a_reviewer_asks(registered: Artifact, version: ModelVersion, trained: Path) -> None:
-    assert version.run_id == registered.facts["run_id"]
+    assert version.run_id == RegisteredFacts.of(registered).run_id
     assert version.description == registered.path("card.md").read_text()
     corpus = open_artifact(trained / "default/corpus", "download")
     assert version.tags == {
         "verdict": "not reviewed",
         "BLEU": "12.3 [11.0, 13.5]",
-        "data": f"{corpus.facts['splits']['train']} pairs, corpus {corpus.digest[:8]}",
+        "data": f"{CorpusFacts.of(corpus).splits['train']} pairs, corpus {corpus.digest[:8]}",
         "experiment": "default",
         "commit": version.tags["commit"],
         "package_sha256": version.tags["package_sha256"],
@@ -135,7 +138,7 @@ def test_the_record_of_the_package_names_what_led_to_it(package: Path, version: 
 
 @pytest.mark.usefixtures("version")
 def test_the_logged_model_has_scores_with_their_test_set_parameters_and_a_card(registered: Artifact) -> None:
-    logged = MlflowClient().get_logged_model(registered.facts["model_id"])
+    logged = MlflowClient().get_logged_model(RegisteredFacts.of(registered).model_id)
     assert logged.metrics
     scores = {metric.key: (metric.value, metric.dataset_name) for metric in logged.metrics}
     assert scores["test/beam/bleu"] == (12.34, "en to de, test")
@@ -160,7 +163,7 @@ def test_the_page_of_the_model_says_how_to_decide_and_leaves_what_a_person_wrote
 
 @pytest.mark.usefixtures("version")
 def test_the_run_has_a_name_a_description_an_author_and_a_source(registered: Artifact) -> None:
-    run = MlflowClient().get_run(registered.facts["run_id"])
+    run = MlflowClient().get_run(RegisteredFacts.of(registered).run_id)
     assert re.fullmatch(r"default 20\d\d-\d\d-\d\d \d\d:\d\d", str(run.info.run_name))
     assert run.data.tags["mlflow.note.content"].startswith("Training of a translator")
     assert run.data.tags["mlflow.source.name"] == "make train"
@@ -263,7 +266,7 @@ def test_files_that_are_lost_are_registered_anew_once_their_version_was_deleted(
 
 def test_a_damaged_or_different_model_does_not_become_a_version(registration: Registration) -> None:
     model_id = registration.log_model()
-    examples = registration.evaluation.facts["examples"]
+    examples = registration.evaluation.manifest.facts["examples"]
     examples[1]["hypothesis"] += " and more"
     with pytest.raises(UserError, match="was evaluated with .*and more"):
         registration.try_out(model_id)
@@ -339,10 +342,10 @@ def test_a_server_takes_all_of_it_and_keeps_no_path(server: Server, tmp_path: Pa
     publish_training(build)
     inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
     register(StageCall(STAMP, inputs, build / "default" / "registered", "default"))
-    facts = open_artifact(build / "default" / "registered", "register").facts
-    assert facts["store"] == "http"
-    version = MlflowClient().get_model_version(facts["model_name"], str(facts["version"]))
-    assert str(version.description).startswith("Translates en to de")
+    facts = RegisteredFacts.of(open_artifact(build / "default" / "registered", "register"))
+    assert facts.store == "http"
+    version = MlflowClient().get_model_version(facts.model_name, str(facts.version))
+    assert str(version.description).startswith("Translates `en` to `de`")
     files = [path for path in (server.directory / "mlartifacts").rglob("*") if path.is_file()]
     assert len(files) > 15
     assert not [path for path in files if str(tmp_path).encode() in path.read_bytes()]

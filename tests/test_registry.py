@@ -261,7 +261,7 @@ def test_the_table_of_versions_tells_the_verdict_that_counts_and_bears_edited_ta
     it.client.delete_model_version_tag(MODEL, "3", BLEU_TAG)
     third, second, first = versions.rows(open_registry(), MODEL)
     assert (first[3], second[3], third[3]) == ("pass, against baselines", "not reviewed", "not reviewed")
-    assert (second[4], third[4]) == ("[2J much much much much much much much m", "-")
+    assert (second[4], third[4]) == ("[2Jmuch much much much much much much mu", "-")
     experiment = it.client.get_experiment_by_name(f"{MODEL} reviews")
     assert experiment
     it.client.delete_experiment(experiment.experiment_id)

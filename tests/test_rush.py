@@ -1,4 +1,4 @@
-"""Fifty people at once who promote and roll back one model on a server: in the end aliases and record agree."""
+"""Fifty processes promote and roll back one model at once; in the end aliases and record agree."""
 
 import os
 import subprocess
@@ -43,7 +43,7 @@ def test_no_call_is_lost_and_the_aliases_agree_with_the_record(
     *_, previous, champion = (0, *(each.number for each in state.champions))
     assert aliases == {CHAMPION: champion} | ({PREVIOUS: previous} if previous else {})
 
-    # Each call either changed the champion, and is on record, or was told why not, in one line.
+    # Each call changed the champion and is on record, or it was refused with one line.
     changed = {entry.reason for entry in entries if entry.number in in_force} - {"0"}
     assert changed == {reason for reason, (_, status) in ends.items() if status == 0}
     refusals = [message for message, status in ends.values() if status]

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.plumbing.artifacts import Artifact
 from pipeline.plumbing.tracking.record import read_record
 from pipeline.plumbing.tracking.replica import replicate
 from pipeline.plumbing.tracking.run import open_run
@@ -23,15 +22,15 @@ LONGEST = 0.5  # seconds that a report may take: MLflow's own time-outs are 5
 class Training:
     """A training that reports every 10 ms and knows its longest report."""
 
-    def __init__(self, build: Path, corpus: Artifact) -> None:
-        self.build, self.scratch, self.corpus = build, build / "default/model.training", corpus
+    def __init__(self, build: Path) -> None:
+        self.build, self.scratch = build, build / "default/model.training"
         self.longest, self.step = 0.0, 0
 
     def go(self, trouble: Callable[[Callable[[float], None]], Any]) -> float:
         """Call `trouble` with a function that trains for some seconds; returns the seconds of the start."""
         start = time.monotonic()
         settings = {"seed": 1}
-        with open_run(self.build, "default", self.scratch, "first", settings, self.corpus) as self._run:
+        with open_run(self.build, "default", self.scratch, "first", settings, []) as self._run:
             opened = time.monotonic() - start
             trouble(self._train)
         return opened
@@ -57,9 +56,9 @@ class Training:
 
 
 @pytest.fixture
-def training(build: Path, server: Server, corpus: Artifact, monkeypatch: pytest.MonkeyPatch) -> Training:
+def training(build: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Training:
     monkeypatch.setattr("pipeline.plumbing.tracking.run.SEND_SECONDS", 0.2)
-    return Training(build, corpus)
+    return Training(build)
 
 
 def test_a_server_that_is_down_at_the_start(training: Training, server: Server) -> None:

@@ -1,4 +1,4 @@
-"""cluster/slurm.sh on a real SLURM of two nodes: what becomes of a job, and that the model does not depend on it."""
+"""Run cluster/slurm.sh on a real SLURM cluster of two nodes: how jobs end, and that the model stays the same."""
 
 import re
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ def slurm() -> Iterator[Slurm]:
 
 @pytest.fixture(scope="module")
 def trained(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A small project, trained by two processes on one machine, undisturbed. The model is in `undisturbed`."""
+    """A small project, trained by two processes on one machine. The model is in `undisturbed`."""
     project = small_project(tmp_path_factory.mktemp("slurm"))
-    project.edit("experiments/smoke.yaml", "epochs: 3", "epochs: 6")  # long enough to be interrupted
+    project.edit("experiments/smoke.yaml", "epochs: 3", "epochs: 6")  # long enough to interrupt it
     run = project.make("train", "NPROC=2")
     assert run.returncode == 0, run.stderr
     (project.build / "model").rename(project.build / "undisturbed")
@@ -33,12 +33,12 @@ def trained(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def copied(trained: Project, tmp_path: Path) -> Project:
-    """A copy of it, to be trained again."""
+    """A copy of that project without its model."""
     return trained.copy_to(tmp_path)
 
 
 def said(project: Project) -> str:
-    """The job's output."""
+    """Return the job's output."""
     return (project.root / "job.log").read_text(encoding="utf-8")
 
 

@@ -12,6 +12,7 @@ from pipeline.plumbing.artifacts import open_artifact, publish, sha256_of
 from pipeline.plumbing.command import TARGETS
 from pipeline.plumbing.digests import Digests
 from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.facts import Execution, Facts
 from pipeline.plumbing.freshness import date_as_before, state_of_all
 from pipeline.plumbing.imports import imported_files
 from pipeline.plumbing.params import Params
@@ -395,12 +396,20 @@ def test_a_damaged_stamp_is_told(toy: Toy) -> None:
     assert "stamps/train.json is missing or damaged" in toy.stale()["train"][0]
 
 
+class ToyFacts(Facts):
+    pairs: int
+
+
+class ToyExecution(Execution):
+    seconds: float
+
+
 def test_a_digest_is_of_content_and_not_of_how_it_came_to_be(tmp_path: Path) -> None:
     digests = []
     for name, seconds, content in (("a", 1.0, "x"), ("b", 2.0, "x"), ("c", 1.0, "y")):
         with publish(tmp_path / name, {}, {"params": {"name": name}}) as draft:
-            draft.facts["pairs"] = 3
-            draft.execution["seconds"] = seconds
+            draft.facts = ToyFacts(pairs=3)
+            draft.execution = ToyExecution(seconds=seconds)
             draft.execution_files.add("run.json")
             draft.made_with["python"] = name
             (draft.directory / "run.json").write_text(name, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""From training to rollback as one story, over HTTP, with the pipeline's own commands on the toy language."""
+"""Train, review, promote and roll back three models over HTTP, with the pipeline's commands on the toy language."""
 
 import json
 from pathlib import Path
@@ -24,12 +24,12 @@ FILES = {"test": PAIRS[:100], "validation": PAIRS[100:200], "all": PAIRS[200:], 
 
 @pytest.fixture
 def story(project: Project) -> Project:
-    """A project with experiments a, b (longer) and c (a tenth of the data), all versions of one model."""
+    """A project with three experiments of one model: a, b (trained longer) and c (a tenth of the data)."""
     for name, pairs in FILES.items():
         write_tsv(project.root / f"build/story/{name}.tsv", pairs)
     smoke = yaml.safe_load((project.root / "experiments/smoke.yaml").read_text())
     smoke["register"]["model_name"] = MODEL
-    del smoke["download"]["validation_pairs"], smoke["download"]["test_pairs"]  # both are brought
+    del smoke["download"]["validation_pairs"], smoke["download"]["test_pairs"]  # the files bring both splits
     for name, train, epochs in (("a", "all", 9), ("b", "all", 16), ("c", "tenth", 16)):
         smoke["download"]["files"]["splits"] = SPLITS | {"train": f"build/story/{train}.tsv"}
         smoke["train"]["epochs"] = epochs

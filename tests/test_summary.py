@@ -1,47 +1,61 @@
 """The summary's advice: a review of a model that beats a baseline, and of no other."""
 
-from pathlib import Path
-
 import pytest
 
-from pipeline.plumbing.artifacts import Artifact, Manifest
+from pipeline.registry.facts import RegisteredFacts
+from pipeline.scoring.facts import EvaluationFacts, ScoredTestSet, SystemName, SystemScores
 from stages.summary import describe
 
-
-def artifact(facts: dict[str, object]) -> Artifact:
-    return Artifact(Path("build/mine/x"), Manifest(facts, {}, {}, {}, {}, facts, {}))
+Bleus = dict[SystemName, float]
 
 
-def summary(*scores: dict[str, float]) -> str:
-    """What is said of a model with these BLEUs on its test sets."""
-    test_sets = {
-        f"test_{number}": {
-            "sentences": 9,
-            "systems": {name: {"bleu": bleu, "chrf": 1.0} for name, bleu in found.items()},
-        }
-        for number, found in enumerate(scores)
-    }
-    evaluation = artifact({"test_sets": test_sets, "signatures": {}, "examples": []})
-    return "\n".join(describe(evaluation, artifact({"model_name": "translator", "version": 1}), "mine"))
+def scores(bleu: float) -> SystemScores:
+    return SystemScores(
+        bleu=bleu,
+        bleu_interval=(bleu, bleu),
+        chrf=1.0,
+        chrf_interval=(1.0, 1.0),
+        length_ratio=1.0,
+        empty=0.0,
+        copied=0.0,
+    )
+
+
+def summary(*test_sets: Bleus) -> str:
+    """Return what is said of a model with these BLEUs on its test sets."""
+    evaluation = EvaluationFacts(
+        test_sets={
+            f"test_{number}": ScoredTestSet(
+                sentences=9, systems={name: scores(bleu) for name, bleu in found.items()}, by_length=[]
+            )
+            for number, found in enumerate(test_sets)
+        },
+        signatures={},
+        examples=[],
+    )
+    registered = RegisteredFacts(
+        run_id="1", model_name="translator", version=1, model_uri="", model_id="m-1", store="sqlite"
+    )
+    return "\n".join(describe(evaluation, registered, "mine"))
 
 
 @pytest.mark.parametrize(
-    ("scores", "better"),
+    ("test_sets", "better"),
     [
         ([{"beam": 0.0, "greedy": 0.0, "memory": 0.0, "copy": 0.0}], "translation memory"),
         ([{"beam": 3.0, "greedy": 3.0, "memory": 25.0, "copy": 1.0}], "translation memory"),
         ([{"beam": 3.0, "greedy": 3.0, "memory": 1.0, "copy": 13.0}] * 2, "source copied"),
     ],
 )
-def test_of_a_model_that_a_baseline_beats_no_review_is_advised(scores: list[dict[str, float]], better: str) -> None:
-    told = summary(*scores)
+def test_of_a_model_that_a_baseline_beats_no_review_is_advised(test_sets: list[Bleus], better: str) -> None:
+    told = summary(*test_sets)
     assert f"It is of no use yet: no better than this baseline: {better}" in told
     assert "make review" not in told
     assert "make translate EXP=mine" in told
 
 
 def test_of_a_model_that_is_best_on_a_test_set_a_review_is_advised() -> None:
-    worse, best = ({"beam": bleu, "greedy": 5.0, "memory": 10.0, "copy": 1.0} for bleu in (5.0, 11.0))
-    told = summary(worse, best)
+    worse: Bleus = {"beam": 5.0, "greedy": 5.0, "memory": 10.0, "copy": 1.0}
+    told = summary(worse, {**worse, "beam": 11.0})
     assert "make review EXP=mine" in told
     assert "no use" not in told

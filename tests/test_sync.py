@@ -15,7 +15,6 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
-from pipeline.plumbing.artifacts import Artifact
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.tracking.record import read_record
 from pipeline.plumbing.tracking.run import open_run
@@ -33,9 +32,9 @@ def build(build: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return build
 
 
-def train(scratch: Path, corpus: Artifact, steps: int = 30, training: str = "first") -> str:
+def train(scratch: Path, steps: int = 30, training: str = "first") -> str:
     home = scratch.parent
-    with open_run(home.parent, home.name, scratch, training, settings={"seed": 1}, corpus=corpus) as run:
+    with open_run(home.parent, home.name, scratch, training, settings={"seed": 1}, datasets=[]) as run:
         for step in range(steps):
             run.log({"train/loss": 1.0 / (step + 1)}, step)
     return run.attempt
@@ -47,16 +46,16 @@ def kill(scratch: Path) -> None:
 
 
 def test_all_that_mlflow_missed_arrives_and_a_second_time_adds_nothing(
-    build: Path, corpus: Artifact, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = build / "default"
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{unused_port()}")
-        taken = train(home / "model.training", corpus, 10, "first")
+        taken = train(home / "model.training", 10, "first")
         kill(home / "model.training")
-        killed = train(home / "model.training", corpus, 20, "second")
+        killed = train(home / "model.training", 20, "second")
         kill(home / "model.training")
-        published = train(build / "other/model", corpus, 40)
+        published = train(build / "other/model", 40)
     expected = [journalled(home / "unsent" / taken), *map(journalled, (home / "model.training", build / "other/model"))]
     for attempt in (1, 2):
         sync()
@@ -73,12 +72,12 @@ def test_all_that_mlflow_missed_arrives_and_a_second_time_adds_nothing(
 
 
 def test_metrics_that_are_refused_while_the_same_are_being_stored_are_sent_again(
-    build: Path, corpus: Artifact, monkeypatch: pytest.MonkeyPatch
+    build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch = build / "default/model"
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{unused_port()}")
-        attempt = train(scratch, corpus, 20)
+        attempt = train(scratch, 20)
     sent, log_batch = [], MlflowClient.log_batch
 
     def refuse_once(client: MlflowClient, run_id: str, metrics: Sequence[Metric] = (), **others: Any) -> None:
@@ -93,23 +92,21 @@ def test_metrics_that_are_refused_while_the_same_are_being_stored_are_sent_again
     assert history(stored(attempt)) == journalled(scratch)
 
 
-def test_a_training_told_killed_runs_again_and_finishes(build: Path, corpus: Artifact) -> None:
+def test_a_training_told_killed_runs_again_and_finishes(build: Path) -> None:
     scratch = build / "default/model.training"
-    attempt = train(scratch, corpus)
+    attempt = train(scratch)
     kill(scratch)
     sync()
     assert stored(attempt).info.status == read_record(scratch).status == "KILLED"
-    assert train(scratch, corpus, 50) == attempt
+    assert train(scratch, 50) == attempt
     run = stored(attempt)
     assert (run.info.status, run.info.end_time) == ("FINISHED", read_record(scratch).ended)
     assert history(run) == journalled(scratch)
 
 
-def test_a_training_at_work_is_left_to_its_process(
-    build: Path, corpus: Artifact, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_training_at_work_is_left_to_its_process(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scratch = build / "default/model.training"
-    train(scratch, corpus)
+    train(scratch)
     kill(scratch)
     with FileLock(build / "default/lock"):
         sync()
@@ -118,9 +115,9 @@ def test_a_training_at_work_is_left_to_its_process(
 
 
 def test_one_run_that_cannot_be_told_does_not_hold_up_the_others(
-    build: Path, corpus: Artifact, capsys: pytest.CaptureFixture[str]
+    build: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deleted, whole = train(build / "a/model", corpus), train(build / "b/model", corpus)
+    deleted, whole = train(build / "a/model"), train(build / "b/model")
     store().delete_run(stored(deleted, "a").info.run_id)
     with pytest.raises(SystemExit) as caught:
         fail_clearly(sync)
@@ -130,8 +127,8 @@ def test_one_run_that_cannot_be_told_does_not_hold_up_the_others(
     assert told.out.startswith(f"build/b/model: run {stored(whole, 'b').info.run_id}")
 
 
-def test_a_server_that_is_away_is_named_in_one_line(build: Path, corpus: Artifact) -> None:
-    train(build / "default/model.training", corpus)
+def test_a_server_that_is_away_is_named_in_one_line(build: Path) -> None:
+    train(build / "default/model.training")
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"http://me:secret@127.0.0.1:{unused_port()}"}
     environment["PYTHONPATH"] = str(PROJECT)
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""A team with two registered models on a server with accounts: who trains cannot promote, who reviews cannot train."""
+"""On a server with accounts a trainer cannot promote, and a reviewer cannot register."""
 
 import os
 import subprocess
@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.command import StageCall
+from pipeline.registry.facts import RegisteredFacts
 from pipeline.registry.versions import VERDICT_TAG
 from pipeline.reviews.promotion import PROMOTED
 from pipeline.reviews.promotion_history import CHAMPION
@@ -33,7 +34,7 @@ Act = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def act(team: Team, tmp_path: Path) -> Act:
-    """Run one of the review's commands as somebody, with gates that an untrained model passes."""
+    """Run a registry command as one of the people, with gates that an untrained model passes."""
     overlay = {"review": {"production_model": PRODUCTION, "gates": LENIENT}}
     (tmp_path / "default.yaml").write_text(yaml.safe_dump(overlay))
 
@@ -48,13 +49,13 @@ def act(team: Team, tmp_path: Path) -> Act:
 
 
 def train(team: Team, build: Path, seed: int) -> int:
-    """A version of the candidates' model, as the trainer."""
+    """Register a version of the candidates' model as the trainer."""
     with team.acting(TRAINER):
         publish_training(build, seed=seed)
         inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
         output = build / "default/registered"
         register(StageCall({"stage": "register", "params": {"register": {}}, "code": {}}, inputs, output, "default"))
-        return int(open_artifact(output, "register").facts["version"])
+        return RegisteredFacts.of(open_artifact(output, "register")).version
 
 
 @pytest.mark.slow
@@ -79,7 +80,7 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
         assert f" by {REVIEWER}: " in champion.tags[PROMOTED]
         store().set_model_version_tag(CANDIDATES, "1", "review", "pass")  # a tag that nobody trusts
 
-    # Who trains cannot promote, not even with force, nor take a promotion back, nor write verdicts.
+    # The trainer cannot promote, not even with FORCE=1, cannot roll back and cannot write reviews.
     assert train(team, tmp_path / "again", seed=2) == 2
     for command, asked in (
         ("promote", {"VERSION": "2", "REASON": "mine", "FORCE": "1"}),
@@ -96,7 +97,7 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
     run = act(REVIEWER, "promote", VERSION="2", REASON="it says that it passed")
     assert (run.returncode, "version 2 of translator-en-de was not reviewed" in run.stderr) == (2, True), run.stderr
 
-    # Who reviews does all of it: reviews once more, promotes, goes back to where there is no champion before.
+    # The reviewer can: review again, promote, roll back to no champion.
     for command, asked in (
         ("review", {"VERSION": "2"}),
         ("review", {"VERSION": "2"}),
@@ -106,7 +107,7 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
         run = act(REVIEWER, command, **asked)
         assert run.returncode == 0, run.stdout + run.stderr
 
-    # Who reviews cannot make candidates.
+    # The reviewer cannot register candidates.
     with team.acting(REVIEWER), pytest.raises(MlflowException, match="(?i)permission denied"):
         store().create_model_version(CANDIDATES, f"models:/{PRODUCTION}/1")
     with team.acting(TRAINER):

@@ -85,7 +85,7 @@ def test_every_character_comes_back(tokenizer: Tokenizer) -> None:
 )
 def test_a_perfect_translation_scores_100(tokenizer: Tokenizer, language: str, text: str) -> None:
     (perfect,) = tokenizer.decode_target(tokenizer.encode_target([text]))
-    assert Scorer(["-"], [text], language).score([perfect])["bleu"] == 100
+    assert Scorer(["-"], [text], language).score([perfect]).bleu == 100
 
 
 def test_pieces_show_the_character_that_sentencepiece_writes_spaces_with(any_tokenizer: Tokenizer) -> None:

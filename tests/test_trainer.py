@@ -1,6 +1,5 @@
 """Training: the same losses ten steps on, on any split into micro-batches, and after any interruption."""
 
-import json
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -341,8 +340,6 @@ def test_the_learning_rate_rises_and_then_falls_to_nothing() -> None:
     assert schedule(1, 0, 100) == pytest.approx(1, abs=1e-3)
 
 
-def test_the_summary_can_be_written_as_json(tmp_path: Path) -> None:
-    summary = Run(tmp_path, {"epochs": 1}).fit().summary()
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-    assert summary["epochs"] == 1
-    assert summary["precision"] == "fp32"
+def test_the_facts_say_how_training_went(tmp_path: Path) -> None:
+    facts = Run(tmp_path, {"epochs": 1}).fit().facts()
+    assert (facts.epochs, facts.best_epoch, facts.precision, facts.skipped_steps) == (1, 1, "fp32", 0)

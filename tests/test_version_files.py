@@ -17,6 +17,7 @@ from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.package_record import RECORD_FILE
 from pipeline.registry.versions import PACKAGE_TAG
 from pipeline.reviews.version_files import VersionFiles
+from pipeline.training.facts import ModelFacts
 from tests.manifests import rewrite_manifest
 from tests.registered import MODEL, get, package_of, rewrite_record
 
@@ -44,7 +45,7 @@ def test_each_part_is_as_training_and_evaluation_left_it(files: VersionFiles, ve
     assert files.name == f"version 2 of {MODEL}"
     assert files.languages == ("en", "de")
     assert files.evaluation.digest == open_artifact(home / "evaluation", "evaluate").digest
-    assert files.model_facts == open_artifact(home / "model", "train").facts
+    assert files.model_facts == ModelFacts.of(open_artifact(home / "model", "train"))
     sources, _ = read_split(home / "corpus/train.parquet")
     assert find_known(files.training_sentences, ["nobody has seen this", sources[7]], ["", ""]) == {1: "source"}
     assert (files.package / "requirements.txt").is_file()
@@ -101,7 +102,8 @@ def test_a_model_of_before_its_parameters_were_counted_is_told(
     path.write_text(json.dumps(content | {"checksum": manifest.checksum}))
     rewrite_record(registry, files.client, 2, model=manifest.digest)
     old = replace(files, version=get(files.client, 2))
-    with pytest.raises(UserError, match=f"how many parameters version 2 of {MODEL} has.*: make train register EXP=oth"):
+    told = r"another version of this pipeline \(parameters: Field required\); .*: make train register EXP=other$"
+    with pytest.raises(UserError, match=told):
         _ = old.model_facts
 
 

@@ -145,7 +145,10 @@ def test_a_record_that_is_none_is_told(client: MlflowClient, registry: Path, scr
         client.set_model_version_tag(MODEL, "1", PACKAGE_TAG, sha256_of(path))
         with pytest.raises(UserError, match=f"^registration.json of models:/{MODEL}/1 {told}"):
             fetch_record(client, get(client, 1), scratch)
-    path.unlink()
+
+
+def test_a_package_without_a_record_is_told(client: MlflowClient, registry: Path, scratch: Path) -> None:
+    (package_of(registry, client, 1) / RECORD_FILE).unlink()
     with pytest.raises(UserError, match=f"^models:/{MODEL}/1 is not as it was registered: it has no file registration"):
         fetch(client, MODEL, 1, scratch)
 

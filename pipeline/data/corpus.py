@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import DownloadSettings
 from .cleaning import Cleaned, Pair, clean, is_empty, with_text
+from .facts import CorpusFacts, SourceFacts
 from .sources import RawCorpus
 from .splitting import cut, key, without_duplicates, without_leaks
 
@@ -22,7 +22,7 @@ class Corpus:
     """Cleaned splits: `train`, `validation` and one or more test sets."""
 
     splits: dict[str, list[Pair]]
-    facts: dict[str, Any]  # for the manifest
+    facts: CorpusFacts
 
 
 def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None]) -> RawCorpus:
@@ -74,14 +74,14 @@ def build(raw: RawCorpus, settings: DownloadSettings) -> Corpus:
     if not splits["train"]:
         raise _refusal("no pair is left to train on", dropped + leaks, cleaned)
     pairs = Counter(pair.origin for kept in splits.values() for pair in kept)
-    facts = {
-        "source_language": settings.source_language,
-        "target_language": settings.target_language,
-        "splits": {name: len(kept) for name, kept in splits.items()},
-        "cut": missing,
-        "dropped": {**dropped, **leaks},
-        "sources": [{**origin, "pairs": pairs[number]} for number, origin in enumerate(raw.origins)],
-    }
+    facts = CorpusFacts(
+        source_language=settings.source_language,
+        target_language=settings.target_language,
+        splits={name: len(kept) for name, kept in splits.items()},
+        cut=missing,
+        dropped={**dropped, **leaks},
+        sources=[SourceFacts(**origin, pairs=pairs[number]) for number, origin in enumerate(raw.origins)],
+    )
     return Corpus(splits, facts)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .facts import EncodedSplitFacts
 from .splits import read_split
 from .tokenizer import Tokenizer
 
@@ -41,7 +42,7 @@ class EncodedSplit:
         return len(self.source.offsets) - 1
 
 
-def encode_split(parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: Path) -> dict[str, int]:
+def encode_split(parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: Path) -> EncodedSplitFacts:
     """Encode a split and write it to `output`; pairs with a side of more than `max_tokens` ids are left out.
 
     Returns the counts of pairs, of left-out ones and of ids a side.
@@ -54,12 +55,12 @@ def encode_split(parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: P
     table = pa.table({"source": pa.array(sources, type_), "target": pa.array(targets, type_)})
     with pa.OSFile(str(output), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table)  # as one record batch: reading needs no copy
-    return {
-        "pairs": len(kept),
-        "too_long": len(texts[0]) - len(kept),
-        "source_tokens": sum(map(len, sources)),
-        "target_tokens": sum(map(len, targets)),
-    }
+    return EncodedSplitFacts(
+        pairs=len(kept),
+        too_long=len(texts[0]) - len(kept),
+        source_tokens=sum(map(len, sources)),
+        target_tokens=sum(map(len, targets)),
+    )
 
 
 def open_split(path: Path) -> EncodedSplit:

@@ -1,4 +1,4 @@
-"""What every stage runs on: settings, artifacts, stamps, locks, the command line, progress, the record of a training.
+"""What every stage needs: settings, artifacts, stamps, locks, the command line, progress, the record of a training.
 
-Nothing here has a say in what a stage computes. So this code is in no stamp: a change of it makes nothing stale.
+Nothing here changes what a stage computes. So the stamps leave this code out, and an edit here makes nothing stale.
 """

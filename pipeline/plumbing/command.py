@@ -1,4 +1,4 @@
-"""Run a stage as Make calls it: STAMP INPUT... OUTPUT, the lock, and how an end is told.
+"""Run a stage with the arguments STAMP INPUT... OUTPUT, and end with a clear message if it fails.
 
 python -m stages.encode build/default/stamps/encode.json build/default/corpus/manifest.json ... build/default/encoded
 """
@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from .artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifact, publish, read_json, rebuild
 from .data_files import check_unchanged, signatures_of
-from .environment import tell_removed
+from .environment import report_removed
 from .errors import Paused, UserError
 from .exit_status import FAILED, INTERRUPTED, PAUSED, ExitStatus
 from .freshness import date_as_before, is_stamp, set_time
@@ -26,7 +26,7 @@ from .lock import hold
 from .made_with import made_with
 
 RUN_SETTINGS = "run_settings.json"  # beside the stamps: settings of how training is run
-# The directory of an artifact -> the Make target that makes it.
+# Name of an artifact's directory -> the Make target that makes it.
 TARGETS = {
     "corpus": "download",
     "tokenizer": "tokenizer",
@@ -39,21 +39,20 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class StageCall:
-    """What Make gives a stage."""
+    """What a stage works with: its settings, inputs and output."""
 
-    stamp: dict[
-        str, Any
-    ]  # {"params": {section: settings}, "code": {file: digest}, "files": {setting: [[name, digest], ...]}}
+    # {"params": {section: settings}, "code": {file: digest}, "files": {setting: [[name, digest], ...]}}
+    stamp: dict[str, Any]
     inputs: dict[str, Artifact]  # by directory name: corpus, tokenizer, ...
     output: Path  # the directory to publish
-    experiment: str  # name of the experiment: the directory under build/
-    started: int = field(default_factory=time.time_ns)  # before any of the above was read
-    run_settings: dict[str, Any] = field(default_factory=dict)  # settings that have no say in what comes of it
-    data_files: dict[str, list[int]] = field(default_factory=dict)  # those that settings name, with their signatures
+    experiment: str  # the name of its directory in build/
+    started: int = field(default_factory=time.time_ns)  # ns, before any of the above was read
+    run_settings: dict[str, Any] = field(default_factory=dict)  # settings that do not change the result
+    data_files: dict[str, list[int]] = field(default_factory=dict)  # file that a setting names -> its signature
 
     @contextmanager
     def publish(self) -> Iterator[Draft]:
-        """The output in the making; see pipeline.plumbing.artifacts.publish."""
+        """Yield the draft of the output; see pipeline.plumbing.artifacts.publish."""
         with publish(self.output, self.inputs, self.stamp, self.started) as draft:
             draft.made_with = made_with(self.stamp.get("code", {}))
             yield draft
@@ -61,34 +60,34 @@ class StageCall:
 
 
 def run_stage(stage: Callable[[StageCall], None], keep: bool = True) -> None:
-    """Run `stage` on the process's arguments, alone in its experiment.
+    """Run `stage` with the process's arguments, while no other stage of its experiment runs.
 
-    Where its output is there and was made of the same, it is kept; not if only another place, such as MLflow, can tell.
+    With `keep`, a stage does not run if its output was made from the same settings, code and inputs.
     """
-    tell_removed()
+    report_removed()
     fail_clearly(lambda: _run(stage, keep, *map(Path, sys.argv[1:])))
 
 
 def fail_clearly(work: Callable[[], None]) -> None:
-    """Call `work`; an error that the user can mend becomes one line on stderr and status 2, without a traceback.
+    """Call `work`. End with a message and status 2, without a traceback, if the user can correct the error.
 
     DEBUG=1 in the environment shows the traceback too.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell leaves it to what runs in the background
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # stages/__init__.py had one until here
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell sets that for background jobs
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # in place of that of stages/__init__.py
     try:
         _explained(work)
         sys.stdout.flush()
     except (UserError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and _reader_is_gone():
-            _leave_quietly()
-        if os.environ.get("DEBUG") == "1":  # other programs have a DEBUG of other values
+        if isinstance(error, BrokenPipeError) and _is_pipe_closed():
+            _exit_quietly()
+        if os.environ.get("DEBUG") == "1":  # other programs use other values of DEBUG
             traceback.print_exc()
         text = str(error)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            text += "; make room, then run the same again: it goes on from there"
+            text += "; free some space, then run the same command again: it continues from here"
         elif isinstance(error, OSError):
-            text += " (the same with DEBUG=1 shows where)"
+            text += " (run it with DEBUG=1 to see where)"
         message = "\n".join(f"error: {line}" for line in text.splitlines())
         ExitStatus(FAILED, message).end()
     except Paused as pause:
@@ -98,11 +97,11 @@ def fail_clearly(work: Callable[[], None]) -> None:
 
 
 def _explained(work: Callable[[], None]) -> None:
-    """Call `work`; what MLflow raises becomes a UserError, in whichever stage or command it is."""
+    """Call `work` and turn an error of MLflow into a UserError."""
     try:
         work()
     except Exception as error:
-        mlflow = sys.modules.get("mlflow")  # slow to import, and who has not imported it has no error of it
+        mlflow = sys.modules.get("mlflow")  # not imported here: that is slow, and without it there is no such error
         if mlflow is None or not isinstance(error, mlflow.MlflowException):
             raise
         from .tracking.store import explain_failure
@@ -111,60 +110,64 @@ def _explained(work: Callable[[], None]) -> None:
             raise
 
 
-def _reader_is_gone() -> bool:
-    """Whether standard output is a pipe that nobody reads any more."""
+def _is_pipe_closed() -> bool:
+    """Return whether standard output is a pipe whose reader has ended."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return bool(poll.poll(0))
 
 
-def _leave_quietly() -> NoReturn:
-    """End as a program does that SIGPIPE ends, which Python ignores."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python says so again at its exit
+def _exit_quietly() -> NoReturn:
+    """Exit with the status of a program that SIGPIPE ends. Python ignores that signal."""
+    os.dup2(
+        os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+    )  # otherwise Python reports the error again when it exits
     sys.exit(128 + signal.SIGPIPE)
 
 
 def expected_processes() -> int:
-    """How many processes were asked for: by `make NPROC=2` (stages/launch.py), or by whoever starts them by hand."""
+    """Return how many processes were asked for, by `make NPROC=2` (stages/launch.py) or by another launcher."""
     return int(os.environ.get("PIPELINE_NPROC") or os.environ.get("WORLD_SIZE") or 1)
 
 
 def _run(stage: Callable[[StageCall], None], keep: bool, stamp: Path, *rest: Path) -> None:
     *manifests, output = rest
-    is_main = os.environ.get("RANK") in (None, "0")  # of several processes one holds the lock for all
+    is_main = os.environ.get("RANK") in (None, "0")  # one of several processes holds the lock for all
     with hold(output.parent, TARGETS[output.name]) if is_main else nullcontext():
         call = _read_call(stamp, manifests, output)
         if keep and _is_made_of_the_same(call):
             if is_main:
                 set_time(output / MANIFEST, call.started)
-                print(f"{output} is kept: it was made of the same settings, code and inputs")
+                print(f"{output} is up to date: its settings, code and inputs have not changed")
             return
         try:
             stage(call)
         except Paused as pause:
             again = f"make {TARGETS[output.name]}{experiment_option(call.experiment)}"
-            raise Paused(f"{pause}; {again} goes on from there") from None
+            raise Paused(f"{pause}; to continue, run: {again}") from None
         if is_main:
             date_as_before(output, stamp, manifests)
 
 
 def _read_call(stamp: Path, manifests: list[Path], output: Path) -> StageCall:
-    # Should the clock have gone back, not before what it was made from: that would be stale for ever to Make.
+    # Not older than the inputs, even if the clock was set back: to Make it would stay stale for ever.
     written = (path.stat().st_mtime_ns for path in (stamp, *manifests) if path.exists())
     started = max(time.time_ns(), *written)
     directories = [manifest.parent for manifest in manifests]
     inputs = {directory.name: open_artifact(directory, TARGETS[directory.name]) for directory in directories}
-    _check_they_fit(inputs)
+    _check_origins(inputs)
     run_settings = read_json(stamp.with_name(RUN_SETTINGS)) or {}
     content = read_json(stamp)
     if not is_stamp(content) or not isinstance(run_settings, dict):
-        raise UserError(f"{stamp} or {RUN_SETTINGS} beside it is damaged; remove {stamp.parent} and run the same again")
+        raise UserError(
+            f"{stamp} or {RUN_SETTINGS} beside it is damaged; remove {stamp.parent} and run the same command again"
+        )
     data_files = signatures_of(content, stamp.parent)
     return StageCall(content, inputs, output, output.parent.name, started, run_settings, data_files)
 
 
-def _check_they_fit(inputs: dict[str, Artifact]) -> None:
-    """Each artifact was made from the others as they are: none was put in from elsewhere."""
+def _check_origins(inputs: dict[str, Artifact]) -> None:
+    """Raise UserError if an input was made from another version of one of the other inputs."""
     for name, artifact in inputs.items():
         for source, digest in artifact.inputs.items():
             if source in inputs and inputs[source].digest != digest:
@@ -175,9 +178,9 @@ def _check_they_fit(inputs: dict[str, Artifact]) -> None:
 
 
 def _is_made_of_the_same(call: StageCall) -> bool:
-    """Whether the output is there, whole, and made of what this call would make it of.
+    """Return whether the output exists, undamaged, and was made from the stamp and the inputs of this call.
 
-    Such a call comes when an input was made again and is the same, or when another make was quicker.
+    Make calls a stage like that when an input was made again with the same content, or when two makes run at once.
     """
     try:
         made = open_artifact(call.output, TARGETS[call.output.name])

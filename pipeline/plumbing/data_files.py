@@ -1,4 +1,4 @@
-"""Find the files that settings name, as inputs of a stage: their content is in its stamp."""
+"""Find the data files that settings name. Their digests are part of a stage's stamp."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -9,11 +9,11 @@ from .digests import Digests
 from .errors import UserError
 from .watch import VARIABLE, matching, signature
 
-MEMORY = "files.json"  # beside the stamps: settings, code and the files that settings name, for watch.py
+FILES_JSON = "files.json"  # beside the stamps: what watch.py compares
 
 
 def find(path: str, setting: str) -> list[Path]:
-    """The files that a path or glob stands for, ${VARIABLE}s taken from the environment; UserError if there is none."""
+    """Return the files that a path or glob matches, with ${VARIABLE}s replaced. UserError if there is none."""
     try:
         files = [Path(name) for name in matching(path)]
     except KeyError:
@@ -30,42 +30,42 @@ def find(path: str, setting: str) -> list[Path]:
 
 
 def named_by(params: Mapping[str, Any]) -> dict[str, str]:
-    """Setting -> the path or glob that it names, in the sections of a stage."""
+    """Return the paths and globs in a stage's sections, by the name of their setting."""
     download = params.get("download")
     if download is None or download["source"] != "files":
         return {}
-    return dict(_leaves("download.files.splits", download["files"]["splits"]))
+    return dict(_paths_in("download.files.splits", download["files"]["splits"]))
 
 
 def digests_of(named: Mapping[str, str], digests: Digests) -> dict[str, list[list[str]]]:
-    """Setting -> [name, sha256] of each of its files; their folders are left out: elsewhere they are the same."""
+    """Return [name, sha256] of each file of each setting. Folders are left out, so that files may be moved."""
     return {
         setting: [[file.name, digests.sha256(file)] for file in find(path, setting)] for setting, path in named.items()
     }
 
 
 def signatures_of(stamp: Mapping[str, Any], stamps: Path) -> dict[str, list[int]]:
-    """The state of the files that a stamp tells of; UserError if they are not any more what it tells."""
+    """Return the signatures of the files in a stamp. UserError if their content is no longer that in the stamp."""
     if not stamp.get("files"):
         return {}
     named = named_by(stamp["params"])
     signatures = {str(file): signature(str(file)) for setting, path in named.items() for file in find(path, setting)}
-    if digests_of(named, Digests(stamps / MEMORY)) != stamp["files"]:
-        raise UserError(f"the files of {', '.join(named)} have changed since make began; run the same again")
-    check_unchanged(signatures)  # one may have changed while the next was hashed
+    if digests_of(named, Digests(stamps / FILES_JSON)) != stamp["files"]:
+        raise UserError(f"the files of {', '.join(named)} have changed since make began; run the same command again")
+    check_unchanged(signatures)  # one may have changed while another was read
     return signatures
 
 
 def check_unchanged(signatures: Mapping[str, list[int]]) -> None:
-    """UserError if a file was touched since its signature was taken."""
+    """Raise UserError if a file has changed since its signature was taken."""
     for name, before in signatures.items():
         if not Path(name).exists() or signature(name) != before:
-            raise UserError(f"{name} changed while it was read; run the same again")
+            raise UserError(f"{name} changed while it was read; run the same command again")
 
 
-def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+def _paths_in(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield prefix, value
     elif isinstance(value, Mapping):
         for name, below in value.items():
-            yield from _leaves(f"{prefix}.{name}", below)
+            yield from _paths_in(f"{prefix}.{name}", below)

@@ -1,12 +1,12 @@
-"""Owns the exceptions that a user is meant to read."""
+"""Exceptions whose message is for the user."""
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: says what was wrong, with the value, and what to do.
+    """An error that the user can correct. Its message says what was wrong, the value, and what to type.
 
-    Stages print it without a traceback and leave with status 2.
+    Stages print it without a traceback and end with status 2.
     """
 
 
 class Paused(Exception):
-    """A training that ended early because it was asked to, with all that going on needs on disk. Status 75."""
+    """Training was asked to stop and has saved a checkpoint, from which it can continue. Status 75."""

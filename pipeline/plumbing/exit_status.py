@@ -1,6 +1,7 @@
-"""Owns how a process's end is told: by itself, or, where it is one of several, once by the one that started them.
+"""End a process with a message and a status that restarting it would not change.
 
-Imports next to nothing: a process that is started again after a failure for good looks here first (elastic_worker.py).
+One process prints its message itself. Of several, the first to end writes its message to a file, and the process that
+started them (stages/launch.py) prints it once. Imports little: stages/elastic_worker.py looks at that file first.
 """
 
 import json
@@ -11,35 +12,33 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-FAILED, PAUSED, INTERRUPTED = 2, 75, 130  # exit statuses; 75 is EX_TEMPFAIL of sysexits.h: try again
-VARIABLE = (
-    "PIPELINE_EXIT_STATUS"  # names the file in which the first of several processes to end early leaves its reason
-)
+FAILED, PAUSED, INTERRUPTED = 2, 75, 130  # 75 is EX_TEMPFAIL of sysexits.h: try again
+EXIT_FILE = "PIPELINE_EXIT_STATUS"  # the variable with the path of that file
 
 
 @dataclass(frozen=True)
 class ExitStatus:
-    """An end that starting again would not mend."""
+    """How a process ends, if restarting it would not help."""
 
     status: int
     message: str
 
     def end(self) -> NoReturn:
-        """Tell it and leave. Of several processes the first alone is heard."""
-        if path := os.environ.get(VARIABLE):
-            self._leave(Path(path))
+        """Print or record the message, and exit."""
+        if path := os.environ.get(EXIT_FILE):
+            self._record(Path(path))
         else:
             print(self.message, file=sys.stderr)
         sys.exit(self.status)
 
-    def _leave(self, path: Path) -> None:
+    def _record(self, path: Path) -> None:
         mine = path.with_name(f"{path.name}.{os.getpid()}")
         mine.write_text(json.dumps(asdict(self)), encoding="utf-8")
         with suppress(FileExistsError):
-            os.link(mine, path)  # whole, and only if there is none yet
+            os.link(mine, path)  # in one step, and only if no other process was first
 
 
 def recorded_exit() -> ExitStatus | None:
-    """What one of the processes has left; None while none has."""
-    path = Path(os.environ[VARIABLE])
+    """Return what the first process to end has recorded; None if none has."""
+    path = Path(os.environ[EXIT_FILE])
     return ExitStatus(**json.loads(path.read_bytes())) if path.exists() else None

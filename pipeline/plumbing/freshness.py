@@ -1,7 +1,7 @@
-"""Tell what a stage's artifact is stale against, and date what was made again, the same, as old as it was.
+"""Say which artifacts are stale and why, and spare the stages after one whose output did not change.
 
-Times decide what Make starts: an artifact that is missing, or older than what it is made of. Contents decide what that
-means: one that was made of the same stamp and the same inputs is kept.
+Make compares times: it starts a stage whose artifact is missing, or older than its stamp or its inputs. This module
+compares contents: the stamp and the digests of the inputs that the artifact's manifest records.
 """
 
 import os
@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .artifacts import MANIFEST, check_files, find_manifest, read_json, read_manifest
+from .artifacts import MANIFEST, check_artifact_files, find_manifest, read_json, read_manifest
 from .errors import UserError
 
 
 def date_as_before(directory: Path, stamp: Path, inputs: Iterable[Path]) -> None:
-    """Make an artifact that was just published as old as those beside it that were made of its like.
+    """Set back the time of an artifact that was just published, if its content is what it was before.
 
-    So Make starts nothing for what was made again and came out the same. It stays as new as its `inputs`, the manifests
-    that it was made of; its stamp is dated with it, if that is still the one that it records. Where one of the others
-    was made of another such artifact, Make has to start that one, and times stay as they are.
+    Then Make does not run the stages that read it. Their artifacts record its digest: if all record the digest that it
+    has now, it becomes as old as the oldest of them, and so does its stamp, if that has not changed since. If one
+    records another digest, Make must run that stage, and no time is changed; nor if the artifact would become older
+    than one of its `inputs`, the manifests that its stage read.
     """
     path = directory / MANIFEST
     manifest = read_manifest(directory, stamp.stem)
@@ -38,21 +39,22 @@ def date_as_before(directory: Path, stamp: Path, inputs: Iterable[Path]) -> None
 
 
 def is_stamp(content: Any) -> bool:
-    """Whether this is what a stamp holds."""
+    """Return whether `content` is that of a stamp."""
     return isinstance(content, dict) and all(isinstance(content.get(part), dict) for part in ("params", "code"))
 
 
 def set_time(path: Path, time: int) -> None:
-    """Date a file (ns)."""
+    """Set the modification time of a file, in ns."""
     os.utime(path, ns=(time, time))
 
 
 def state_of_all(
     stamps: Path, artifacts: Mapping[str, Path], sha256: Callable[[Path], str]
 ) -> dict[str, tuple[str, list[str]]]:
-    """Stage -> its state in a word (fresh, stale, damaged, interrupted, never run) and the reasons.
+    """Return each stage's state (fresh, stale, damaged, interrupted or never run), and the reasons.
 
-    `artifacts` has the stages in the order that they run in; `sha256` is the digest of a file.
+    `artifacts` are the directories of the stages' artifacts, in the order in which the stages run; `sha256` returns the
+    digest of a file.
     """
     states: dict[str, tuple[str, list[str]]] = {}
     stages = {directory.name: stage for stage, directory in artifacts.items()}
@@ -63,7 +65,7 @@ def state_of_all(
             continue
         try:
             manifest = read_manifest(directory, stage)
-            check_files(directory, manifest, stage, sha256)
+            check_artifact_files(directory, manifest, stage, sha256)
         except UserError as damage:
             states[stage] = ("damaged", [str(damage)])
             continue
@@ -71,9 +73,9 @@ def state_of_all(
         reasons = list(_changed_stamp(stamps / f"{stage}.json", manifest.stamp, made))
         for name, digest in manifest.inputs.items():
             if states[stages[name]][0] != "fresh":
-                reasons.append(f"after {stages[name]}")
+                reasons.append(f"runs after {stages[name]}")
             elif _is_newer_and_other(directory.with_name(name), stages[name], digest, made):
-                reasons.append(f"{name} was made again")
+                reasons.append(f"the content of {name} changed")
         states[stage] = ("stale" if reasons else "fresh", reasons)
     return states
 
@@ -88,22 +90,22 @@ def _changed_stamp(path: Path, before: dict[str, Any], made: int) -> Iterator[st
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What differs between two stamps, as far as names tell."""
+    """Name what differs between two stamps."""
     old, new = (dict(_flat(stamp.get("params", {}))) for stamp in (before, now))
     for setting in sorted(old.keys() | new.keys()):
         if old.get(setting) != new.get(setting):
             yield f"{setting}: {_show(old, setting)} -> {_show(new, setting)}"
     yield from _changed_files(before.get("code", {}), now["code"], "needed")
     files, files_now = ({setting: dict(found) for setting, found in s.get("files", {}).items()} for s in (before, now))
-    for setting in sorted(files.keys() & files_now.keys()):  # a setting that came or went is told above
+    for setting in sorted(files.keys() & files_now.keys()):  # an added or removed setting was named above
         yield from _changed_files(files[setting], files_now[setting], f"in {setting}")
 
 
 def _changed_files(old: Mapping[str, str], new: Mapping[str, str], role: str) -> Iterator[str]:
     for file in sorted(old.keys() | new.keys()):
         if old.get(file) != new.get(file):
-            change = "changed" if file in old and file in new else f"no longer {role}"
-            yield f"{file} {change if file in old else f'is {role} now'}"
+            change = "changed" if file in old and file in new else f"is no longer {role}"
+            yield f"{file} {change if file in old else f'is now {role}'}"
 
 
 def _is_newer_and_other(directory: Path, stage: str, digest: str, made: int) -> bool:

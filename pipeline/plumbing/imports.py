@@ -1,4 +1,4 @@
-"""Find what a file needs, of the project and of libraries, by reading its imports: so nobody lists them by hand."""
+"""Find the project files and the libraries that a file needs, by reading its imports."""
 
 import ast
 import sys
@@ -11,9 +11,9 @@ from .errors import UserError
 
 
 def imported_files(start: Path) -> list[Path]:
-    """`start` and every project file that it imports, however indirectly, and wherever in the code.
+    """Return `start` and every project file that it imports, directly or indirectly, at any place in the code.
 
-    A file that is named in a text, `"model_code.py"`, counts as well: such code is run or copied by its path.
+    A string that names a Python file, such as `"model_code.py"`, counts as an import: such code is run by its path.
     """
     root = _root(start)
     found: set[Path] = set()
@@ -22,12 +22,12 @@ def imported_files(start: Path) -> list[Path]:
         file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting += _needed(file, root)
+            waiting += _project_imports(file, root)
     return sorted(found)
 
 
 def distributions(files: Iterable[Path]) -> dict[str, str]:
-    """The distributions that `files` import, with the versions installed here."""
+    """Return the distributions that `files` import, with the installed versions."""
     owners = metadata.packages_distributions()
     modules = {module for file in files for module in imported_modules(file)} & owners.keys()
     names = {module if module in owners[module] else owners[module][0] for module in modules}
@@ -35,7 +35,7 @@ def distributions(files: Iterable[Path]) -> dict[str, str]:
 
 
 def imported_modules(file: Path) -> set[str]:
-    """Top-level names of the absolute imports of a source file, the standard library's left out."""
+    """Return the top-level names of a file's absolute imports, without the standard library."""
     modules: set[str] = set()
     for node in ast.walk(parse(file, file.read_bytes())):
         if isinstance(node, ast.Import):
@@ -46,7 +46,7 @@ def imported_modules(file: Path) -> set[str]:
 
 
 def parse(file: Path, source: bytes) -> ast.Module:
-    """The syntax tree of a file's content; UserError where it has none, as in the middle of an edit."""
+    """Parse the content of a file. UserError if it is not valid Python, as in the middle of an edit."""
     try:
         return ast.parse(source)
     except SyntaxError as error:
@@ -54,16 +54,16 @@ def parse(file: Path, source: bytes) -> ast.Module:
 
 
 def _root(file: Path) -> Path:
-    """The directory that the file's topmost package is in."""
+    """Return the directory that contains the file's top-level package."""
     directory = file.parent
     while (directory / "__init__.py").is_file():
         directory = directory.parent
     return directory
 
 
-def _needed(file: Path, root: Path) -> Iterator[Path]:
-    """The project's files among what `file` names, with the `__init__.py` of each package on the way."""
-    modules, files = _named(file, root, file.read_bytes())
+def _project_imports(file: Path, root: Path) -> Iterator[Path]:
+    """Yield the project files that `file` imports, with the `__init__.py` of each package above them."""
+    modules, files = _imported_names(file, root, file.read_bytes())
     for module in modules:
         parts = module.split(".")
         for length in range(1, len(parts) + 1):
@@ -73,8 +73,8 @@ def _needed(file: Path, root: Path) -> Iterator[Path]:
 
 
 @cache
-def _named(file: Path, root: Path, source: bytes) -> tuple[list[str], list[str]]:
-    """The dotted names that a file's content imports, and the names of files in its texts."""
+def _imported_names(file: Path, root: Path, source: bytes) -> tuple[list[str], list[str]]:
+    """Return the dotted names that a file imports, and the names of Python files in its strings."""
     nodes = list(ast.walk(parse(file, source)))
     path = file.relative_to(root).parts
     modules = [module for node in nodes for module in _modules(node, path)]
@@ -83,7 +83,7 @@ def _named(file: Path, root: Path, source: bytes) -> tuple[list[str], list[str]]
 
 
 def _modules(node: ast.AST, file: Sequence[str]) -> Iterator[str]:
-    """Dotted names; `from a import b` gives `a.b`, of which only `a` is a file where b is no module."""
+    """Yield the dotted names of an import. `from a import b` gives `a.b`, even if b is not a module."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):

@@ -1,4 +1,4 @@
-"""Lock an experiment: one stage at a time works on it, and the others can tell which process that is."""
+"""Lock an experiment, so that one stage at a time works on it, and record which process holds the lock."""
 
 import os
 import socket
@@ -13,12 +13,12 @@ from filelock import FileLock, Timeout
 from .artifacts import read_json, write_json
 from .errors import UserError
 
-PATIENCE = 10.0  # seconds: a process that was killed a moment ago may still be on its way out
+LOCK_SECONDS = 10.0  # for which a lock is waited for: a killed process may need a moment to end
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that works on an experiment."""
+    """The process that holds the lock of an experiment."""
 
     purpose: str = "another process"  # the stage
     process: int = 0
@@ -26,34 +26,32 @@ class Holder:
     since: str = ""
 
     def __str__(self) -> str:
-        told = f", process {self.process} on {self.machine}, since {self.since}" if self.machine else ""
-        return self.purpose + told
+        where = f", process {self.process} on {self.machine}, since {self.since}" if self.machine else ""
+        return self.purpose + where
 
 
 @contextmanager
 def hold(experiment: Path, purpose: str) -> Iterator[None]:
-    """Hold the lock of `build/<experiment>` in this block; UserError, naming its holder, if another process does.
+    """Hold the lock of `build/<experiment>` in this block. UserError, with its holder, if another process has it.
 
-    The kernel frees the lock of a process that dies, however it dies.
+    The kernel releases the lock when the process dies.
     """
     experiment.mkdir(parents=True, exist_ok=True)
     lock = FileLock(experiment / "lock")
     try:
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
-        raise UserError(
-            f"{experiment} is in use by {_described(experiment)}; wait until it has ended, or end it"
-        ) from None
+        raise UserError(f"{experiment} is in use by {_described(experiment)}; wait until it ends, or stop it") from None
     try:
-        told = Holder(purpose, os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%d %H:%M:%S"))
-        write_json(experiment / "lock.json", asdict(told))
+        ours = Holder(purpose, os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%d %H:%M:%S"))
+        write_json(experiment / "lock.json", asdict(ours))
         yield
     finally:
         lock.release()
 
 
 def holder(experiment: Path) -> Holder | None:
-    """The process that works on the experiment; None if there is none."""
+    """Return the process that holds the lock of an experiment; None if no process does."""
     lock = FileLock(experiment / "lock")
     try:
         lock.acquire(timeout=0)
@@ -64,8 +62,8 @@ def holder(experiment: Path) -> Holder | None:
 
 
 def _described(experiment: Path) -> Holder:
-    told = read_json(experiment / "lock.json")
+    recorded = read_json(experiment / "lock.json")
     try:
-        return Holder(**told)
+        return Holder(**recorded)
     except TypeError:  # missing or damaged
         return Holder()

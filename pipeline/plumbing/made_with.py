@@ -1,4 +1,4 @@
-"""Record what a stage was run with: the libraries' versions and the machine. No part of an artifact's digest."""
+"""Record the versions of libraries and the machine that a stage ran with. They are not part of a digest."""
 
 import platform
 import sys
@@ -11,7 +11,7 @@ from .imports import distributions
 
 
 def made_with(code: Iterable[str]) -> dict[str, Any]:
-    """Versions of Python and of the libraries that the stage's files import, and the processor."""
+    """Return the versions of Python and of the libraries that the `code` files import, and the processor."""
     versions = distributions([file for name in code if (file := Path(name)).is_file()])
     return {
         "libraries": {"python": platform.python_version(), **versions},
@@ -20,7 +20,7 @@ def made_with(code: Iterable[str]) -> dict[str, Any]:
 
 
 def changed_libraries(recorded: Mapping[str, Any]) -> Iterator[str]:
-    """`torch 2.13.0, now 2.14.0` for each library of which another version is installed now."""
+    """Yield `torch 2.13.0, now 2.14.0` for each library that is now installed in another version."""
     for name, version in recorded.get("libraries", {}).items():
         now = _version(name)
         if now != version:
@@ -35,7 +35,7 @@ def _version(name: str) -> str | None:
 
 
 def _processor() -> str:
-    """Architecture, and the model where the system tells it."""
+    """Return the architecture, and the model of the processor if the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

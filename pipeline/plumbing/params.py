@@ -1,7 +1,7 @@
-"""Owns the settings: their types, ranges and defaults. How they are read is params_file.py's.
+"""Define the settings: their types, ranges and defaults. params.yaml explains each; params_file.py reads it.
 
-One model a section, one section a stage (train has `model` too, `review` is no stage); library code is handed its own
-section. Fields and their checks only: stamps hold the values, and leave this file out of a stage's code (stamps.py).
+Each section has a model, and each stage a section; `train` also reads `model`, and `review` belongs to no stage. A
+stamp records the values of its stage's sections, so an edit here makes a stage stale only if it changes a value.
 """
 
 import re
@@ -16,7 +16,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-# The rules of pipeline/data/cleaning.py, in the order in which they are asked.
+# The rules of pipeline/data/cleaning.py, in the order in which they are applied.
 Rule = Literal[
     "empty",
     "control_characters",
@@ -33,7 +33,7 @@ ModelName = Annotated[str, Field(pattern=r"^[\w{}. -]+$")]
 
 
 class Section(BaseModel):
-    """A section of params.yaml: immutable, strictly typed, unknown keys refused."""
+    """A section of params.yaml: immutable, strictly typed, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -46,17 +46,15 @@ class Section(BaseModel):
 
 
 class AlignedText(Section):
-    """Two text files, line n of one being the translation of line n of the other."""
+    """Two text files; line n of one is the translation of line n of the other."""
 
     source: str
     target: str
 
 
 class FilesSettings(Section):
-    """One's own corpus (see pipeline/data/sources/files.py)."""
+    """A corpus in local files (see pipeline/data/sources/files.py)."""
 
-    # split -> path or glob of Parquet, .jsonl, .csv or .tsv files, or two text files; ${VARIABLE}s are expanded. What
-    # is neither train nor validation is a test set; what is missing of validation and test is cut from train.
     splits: dict[str, str | AlignedText] = {}
     licence: str = "not stated"
 
@@ -68,30 +66,28 @@ class FilesSettings(Section):
 
 
 class HubSettings(Section):
-    """A dataset on the Hugging Face Hub (see pipeline/data/sources/hub.py)."""
+    """A data set on the Hugging Face Hub (see pipeline/data/sources/hub.py)."""
 
-    dataset: str = ""  # owner/name
+    dataset: str = ""
     config: str | None = None
-    revision: str = "main"  # a commit, 40 hexadecimal digits; a branch is resolved and written to the manifest
+    revision: str = "main"
 
 
 class CleaningSettings(Section):
     """Which cleaning rules drop pairs, and their thresholds (see pipeline/data/cleaning.py, docs/languages.md)."""
 
-    # Rules that drop nothing; None: `placeholders`, which is for interface text, except where the source is wheels.
     skip: list[Rule] | None = None
     min_source_words: PositiveInt = 1
-    max_words: PositiveInt = 80  # on either side; of what is written without spaces, see docs/languages.md
-    max_length_ratio: Annotated[float, Field(gt=1)] = 4.0  # letters of the longer side to the shorter's; see docs
-    max_copied_words: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of the target's words that stand in the source
-    # Of a training source to the held-out source most like it, in shared character 5-grams; 1 keeps all but equal ones.
+    max_words: PositiveInt = 80
+    max_length_ratio: Annotated[float, Field(gt=1)] = 4.0
+    max_copied_words: Annotated[float, Field(gt=0, le=1)] = 0.5
     max_held_out_similarity: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @model_validator(mode="after")
     def _leave_room(self) -> Self:
         if self.min_source_words > self.max_words:
             raise ValueError(
-                f"min_source_words: got {self.min_source_words}, expected at most max_words: {self.max_words}"
+                f"min_source_words: got {self.min_source_words}, expected at most {self.max_words}, max_words"
             )
         return self
 
@@ -100,8 +96,7 @@ class DownloadSettings(Section):
     source: Literal["wheels", "files", "hub"]
     source_language: str
     target_language: str
-    seed: Seed = 1  # of the split
-    # Where the source has no validation or test split of its own; None: 1000, and a tenth of its sentences at most.
+    seed: Seed = 1
     validation_pairs: PositiveInt | None = None
     test_pairs: PositiveInt | None = None
     files: FilesSettings = FilesSettings()
@@ -114,7 +109,7 @@ class DownloadSettings(Section):
         if not tag_is_valid(code):
             raise ValueError(
                 f"got {code!r}, expected a language code of BCP 47, such as de, pt-BR, zh-Hans or sr_Cyrl; "
-                "for a language that has none, one from qaa to qtz"
+                "for a language without a code, take one from qaa to qtz"
             )
         return code
 
@@ -122,7 +117,7 @@ class DownloadSettings(Section):
     def _two_languages(self) -> Self:
         if self.source_language.lower().replace("_", "-") == self.target_language.lower().replace("_", "-"):
             raise ValueError(
-                f"target_language: got {self.target_language!r}, which is the source's too; name what differs, as in "
+                f"target_language: got {self.target_language!r}, as source_language; name the difference, as in "
                 f"{self.target_language}-x-simple"
             )
         return self
@@ -130,54 +125,54 @@ class DownloadSettings(Section):
 
 class TokenizerSettings(Section):
     type: Literal["unigram", "bpe"] = "unigram"
-    joint: bool = True  # one model for both languages, or one a side
-    vocabulary_size: Annotated[int, Field(gt=260, lt=2**31)] = 8000  # pieces, 4 special and 256 of bytes among them
-    character_coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.9995  # SentencePiece takes no less
+    joint: bool = True
+    vocabulary_size: Annotated[int, Field(gt=260, lt=2**31)] = 8000
+    character_coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.9995
 
 
 class EncodeSettings(Section):
-    max_tokens: PositiveInt = 128  # training pairs with a longer side are left out, and counted
+    max_tokens: PositiveInt = 128
 
 
 class ModelSettings(Section):
     cell: Literal["lstm", "gru"] = "lstm"
     attention: Literal["dot", "general", "additive", "none"] = "general"
     embedding_size: PositiveInt = 256
-    hidden_size: PositiveInt = 512  # of the decoder; the encoder has half of it in each direction
+    hidden_size: PositiveInt = 512
     encoder_layers: PositiveInt = 1
     decoder_layers: PositiveInt = 1
     dropout: Fraction = 0.3
-    word_dropout: Fraction = 0.1  # share of the tokens read, on both sides, that are replaced by <unk>
+    word_dropout: Fraction = 0.1
     tie_embeddings: Literal["none", "target", "all"] = "all"
     input_feeding: bool = False
 
     @model_validator(mode="after")
     def _halves(self) -> Self:
         if self.hidden_size % 2:
-            raise ValueError(f"hidden_size: got {self.hidden_size}, expected an even number (half a direction)")
+            raise ValueError(f"hidden_size: got {self.hidden_size}, expected an even number (a half each direction)")
         return self
 
 
 class TrainSettings(Section):
-    # How training is run, with no say in what comes of it: a change makes nothing stale (see stamps.py).
+    # Settings that do not change the result, so a change makes nothing stale (see stamps.py).
     RUN_SETTINGS: ClassVar = ("checkpoint_seconds", "max_minutes")
 
     seed: Seed = 1
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    deterministic: bool = False  # GPUs add up in one order: interrupted training ends bit-identical there too
-    epochs: PositiveInt = 8  # the learning rate falls to 0 at the end of the last
-    batch_tokens: PositiveInt = 2000  # target tokens an update, over all processes and accumulation steps
-    micro_batch_tokens: PositiveInt = 1000  # target tokens in memory at once, in each process
+    deterministic: bool = False
+    epochs: PositiveInt = 8
+    batch_tokens: PositiveInt = 2000
+    micro_batch_tokens: PositiveInt = 1000
     learning_rate: PositiveFloat = 1.5e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    gradient_clip: PositiveFloat = 1.0  # of the global norm
+    gradient_clip: PositiveFloat = 1.0
     label_smoothing: Fraction = 0.1
-    ema_decay: Fraction = 0.999  # of the moving average of the weights that is the model; 0 keeps none
-    patience: PositiveInt = 5  # epochs without a better BLEU on the validation split before training stops
-    max_skipped_steps: Annotated[int, Field(ge=0)] = 0  # with a loss or gradient that is not finite
+    ema_decay: Fraction = 0.999
+    patience: PositiveInt = 5
+    max_skipped_steps: Annotated[int, Field(ge=0)] = 0
     checkpoint_seconds: PositiveInt = 60
-    max_minutes: PositiveFloat | None = None  # on the clock; then a checkpoint is saved, to go on from later
+    max_minutes: PositiveFloat | None = None
 
     @model_validator(mode="after")
     def _micro_batches_fit(self) -> Self:
@@ -189,15 +184,14 @@ class TrainSettings(Section):
 
 
 class EvaluateSettings(Section):
-    beam_size: Annotated[int, Field(gt=0, le=32)] = 5  # hypotheses kept open; greedy is scored beside it
-    length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0  # log-probability / length ** this; 0 prefers short ones
-    seed: Seed = 1  # of the choice of examples and heat maps
-    examples: PositiveInt = 5  # source, reference, hypothesis, drawn from the test sets; the package is tried with them
-    heat_maps: Annotated[int, Field(ge=0)] = 4  # pictures of attention, of sentences drawn at random
+    beam_size: Annotated[int, Field(gt=0, le=32)] = 5
+    length_penalty: Annotated[float, Field(ge=0, le=10)] = 1.0
+    seed: Seed = 1
+    examples: PositiveInt = 5
+    heat_maps: Annotated[int, Field(ge=0)] = 4
 
 
 class RegisterSettings(Section):
-    # in MLflow's registry; {source_language} and {target_language} are filled in
     model_name: ModelName = "translator-{source_language}-{target_language}"
 
     @field_validator("model_name")
@@ -211,39 +205,41 @@ class RegisterSettings(Section):
 
 
 class LossGate(Section):
-    """A gate on a score: the candidate's must be shown to be lower by no more than the margin.
+    """A gate on a score: a test must show that the candidate's is lower by less than the margin.
 
-    One that is worse by the margin passes in at most 1 - level of the reviews. A negative margin asks for a gain. See
-    pipeline/reviews/non_inferiority.py and docs/review-statistics.md.
+    A candidate that is worse by the margin passes at most 1 - level of the reviews. A negative margin requires a gain.
+    See pipeline/reviews/non_inferiority.py and docs/review-statistics.md.
     """
 
     margin: float  # points
-    # Of confidence, one-sided. Beyond 0.99 fewer than ten of the bootstrap's 1,000 samples would decide.
+    # One-sided confidence. Above 0.99, fewer than ten of the bootstrap's 1,000 samples would decide.
     level: Annotated[float, Field(gt=0.5, le=0.99)]
     required: bool
 
 
 class RatioGate(Section):
-    """A gate on the candidate's figure over the champion's."""
+    """A gate on a figure of the candidate, divided by that of the champion."""
 
     threshold: PositiveFloat
     required: bool
 
 
 class ShareGate(Section):
-    """A gate on a share."""
+    """A gate on a share of the sentences or tokens."""
 
     threshold: Annotated[float, Field(ge=0, le=1)]
     required: bool
 
 
 class CountGate(Section):
+    """A gate on a number of sentences."""
+
     threshold: Annotated[int, Field(ge=0)]
     required: bool
 
 
 class GateSettings(Section):
-    """What the candidate must keep to, on the worst of all test sets (see pipeline/reviews/gates.py)."""
+    """The limits of a review, applied to the worst of all test sets (see pipeline/reviews/gates.py)."""
 
     bleu_drop: LossGate = LossGate(margin=1.0, level=0.95, required=True)
     chrf_drop: LossGate = LossGate(margin=1.0, level=0.95, required=True)
@@ -257,10 +253,10 @@ class GateSettings(Section):
 
 
 class ReviewSettings(Section):
-    """How a candidate is judged; no stage of the pipeline, and in no stamp."""
+    """How a candidate is reviewed. This section belongs to no stage and is in no stamp."""
 
-    test_sets: dict[str, str | AlignedText] = {}  # name -> as in files.splits; beside those of the runs
-    production_model: ModelName | None = None  # the model that promotion copies versions to; null: the candidate's own
+    test_sets: dict[str, str | AlignedText] = {}  # name -> as in files.splits; in addition to those of the runs
+    production_model: ModelName | None = None
     gates: GateSettings = GateSettings()
 
     @field_validator("test_sets")
@@ -277,7 +273,7 @@ class Params(Section):
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    registration: RegisterSettings = Field(RegisterSettings(), alias="register")  # pydantic has a `register` of its own
+    registration: RegisterSettings = Field(RegisterSettings(), alias="register")  # a BaseModel has a method `register`
     review: ReviewSettings = ReviewSettings()
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
-"""Owns how params.yaml, and an experiment laid over it, are read, and how a mistake in them is told.
+"""Read params.yaml and the experiment's file over it, and report all mistakes in them, each in a line.
 
-Nothing else reads YAML. Types, ranges and defaults are params.py's.
+params.py defines types, ranges and defaults. Nothing else reads YAML settings.
 """
 
 import difflib
@@ -37,21 +37,21 @@ LIMITS = {
 
 
 def read_params(paths: Sequence[Path]) -> Params:
-    """The settings of the first file with each further one laid over it, key by key.
+    """Read the first file, and let each further file replace settings, key by key.
 
-    Raises one UserError with a line for each mistake, naming the file that holds the value.
+    UserError with a line for each mistake, which names the file that has the value.
     """
     documents = {path: _read_mapping(path) for path in paths}
     try:
         return Params.model_validate(functools.reduce(_overlay, documents.values()))
     except ValidationError as error:
         schema = Params.model_json_schema()
-        lines = [_tell(mistake, schema, documents) for mistake in error.errors()]
+        lines = [_format(mistake, schema, documents) for mistake in error.errors()]
         raise UserError("\n".join(dict.fromkeys(lines))) from None
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML, but a key that stands twice, where the last would win silently, or that is no text, is a problem."""
+    """Reads YAML and notes keys that are not text, or that occur twice: YAML would silently take the last."""
 
     def __init__(self, text: bytes) -> None:
         super().__init__(text)
@@ -64,7 +64,7 @@ class _Loader(yaml.SafeLoader):
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                 self.problems.append((line, f"the key {key.value!r} is not text; put it in quotes"))
             elif key.value in lines:
-                self.problems.append((line, f"{key.value!r} stands on line {lines[key.value]} already; remove one"))
+                self.problems.append((line, f"{key.value!r} is already on line {lines[key.value]}; remove one of them"))
             else:
                 lines[key.value] = line
         return super().construct_mapping(node, deep)
@@ -80,17 +80,19 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise UserError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: what looks like a date and is none, an endless number
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, a number that is too long
         raise UserError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
     if loader.problems:
         raise UserError("\n".join(f"{path}:{line}: {text}" for line, text in sorted(loader.problems)))
     if not isinstance(content, dict | None):
-        raise UserError(f"{path}: got {_show(content)}, expected sections, as in `train:` with its settings indented")
+        raise UserError(
+            f"{path}: got {_show(content)}, expected sections, such as `train:` with its settings indented below it"
+        )
     return content or {}
 
 
 def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` wins; where both have a mapping, key by key."""
+    """Return `base` with the values of `over`; mappings in both are merged key by key."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -98,8 +100,8 @@ def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _tell(mistake: Any, schema: dict[str, Any], documents: dict[Path, dict[str, Any]]) -> str:
-    """One of pydantic's errors as `FILE: SETTING: what is wrong and what is expected`."""
+def _format(mistake: Any, schema: dict[str, Any], documents: dict[Path, dict[str, Any]]) -> str:
+    """Format an error of pydantic as `FILE: SETTING: what is wrong and what is expected`."""
     here, place = schema, []
     for key in mistake["loc"]:
         below = _child(here, key, schema)
@@ -109,22 +111,22 @@ def _tell(mistake: Any, schema: dict[str, Any], documents: dict[Path, dict[str, 
     match mistake["type"]:
         case "extra_forbidden":
             place.append(mistake["loc"][-1])
-            known = [name for option in _options(here, schema) for name in option.get("properties", {})]
+            known = [name for option in _alternatives(here, schema) for name in option.get("properties", {})]
             text = _unknown(str(place[-1]), known)
         case "missing":
-            text = f"is missing, expected {_expected(here, schema)}"
+            text = f"is missing, expected {_expectation(here, schema)}"
         case "value_error":
             text = str(mistake["ctx"]["error"])
         case _:
             value = mistake["input"]
-            text = f"got {_show(value)}, expected {_expected(here, schema)}{_hint(value, here)}"
-    name = ".".join(map(str, place))  # of a check across sections there is none; its text names the setting
+            text = f"got {_show(value)}, expected {_expectation(here, schema)}{_hint(value, here)}"
+    name = ".".join(map(str, place))  # empty for a check across sections, whose text names the setting
     return ": ".join(filter(None, [str(_holder(place, documents)), name, text]))
 
 
 def _child(node: dict[str, Any], key: Any, schema: dict[str, Any]) -> dict[str, Any] | None:
-    """The JSON schema of a setting inside `node`; None where `key` is pydantic's name of a union's arm."""
-    for option in _options(node, schema):
+    """Return the JSON schema of a setting in `node`; None if `key` is pydantic's name of a member of a union."""
+    for option in _alternatives(node, schema):
         if isinstance(key, int) and "items" in option:
             return _resolve(option["items"], schema)
         if key in option.get("properties", {}):
@@ -134,8 +136,8 @@ def _child(node: dict[str, Any], key: Any, schema: dict[str, Any]) -> dict[str, 
     return None
 
 
-def _options(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """The arms of a union; of anything else, itself."""
+def _alternatives(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the members of a union; for any other schema, itself."""
     return [_resolve(option, schema) for option in node.get("anyOf", [node])]
 
 
@@ -143,22 +145,22 @@ def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
 
 
-def _expected(node: dict[str, Any], schema: dict[str, Any]) -> str:
-    """A setting's JSON schema in words: `a number >= 0 and < 1`."""
+def _expectation(node: dict[str, Any], schema: dict[str, Any]) -> str:
+    """Describe the JSON schema of a setting: `a number >= 0 and < 1`."""
     node = _resolve(node, schema)
     if "anyOf" in node:
-        return " or ".join(_expected(option, schema) for option in _options(node, schema))
+        return " or ".join(_expectation(option, schema) for option in _alternatives(node, schema))
     if "enum" in node:
         return f"one of {', '.join(map(str, node['enum']))}"
     if "const" in node:
         return repr(node["const"])
     limits = " and ".join(words.format(node[name]) for name, words in LIMITS.items() if name in node)
-    items = f" (each {_expected(node['items'], schema)})" if "items" in node else ""
+    items = f" (each {_expectation(node['items'], schema)})" if "items" in node else ""
     return f"{KINDS[node['type']]} {limits}".strip() + items
 
 
 def _hint(value: Any, node: dict[str, Any]) -> str:
-    """How to write what was probably meant, where YAML took it for something else."""
+    """Say how to write what was probably meant, if YAML read something else."""
     kinds = {option.get("type") for option in node.get("anyOf", [node])}
     if isinstance(value, str) and kinds & {"integer", "number"}:
         number = re.fullmatch(r"([+-]?)0*(\d+)(\.\d*)?(?:e([+-]?)(\d+))?", value, re.IGNORECASE)
@@ -175,18 +177,18 @@ def _hint(value: Any, node: dict[str, Any]) -> str:
 
 def _unknown(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f"no such setting; {f'did you mean {close[0]}?' if close else 'known here: ' + ', '.join(known)}"
+    return f"no such setting; {f'did you mean {close[0]}?' if close else 'expected one of: ' + ', '.join(known)}"
 
 
 def _holder(place: list[Any], documents: dict[Path, dict[str, Any]]) -> Path:
-    """The file that a value comes from: the last that has it. What is in none belongs where most of its place is."""
+    """Return the file that a value comes from: the last that has it. If none has it, the file with most of its path."""
     depths = {path: _depth(content, place) for path, content in documents.items()}
     deepest = [path for path, depth in depths.items() if depth == max(depths.values())]
     return deepest[-1] if max(depths.values()) == len(place) else deepest[0]
 
 
 def _depth(content: Any, place: list[Any]) -> int:
-    """How many keys of `place` can be followed into `content`."""
+    """Return how many keys of `place` exist in `content`."""
     for depth, key in enumerate(place):
         try:
             content = content[key]

@@ -1,18 +1,18 @@
-"""Owns what a person sees of training: a bar in a terminal, a plain line now and then elsewhere."""
+"""Show the progress of training: a bar in a terminal, and elsewhere a line every 30 seconds."""
 
 import sys
 import time
 
 from tqdm import tqdm
 
-PLAIN_SECONDS = 30.0  # between two plain lines
+PLAIN_SECONDS = 30.0  # between two lines, without a terminal
 
 
 class Progress:
-    """Fed with the trainer's metrics."""
+    """Shows the metrics that training reports."""
 
     def __init__(self, done: int, total: int) -> None:
-        """`done` of `total` steps were made before an interruption."""
+        """Begin at step `done` of `total`, where an interrupted training continues."""
         self.bar = tqdm(total=total, initial=done, unit=" steps", desc="train", disable=None, file=sys.stderr)
         self.begun, self.done, self.total = time.monotonic(), done, total
         self.said = self.begun

@@ -1,13 +1,13 @@
-"""Check the names of splits for all that they serve later: file names, names of MLflow's metrics, and each other."""
+"""Check the names of splits, which become names of files and of MLflow's metrics."""
 
 import difflib
 import re
 import unicodedata
 from collections.abc import Collection, Iterable
 
-# What file systems and MLflow's metrics take, with a letter or a digit at both ends.
-NAME = re.compile(r"\w(?:[\w. -]*\w)?")
-MAX_BYTES = 100  # of a name; file names have 255, metrics 250
+# What file systems and MLflow accept, with a letter or a digit at both ends.
+SPLIT_NAME = re.compile(r"\w(?:[\w. -]*\w)?")
+MAX_BYTES = 100  # of a name; the limit of file names is 255, that of metrics 250
 MEANT = {
     "train": ("train", "training", "trn"),
     "validation": ("validation", "validate", "valid", "val", "dev", "devel", "development", "eval", "evaluation"),
@@ -15,16 +15,16 @@ MEANT = {
 
 
 def check_names(names: Collection[str], known: Iterable[str] = ()) -> None:
-    """Raise ValueError for names of test sets that cannot be used. `known` may be among them, being none."""
+    """Raise ValueError for names of test sets that cannot be used. `known` names of other splits may be among them."""
     mistakes = [text for name in names if name not in known and (text := _mistake(name))]
     for name, other in same_names(names):
-        mistakes.append(f"{other!r} and {name!r} would be one file where case does not count; rename one")
+        mistakes.append(f"{other!r} and {name!r} would be the same file on a system that ignores case; rename one")
     if mistakes:
         raise ValueError("; ".join(mistakes))
 
 
 def same_names(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return each name that is an earlier one, to a file system without case too, with that one."""
+    """Return each name that equals an earlier one on a file system that ignores case, with the earlier one."""
     first: dict[str, str] = {}
     found = []
     for name in names:
@@ -36,7 +36,7 @@ def same_names(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def meant_split(name: str) -> str | None:
-    """Return the split that a name is a slip or another word for (`valid`, `dev2010`, `trian`); None for test sets."""
+    """Return the split that a name probably means (`valid`, `dev2010`, `trian`); None if it names a test set."""
     name = name.casefold()
     if "test" in name:
         return None
@@ -48,7 +48,7 @@ def meant_split(name: str) -> str | None:
 
 
 def _mistake(name: str) -> str | None:
-    if not NAME.fullmatch(name) or len(name.encode()) > MAX_BYTES:
+    if not SPLIT_NAME.fullmatch(name) or len(name.encode()) > MAX_BYTES:
         proposal = re.sub(r"[^\w. -]+", "_", name)[:40].strip("_. -")
         return (
             f"got the name {name!r}, expected letters, digits, spaces and any of . _ -, at most {MAX_BYTES} bytes, "

@@ -1,8 +1,8 @@
-"""Write what a stage's output depends on besides its inputs, as a stamp: settings, code, and the files they name.
+"""Write a stamp for each stage: its settings, the digests of its code, and those of the data files in the settings.
 
-`stamps/<stage>.json` is what Make compares in time with the stage's artifact, so it is rewritten only when its content
-changes: another section, a comment, a docstring, formatting or `touch` rerun nothing. A stage is handed its stamp and
-cannot read a setting that it did not declare in SECTIONS.
+Make compares the times of `stamps/<stage>.json` and of the stage's artifact. So a stamp is rewritten only when its
+content changes: a comment, a docstring, formatting, `touch` or the settings of another stage rerun nothing. A stage
+reads its settings from its stamp, so it cannot use a section that SECTIONS does not give it.
 """
 
 import ast
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .artifacts import MANIFEST, find_manifest, read_json, write_json
-from .data_files import MEMORY, digests_of, named_by
+from .data_files import FILES_JSON, digests_of, named_by
 from .digests import Digests
 from .imports import imported_files, parse
 from .params import Params, TrainSettings
@@ -29,19 +29,20 @@ SECTIONS = {
     "evaluate": ["evaluate"],
     "register": ["register"],
 }
-NEUTRAL = "pipeline/plumbing/"  # the directory of code that has no say in what a stage computes
+NEUTRAL = "pipeline/plumbing/"  # code that does not change what a stage computes
 
 
 def write_stamps(
     directory: Path, params: Params, artifacts: Mapping[str, Path], root: Path, sources: Mapping[str, Any]
 ) -> None:
-    """Bring each stage's stamp in `directory` up to date. `artifacts` are the directories that the stages publish.
+    """Update each stage's stamp in `directory`. `artifacts` are the directories that the stages publish.
 
-    `sources` are the files of settings and code, as they were before `params` was read: what Make looks at from now on.
+    `sources` are the signatures of the files of settings and code (see watch.py), taken before `params` was read. The
+    next call of Make compares them with the files.
     """
     directory.mkdir(parents=True, exist_ok=True)
     settings = params.model_dump(mode="json", by_alias=True, exclude={"train": set(TrainSettings.RUN_SETTINGS)})
-    digests = Digests(directory / MEMORY)
+    digests = Digests(directory / FILES_JSON)
     named: dict[str, str] = {}
     for stage, sections in SECTIONS.items():
         chosen = {section: settings[section] for section in sections}
@@ -56,7 +57,9 @@ def write_stamps(
         if read_json(path) != stamp:
             write_json(path, stamp)
             _take_back(path, stamp, artifacts[stage])
-    digests.save(named=named, sources=sources)  # last: a kill before this has all files looked at again
+    digests.save(
+        named=named, sources=sources
+    )  # last: if the process is killed before this, the next one looks at all files again
 
 
 def write_run_settings(path: Path, params: Params) -> None:
@@ -67,13 +70,13 @@ def write_run_settings(path: Path, params: Params) -> None:
 
 
 def code_digests(root: Path, start: str) -> dict[str, str]:
-    """File -> digest of its syntax tree, for `start` and every project file that it imports."""
+    """Return the digest of the syntax tree of `start` and of every project file that it imports."""
     files = {file.relative_to(root).as_posix(): file for file in imported_files(root / start)}
     return {name: _digest(file, file.read_bytes()) for name, file in files.items() if not name.startswith(NEUTRAL)}
 
 
 def _take_back(path: Path, stamp: dict[str, Any], artifact: Path) -> None:
-    """A change that was undone before it was used: make the stamp as old as the artifact that it is true of again."""
+    """Give a stamp the time of the artifact, if the artifact was made with it: a change was undone before any run."""
     published = find_manifest(artifact)
     if published is not None and published.stamp == stamp:
         time = (artifact / MANIFEST).stat().st_mtime_ns
@@ -87,19 +90,19 @@ def _digest(file: Path, source: bytes) -> str:
 
 
 def _structure(node: Any) -> Any:
-    """A syntax tree as lists and texts: the same in every version of Python, which ast.dump and ast.unparse are not."""
+    """Return a syntax tree as lists of text, which unlike ast.dump's output is the same in every version of Python."""
     if isinstance(node, list):
         return list(map(_structure, node))
     if not isinstance(node, ast.AST):
-        return ascii(node)  # what repr shows as it is depends on the Unicode of this Python
+        return ascii(node)  # repr depends on the Unicode version of this Python
     fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
     return [type(node).__name__, *([name, _structure(value)] for name, value in fields if name != "kind")]
 
 
 class _WithoutWords(ast.NodeTransformer):
-    """Drops the words that only people read: docstrings, and the text of errors, prints, reports and log messages.
+    """Removes what only people read: docstrings, and the text of errors, prints, reports and log messages.
 
-    The values that such a message shows stay: to compute them may do something.
+    The values in such a message stay, because computing them may have an effect.
     """
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
@@ -107,7 +110,7 @@ class _WithoutWords(ast.NodeTransformer):
         return None if is_text else self.generic_visit(node)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
-        """Python 3.12 puts an empty text at the end of some formats."""
+        """Remove the empty text that Python 3.12 adds to some formats."""
         node.values = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
         return self.generic_visit(node)
 
@@ -123,14 +126,14 @@ class _WithoutWords(ast.NodeTransformer):
 
 
 def _is_message(function: ast.expr) -> bool:
-    """`print`, `report`, or a method of a module's logger: everywhere here they have these names."""
+    """Return whether this is `print`, `report`, or a method of `log`, the name of every module's logger."""
     if isinstance(function, ast.Attribute):
         return isinstance(function.value, ast.Name) and function.value.id == "log"
     return isinstance(function, ast.Name) and function.id in ("print", "report")
 
 
 def _without_text(node: ast.expr) -> ast.expr:
-    """An expression without the text that it is directly made of; what is handed to a function in it stays."""
+    """Return an expression without its own text. Arguments of functions in it stay."""
     match node:
         case ast.Constant(value=str()):
             return ast.Constant("")

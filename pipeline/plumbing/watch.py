@@ -1,9 +1,9 @@
-"""Tell in milliseconds whether settings, code and the files that settings name are the same as at the last look.
+"""Find out within milliseconds whether settings, code or data files have changed since the stamps were written.
 
     python -I -S pipeline/plumbing/watch.py build/default/stamps/files.json params.yaml
 
-prints `unchanged`, or nothing. Make runs this at every call, by its path and without the project's libraries: so it
-imports little, and nothing of the project.
+prints `unchanged`, or nothing. Make runs this on every call, without the project's libraries. So it imports little, and
+nothing of the project.
 """
 
 import glob
@@ -18,9 +18,9 @@ CODE = ("pipeline/**/*.py", "stages/*.py")
 
 
 def matching(path: str) -> list[str]:
-    """The names of the files that a path or glob stands for, in order; KeyError for a ${VARIABLE} that is not set.
+    """Return the names of the files that a path or glob matches, sorted. KeyError if a ${VARIABLE} is not set.
 
-    What exists as it is written is no glob, and is named even where it is no file.
+    A path that exists as it is written is not a glob, and is returned even if it is not a file.
     """
     whole = VARIABLE.sub(lambda match: os.environ[match[1]], path)
     if os.path.exists(whole) or not glob.has_magic(whole):
@@ -29,22 +29,22 @@ def matching(path: str) -> list[str]:
 
 
 def signature(file: str) -> list[int]:
-    """What changes when a file's content does: size, times of content and inode, the inode itself."""
-    told = os.stat(file)
-    return [told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino]
+    """Return what changes with a file's content: its size, modification and change times (ns), and inode."""
+    found = os.stat(file)
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
 def sources(settings: Sequence[str]) -> dict[str, list[int]]:
-    """The files of settings, and all code of the project in the working directory, with their signatures.
+    """Return the signatures of the files of settings and of all code in the working directory.
 
-    Make itself would see neither an older file that was moved into a place, nor one that is gone.
+    Make's own comparison of times would miss a deleted file, and an older file that was moved into place.
     """
     code = sorted(name for pattern in CODE for name in glob.glob(pattern, recursive=True))
     return {name: signature(name) for name in (*settings, *code)}
 
 
 def is_unchanged(memory: str, settings: Sequence[str]) -> bool:
-    """Whether all is as `memory`, written by stamps.py, tells of it, and the settings name the same files."""
+    """Return whether all files have the signatures in `memory`, which stamps.py wrote, and no file came or went."""
     with open(memory, encoding="utf-8") as file:
         content = json.load(file)
     if content["sources"] != sources(settings):
@@ -55,7 +55,7 @@ def is_unchanged(memory: str, settings: Sequence[str]) -> bool:
 
 
 def _as_written(pattern: str) -> str:
-    """The pattern with its leading folders taken as they are written, as far as they exist: `data [v2]/*.tsv`."""
+    """Escape the leading folders of a pattern that exist as they are written, as in `data [v2]/*.tsv`."""
     parts = pattern.split("/")
     known = 1
     while known < len(parts) and os.path.isdir("/".join(parts[:known]) or "/"):
@@ -68,4 +68,4 @@ if __name__ == "__main__":
         if is_unchanged(sys.argv[1], sys.argv[2:]):
             print("unchanged")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # whoever looks more closely tells what is wrong
+        pass  # stages/stamp.py will report what is wrong

@@ -6,12 +6,14 @@ nothing is markup.
 """
 
 import re
-from typing import Any
 
+from ..data.facts import CorpusFacts, SourceFacts
 from ..plumbing.artifacts import Artifact
+from ..scoring.facts import EvaluationFacts, Interval, SystemName
+from ..training.facts import ModelExecution, ModelFacts
 
 DESCRIPTION_CHARACTERS = 4800  # MLflow's databases take 5000, and a link to the report follows
-CARD_SYSTEMS = {
+CARD_SYSTEMS: dict[SystemName, str] = {
     "beam": "**this model, beam**",
     "greedy": "this model, greedy",
     "memory": "translation memory",
@@ -48,7 +50,7 @@ def write_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: 
         _limits(corpus),
         _training(model, commit),
         "Energy: not measured.",
-        _data(corpus, len(corpus.facts["sources"])),
+        _data(corpus, len(CorpusFacts.of(corpus).sources)),
         _examples(evaluation),
     ]
     return "\n\n".join(sections) + "\n"
@@ -81,9 +83,10 @@ record who decided and why.
 
 def short_score(evaluation: Artifact) -> str:
     """Return BLEU on the first test set, with its 95 % interval: `12.3 [11.0, 13.5]`."""
-    name, results = next(iter(evaluation.facts["test_sets"].items()))
-    others = f" on {name}" if len(evaluation.facts["test_sets"]) > 1 else ""
-    return f"{_with_interval(results['systems']['beam'], 'bleu')}{others}"
+    facts = EvaluationFacts.of(evaluation)
+    name, results = next(iter(facts.test_sets.items()))
+    scores, which = results.systems["beam"], f" on {name}" if len(facts.test_sets) > 1 else ""
+    return f"{_with_interval(scores.bleu, scores.bleu_interval)}{which}"
 
 
 def code_span(text: str, longest: int = 160) -> str:
@@ -96,12 +99,12 @@ def code_span(text: str, longest: int = 160) -> str:
 
 
 def _title(corpus: Artifact, model: Artifact, evaluation: Artifact) -> str:
-    languages, settings = corpus.facts, model.stamp["params"]["model"]
+    languages, settings = CorpusFacts.of(corpus), model.stamp["params"]["model"]
     decoding = evaluation.stamp["params"]["evaluate"]
     return (
-        f"Translates {languages['source_language']} to {languages['target_language']}: "
+        f"Translates {languages.source_language} to {languages.target_language}: "
         f"attention encoder-decoder ({settings['cell'].upper()}, {settings['attention']} attention, "
-        f"{model.facts['parameters'] / 1e6:.1f} million parameters), beam {decoding['beam_size']} "
+        f"{ModelFacts.of(model).parameters / 1e6:.1f} million parameters), beam {decoding['beam_size']} "
         f"with length penalty {decoding['length_penalty']} unless a request says otherwise."
     )
 
@@ -110,15 +113,15 @@ def _intended_use(corpus: Artifact) -> str:
     return (
         "### Intended use\n\nDraft translations of single sentences that resemble the training data (below). A "
         "person should check them. Not intended for text on which health, rights or money depend, for other kinds "
-        f"of text, or for other languages than {corpus.facts['source_language']}."
+        f"of text, or for other languages than {CorpusFacts.of(corpus).source_language}."
     )
 
 
 def _limits(corpus: Artifact) -> str:
-    facts = corpus.facts
+    pairs = CorpusFacts.of(corpus).splits["train"]
     return (
         "### Limits\n\n"
-        f"- It was trained on {facts['splits']['train']:,} sentence pairs and knows no word beyond them.\n"
+        f"- It was trained on {pairs:,} sentence pairs and knows no word beyond them.\n"
         "- It translates each sentence alone, without the sentences before and after.\n"
         "- It can omit, repeat or invent words, above all in long sentences. The scores are averages.\n"
         "- It repeats the preferences of its training data (forms of address, gender, spelling); these were not "
@@ -128,38 +131,40 @@ def _limits(corpus: Artifact) -> str:
 
 def _scores(evaluation: Artifact) -> str:
     lines = ["### Scores on held-out text", "", "| test set | system | BLEU | chrF2 |", "| --- | --- | --- | --- |"]
-    for name, test_set in evaluation.facts["test_sets"].items():
+    facts = EvaluationFacts.of(evaluation)
+    for name, test_set in facts.test_sets.items():
         for system, title in CARD_SYSTEMS.items():
-            scores = test_set["systems"][system]
-            figures = " | ".join(_with_interval(scores, metric) for metric in ("bleu", "chrf"))
-            lines.append(f"| {name} ({test_set['sentences']:,}) | {title} | {figures} |")
-    signatures = evaluation.facts["signatures"].values()
-    lines += ["", "In brackets: 95 % intervals. " + " · ".join(code_span(signature) for signature in signatures)]
+            scores = test_set.systems[system]
+            bleu = _with_interval(scores.bleu, scores.bleu_interval)
+            figures = f"{bleu} | {_with_interval(scores.chrf, scores.chrf_interval)}"
+            lines.append(f"| {name} ({test_set.sentences:,}) | {title} | {figures} |")
+    signatures = " · ".join(map(code_span, facts.signatures.values()))
+    lines += ["", f"In brackets: 95 % intervals. {signatures}"]
     return "\n".join(lines)
 
 
-def _with_interval(scores: dict[str, Any], metric: str) -> str:
-    low, high = scores[f"{metric}_interval"]
-    return f"{scores[metric]:.1f} [{low:.1f}, {high:.1f}]"
+def _with_interval(score: float, interval: Interval) -> str:
+    low, high = interval
+    return f"{score:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _training(model: Artifact, commit: str | None) -> str:
-    facts, params = model.facts, model.stamp["params"]
+    facts, execution, params = ModelFacts.of(model), ModelExecution.of(model), model.stamp["params"]
     settings = ", ".join(f"{key} {value}" for section in params.values() for key, value in section.items())
     return (
-        f"### Training\n\n{facts['epochs']} epochs ({facts['steps']:,} steps, best epoch {facts['best_epoch']}) "
-        f"in {model.execution['seconds'] / 60:.1f} minutes, "
-        f"{model.execution['tokens_per_second']:,.0f} target tokens a second, "
-        f"{facts['precision']}; validation loss {facts['validation_loss']:.4f}.\n\n"
+        f"### Training\n\n{facts.epochs} epochs ({facts.steps:,} steps, best epoch {facts.best_epoch}) "
+        f"in {execution.seconds / 60:.1f} minutes, "
+        f"{execution.tokens_per_second:,.0f} target tokens a second, "
+        f"{facts.precision}; validation loss {facts.validation_loss:.4f}.\n\n"
         f"Settings: {code_span(settings, longest=900)}\n\n"
         f"Commit {code_span(commit or 'not under git')}, model artifact {code_span(model.digest)}"
     )
 
 
 def _data(corpus: Artifact, shown: int) -> str:
-    facts = corpus.facts
-    splits = ", ".join(f"{name} {pairs:,}" for name, pairs in facts["splits"].items())
-    sources = sorted(facts["sources"], key=lambda source: -source["pairs"])
+    facts = CorpusFacts.of(corpus)
+    splits = ", ".join(f"{name} {pairs:,}" for name, pairs in facts.splits.items())
+    sources = sorted(facts.sources, key=lambda source: -source.pairs)
     lines = ["### Data", "", f"Pairs: {splits}. Corpus artifact {code_span(corpus.digest)}", ""]
     lines += [f"- {', '.join(_source(source))}" for source in sources[:shown]]
     if others := sources[shown:]:
@@ -167,12 +172,13 @@ def _data(corpus: Artifact, shown: int) -> str:
     return "\n".join(lines)
 
 
-def _source(source: dict[str, Any]) -> list[str]:
-    return [f"{key} {code_span(str(value), longest=72)}" for key, value in source.items()]
+def _source(source: SourceFacts) -> list[str]:
+    return [f"{key} {code_span(str(value), longest=72)}" for key, value in source if value is not None]
 
 
 def _examples(evaluation: Artifact) -> str:
     lines = ["### Examples, drawn at random"]
-    for example in evaluation.facts["examples"][:CARD_EXAMPLES]:
-        lines += ["", *(f"- {side}: {code_span(example[side])}" for side in ("source", "reference", "hypothesis"))]
+    for example in EvaluationFacts.of(evaluation).examples[:CARD_EXAMPLES]:
+        lines += ["", f"- source: {code_span(example.source)}"]
+        lines += [f"- reference: {code_span(example.reference)}", f"- hypothesis: {code_span(example.hypothesis)}"]
     return "\n".join(lines)

@@ -19,14 +19,17 @@ from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.utils import mlflow_tags
 
+from ..data.facts import CorpusFacts
 from ..data.fingerprints import fingerprints
 from ..data.splits import read_split
 from ..plumbing.artifacts import MANIFEST, Artifact, experiment_option, sha256_of
 from ..plumbing.errors import UserError
 from ..plumbing.params import RegisterSettings
 from ..plumbing.tracking.journal import JOURNAL, read_journal
-from ..plumbing.tracking.record import RECORD, dataset_name
-from ..plumbing.tracking.replica import replicate
+from ..plumbing.tracking.record import RECORD
+from ..plumbing.tracking.replica import LONGEST_DIGEST, replicate
+from ..scoring.facts import EvaluationFacts
+from ..training.facts import ModelFacts
 from .card import short_score, write_card, write_model_page, write_short_card
 from .package_record import RECORD_FILE, PackageRecord, read_record
 from .packaging import MODEL_CODE, REGISTRY, check_files, code_files, digests, package
@@ -75,8 +78,8 @@ class Registration:
     @property
     def model_name(self) -> str:
         """Return the registered model's name, with the languages filled in."""
-        facts = self.corpus.facts
-        return registered_name(self.settings.model_name, facts["source_language"], facts["target_language"])
+        facts = CorpusFacts.of(self.corpus)
+        return registered_name(self.settings.model_name, facts.source_language, facts.target_language)
 
     @property
     def experiment(self) -> str:
@@ -126,15 +129,15 @@ class Registration:
             params = self.run.data.params  # shown as the model's own
             logged = self.client.create_logged_model(experiment, LOGGED_NAME, run_id, tags, params)
             self.client.log_model_artifacts(logged.model_id, str(directory))
-        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, self.model.facts["steps"])])
+        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, ModelFacts.of(self.model).steps)])
         self.client.log_batch(run_id, metrics=self._metrics(logged.model_id))
         self.client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
         return str(logged.model_id)
 
     def try_out(self, model_id: str) -> None:
-        """Fetch the package, load it in a fresh process, and raise UserError unless it translates as evaluated."""
-        examples = self.evaluation.facts["examples"]
-        sources = [example["source"] for example in examples]
+        """Fetch the package from the store and load it in a fresh process: it must translate as it was evaluated."""
+        examples = EvaluationFacts.of(self.evaluation).examples
+        sources = [example.source for example in examples]
         logged = self.client.get_logged_model(model_id)
         check_presence(f"models:/{model_id}", logged.artifact_location, experiment_option(self.experiment))
         with tempfile.TemporaryDirectory() as scratch:
@@ -144,10 +147,10 @@ class Registration:
             with load_sandboxed(directory, "the packaged model") as model:
                 given, _ = model.translate(sources)
         for example, translation in zip(examples, given, strict=True):
-            if translation.split() != example["hypothesis"].split():
+            if translation.split() != example.hypothesis.split():
                 raise UserError(
-                    f"the packaged model is not registered: it translates {example['source']!r} as {translation!r}, "
-                    f"but was evaluated with {example['hypothesis']!r}; remove {self.evaluation.directory} and retry"
+                    f"the packaged model is not registered: it translates {example.source!r} as {translation!r}, "
+                    f"but was evaluated with {example.hypothesis!r}; remove {self.evaluation.directory} and retry"
                 )
 
     def version(self, model_id: str) -> ModelVersion:
@@ -171,18 +174,16 @@ class Registration:
 
     def _metrics(self, model_id: str) -> list[Metric]:
         """Return the scores, `test/beam/bleu`, as metrics of the model, each with the test set that it comes from."""
-        assert self.run.inputs
-        time, step = self._end(), self.model.facts["steps"]
-        known = {data.dataset.name: data.dataset.digest for data in self.run.inputs.dataset_inputs}
-        metrics = []
-        for test_set, results in self.evaluation.facts["test_sets"].items():
-            data = dataset_name(self.corpus, test_set)
-            for system, scores in results["systems"].items():
-                metrics += [
-                    Metric(f"{test_set}/{system}/{key}", float(value), time, step, model_id, data, known.get(data))
-                    for key, value in scores.items()
-                    if not isinstance(value, list) and (system == REGISTERED_SYSTEM or key in COMPARED_SCORES)
-                ]
+        time, step, metrics = self._end(), ModelFacts.of(self.model).steps, []
+        for test_set, results in EvaluationFacts.of(self.evaluation).test_sets.items():
+            name = CorpusFacts.of(self.corpus).dataset_name(test_set)
+            digest = self.corpus.files[f"{test_set}.parquet"]["sha256"][:LONGEST_DIGEST]
+            metrics += [
+                Metric(f"{test_set}/{system}/{key}", value, time, step, model_id, name, digest)
+                for system, scores in results.systems.items()
+                for key, value in scores
+                if isinstance(value, float) and (system == REGISTERED_SYSTEM or key in COMPARED_SCORES)
+            ]
         return metrics
 
     def _find_version(self, model_id: str) -> ModelVersion | None:
@@ -204,7 +205,7 @@ class Registration:
 
     def _tags(self) -> dict[str, str]:
         """Return what a person reads of a version in MLflow's table; a review adds the difference."""
-        pairs = self.corpus.facts["splits"]["train"]
+        pairs = CorpusFacts.of(self.corpus).splits["train"]
         name, dash, dirty = (self._commit or "none").partition("-")
         return {
             BLEU_TAG: short_score(self.evaluation),
@@ -220,10 +221,11 @@ class Registration:
         return {IDENTITY: self.identity, mlflow_tags.MLFLOW_RUN_NOTE: card} | about
 
     def _record(self, files: dict[str, str]) -> PackageRecord:
+        facts = CorpusFacts.of(self.corpus)
         return PackageRecord(
             experiment=self.experiment,
-            source_language=self.corpus.facts["source_language"],
-            target_language=self.corpus.facts["target_language"],
+            source_language=facts.source_language,
+            target_language=facts.target_language,
             commit=self._commit,
             corpus=self.corpus.digest,
             model=self.model.digest,
@@ -251,7 +253,7 @@ class Registration:
         return decoding | {"n_best": 0, "attention": False}
 
     def _example(self) -> tuple[list[str], dict[str, Any]]:
-        return [example["source"] for example in self.evaluation.facts["examples"][:2]], self._params()
+        return [example.source for example in EvaluationFacts.of(self.evaluation).examples[:2]], self._params()
 
     def _end(self) -> int:
         """Return when training measured last, in Unix milliseconds; the same when this is done again."""

@@ -155,8 +155,7 @@ def compare(
 
 def _scores(scorer: Scorer, texts: Sequence[str]) -> Scores:
     scores = scorer.score(texts)
-    intervals = {key: tuple(scores[key]) for key in ("bleu_interval", "chrf_interval")}
-    return Scores(bleu=scores["bleu"], chrf=scores["chrf"], length_ratio=scores["length_ratio"], **intervals)
+    return Scores(scores.bleu, scores.bleu_interval, scores.chrf, scores.chrf_interval, scores.length_ratio)
 
 
 def _sentence_points(chrf: Metric, counts: Mapping[str, Counts]) -> list[float]:

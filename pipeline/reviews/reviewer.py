@@ -164,7 +164,7 @@ def _check_languages(ours: VersionFiles, theirs: VersionFiles | None) -> None:
 def _best_baseline(test_set: TestSet, language: str) -> tuple[str, Sequence[str]]:
     """The baseline with the most BLEU."""
     scorer = Scorer(test_set.sources, test_set.references, language)
-    return max(test_set.baselines.items(), key=lambda item: float(scorer.score(item[1])["bleu"]))
+    return max(test_set.baselines.items(), key=lambda item: scorer.score(item[1]).bleu)
 
 
 def _subject(files: VersionFiles, measurement: Measurement | None) -> System:
@@ -177,7 +177,7 @@ def _subject(files: VersionFiles, measurement: Measurement | None) -> System:
         target_language=target,
         digests={"corpus": record.corpus, "model": record.model, "package files": files_digest(version)},
         commit=record.commit,
-        parameters=files.model_facts["parameters"],
+        parameters=files.model_facts.parameters,
         size_bytes=files.size_bytes,
         speed=measurement.speed if measurement else None,
         unknown_pieces=measurement.unknown_pieces if measurement else {},

@@ -15,6 +15,7 @@ from ..plumbing.artifacts import Artifact
 from ..plumbing.errors import UserError
 from ..plumbing.params import FilesSettings, ReviewSettings
 from ..plumbing.split_names import same_names
+from ..scoring.facts import EvaluationFacts
 
 Origin = Literal["candidate", "champion", "both", "settings"]  # whose test set it is
 
@@ -57,10 +58,10 @@ def read_test_sets(
 def _own(evaluation: Artifact, champion: Artifact | None) -> list[TestSet]:
     """The test sets of the candidate's run, and of the champion's; where two differ under one name, the champion's is
     `NAME of the champion`."""
-    found = [_evaluated(evaluation, name, "candidate") for name in evaluation.facts["test_sets"]]
+    found = [_evaluated(evaluation, name, "candidate") for name in EvaluationFacts.of(evaluation).test_sets]
     if champion is None:
         return found
-    for name in champion.facts["test_sets"]:
+    for name in EvaluationFacts.of(champion).test_sets:
         theirs = _evaluated(champion, name, "champion")
         if same := [place for place, ours in enumerate(found) if ours.digest == theirs.digest]:
             found[same[0]] = replace(found[same[0]], origin="both")

@@ -8,17 +8,20 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from pydantic import ValidationError
 
 from ..plumbing.artifacts import Artifact, Manifest, experiment_option, open_artifact, sha256_of
 from ..plumbing.errors import UserError
+from ..plumbing.facts import mistake_in
 from ..registry.package_record import PackageRecord
 from ..registry.registration import evaluation_path, training_sentences_path
 from ..registry.versions import EXPERIMENT, fetch, fetch_record
+from ..scoring.facts import EvaluationFacts
+from ..training.facts import ModelFacts
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class VersionFiles:
         return sum(path.stat().st_size for path in self.package.rglob("*") if path.is_file())
 
     @cached_property
-    def model_facts(self) -> dict[str, Any]:
+    def model_facts(self) -> ModelFacts:
         """What training recorded of the model."""
         path = "manifests/model.json"
         content = self._download(path).read_bytes()
@@ -67,13 +70,10 @@ class VersionFiles:
             raise UserError(self._changed(path)) from None
         if manifest.digest != self.record.model:
             raise UserError(self._changed(path))
-        if "parameters" not in manifest.facts:
-            again = experiment_option(self.version.tags.get(EXPERIMENT, "default"))
-            raise UserError(
-                f"{path} of run {self.version.run_id} does not tell how many parameters {self.name} has: it is of an "
-                f"earlier pipeline; train it again: make train register{again}"
-            )
-        return manifest.facts
+        try:
+            return ModelFacts.model_validate(manifest.facts)
+        except ValidationError as error:
+            raise UserError(self._other_pipeline(path, error, "make train register")) from None
 
     @cached_property
     def evaluation(self) -> Artifact:
@@ -85,6 +85,10 @@ class VersionFiles:
             raise UserError(f"{self._changed('evaluation')}: {str(error).partition(';')[0]}") from None
         if artifact.digest != self.record.evaluation:
             raise UserError(self._changed("evaluation"))
+        try:
+            EvaluationFacts.model_validate(artifact.manifest.facts)
+        except ValidationError as error:
+            raise UserError(self._other_pipeline("evaluation", error, "make evaluate register")) from None
         return artifact
 
     @cached_property
@@ -107,6 +111,13 @@ class VersionFiles:
                 f"{path} of run {self.version.run_id}, of which {self.name} was made, cannot be fetched: {reason}; if "
                 f"the artifact store was moved, move it back; to upload this again, run: make register{again}"
             ) from error
+
+    def _other_pipeline(self, path: str, error: ValidationError, command: str) -> str:
+        again = command + experiment_option(self.version.tags.get(EXPERIMENT, "default"))
+        return (
+            f"{path} of run {self.version.run_id}, of which {self.name} was made, was written by another version of "
+            f"this pipeline ({mistake_in(error)}); register the model again: {again}"
+        )
 
     def _changed(self, path: str) -> str:
         return (

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from accelerate import Accelerator
 
@@ -16,6 +16,7 @@ from ..plumbing.params import EvaluateSettings
 from ..seq2seq.decoding import translate_all
 from ..seq2seq.translator import Translation, Translator
 from .baselines import TranslationMemory
+from .facts import ScoredTestSet, SystemName, Timing
 from .metrics import Scorer
 
 Result = TypeVar("Result")
@@ -30,7 +31,7 @@ class Decoding:
     references: list[str]
     beam: list[Translation]
     greedy: list[Translation]
-    seconds: dict[str, float]  # beam, greedy: until the last process was done
+    seconds: dict[SystemName, float]  # beam, greedy: until the last process was done
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Evaluation:
     name: str
     sources: list[str]
     references: list[str]
-    hypotheses: dict[str, list[str]]  # of each system: beam, greedy, memory, copy
+    hypotheses: dict[SystemName, list[str]]  # of each system
     translations: list[Translation]  # what the beam's hypotheses come from
-    scores: dict[str, Any]  # reproducible
+    scores: ScoredTestSet  # reproducible
     signatures: dict[str, str]
-    timing: dict[str, Any]  # differs from run to run
+    timing: dict[SystemName, Timing]  # differs from run to run
 
 
 def decode_split(
@@ -72,21 +73,23 @@ def evaluate_split(decoding: Decoding, memory: TranslationMemory, target_languag
     """Score what was decoded beside the baselines."""
     sources, references = decoding.sources, decoding.references
     remembered, memory_seconds = _timed(lambda: memory.translate(sources))
-    hypotheses = {
+    hypotheses: dict[SystemName, list[str]] = {
         "beam": [translation.text for translation in decoding.beam],
         "greedy": [translation.text for translation in decoding.greedy],
         "memory": remembered,
         "copy": sources,
     }
     scorer = Scorer(sources, references, target_language)
-    scores = {
-        "sentences": len(sources),
-        "systems": {name: scorer.score(lines) for name, lines in hypotheses.items()},
-        "by_length": scorer.bleu_by_length({name: hypotheses[name] for name in ("beam", "memory", "copy")}),
-    }
+    charted: dict[SystemName, list[str]] = {name: lines for name, lines in hypotheses.items() if name != "greedy"}
+    scores = ScoredTestSet(
+        sentences=len(sources),
+        systems={name: scorer.score(lines) for name, lines in hypotheses.items()},
+        by_length=scorer.bleu_by_length(charted),
+    )
+    seconds: dict[SystemName, float] = {**decoding.seconds, "memory": memory_seconds}
     timing = {
-        name: {"seconds": round(elapsed, 3), "sentences_per_second": round(len(sources) / elapsed, 1)}
-        for name, elapsed in (decoding.seconds | {"memory": memory_seconds}).items()
+        name: Timing(seconds=round(elapsed, 3), sentences_per_second=round(len(sources) / elapsed, 1))
+        for name, elapsed in seconds.items()
     }
     signatures = scorer.signatures
     return Evaluation(decoding.name, sources, references, hypotheses, decoding.beam, scores, signatures, timing)

@@ -4,7 +4,6 @@ Decodes nothing and reads no file. sacreBLEU's signatures say which tokeniser an
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
@@ -12,6 +11,7 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest, Result
 
 from ..data.languages import count_words, tokeniser_for
+from .facts import LengthScores, SystemName, SystemScores
 
 # Source words, see languages.count_words: first and last of each bucket.
 BUCKETS = ((1, 4), (5, 9), (10, 19), (20, 29), (30, None))
@@ -31,22 +31,22 @@ class Scorer:
     def signatures(self) -> dict[str, str]:
         return {"bleu": str(self._bleu.get_signature()), "chrf": str(self._chrf.get_signature())}
 
-    def score(self, hypotheses: Sequence[str]) -> dict[str, Any]:
+    def score(self, hypotheses: Sequence[str]) -> SystemScores:
         """BLEU and chrF2 with 95 % intervals, the length ratio, and the share of empty and of copied hypotheses."""
         bleu = self._bleu.corpus_score(hypotheses, None)
         chrf = self._chrf.corpus_score(hypotheses, None)
         copied = sum(h == s for h, s in zip(hypotheses, self.sources, strict=True))
-        return {
-            "bleu": round(bleu.score, 2),
-            "bleu_interval": _interval(self._bleu, hypotheses),
-            "chrf": round(chrf.score, 2),
-            "chrf_interval": _interval(self._chrf, hypotheses),
-            "length_ratio": round(bleu.ratio, 3),  # of tokens, hypotheses to references: what the brevity penalty sees
-            "empty": round(sum(not h for h in hypotheses) / len(hypotheses), 4),
-            "copied": round(copied / len(hypotheses), 4),
-        }
+        return SystemScores(
+            bleu=round(bleu.score, 2),
+            bleu_interval=_interval(self._bleu, hypotheses),
+            chrf=round(chrf.score, 2),
+            chrf_interval=_interval(self._chrf, hypotheses),
+            length_ratio=round(bleu.ratio, 3),  # what the brevity penalty sees
+            empty=round(sum(not h for h in hypotheses) / len(hypotheses), 4),
+            copied=round(copied / len(hypotheses), 4),
+        )
 
-    def bleu_by_length(self, systems: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    def bleu_by_length(self, systems: Mapping[SystemName, Sequence[str]]) -> list[LengthScores]:
         """BLEU of each system on the sentences of each bucket of source length; a bucket without any is left out."""
         lengths = [count_words(source) for source in self.sources]
         rows = []
@@ -57,16 +57,16 @@ class Scorer:
             bleu = BLEU(tokenize=self.tokeniser, references=[[self.references[i] for i in chosen]])
             scores = {name: bleu.corpus_score([h[i] for i in chosen], None).score for name, h in systems.items()}
             rows.append(
-                {
-                    "words": f"{first}-{last}" if last else f"{first}+",
-                    "sentences": len(chosen),
-                    "bleu": {name: round(score, 2) for name, score in scores.items()},
-                }
+                LengthScores(
+                    words=f"{first}-{last}" if last else f"{first}+",
+                    sentences=len(chosen),
+                    bleu={name: round(score, 2) for name, score in scores.items()},
+                )
             )
         return rows
 
 
-def _interval(metric: Metric, hypotheses: Sequence[str]) -> list[float]:
+def _interval(metric: Metric, hypotheses: Sequence[str]) -> tuple[float, float]:
     """95 % interval by sacreBLEU's bootstrap of 1,000 resamples, its mean and half width, under its fixed seed."""
     _, columns = PairedTest([("system", hypotheses)], {"metric": metric}, references=None, test_type="bs")()
     (result,) = (column[0] for name, column in columns.items() if name != "System")
@@ -74,4 +74,4 @@ def _interval(metric: Metric, hypotheses: Sequence[str]) -> list[float]:
     assert result.mean is not None
     assert result.ci is not None
     low, high = float(result.mean - result.ci), float(result.mean + result.ci)
-    return [round(max(0.0, low), 2), round(high, 2)]  # a symmetric interval about a tiny score would begin below zero
+    return round(max(0.0, low), 2), round(high, 2)  # a symmetric interval about a tiny score would begin below zero

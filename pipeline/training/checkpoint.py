@@ -10,9 +10,14 @@ import torch
 
 from ..plumbing.artifacts import MANIFEST, Artifact, open_artifact, publish
 from ..plumbing.errors import UserError
+from ..plumbing.facts import Facts
 
 STATE = "state.pt"
 KEPT = 2  # the newest, and the one before in case the newest is damaged
+
+
+class CheckpointFacts(Facts):
+    journal_bytes: int  # length of the journal when the checkpoint was saved
 
 
 class Checkpoints:
@@ -28,7 +33,7 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Publish `state` (tensors, numbers, strings, and lists and dicts of them), then drop the oldest."""
         with publish(self.directory / f"{step:09d}", self.inputs, self.stamp) as draft:
-            draft.facts["journal_bytes"] = _synced_length(self.journal)
+            draft.facts = CheckpointFacts(journal_bytes=_synced_length(self.journal))
             buffer = io.BytesIO()  # torch would hide the reason for which a file cannot be written
             torch.save(state, buffer)
             (draft.directory / STATE).write_bytes(buffer.getbuffer())
@@ -44,7 +49,7 @@ class Checkpoints:
             except UserError:
                 continue  # damaged: the one before
             is_ours = artifact.stamp == self.stamp and artifact.inputs == inputs
-            if is_ours and _length(self.journal) >= artifact.facts["journal_bytes"]:
+            if is_ours and _length(self.journal) >= CheckpointFacts.of(artifact).journal_bytes:
                 state: dict[str, Any] = torch.load(artifact.path(STATE), map_location="cpu", weights_only=True)
                 return state
         return None

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from ..plumbing.params import TrainSettings
 from ..seq2seq.model import Seq2Seq
 from .batching import Batch, Step, collate, micro_batches_per_step, plan_epoch, plan_in_order
 from .checkpoint import Checkpoints
+from .facts import ModelFacts
 from .out_of_memory import explain_out_of_memory
 from .position import Position
 from .schedule import moving_average, schedule
@@ -84,28 +84,19 @@ class Trainer:
                     self._pause()
             self._finish_epoch()
 
-    def summary(self) -> dict[str, Any]:
-        """What a reader of the model wants to know of its training."""
+    def facts(self) -> ModelFacts:
+        """Return what the model's manifest records of its training."""
         position = self.position
-        return {
-            "validation_loss": position.best_loss,
-            "validation_bleu": position.best_bleu,
-            "best_epoch": position.best_epoch,
-            "epochs": position.epoch,
-            "steps": position.step,
-            "parameters": sum(p.numel() for p in self.model.parameters()),
-            "precision": {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision),
-            "skipped_steps": position.skipped,
-        }
-
-    def execution(self) -> dict[str, Any]:
-        """How it went, which differs between two trainings of the same model."""
-        position = self.position
-        return {
-            "seconds": round(position.seconds, 1),
-            "tokens_per_second": round(position.tokens / position.seconds, 1),
-            "processes": self.accelerator.num_processes,
-        }
+        return ModelFacts(
+            validation_loss=position.best_loss,
+            validation_bleu=position.best_bleu,
+            best_epoch=position.best_epoch,
+            epochs=position.epoch,
+            steps=position.step,
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            precision={"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision),
+            skipped_steps=position.skipped,
+        )
 
     def _update(self, step: Step) -> bool:
         """One optimiser step; returns whether any process was asked to stop.

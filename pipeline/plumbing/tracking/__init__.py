@@ -1,1 +1,1 @@
-"""A training's record on disk, and MLflow's copy of it. Begin with run.py."""
+"""The record of a training on disk, and its copy in MLflow. Read run.py first."""

@@ -1,6 +1,6 @@
-"""Owns metrics.jsonl, the journal of a training: {"time": unix ms, "step": n, "metrics": {...}}, one a line.
+"""Write and read metrics.jsonl, the journal of a training. A line is {"time": unix ms, "step": n, "metrics": {...}}.
 
-The journal is the record of a training; what MLflow shows is a copy that is made from it. Knows nothing of MLflow.
+MLflow's metrics are a copy of the journal (see replica.py). This module does not use MLflow.
 """
 
 import json
@@ -15,18 +15,19 @@ JOURNAL = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """Some metrics at one step."""
+    """Metrics of one step."""
 
-    time: int  # unix milliseconds: when they were measured, kept when they are sent again
+    time: int  # unix milliseconds, when the metrics were measured
     step: int
     metrics: dict[str, float]
-    end: int  # byte position in the journal after this entry
+    end: int  # byte position of the entry's end in the journal
 
 
 def read_journal(path: Path, start: int = 0) -> Iterator[JournalEntry]:
-    """Entries from byte position `start` on, up to the first that is not whole.
+    """Yield the entries from byte position `start` on, up to the first that is incomplete.
 
-    A killed writer leaves half a line, a power cut zeros; what is after them was measured after the last checkpoint.
+    A killed process leaves half a line, and a power cut leaves zeros. What follows was measured after the last
+    checkpoint, and is measured again.
     """
     end = start
     with open(path, "rb") as file:
@@ -43,10 +44,10 @@ def read_journal(path: Path, start: int = 0) -> Iterator[JournalEntry]:
 
 
 class Journal:
-    """The journal opened for writing; goes on with what an interrupted training left in it.
+    """The journal of a training, open for writing after the entries of an interrupted training.
 
-    A metric's steps only go up. What a resumed training repeats, because its checkpoint is older than the journal, is
-    there already with the time at which it was first measured, and is not written again.
+    The steps of a metric only increase. A resumed training repeats the steps since its checkpoint; they are in the
+    journal already, with the time at which they were first measured, and are not written again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,9 +62,9 @@ class Journal:
         self._file.truncate(self._end)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Append the metrics that are new at this step, as one line that a killed process cannot lose.
+        """Append the metrics that have no value yet at this step, as one line that survives a kill of the process.
 
-        OSError if the disk is full: the journal is then as it was before.
+        OSError if the disk is full. The journal then is as it was before.
         """
         with self._lock:
             new = {key: float(value) for key, value in metrics.items() if step > self._last_step.get(key, -1)}
@@ -74,17 +75,17 @@ class Journal:
             self._last_step.update(dict.fromkeys(new, step))
 
     def next_step(self, metric: str) -> int:
-        """The first step at which `metric` has no value yet."""
+        """Return the first step at which `metric` has no value yet."""
         return self._last_step.get(metric, -1) + 1
 
     def close(self) -> None:
         self._file.close()
 
     def _append(self, line: bytes) -> None:
-        """Write a line whole or not at all."""
+        """Write a line completely or not at all."""
         left = memoryview(line)
         try:
-            while left:  # a disk takes what there is room for, and fails at the next byte
+            while left:  # a full disk accepts a part of the line, and fails on the next write
                 left = left[self._file.write(left) :]
         except OSError as error:
             self._file.truncate(self._end)

@@ -1,8 +1,8 @@
-"""The store that lies in `build` itself: its URL and its artifacts' location, whatever the project's path.
+"""Give the URL of MLflow's database in `build`, and correct the locations in it after the project was moved or copied.
 
-MLflow writes absolute locations into its database. When the project was moved or copied, they are rewritten here, so
-that a copy neither loses its artifacts nor uses those of the place that it was copied from. Another checkout may use
-the store in this one, and keep its artifacts in its own: what lies there and not here stays as it is.
+MLflow writes absolute locations of artifacts into its database. After a move or a copy they are rewritten, so that a
+copy of the project finds its own artifacts, and not those of the original. Another checkout may use the database of
+this one but its own `build` for artifacts: locations of artifacts that are only there do not change.
 """
 
 import logging
@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 from ..errors import UserError
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"  # names in `build`
-# Where MLflow's tables hold locations.
+# Tables and columns of MLflow's database that contain locations.
 LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -26,29 +26,29 @@ LOCATIONS = (
     ("model_versions", "source"),
     ("trace_tags", "value"),
 )
-# Experiments that this pipeline has made have this tag; that is why MLflow's pages are those for training.
+# A tag of the experiments that this pipeline makes. It also chooses MLflow's pages for training.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 log = logging.getLogger(__name__)
 
 
 def local_uri(build: Path) -> str:
-    """The URL of the SQLite database in `build`."""
+    """Return the URL of the SQLite database in `build`."""
     return sqlite_uri(build.resolve() / DATABASE)
 
 
 def sqlite_uri(path: Path) -> str:
-    """The URL of a SQLite database. UserError if there is none that MLflow can work with."""
+    """Return the URL of a SQLite database. UserError if its path cannot be part of one."""
     text = str(path)
-    if not text.isprintable():  # a newline ends a line of Make's and of MLflow's settings
+    if not text.isprintable():  # a newline would end a line of Make and of MLflow's settings
         raise UserError(f"the path {text!r} has characters that cannot be printed; rename that directory")
     quoted = text.replace("%", "%25").replace("?", "%3F")
-    # MLflow would make the directory of sqlite:///... as it is written, quoted; not so where the driver is named.
+    # With sqlite:///, MLflow would create a directory with the quoted name; with a named driver it does not.
     return f"sqlite:///{text}" if quoted == text else f"sqlite+pysqlite:///{quoted}"
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of a SQLite database's URL; None of any other URL."""
+    """Return the file of a SQLite database's URL; None for any other URL."""
     if not uri.startswith(("sqlite:", "sqlite+")):
         return None
     name = make_url(uri).database
@@ -56,18 +56,18 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def artifact_location(build: Path, experiment: str) -> str:
-    """Where the artifacts of an experiment are kept that has no server to say so."""
+    """Return the location of an experiment's artifacts if no server decides it."""
     return (build.resolve() / ARTIFACTS / experiment).as_uri()
 
 
 def local_path(location: str) -> Path | None:
-    """The directory that a location of MLflow's means on this machine; None of one that is elsewhere."""
+    """Return the directory of a location of MLflow on this machine; None if it is elsewhere."""
     path: str | None = get_local_path_or_none(location)  # type: ignore[no-untyped-call]
     return Path(path) if path else None
 
 
 def relocate(build: Path) -> None:
-    """Let the store in `build` name the artifacts that lie beside it, if the two were moved or copied here."""
+    """Rewrite the locations in the database in `build` if it was moved or copied here with its artifacts."""
     here = build.resolve() / ARTIFACTS
     with closing(sqlite3.connect(build / DATABASE, timeout=60)) as database, database:
         places = _elsewhere(database, here)
@@ -78,13 +78,15 @@ def relocate(build: Path) -> None:
             database.execute(f"UPDATE {table} SET {column} = moved({column}) WHERE {column} <> moved({column})")
         if not database.total_changes:
             return
-    missing = "" if here.is_dir() else ", which is not there: bring it here, too"
+    missing = "" if here.is_dir() else ", which is missing: move it there, too"
     before = ", ".join(str(place.parent) for place in places)
-    log.warning("MLflow's store was moved or copied from %s: it now uses the artifacts in %s%s", before, here, missing)
+    log.warning(
+        "MLflow's database was moved or copied from %s; it now uses the artifacts in %s%s", before, here, missing
+    )
 
 
 def _elsewhere(database: sqlite3.Connection, here: Path) -> list[Path]:
-    """The directories, other than `here`, where the store looks for artifacts of this pipeline's experiments."""
+    """Return the directories, except `here`, in which the database expects artifacts of this pipeline."""
     ours = database.execute(
         "SELECT artifact_location FROM experiments JOIN experiment_tags USING (experiment_id) "
         "WHERE key = ? AND value = ?",
@@ -104,7 +106,7 @@ def _moved(location: str | None, places: list[Path], here: Path) -> str | None:
 
 
 def _stayed(path: Path, target: Path, here: Path) -> bool:
-    """Whether `path` is there and `target` is not; of what has no artifacts yet the directories above it tell."""
+    """Return whether `path` exists and `target` does not; if neither does, compare the directories above them."""
     while not os.path.exists(target) and target != here:
         if os.path.exists(path):
             return True

@@ -1,7 +1,8 @@
-"""Owns the record of a training on disk: run.json, which says what is trained and how it went, and the journal.
+"""Write and read the record of a training: run.json, with its settings and status, and the journal of its metrics.
 
-It lies beside the checkpoints during training and in the model's artifact afterwards; when another training takes its
-place, it is kept until MLflow has all of it. Knows nothing of MLflow, which shows a copy (see replica.py).
+The record is beside the checkpoints during training, and then in the model's artifact. If another training begins
+there, the record is set aside until MLflow has all of it. MLflow's run is a copy of the record (see replica.py); this
+module does not use MLflow.
 """
 
 import getpass
@@ -16,50 +17,65 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import Artifact, write_json
+from ..artifacts import write_json
 from .journal import JOURNAL, read_journal
 
 RECORD = "run.json"
-# Directories of an experiment that have records:
-TRAINING = "model.training"  # of the training that is at work or was interrupted, beside its checkpoints
+# Directories of an experiment that contain records:
+TRAINING = "model.training"  # of the training that is running or was interrupted, beside its checkpoints
 MODEL = "model"  # of the training that made the model
-UNSENT = "unsent"  # of those whose place another training took, each in a subdirectory named by its attempt
+UNSENT = "unsent"  # of trainings that were set aside, each in a subdirectory with the name of its attempt
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """A split of the corpus as MLflow records data."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str  # JSON
+    profile: str  # JSON
+    context: str  # training, validation or test
 
 
 @dataclass(frozen=True)
 class Record:
-    """What run.json says. Times are in Unix milliseconds."""
+    """The content of run.json. Times are in Unix milliseconds."""
 
-    attempt: str  # names this training and no other, chosen before MLflow is asked: no trouble there can make two runs
-    training: str  # digest of all that the training depends on
+    attempt: str  # identifies this training; chosen here, so that an error of MLflow cannot make two runs
+    training: str  # digest of everything that the training depends on
     experiment: str
     started: int
     commit: str | None
     settings: dict[str, str]
-    datasets: list[dict[str, str]]
-    user: str = ""  # who started it; records of before do not say
-    status: str = "RUNNING"  # FINISHED, FAILED, KILLED: MLflow's words
+    datasets: list[DatasetRecord]
+    user: str = ""  # who started it; older records do not say
+    status: str = "RUNNING"  # or FINISHED, FAILED, KILLED, as in MLflow
     ended: int | None = None
 
     def write(self, directory: Path) -> None:
-        """Write run.json, at once and whole."""
+        """Write run.json in one step."""
         write_json(directory / RECORD, asdict(self))
 
     def end(self, status: str, time: int) -> "Record":
-        """The record of a training that has ended."""
+        """Return the record with the status and time of the end."""
         return replace(self, status=status, ended=time)
 
 
 def read_record(directory: Path) -> Record:
-    """The record in a directory."""
-    return Record(**json.loads((directory / RECORD).read_bytes()))
+    """Read the record in a directory."""
+    content = json.loads((directory / RECORD).read_bytes())
+    return Record(**content | {"datasets": [DatasetRecord(**dataset) for dataset in content["datasets"]]})
 
 
-def begin(directory: Path, home: Path, training: str, settings: Mapping[str, Any], corpus: Artifact) -> Record:
-    """Write the record of a training that begins in `directory`, or goes on there if it is the same `training`.
+def begin(
+    directory: Path, home: Path, training: str, settings: Mapping[str, Any], datasets: list[DatasetRecord]
+) -> Record:
+    """Write the record of a training in `directory`; continue the record there if it is of the same `training`.
 
-    `home` is the experiment's directory. The records of its model, which this training's will replace, and of another
-    training in `directory` are set aside.
+    `home` is the experiment's directory. The record of its model, which this training will replace, is set aside; so is
+    the record of another training in `directory`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if (home / MODEL / RECORD).exists():
@@ -69,21 +85,19 @@ def begin(directory: Path, home: Path, training: str, settings: Mapping[str, Any
         set_aside(directory, home)
         record = None
     if record is None:
-        # In this order a kill leaves no journal beside the run.json of another.
+        # In this order, so that after a kill no journal is beside the run.json of another training.
         (directory / RECORD).unlink(missing_ok=True)
         (directory / JOURNAL).unlink(missing_ok=True)
-        datasets = [_dataset(corpus, split) for split in corpus.facts["splits"]]
-        record = Record(
-            uuid.uuid4().hex, training, home.name, now(), git_commit(), flatten(settings), datasets, user_name()
-        )
-    shutil.rmtree(home / UNSENT / record.attempt, ignore_errors=True)  # it has its place again
+        attempt, experiment, known = uuid.uuid4().hex, home.name, flatten(settings)
+        record = Record(attempt, training, experiment, now(), git_commit(), known, datasets, user_name())
+    shutil.rmtree(home / UNSENT / record.attempt, ignore_errors=True)  # it is in use again
     record = replace(record, status="RUNNING", ended=None)
     record.write(directory)
     return record
 
 
 def killed(directory: Path) -> Record:
-    """The record in `directory`, whose process is known to be dead; if it did not tell its end, it was killed."""
+    """Read the record of a training whose process has ended; if it recorded no end, it was killed."""
     record = read_record(directory)
     if record.status != "RUNNING":
         return record
@@ -92,7 +106,7 @@ def killed(directory: Path) -> Record:
 
 
 def set_aside(directory: Path, home: Path) -> None:
-    """Copy the record in `directory`, whose place another training takes, to the experiment's unsent ones."""
+    """Copy the record in `directory`, which another training will replace, to the experiment's unsent records."""
     record = killed(directory)
     scratch, target = home / f"{UNSENT}.tmp", home / UNSENT / record.attempt
     for path in (scratch, target):
@@ -106,12 +120,12 @@ def set_aside(directory: Path, home: Path) -> None:
 
 
 def unsent(home: Path) -> list[Path]:
-    """The directories of the experiment's records that have lost their place."""
+    """Return the directories of the experiment's records that were set aside."""
     return sorted(path.parent for path in home.glob(f"{UNSENT}/*/{RECORD}"))
 
 
 def now() -> int:
-    """Unix milliseconds."""
+    """Return the time in Unix milliseconds."""
     return time.time_ns() // 1_000_000
 
 
@@ -126,7 +140,7 @@ def user_name() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of this project's working tree, `-dirty` with changes; None where it is no git repository."""
+    """Return the commit of this project, with `-dirty` if files were changed; None outside of git."""
     command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         run = subprocess.run(command, check=False, cwd=Path(__file__).parent, capture_output=True, text=True)
@@ -136,7 +150,7 @@ def git_commit() -> str | None:
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as `train.learning_rate`: text; lists as JSON."""
+    """Return nested settings as `train.learning_rate` -> text. Values that are not text become JSON."""
     flat: dict[str, str] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
@@ -144,21 +158,3 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return flat
-
-
-def dataset_name(corpus: Artifact, split: str) -> str:
-    """Return the name by which MLflow knows a split of the corpus."""
-    return f"{corpus.facts['source_language']} to {corpus.facts['target_language']}, {split}"
-
-
-def _dataset(corpus: Artifact, split: str) -> dict[str, str]:
-    """A split of the corpus as MLflow records data: by the digest of its file and where its text comes from."""
-    facts = corpus.facts
-    return {
-        "name": dataset_name(corpus, split),
-        "digest": corpus.files[f"{split}.parquet"]["sha256"],
-        "source_type": "code",
-        "source": json.dumps({"tags": {"sources": facts["sources"]}}, ensure_ascii=False),
-        "profile": json.dumps({"pairs": facts["splits"][split]}),
-        "context": {"train": "training", "validation": "validation"}.get(split, "test"),
-    }

@@ -1,7 +1,7 @@
-"""Owns MLflow's copy of a training's record: a run that says what run.json and the journal say, and nothing else.
+"""Copy the record of a training to MLflow, as a run with its settings, data sets, metrics and status.
 
-Every step may be done again and adds nothing: the run is found by its attempt, and MLflow stores the same setting, data
-set or metric (key, time, step, value) once. Does not own models and versions (see registry/). Imports no torch.
+Every step can be repeated without adding anything: the run is found by its attempt, and MLflow stores the same setting,
+data set or metric (key, time, step, value) once. The package `registry` adds models and versions. Imports no torch.
 """
 
 import time
@@ -18,44 +18,44 @@ from mlflow.utils import mlflow_tags
 from ..artifacts import experiment_option
 from ..errors import UserError
 from .journal import JOURNAL, read_journal
-from .record import Record, read_record
+from .record import DatasetRecord, Record, read_record
 from .store import experiment_id, restore_command, store_lock
 
-BATCH = 900  # metrics in a request; MLflow refuses more than 1000
-PARAMS = 100  # in a request, MLflow's limit
+BATCH = 900  # metrics for each request; MLflow refuses more than 1000
+PARAMS = 100  # for each request, MLflow's limit
 LONGEST_PARAM = 6000  # characters, MLflow's limit
 LONGEST_DIGEST = 36  # characters, MLflow's limit
-PAUSES = 0.5, 2.0  # seconds before metrics that were refused are sent again
+PAUSES = 0.5, 2.0  # seconds before refused metrics are sent again
 
 
 class DeletedRun(UserError):
-    """The run was deleted in MLflow, so nobody wants it there."""
+    """Somebody deleted the run in MLflow."""
 
 
 def replicate(client: MlflowClient, build: Path, directory: Path) -> str:
-    """Make MLflow say what the record in `directory` says; returns the run's id."""
+    """Copy the record in `directory` to MLflow and return the id of its run."""
     return Replica(client, build, directory).update(read_record(directory))
 
 
 class Replica:
-    """The run of one record; knows what it has sent, so that a journal that grows is not sent anew."""
+    """The run of a record. It remembers which part of the journal it has sent."""
 
     def __init__(self, client: MlflowClient, build: Path, directory: Path) -> None:
         self.client, self._build, self._journal = client, build, directory / JOURNAL
         self._run_id = ""
-        self._status = ""  # the last that MLflow was told
+        self._status = ""  # the last that was sent
         self._sent = 0  # byte position in the journal
 
     def update(self, record: Record) -> str:
-        """Send what MLflow does not have yet; returns the run's id. DeletedRun, or MLflow's errors, if it fails."""
-        is_news = record.status != self._status
-        if is_news:
+        """Send what MLflow does not have yet, and return the run's id. DeletedRun, or MLflow's errors, if it fails."""
+        is_new = record.status != self._status
+        if is_new:
             self._run_id = self._find_or_make(record)
             self._describe(record)
         for end in send_journal(self.client, self._run_id, self._journal, self._sent):
             self._sent = end
-        if is_news:
-            self._tell_status(record)
+        if is_new:
+            self._send_status(record)
         return self._run_id
 
     def _find_or_make(self, record: Record) -> str:
@@ -74,15 +74,15 @@ class Replica:
             return self._only(active)
 
     def _only(self, runs: list[StoredRun]) -> str:
-        """One of several runs of the same record; the others are deleted.
+        """Keep one of several runs of the same record, and delete the others.
 
-        A slow server carries out a request to make a run though nobody waits for the answer any more and it was sent
-        again. What is known to have been made has settings; such a double has none.
+        A slow server may make a second run: the client no longer waits for the first answer, and sends its request
+        again. The run that was used has settings; the other has none.
         """
-        chosen, *doubles = sorted(
+        chosen, *duplicates = sorted(
             runs, key=lambda r: (r.info.run_id != self._run_id, -len(r.data.params), r.info.run_id)
         )
-        for run in doubles:
+        for run in duplicates:
             self.client.delete_run(run.info.run_id)
         return str(chosen.info.run_id)
 
@@ -90,9 +90,9 @@ class Replica:
         params = [Param(name, value[:LONGEST_PARAM]) for name, value in record.settings.items()]
         for start in range(0, len(params), PARAMS):
             self.client.log_batch(self._run_id, params=params[start : start + PARAMS])
-        self.client.log_inputs(self._run_id, datasets=[_dataset(**fields) for fields in record.datasets])
+        self.client.log_inputs(self._run_id, datasets=[_dataset_input(dataset) for dataset in record.datasets])
 
-    def _tell_status(self, record: Record) -> None:
+    def _send_status(self, record: Record) -> None:
         if record.ended is None:
             self.client.update_run(self._run_id, status=record.status)
         else:
@@ -101,23 +101,23 @@ class Replica:
 
 
 def send_journal(client: MlflowClient, run_id: str, journal: Path, start: int = 0) -> Iterator[int]:
-    """Send the journal from byte position `start` on; yield the position after each request that succeeded."""
+    """Send the journal from byte position `start` on, and yield the position after each successful request."""
     batch: list[Metric] = []
     end = start
     for entry in read_journal(journal, start):
         if len(batch) + len(entry.metrics) > BATCH:
-            _send(client, run_id, batch)
+            _send_metrics(client, run_id, batch)
             yield end
             batch = []
         batch += [Metric(name, value, entry.time, entry.step) for name, value in entry.metrics.items()]
         end = entry.end
     if batch:
-        _send(client, run_id, batch)
+        _send_metrics(client, run_id, batch)
         yield end
 
 
-def _send(client: MlflowClient, run_id: str, batch: list[Metric]) -> None:
-    """Send metrics, again if MLflow refuses them: it may still be storing the same ones of a request that hung."""
+def _send_metrics(client: MlflowClient, run_id: str, batch: list[Metric]) -> None:
+    """Send metrics; try again if MLflow refuses them, because it may still be storing them from a slow request."""
     for pause in PAUSES:
         try:
             client.log_batch(run_id, metrics=batch)
@@ -130,9 +130,10 @@ def _send(client: MlflowClient, run_id: str, batch: list[Metric]) -> None:
     client.log_batch(run_id, metrics=batch)
 
 
-def _dataset(name: str, digest: str, source_type: str, source: str, profile: str, context: str) -> DatasetInput:
-    dataset = Dataset(name, digest[:LONGEST_DIGEST], source_type, source, profile=profile)
-    return DatasetInput(dataset, [InputTag(mlflow_tags.MLFLOW_DATASET_CONTEXT, context)])
+def _dataset_input(record: DatasetRecord) -> DatasetInput:
+    digest = record.digest[:LONGEST_DIGEST]
+    dataset = Dataset(record.name, digest, record.source_type, record.source, profile=record.profile)
+    return DatasetInput(dataset, [InputTag(mlflow_tags.MLFLOW_DATASET_CONTEXT, record.context)])
 
 
 def _run_name(record: Record) -> str:

@@ -1,6 +1,6 @@
-"""Owns the machine's metrics during training: processor, memory, disk, network and GPU, sampled into the journal.
+"""Sample the system metrics of a training into its journal: processor, memory, disk, network and GPU.
 
-They are measured by MLflow's monitors, without the object in which it puts them together: that one opens the store.
+MLflow's monitors measure them. MLflow's own SystemMetricsMonitor is not used, because it needs a connection to a store.
 """
 
 import logging
@@ -22,8 +22,8 @@ SAMPLE_SECONDS = 10.0  # between two samples
 log = logging.getLogger(__name__)
 
 
-class Sampler:
-    """Metrics of the machine at work, on their way into the journal."""
+class SystemMetrics:
+    """The system metrics of a training."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -31,14 +31,14 @@ class Sampler:
         self._due = time.monotonic() + SAMPLE_SECONDS
 
     def sample(self) -> None:
-        """Take a sample if it is time for one; after one that fails, no more."""
+        """Take a sample every SAMPLE_SECONDS; stop after the first failure."""
         try:
             self._monitors = self._monitors or _monitors()
             if time.monotonic() >= self._due:
                 self._due = time.monotonic() + SAMPLE_SECONDS
                 self._take()
-        except Exception as error:  # a full disk ends training itself, at its own next line
-            log.warning("the machine's metrics are no longer sampled: %s", error)
+        except Exception as error:  # a full disk also ends training, when it next writes to the journal
+            log.warning("system metrics are no longer sampled: %s", error)
             self._due = math.inf
 
     def _take(self) -> None:
@@ -55,6 +55,6 @@ def _monitors() -> list[Any]:
     monitors = [kind() for kind in kinds]
     gpus: list[Any] = [GPUMonitor, ROCMMonitor]
     for gpu in gpus:
-        with suppress(Exception):  # there is none, or nothing to ask it with
+        with suppress(Exception):  # there is no such GPU, or its library is missing
             monitors.append(gpu())
     return monitors

@@ -1,0 +1,53 @@
+"""Type what the manifests of the corpus, the tokenizer and the encoded corpus record."""
+
+from typing import Literal
+
+from ..plumbing.facts import Facts, Part
+
+Side = Literal["source", "target"]
+
+
+class SourceFacts(Part):
+    """A file, data set or package that pairs come from."""
+
+    name: str
+    version: str | None = None  # of a package
+    revision: str | None = None  # of a data set: a commit
+    licence: str
+    sha256: str
+    pairs: int  # that stand in the corpus
+
+
+class CorpusFacts(Facts):
+    source_language: str
+    target_language: str
+    splits: dict[str, int]  # split -> pairs
+    cut: dict[str, int]  # split that the source lacks -> pairs cut from train for it
+    dropped: dict[str, int]  # rule -> pairs that it took out
+    sources: list[SourceFacts]
+
+    @property
+    def test_sets(self) -> dict[str, int]:
+        """Test set -> pairs."""
+        return {name: pairs for name, pairs in self.splits.items() if name not in ("train", "validation")}
+
+    def dataset_name(self, split: str) -> str:
+        """Return the name by which MLflow knows a split: `en to de, test`."""
+        return f"{self.source_language} to {self.target_language}, {split}"
+
+
+class TokenizerFacts(Facts):
+    vocabulary_size: int
+    skipped: dict[Side, int]  # lines that SentencePiece leaves out of training
+
+
+class EncodedSplitFacts(Part):
+    pairs: int
+    too_long: int  # pairs left out, with a side of more than encode.max_tokens ids
+    source_tokens: int
+    target_tokens: int
+
+
+class EncodedFacts(Facts):
+    train: EncodedSplitFacts
+    validation: EncodedSplitFacts

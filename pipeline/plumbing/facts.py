@@ -1,0 +1,59 @@
+"""Type what one stage records in its artifact's manifest and other stages read there.
+
+Each artifact has a model of its facts, a subclass of Facts, beside the code that makes the artifact:
+
+    draft.facts = EncodedFacts(train=counts, validation=others)  # the stage that makes the artifact
+    EncodedFacts.of(artifact).train.pairs  # whoever reads it
+
+A field that is added later needs a default, so that the manifests of registered versions can still be read.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .artifacts import MANIFEST, Artifact, rebuild
+from .errors import UserError
+
+P = TypeVar("P", bound="Part")
+
+
+class Part(BaseModel):
+    """A part of a manifest: of the types that its fields state, with no other fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Facts(Part):
+    """The facts of an artifact, which are part of its digest."""
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Self:
+        """Return the facts of `artifact`. UserError, with what to type, if another version of the code wrote them."""
+        return _read(cls, artifact, artifact.manifest.facts, "facts")
+
+
+class Execution(Part):
+    """How a stage ran: what differs between two artifacts that are the same, so no part of the digest."""
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Self:
+        """Return the execution of `artifact`. UserError, with what to type, if another version of the code wrote it."""
+        return _read(cls, artifact, artifact.manifest.execution, "execution")
+
+
+def mistake_in(error: ValidationError) -> str:
+    """Describe the first of pydantic's errors in a line: `train.pairs: Field required`."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _read(kind: type[P], artifact: Artifact, content: Mapping[str, Any], name: str) -> P:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise UserError(
+            f"{artifact.directory / MANIFEST}: {name}.{mistake_in(error)}; another version of this pipeline wrote it; "
+            f"{rebuild(artifact.directory, artifact.target)}"
+        ) from None

@@ -1,0 +1,12 @@
+"""Type what the manifest of a registered version records."""
+
+from ..plumbing.facts import Facts
+
+
+class RegisteredFacts(Facts):
+    run_id: str
+    model_name: str
+    version: int
+    model_uri: str
+    model_id: str
+    store: str  # the scheme of its URL: sqlite, http, ...; where exactly depends on the machine
