@@ -1,4 +1,4 @@
-"""corpus + model + evaluation -> a version in MLflow's registry, after a trial in a fresh process."""
+"""corpus + model + evaluation -> a version in MLflow's registry, after translating in a fresh process."""
 
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ from pipeline.registry.sandbox.isolation import warn_if_not_isolated
 
 
 def register(call: StageCall) -> None:
-    """Ask the registry what is there, and add what is missing: all is as if it were done for the first time."""
+    """Ask the registry what is there, and add what is missing. Running it again changes nothing."""
     settings = RegisterSettings(**call.stamp["params"]["register"])
     corpus, model, evaluation = (call.inputs[name] for name in ("corpus", "model", "evaluation"))
     client = open_store(call.output.parent.parent)

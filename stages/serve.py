@@ -1,8 +1,8 @@
-"""Serve the registered model of PARAMS... over HTTP until Ctrl-C: the version that ALIAS is on.
+"""Serve a registered model over HTTP until Ctrl-C, the version that ALIAS is on: PARAMS_FILE...
 
-When the alias moves, by a promotion or a rollback, the version that it is on then is loaded and served. Of the alias
-champion a version that the record does not call champion is refused: nobody has decided that its code may run here.
-ALIAS, HOST, PORT, AUTH and ALLOWED_HOSTS are read from the environment.
+When a promotion or a rollback moves the alias, the new version is loaded and served. With the alias `champion`, only a
+version that the record of promotions names is served: an alias that was moved by hand is not followed, since nobody has
+decided that this version's code may run here. ALIAS, HOST, PORT, AUTH and ALLOWED_HOSTS are read from the environment.
 """
 
 import os
@@ -37,7 +37,7 @@ def serve() -> None:
 
 
 def listen(host: str, port: str, command: str) -> socket.socket:
-    """A socket that listens; taken first, because loading a model takes seconds. Errors advise `make COMMAND`."""
+    """Return a listening socket. It is opened before the model is loaded, which takes seconds."""
     if not (port.isdecimal() and 0 < int(port) < 65536):
         raise UserError(f"PORT: got {port!r}, expected a number from 1 to 65535, as in: make {command} PORT=5002")
     try:
@@ -53,7 +53,7 @@ def _serve(alias: str, listener: socket.socket, access: Access) -> None:
     client, models = registry.client, registry.models
     tell = partial(print, flush=True)
     doubt = models.told_of_doubt if alias == CHAMPION else lambda version: None
-    # Impatient for good: a registry that hangs must keep nobody from an answer.
+    # For as long as it serves: a registry that hangs must not delay answers.
     with short_timeouts():
         is_right = open_accounts(client.tracking_uri, BUILD, os.environ.get(PASSWORD, "")) if access.auth else None
         watcher = AliasWatcher(client, partial(models.resolve, alias), doubt, tell)

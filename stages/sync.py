@@ -1,4 +1,4 @@
-"""Tell MLflow what it missed of every training under build/: settings, metrics, ends. May be done at any time."""
+"""Send to MLflow what it missed of every training under build/: settings, metrics, status. Safe to run at any time."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ BUILD = Path("build")
 def sync() -> None:
     homes = {home: places for home in sorted(BUILD.glob("*")) if (places := records(home))}
     if not homes:
-        print(f"no training has left a record in {BUILD}")
+        print(f"nothing to send: no training has left a record in {BUILD}")
         return
     client = open_store(BUILD)
     failures = []
@@ -28,7 +28,7 @@ def sync() -> None:
             worker = holder(home)
             for place in places:
                 if worker and place.name != MODEL:
-                    print(f"{place}: left to {worker}")
+                    print(f"{place}: in use by {worker}, which sends it itself")
                     continue
                 try:
                     print(f"{place}: {send(client, place)}")
@@ -39,12 +39,12 @@ def sync() -> None:
 
 
 def records(home: Path) -> list[Path]:
-    """Where an experiment has records."""
+    """Return the directories of an experiment that have records."""
     return [*unsent(home), *(home / name for name in (TRAINING, MODEL) if (home / name / RECORD).exists())]
 
 
 def send(client: MlflowClient, place: Path) -> str:
-    """Send the record of a training at which no process works; returns what MLflow now has."""
+    """Send the record of a training that no process works at; return what MLflow has now."""
     record = killed(place)
     if record != read_record(place):
         record.write(place)

@@ -40,7 +40,7 @@ def model() -> Model:
 
 @pytest.fixture
 def joined(model: Model) -> Iterator[BatchedModel]:
-    joined = BatchedModel(model, patience=20)  # type: ignore[arg-type]
+    joined = BatchedModel(model, timeout=20)  # type: ignore[arg-type]
     yield joined
     model.free.set()
     joined.close()
@@ -111,7 +111,7 @@ def test_a_model_that_ends_its_process_ends_nothing(joined: BatchedModel, model:
 
 
 def test_who_has_waited_too_long_is_told_and_not_translated(model: Model) -> None:
-    joined = BatchedModel(model, patience=0.2)  # type: ignore[arg-type]
+    joined = BatchedModel(model, timeout=0.2)  # type: ignore[arg-type]
     with ThreadPoolExecutor(2) as clients:
         answers = [clients.submit(joined.predict, [text]) for text in "ab"]
         for answer in answers:

@@ -1,7 +1,8 @@
-"""Serve a version over HTTP: limits on what reaches MLflow's scoring server, and clear refusals of what is no request.
+"""Serve a version over HTTP in MLflow's scoring protocol.
 
-The protocol is MLflow's. Every answer has headers that say which version gave it. A request is answered by the version
-that was served when it began, also when another takes its place meanwhile.
+A request is checked and limited before MLflow's scoring server gets it; a wrong one is answered with what to send
+instead. Each answer names the model and the version in its headers. When another version is to be served, requests that
+have begun are still answered by the version before.
 """
 
 import asyncio
@@ -20,10 +21,10 @@ from .alias_watcher import AliasWatcher
 from .protocol import CONTENT_TYPE, EXAMPLE_REQUEST, Refused, read_request
 from .served_version import ServedVersion
 
-MAX_BODY_BYTES = 1 << 20  # bytes
-BODY_SECONDS = 10.0  # for a client to send it
-MAX_OPEN_REQUESTS = 256  # at once; each waits in a thread
-SHUTDOWN_SECONDS = 10  # for those that are open when the server is told to stop
+MAX_BODY_BYTES = 1 << 20
+BODY_SECONDS = 10.0  # for a client to send the body
+MAX_OPEN_REQUESTS = 256  # each waits in a thread
+SHUTDOWN_SECONDS = 10  # for open requests when the server stops
 HOME_PAGE = """\
 {name}, version {version}
 
@@ -31,18 +32,19 @@ A translator, served in MLflow's scoring protocol:
 
   curl http://{host}/invocations -H 'Content-Type: application/json' -d '{example}'
 
-GET /health says how it is, GET /version what is served, GET /ping no more than that it is ready.
+GET /health reports problems, GET /version the model and version, GET /ping only that the server is up.
 """
 
 
 class Service:
-    """The ASGI application before the version that is served. With a watcher, that changes while it runs.
+    """The ASGI application in front of the served version.
 
-    With a guard, not everybody is let in.
+    The watcher, if there is one, replaces the version while the service runs. The guard, if there is one, refuses
+    requests that are not allowed.
     """
 
     def __init__(self, served: ServedVersion, watcher: AliasWatcher | None = None, guard: Guard | None = None) -> None:
-        self._served, self._follower, self._guard = served, watcher, guard
+        self._served, self._watcher, self._guard = served, watcher, guard
         self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,7 +53,7 @@ class Service:
         elif scope["type"] == "http":
             with self._served as served:
                 await self._answer(served, scope, receive, _with_headers(send, served.headers))
-        else:  # a websocket: nothing here speaks over one, and the guard's answers are HTTP's
+        else:  # a websocket, which is not supported
             await receive()
             await send({"type": "websocket.close", "code": 1008})
 
@@ -59,12 +61,12 @@ class Service:
         await receive()
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(MAX_OPEN_REQUESTS))  # MLflow's predict runs there
-        if self._follower:
-            self._follower.start(lambda served: _in_loop(loop, self._switch, served))
+        if self._watcher:
+            self._watcher.start(lambda served: _in_loop(loop, self._switch, served))
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self._follower:
-            self._follower.stop()
+        if self._watcher:
+            self._watcher.stop()
         if self._guard:
             self._guard.close()
         self._served.close()
@@ -103,7 +105,7 @@ class Service:
         return {"model": served.name, "version": str(served.version)}
 
     def _problem(self, served: ServedVersion) -> dict[str, str]:
-        problems = [served.problem, self._follower.problem if self._follower else ""]
+        problems = [served.problem, self._watcher.problem if self._watcher else ""]
         told = "; ".join(filter(None, problems))
         return {"problem": f"{told}; the server's log says why"} if told else {}
 
@@ -118,7 +120,7 @@ class Service:
         except Refused as refused:
             await _refuse(refused.status, str(refused))(scope, receive, send)
         except ConnectionError:
-            pass  # nobody is left to tell
+            pass  # the client has gone
         else:
             request = json.dumps({"inputs": sentences, "params": params}).encode()
             await served.app(_with_body(scope, request), _again(request, receive), send)
@@ -127,7 +129,7 @@ class Service:
 
 
 def run(service: Service, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve on a socket that listens, until SIGINT or SIGTERM; uvicorn raises them again at the end."""
+    """Serve on a listening socket until SIGINT or SIGTERM, which uvicorn raises again at its end."""
     config = uvicorn.Config(service, log_level="warning", lifespan="on", timeout_graceful_shutdown=SHUTDOWN_SECONDS)
     ready()
     uvicorn.Server(config).run(sockets=[listener])
@@ -137,7 +139,7 @@ def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[ServedVersion]
     try:
         loop.call_soon_threadsafe(function, served)
     except RuntimeError:
-        served.close()  # the server has ended meanwhile
+        served.close()  # the server has ended in the meantime
 
 
 def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
@@ -162,7 +164,7 @@ def _content_type(scope: Scope) -> str:
 
 
 async def _read(receive: Receive) -> bytes:
-    """The whole body. One that is too large is read as well, and dropped: who is still sending would hear nothing."""
+    """Return the body. Read a too large one to its end, too: a client that is still sending would get no answer."""
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -184,14 +186,14 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _with_body(scope: Scope, body: bytes) -> Scope:
-    """The request with another body, which is JSON."""
+    """Return the scope of the request with another body, which is JSON."""
     kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-type", b"content-length")]
     ours = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", b"%d" % len(body))]
     return {**scope, "headers": kept + ours}
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """`receive` for whoever wants the body that has been read."""
+    """Return a `receive` that gives the body again, which was read already."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def next_message() -> Message:
@@ -201,5 +203,5 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _refuse(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """As MLflow tells its errors."""
+    """Return an error in MLflow's form."""
     return JSONResponse({"error_code": "BAD_REQUEST", "message": message}, status, headers)
