@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -41,6 +42,7 @@ def test_loopback_needs_neither(host: str) -> None:
 
 def test_serve_refuses_before_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     port = unused_port()
+    monkeypatch.setattr(sys, "argv", ["stages.serve", "params.yaml"])
     for name, value in {"HOST": "0.0.0.0", "PORT": str(port), "AUTH": "", "ALLOWED_HOSTS": ""}.items():
         monkeypatch.setenv(name, value)
     with socket.create_server(("127.0.0.1", port)), pytest.raises(UserError, match="make serve HOST=0.0.0.0 AUTH=1"):
@@ -210,5 +212,5 @@ def test_a_server_says_itself_who_has_an_account(team: Team, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_a_server_that_lets_everybody_in_has_no_accounts(server: Server, tmp_path: Path) -> None:
     server.start()
-    with pytest.raises(UserError, match="lets everybody in; start it with accounts"):
+    with pytest.raises(UserError, match="asks for no account; start it with accounts"):
         open_accounts(os.environ["MLFLOW_TRACKING_URI"], tmp_path, "")

@@ -53,7 +53,7 @@ def watcher(champions: Registry, told: list[str]) -> AliasWatcher:
 
 
 def look(watcher: AliasWatcher) -> ServedVersion | None:
-    """What a look finds to be served from now on."""
+    """Return the version that a look loads; None if it loads none."""
     found: list[ServedVersion] = []
     watcher.look(found.append)
     return found[0] if found else None
@@ -69,7 +69,7 @@ def test_a_version_is_loaded_once_and_when_the_alias_moves(
     assert served
     assert served.version == 2
     assert look(watcher) is None
-    assert told == [f"{MODEL} version 2 is served from now on"]
+    assert told == [f"now serving {MODEL} version 2"]
     assert not watcher.problem
 
 
@@ -145,10 +145,10 @@ def test_trouble_with_the_registry_is_told_once_and_its_end(
     assert (
         f"the alias champion of {MODEL} was removed by hand: it is on no version, the record has version 1" in told[0]
     )
-    assert watcher.problem == "the registry does not say which version is to be served"
+    assert watcher.problem == "the registry cannot be asked which version to serve"
     champions.client.set_registered_model_alias(MODEL, "champion", "1")
     assert look(watcher) is None
-    assert (told[1:], watcher.problem) == (["all is well again"], "")
+    assert (told[1:], watcher.problem) == (["the problem is over"], "")
 
     def is_down(*arguments: object) -> None:
         raise MlflowException("postgresql://me:secret@host is down\nmore")
@@ -158,7 +158,7 @@ def test_trouble_with_the_registry_is_told_once_and_its_end(
     assert told[-1].endswith("postgresql://host is down")
 
 
-HELD = "the alias is not on the champion of the record, and is not followed"
+HELD = "the alias is not on the recorded champion, so it is not followed"
 
 
 def test_an_alias_that_was_moved_by_hand_is_told_and_not_followed(
@@ -178,7 +178,7 @@ def test_an_alias_that_was_moved_by_hand_is_told_and_not_followed(
     champions.crown(2)
     served = look(watcher)
     assert served
-    assert (told[2:], watcher.problem) == (["all is well again"], "")
+    assert (told[2:], watcher.problem) == (["the problem is over"], "")
 
 
 def test_a_version_that_the_record_does_not_name_is_never_loaded_whatever_the_alias_is_on_later(
@@ -222,10 +222,10 @@ def test_health_says_what_is_wrong(champions: Registry, watcher: AliasWatcher, m
         wait_for_problem(port, "")
         assert health(port)["version"] == "2"
         monkeypatch.setattr(watcher, "look", broken_pipe)
-        wait_for_problem(port, "the alias cannot be followed")
+        wait_for_problem(port, "the alias cannot be read")
         monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
         monkeypatch.setattr(watcher, "_note", broken_pipe)
-        wait_for_problem(port, "the alias is not followed any more")
+        wait_for_problem(port, "the thread that watches the alias has ended")
 
 
 def broken_pipe(*arguments: object) -> None:

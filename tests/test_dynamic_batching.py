@@ -107,7 +107,7 @@ def test_a_model_that_ends_its_process_ends_nothing(joined: BatchedModel, model:
         joined._changed.notify()
     joined._worker.join()
     joined._closed = False
-    assert joined.problem == "nothing is translated any more"
+    assert joined.problem == "the translating thread has ended"
 
 
 def test_who_has_waited_too_long_is_told_and_not_translated(model: Model) -> None:

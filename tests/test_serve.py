@@ -165,10 +165,10 @@ def test_no_request_makes_it_fail(http: TestClient, body: bytes, content_type: s
 @pytest.mark.parametrize(
     ("content", "status", "said"),
     [
-        (b"", 400, "the body is no JSON"),
-        (b"\xff\xfe\xfd", 400, "the body is no JSON"),
-        (b"[" * 100_000, 400, "the body is no JSON"),
-        (b'{"inputs": ' + b"1" * 5000 + b"}", 400, "the body is no JSON"),
+        (b"", 400, "the body is not JSON"),
+        (b"\xff\xfe\xfd", 400, "the body is not JSON"),
+        (b"[" * 100_000, 400, "the body is not JSON"),
+        (b'{"inputs": ' + b"1" * 5000 + b"}", 400, "the body is not JSON"),
         ([], 400, "the body: got a list, expected one of inputs"),
         ({"texts": ["a"]}, 400, "the body: got the keys ['texts'], expected one of inputs, instances, dataframe_split"),
         ({"inputs": ["a"], "instances": ["a"]}, 400, "the body: got the keys ['inputs', 'instances']"),

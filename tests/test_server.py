@@ -121,7 +121,11 @@ def test_values_arrive_as_they_were_typed(project: Project) -> None:
     assert run.stderr.startswith("error: ALLOWED_HOSTS: got '$(touch'"), run.stderr
     assert run.returncode == 2
     assert not (project.root / "made").exists()
-    assert project.make("-n", "ui").stdout.split() == [*project.make("-n", "server").stdout.split(), "params.yaml"]
+    assert project.make("-n", "ui").stdout.split() == [
+        *project.make("-n", "server").stdout.split(),
+        "params.yaml",
+        "experiments/smoke.yaml",
+    ]
     assert stages_in(project.make("-n", "ui").stdout) == []
 
 

@@ -110,7 +110,7 @@ def test_a_training_at_work_is_left_to_its_process(build: Path, capsys: pytest.C
     kill(scratch)
     with FileLock(build / "default/lock"):
         sync()
-    assert capsys.readouterr().out.startswith("build/default/model.training: left to ")
+    assert capsys.readouterr().out.startswith("build/default/model.training: in use by ")
     assert read_record(scratch).status == "RUNNING"
 
 
@@ -141,4 +141,4 @@ def test_a_server_that_is_away_is_named_in_one_line(build: Path) -> None:
 
 def test_without_trainings_nothing_is_said_to_mlflow(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sync()
-    assert capsys.readouterr().out == "no training has left a record in build\n"
+    assert capsys.readouterr().out == "nothing to send: no training has left a record in build\n"
