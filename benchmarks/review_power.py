@@ -1,13 +1,14 @@
-"""How often a review passes a candidate that is truly equal, or worse by 0.5, 1 or 2 BLEU, on test sets of many sizes.
+"""Measure how often a review passes a candidate that is equal, or worse by 0.5, 1 or 2 BLEU, by size of the test set.
 
-python -m benchmarks.review_power REFERENCES CHAMPION CANDIDATE WORSE, four files of aligned lines: real outputs for one
-large test set, of two trainings that differ in the seed, and of a worse one. Candidates whose true difference is known
-are made of them: the outputs of CANDIDATE, a share of them replaced by those of WORSE, until BLEU over the whole file
-differs from CHAMPION's by as much, and chrF likewise, for which a part of that share is enough. A review draws its
-sentences from the file with replacement; the file is the truth.
+python -m benchmarks.review_power REFERENCES CHAMPION CANDIDATE WORSE
 
-The old rule: a loss of at most 0.5 points of BLEU and of chrF, and no loss of BLEU with p < 0.05. The new rule: the
-gates of the review, at several margins and levels. REVIEWS of each kind, seed 1.
+The arguments are four files of aligned lines: the references of a large test set, and the outputs of two models that
+differ in the seed and of a worse model. From them, candidates with a known difference are made: a share of CANDIDATE's
+outputs is replaced by those of WORSE, until BLEU over the whole file is lower than CHAMPION's by the wanted difference.
+For chrF a part of that share is replaced. Each simulated review draws its sentences from the file with replacement.
+
+The old rule allows a loss of 0.5 points of BLEU and of chrF, and no loss of BLEU with p < 0.05. The new rule is the
+gates of the review, at several margins and levels. There are REVIEWS of each kind, with seed 1.
 """
 
 import sys
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def simulate(metrics: Mapping[str, Metric], systems: Mapping[str, Mapping[str, Counts]], loss: float) -> None:
-    """Review a candidate that is truly worse by `loss` BLEU, on test sets of each size."""
+    """Review a candidate that is worse by `loss` BLEU, on test sets of each size."""
     pairs: dict[str, tuple[Counts, Counts]] = {}
     print(f"\ncandidates that are truly worse by {loss}:")
     for name, metric in metrics.items():
@@ -72,7 +73,7 @@ def simulate(metrics: Mapping[str, Metric], systems: Mapping[str, Mapping[str, C
 
 
 def choose_replaced(metric: Metric, counts: Mapping[str, Counts], loss: float) -> NDArray[np.bool_]:
-    """Choose outputs to be replaced by the worse system's, so that the candidate loses as nearly `loss` as can be."""
+    """Choose the outputs to replace by those of the worse system, so that the candidate loses about `loss` points."""
     order = np.random.default_rng(1).permutation(len(counts["champion"]))
     sums = counts["candidate"].sum(0) + np.cumsum((counts["worse"] - counts["candidate"])[order], axis=0)
     target = score(metric, counts["champion"].sum(0)) - loss
@@ -103,7 +104,7 @@ def report(size: int, reviews: Sequence[Review]) -> None:
 
 
 def at(level: float, found: Difference) -> Difference:
-    """Return the difference with its limits at another level, from the standard error."""
+    """Return the difference with limits at another level, computed from its standard error."""
     if level == found.level or found.standard_error is None:
         return found
     reach = NormalDist().inv_cdf(level) * found.standard_error
@@ -111,7 +112,7 @@ def at(level: float, found: Difference) -> Difference:
 
 
 def passes_old_rule(review: Review) -> bool:
-    """The old p was randomisation's: for all that matters here it is below 0.05 beyond 1.96 standard errors."""
+    """Apply the old rule. Its p came from a randomisation test; here, p < 0.05 means beyond 1.96 standard errors."""
     bleu, chrf = review["bleu"], review["chrf"]
     is_sure = bleu.points < -1.96 * (bleu.standard_error or 0.0)
     return bleu.points >= -OLD_LOSS and chrf.points >= -OLD_LOSS and not is_sure

@@ -1,7 +1,8 @@
-"""How fast and how steady `make serve` answers 32 clients at once, each asking for one sentence after the other.
+"""Measure the speed of `make serve` for 32 clients that request one sentence after another.
 
-make bench-serving: the version with ALIAS, behind a real server on loopback, asked for sentences of the experiment's
-test sets for DURATION seconds. The clients are threads of this process and take their share of the same processors.
+`make bench-serving` starts a real server on loopback with the version that has the alias ALIAS. The clients request
+translations of the experiment's test sets for DURATION seconds. They are threads of this process, so they use a part of
+the same processors.
 """
 
 import http.client
@@ -25,7 +26,7 @@ from pipeline.plumbing.errors import UserError
 from tests.mlflow_server import unused_port
 
 CLIENTS = 32
-WARM_UP = 2.0  # seconds that do not count
+WARM_UP = 2.0  # seconds that are not measured
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def read_sentences(build: Path) -> list[str]:
 
 
 def ask_all(port: int, sentences: list[str], duration: float) -> tuple[list[float], list[str]]:
-    """Seconds of each good answer, and what the others were."""
+    """Return the seconds of each good answer, and the errors."""
     start = time.monotonic() + WARM_UP
 
     def ask(client: int) -> tuple[list[float], list[str]]:

@@ -1,8 +1,8 @@
-"""What a tracking server in trouble costs a training: time that it waits, and what of its metrics arrives.
+"""Measure how long training waits for a failing tracking server, and which metrics arrive.
 
-make bench-tracking: one real training on the toy language, beside a real `mlflow server` that is stopped (SIGSTOP), at
-last for a minute, and killed twice (SIGKILL). A machine's speed drifts by more than the 1 % that is allowed, so the
-kernel is asked how much of the time the thread that trains neither runs nor is ready to run, but waits for something.
+`make bench-tracking` trains on the toy language beside a real `mlflow server`. The server is stopped (SIGSTOP) several
+times, at last for a minute, and killed twice (SIGKILL). The allowed loss of speed is 1 %, and a machine's speed varies
+by more. So the kernel is asked for the share of time in which the training thread neither runs nor is ready to run.
 """
 
 import signal
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def disturb(project: Project, server: Server) -> list[float]:
-    """Train, and trouble the server; returns shares of waiting, while it was healthy, stopped, healthy, and so on."""
+    """Train while the server fails. Return the shares of waiting: while it was healthy, stopped, healthy, and so on."""
     environment = project.environment(MLFLOW_TRACKING_URI=server.uri)
     training = subprocess.Popen(["make", "train"], cwd=project.root, env=environment)
     while not (project.build / TRAINING / "checkpoints").exists():
@@ -67,7 +67,7 @@ def disturb(project: Project, server: Server) -> list[float]:
 
 
 def waiting(process: int, seconds: float) -> float:
-    """The share of the coming seconds in which a process's first thread waits, and not for a processor."""
+    """Return the share of the next `seconds` in which a process's first thread waits, but not for a processor."""
 
     def busy() -> int:
         running, ready, _ = Path(f"/proc/{process}/task/{process}/schedstat").read_text().split()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Training with `accelerate launch` by hand: cluster/accelerate.sh 8   (processes; EXP=name, options after the number)
-# Restarts need more than its --max_restarts (see stages/launch.py): use make train for them.
-# Without GPUs it needs ACCELERATE_USE_CPU=true.
+# Train with `accelerate launch`: cluster/accelerate.sh 8   (number of processes, then options; EXP=name)
+# To restart after a failure, use make train: --max_restarts alone is not enough (see stages/launch.py).
+# Without GPUs, set ACCELERATE_USE_CPU=true.
 set -eu
 processes=$1; shift
 build=build/${EXP:-default}

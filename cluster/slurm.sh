@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Training on several machines under SLURM: sbatch cluster/slurm.sh   (EXP=name, for another experiment than the default)
-# All machines see this directory. Ten minutes before the time limit, or when the job is preempted, training saves a
-# checkpoint and leaves; the job goes into the queue again, and on from there.
+# Train on several machines under SLURM: sbatch cluster/slurm.sh   (EXP=name for another experiment than the default)
+# All machines must see this directory. Ten minutes before the time limit, and when the job is preempted, training saves
+# a checkpoint and stops; the job is requeued and continues from the checkpoint.
 #SBATCH --job-name=translator
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -13,16 +13,16 @@
 #SBATCH --signal=B:USR1@600
 set -u
 export NPROC=${SLURM_GPUS_ON_NODE:-1}
-export MASTER # the port: below those that systems give to connections
+export MASTER # the port is below those that systems give to outgoing connections
 MASTER=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):$((10000 + SLURM_JOB_ID % 20000))
-export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # since SLURM 22.05, srun does not ask for what the job asked for
+export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # since SLURM 22.05, srun does not inherit this
 
 leaving= ending=
-trap 'woken=yes leaving=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1 # to the steps, not to this script
-trap 'woken=yes ending=yes' TERM # SLURM ends the job, its steps too, and decides itself whether it is queued again
+trap 'woken=yes leaving=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1 # signals the steps, not this script
+trap 'woken=yes ending=yes' TERM # SLURM ends the job with its steps, and decides whether to requeue it
 
-# Make a target in a step: TARGET [OPTION OF SRUN]...; returns if it is made. A step that was told to stop ends with 0.
-# When a machine is lost, the others would wait for it until the time limit: a quarter of an hour is enough (--wait).
+# Make a target in a step: TARGET [OPTION OF SRUN]...; return if it is made. A step that was told to stop ends with 0.
+# When a machine is lost, the others wait for it for a quarter of an hour (--wait), not until the time limit.
 step() {
     make -q "$1" && return
     status=0

@@ -1,6 +1,6 @@
-"""Owns how a stage's processes are set up: how many, on what device, in which precision.
+"""Set up the processes of a stage: their number, device and precision; and add numbers over all of them.
 
-Who starts them is Accelerate's launcher (see the Makefile); what they do is the trainer's and decoding's.
+The Makefile starts them with Accelerate's launcher. The trainer and decoding share out the work.
 """
 
 import atexit
@@ -13,29 +13,30 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 
 from .plumbing.errors import UserError
 
-# Longer than what the main process does alone, with the others waiting: a checkpoint, a test set's scores
-TIMEOUT = timedelta(minutes=10)  # of one exchange between processes: the longest that a lost one is waited for
+# How long one exchange between processes waits for a process that is lost. It must be longer than anything that the
+# main process does alone while the others wait, such as writing a checkpoint or scoring a test set.
+TIMEOUT = timedelta(minutes=10)
 
 
 def join_processes(precision: str, expected: int) -> Accelerator:
-    """This process's Accelerator, one of `expected`.
+    """Return the Accelerator of this process, which is one of `expected` processes.
 
-    UserError if the launcher started another number, or if the machine has no GPU for each, or no such precision.
+    `precision` is auto, bf16 or fp32. Raises UserError if another number of processes was started, if there are fewer
+    GPUs than processes on this machine, or if the machine has no bf16 but it was asked for.
     """
     if precision == "auto":
         precision = "bf16" if has_bf16() else "fp32"
     if precision == "bf16" and not has_bf16():
-        raise UserError(
-            "train.precision: got bf16, which neither a GPU nor the processor here has; set it to auto or fp32"
-        )
+        raise UserError("train.precision: got bf16, which this machine does not support; set it to auto or fp32")
     _check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     accelerator = Accelerator(
-        # Said by the launcher's configuration, it would hold for machines with GPUs too; unsaid, each process is alone.
+        # Several processes on the CPU do not find each other without this. In the launcher's configuration it would
+        # apply to machines with GPUs too.
         cpu=expected > 1 and not torch.cuda.is_available(),
         mixed_precision="bf16" if precision == "bf16" else "no",
         kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)],
     )
-    atexit.register(accelerator.end_training)  # gloo's threads abort a process that ends without it
+    atexit.register(accelerator.end_training)  # otherwise gloo's threads abort the process at its end
     if accelerator.num_processes != expected:
         raise UserError(
             f"{accelerator.num_processes} processes were started, {expected} expected; start them with make, "
@@ -44,8 +45,16 @@ def join_processes(precision: str, expected: int) -> Accelerator:
     return accelerator
 
 
+def sum_over_processes(accelerator: Accelerator, *numbers: float) -> list[float]:
+    """Return the sum of each number over all processes, in one exchange."""
+    if accelerator.num_processes == 1:
+        return list(numbers)
+    total = accelerator.reduce(torch.tensor(numbers, dtype=torch.float64, device=accelerator.device), "sum")
+    return [float(number) for number in total]
+
+
 def machine(accelerator: Accelerator) -> dict[str, Any]:
-    """What this process computes with, for an artifact's manifest."""
+    """Describe what this process computes with, for an artifact's manifest."""
     return {
         "device": torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type,
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -55,15 +64,15 @@ def machine(accelerator: Accelerator) -> dict[str, Any]:
     }
 
 
-def add_in_one_order() -> None:
-    """Have a GPU add up in the same order each time, as processors do. Before its first product."""
+def make_gpu_deterministic() -> None:
+    """Make a GPU add numbers in the same order in every run, as CPUs do. Call this before its first operation."""
     if torch.cuda.is_available():
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts
         torch.use_deterministic_algorithms(True)
 
 
 def has_bf16() -> bool:
-    """Whether this machine multiplies matrices in bf16 faster than in fp32: a GPU's or a processor's instructions."""
+    """Return whether the GPU, or else the CPU, has instructions for bf16, which make it faster than fp32."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -73,6 +82,6 @@ def _check_gpus(processes: int) -> None:
     gpus = torch.cuda.device_count()
     if 0 < gpus < processes:
         raise UserError(
-            f"{processes} processes need a GPU each, and this machine has {gpus}; lower NPROC, or hide the GPUs with "
-            "CUDA_VISIBLE_DEVICES= to run on the processor"
+            f"{processes} processes need one GPU each, but this machine has {gpus}; lower NPROC, or hide the GPUs with "
+            "CUDA_VISIBLE_DEVICES= to run on the CPU"
         )

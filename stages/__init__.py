@@ -1,4 +1,4 @@
-"""One short script a stage: open the inputs, call the pipeline, publish the output."""
+"""The commands of the pipeline. A stage opens its inputs, calls the library in `pipeline`, and publishes its output."""
 
 import os
 import signal
@@ -13,9 +13,9 @@ def _leave(signum: int, frame: FrameType | None) -> None:
     os._exit(128 + signum)
 
 
-# Python imports this package before the module that it runs (`python -m stages.train`). While that one imports, for
-# seconds, nothing has begun that would have to be ended; then pipeline.plumbing.command takes over.
+# `python -m stages.train` imports this package first. Its own imports then take seconds, in which Ctrl-C can end the
+# process at once. After them, pipeline.plumbing.command installs another handler.
 if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _leave)
 
-remove_overrides()  # here, because it comes before torch and all else that reads them
+remove_overrides()  # before torch and other libraries are imported, which read these variables

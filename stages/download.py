@@ -1,4 +1,4 @@
-"""hub, files or wheels -> corpus."""
+"""Make the corpus from local files, a data set of the Hugging Face Hub, or Python packages (wheels)."""
 
 from pipeline.data import corpus
 from pipeline.plumbing.command import StageCall, run_stage
@@ -6,7 +6,7 @@ from pipeline.plumbing.params import DownloadSettings
 
 
 def download(call: StageCall) -> None:
-    """Fetch, clean and split; downloads are kept beside the experiments, for all of them."""
+    """Read, clean and split the sentence pairs. Downloads are kept in `build`, for all experiments."""
     settings = DownloadSettings(**call.stamp["params"]["download"])
     raw = corpus.read(settings, cache=call.output.parent.parent, report=lambda line: print(line, flush=True))
     made = corpus.build(raw, settings)
@@ -14,10 +14,11 @@ def download(call: StageCall) -> None:
         corpus.write(made, draft.directory)
         draft.facts = made.facts
     for name, size in made.facts.cut.items():
-        print(f"{name}: {size} pairs cut from train; download.{name}_pairs sets another size")
-    kept = ", ".join(f"{name} {pairs}" for name, pairs in made.facts.splits.items())
-    dropped = ", ".join(f"{rule} {count}" for rule, count in made.facts.dropped.items() if count)
-    print(f"{settings.source_language} -> {settings.target_language}: {kept} pairs\ndropped: {dropped}")
+        print(f"download: {name}: {size:,} pairs cut from train; set download.{name}_pairs for another number")
+    kept = ", ".join(f"{name} {pairs:,}" for name, pairs in made.facts.splits.items())
+    print(f"download: {settings.source_language} to {settings.target_language}, pairs: {kept}")
+    if dropped := ", ".join(f"{rule} {count:,}" for rule, count in made.facts.dropped.items() if count):
+        print(f"download: pairs dropped: {dropped}")
 
 
 if __name__ == "__main__":

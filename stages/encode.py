@@ -1,4 +1,4 @@
-"""corpus + tokenizer -> token ids of the training and validation splits. Test sets are decoded from text."""
+"""Encode the training and validation splits as token ids. Test sets stay text, and the evaluation encodes them."""
 
 from pipeline.data.encoding import encode_split
 from pipeline.data.facts import EncodedFacts, EncodedSplitFacts
@@ -19,13 +19,13 @@ def encode(call: StageCall) -> None:
             counts = encode_split(path, tokenizer, settings.max_tokens, output)
             if not counts.pairs:
                 raise UserError(
-                    f"encode.max_tokens: got {settings.max_tokens}, which leaves no pair of the {split} split: all "
-                    f"{counts.too_long} have a side that is longer; raise it"
-                    + ("" if split == "train" else f", or bring shorter sentences for {split}")
+                    f"encode.max_tokens: got {settings.max_tokens}, which leaves no pair of {split}: in all "
+                    f"{counts.too_long} pairs, one side is longer; raise it"
+                    + ("" if split == "train" else f", or provide shorter sentences for {split}")
                 )
             print(
                 f"encode: {split}: {counts.pairs:,} pairs, {counts.source_tokens:,} source and "
-                f"{counts.target_tokens:,} target tokens, {counts.too_long:,} pairs left out as too long"
+                f"{counts.target_tokens:,} target tokens, {counts.too_long:,} pairs left out because they are too long"
             )
             return counts
 

@@ -1,4 +1,4 @@
-"""corpus + model -> hypotheses, scores beside the baselines' and pictures, for every test set. One process of NPROC."""
+"""Translate every test set, score the model and two baselines, and draw charts. Runs in each of NPROC processes."""
 
 import random
 import sys
@@ -16,14 +16,13 @@ from pipeline.plumbing.params import EvaluateSettings
 from pipeline.processes import join_processes, machine
 from pipeline.registry.limits import CHARACTERS, PIECES, TOO_LONG
 from pipeline.scoring.baselines import TranslationMemory
-from pipeline.scoring.charts import draw_bleu_by_length
 from pipeline.scoring.evaluation import Decoding, Evaluation, decode_split, evaluate_split
 from pipeline.scoring.facts import EvaluationExecution, EvaluationFacts, Example, SystemName
-from pipeline.scoring.heatmaps import draw_heat_map
+from pipeline.scoring.pictures import draw_bleu_by_length, draw_heat_map
 from pipeline.seq2seq.translator import Translator
 
-WRITTEN: tuple[SystemName, ...] = ("beam", "greedy", "memory")  # copies of the source are in the source's file
-HEAT_MAP_TOKENS = range(5, 21)  # source pieces that make a picture neither dull nor crowded
+WRITTEN: tuple[SystemName, ...] = ("beam", "greedy", "memory")  # the hypotheses of `copy` are the source
+HEAT_MAP_TOKENS = range(5, 21)  # number of source pieces in a picture of attention
 
 
 def evaluate(call: StageCall) -> None:
@@ -53,7 +52,7 @@ def evaluate(call: StageCall) -> None:
         for decoding in decodings:
             evaluations.append(evaluate_split(decoding, memory, language))
             _write_texts(draft.directory, evaluations[-1])
-            _announce(evaluations[-1])
+            _print_scores(evaluations[-1])
         _draw(draft.directory, evaluations, settings, tokeniser_for(language))
         draft.facts = EvaluationFacts(
             test_sets={e.name: e.scores for e in evaluations},
@@ -67,13 +66,13 @@ def evaluate(call: StageCall) -> None:
 
 
 def _warn_of_long(name: str, sources: list[str], translator: Translator) -> None:
-    """Say it before hours of decoding where a review will leave sentences out."""
+    """Warn, before hours of decoding, of sentences that a review will leave out."""
     pieces = [len(source) - 1 for source in translator.tokenizer.encode_source(sources)]
     columns = enumerate(zip(sources, pieces, strict=True), start=1)
     if long := [line for line, (source, count) in columns if len(source) > CHARACTERS or count > PIECES]:
         print(
             f"evaluate: {name}: {len(long):,} of {len(sources):,} sentences, the first on line {long[0]}: {TOO_LONG}; "
-            "reviews leave them out: cut them into sentences, on both sides",
+            "reviews will leave them out; split them into sentences, on both sides",
             file=sys.stderr,
         )
 
@@ -86,7 +85,7 @@ def _write_texts(directory: Path, evaluation: Evaluation) -> None:
         (directory / f"{evaluation.name}.{name}.txt").write_text(text, encoding="utf-8")
 
 
-def _announce(evaluation: Evaluation) -> None:
+def _print_scores(evaluation: Evaluation) -> None:
     bleu = ", ".join(f"{name} {scores.bleu:.1f}" for name, scores in evaluation.scores.systems.items())
     print(f"evaluate: {evaluation.name}: {evaluation.scores.sentences:,} sentences, BLEU: {bleu}", file=sys.stderr)
 

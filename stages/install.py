@@ -1,4 +1,4 @@
-"""requirements.lock -> .venv, once, however many makes want it. Runs on the bare Python, with nothing installed yet."""
+"""Install requirements.lock into .venv, once, even if several makes run at the same time. Needs Python alone."""
 
 import fcntl
 import subprocess
@@ -8,35 +8,35 @@ from pathlib import Path
 from typing import NoReturn
 
 LOCK, PROJECT, ENVIRONMENT = Path("requirements.lock"), Path("pyproject.toml"), Path(".venv")
-INSTALLED = ENVIRONMENT / ".installed"  # what Make compares in time with LOCK
+INSTALLED = ENVIRONMENT / ".installed"  # whose time Make compares with that of LOCK
 
 
 def main() -> None:
     version = sys.version_info[:2]
     if not (3, 11) <= version < (3, 15):
-        told = ".".join(map(str, version))
-        fail(f"{sys.executable} is Python {told}, this needs 3.11 to 3.14; name one: make PYTHON=/path/to/it")
+        found = ".".join(map(str, version))
+        fail(f"{sys.executable} is Python {found}, expected 3.11 to 3.14; name one, as in: make PYTHON=/path/to/python")
     if ENVIRONMENT.is_symlink():
-        fail(".venv is a link; installing would empty what it leads to: remove it")
+        fail(".venv is a symbolic link, and installing would delete the files behind it; remove the link")
     with open(".venv.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("waiting for another make, which installs .venv", file=sys.stderr)
+            print("waiting for another make, which is installing .venv", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not is_fresh():
             install()
 
 
 def is_fresh() -> bool:
-    """Whether .venv was made while this process waited."""
+    """Return whether .venv was installed while this process waited."""
     return INSTALLED.exists() and INSTALLED.stat().st_mtime_ns >= LOCK.stat().st_mtime_ns
 
 
 def install() -> None:
     print(f"installing {LOCK} into {ENVIRONMENT}", file=sys.stderr)
     venv.EnvBuilder(clear=True, symlinks=True, with_pip=True).create(ENVIRONMENT)
-    # --no-deps: the lock is whole but for torch, which some of its packages require and pip then checks last of all.
+    # --no-deps: the lock is complete except for torch, which is installed last, and pip would miss it here.
     pip_install(str(LOCK), "--require-hashes", "--no-deps", "-r", str(LOCK))
     pip_install(PROJECT.name, *torch())
     INSTALLED.touch()
@@ -45,12 +45,12 @@ def install() -> None:
 def pip_install(what: str, *arguments: str) -> None:
     pip = [str(ENVIRONMENT / "bin/python"), "-m", "pip", "install", "-q", *arguments]
     if subprocess.run(pip, stdout=sys.stderr, check=False).returncode:
-        fail(f"pip could not install {what}, see above; mend that and run make again")
+        fail(f"pip could not install {what}, see above; correct that and run make again")
 
 
 def torch() -> list[str]:
-    """Return the project's requirement of torch. It has no digest: which build fits is the machine's choice."""
-    import tomllib  # not in the Pythons that main() refuses
+    """Return the project's requirement of torch. It has no digest, because the build depends on the machine."""
+    import tomllib  # missing in Pythons that main() refuses
 
     requirements = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
     return [requirement for requirement in requirements if requirement.startswith("torch==")]

@@ -1,10 +1,10 @@
-"""Start a stage in several processes, through Accelerate's launcher, and tell once how it ended.
+"""Start a stage in several processes through Accelerate's launcher, and print once how it ended.
 
 python -m stages.launch --processes 8 --machines 4 --machine 0 --master host:29500 --restarts 3 stages.train ARGUMENT...
 
-The launcher (torch.distributed's elastic agent) starts all processes again, up to `--restarts` times, when one of them
-dies; they go on from the last checkpoint. Several machines meet at `--master`, wait there for each other, and meet
-there again when one was lost and has come back.
+When a process dies, the launcher (torch.distributed's elastic agent) restarts all of them, up to `--restarts` times,
+and they continue from the last checkpoint. Several machines connect to `--master` and wait for each other there; if one
+is lost, they wait for it again.
 """
 
 import argparse
@@ -23,17 +23,17 @@ from pipeline.plumbing.environment import report_removed
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.exit_status import EXIT_FILE, FAILED, ExitStatus, recorded_exit
 
-MEETING_SECONDS = 900  # for which a machine waits for the others, at the start and after one was lost
+JOIN_SECONDS = 900  # for which a machine waits for the others, at the start and after one was lost
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="stages.launch", description=__doc__)
     parser.add_argument("--processes", type=int, required=True, help="on each machine")
     parser.add_argument("--machines", type=int, default=1)
-    parser.add_argument("--machine", type=int, default=0, help="number of this one")
+    parser.add_argument("--machine", type=int, default=0, help="number of this machine")
     parser.add_argument("--master", default="", help="host:port of machine 0")
     parser.add_argument("--restarts", type=int, default=3)
-    parser.add_argument("stage", help="a module")
+    parser.add_argument("stage", help="module of the stage")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     call = parser.parse_args()
     report_removed()
@@ -45,37 +45,37 @@ def _launch(call: argparse.Namespace) -> None:
         raise UserError(
             f"NODE_RANK: got {call.machine}, expected at most {call.machines - 1} with NODES={call.machines}"
         )
-    logging.disable(logging.ERROR)  # the agent tells every end of a process at length; it is told below, once
-    arguments = launch_command_parser().parse_args(_options(call))
+    logging.disable(logging.ERROR)  # the agent would log every failure at length; it is printed below, once
+    arguments = launch_command_parser().parse_args(_launcher_options(call))
     with tempfile.TemporaryDirectory() as scratch:
         os.environ |= _environment(call, Path(scratch) / "exit")
         try:
             launch_command(arguments)
         except (ChildFailedError, SignalException, RendezvousError) as error:
-            outcome = recorded_exit() or _outcome(error)
+            ended = recorded_exit() or _exit_status(error)
         else:
             return
         finally:
             del os.environ[EXIT_FILE]  # this process prints its own message
-    outcome.end()
+    ended.end()
 
 
 def _environment(call: argparse.Namespace, exit_file: Path) -> dict[str, str]:
-    """What the processes find in theirs."""
+    """Return variables for the environment of the processes."""
     cores = os.cpu_count() or 1
     return {
         EXIT_FILE: str(exit_file),
         "PIPELINE_NPROC": str(call.processes * call.machines),
-        # Several processes share the cores (rounded up, so never 0); torchrun alone would give each one thread.
+        # Processes share the cores, each with at least one; by default torchrun gives each process one thread.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(-(-cores // call.processes))),
         "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",  # and pass on; USR1 would kill the launcher
-        # torch 2.13 does not tell attempts apart in its static rendezvous: after a restart, processes would
-        # look for those that died. So the c10d one, on one machine too, and a fresh store for every attempt.
+        # With torch 2.13's static rendezvous, processes would look for dead ones after a restart. So c10d is used, on
+        # one machine too, with a new store for every attempt.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     } | ({"PET_STANDALONE": "1"} if call.machines == 1 else {})
 
 
-def _options(call: argparse.Namespace) -> list[str]:
+def _launcher_options(call: argparse.Namespace) -> list[str]:
     options = ["--config_file", "accelerate.yaml", "--num_processes", str(call.processes * call.machines)]
     options += ["--max_restarts", str(call.restarts)]
     if call.machines == 1:
@@ -84,20 +84,20 @@ def _options(call: argparse.Namespace) -> list[str]:
         host, port = _endpoint(call.master)
         options += ["--num_machines", str(call.machines), "--machine_rank", str(call.machine)]
         options += ["--main_process_ip", host, "--main_process_port", port, "--rdzv_backend", "c10d"]
-        meeting = {"is_host": call.machine == 0, "join_timeout": MEETING_SECONDS, "read_timeout": MEETING_SECONDS}
-        options += ["--rdzv_conf", ",".join(f"{name}={value}" for name, value in meeting.items())]
+        joining = {"is_host": call.machine == 0, "join_timeout": JOIN_SECONDS, "read_timeout": JOIN_SECONDS}
+        options += ["--rdzv_conf", ",".join(f"{name}={value}" for name, value in joining.items())]
     return [*options, "-m", "stages.elastic_worker", call.stage, *call.arguments]
 
 
 def _endpoint(master: str) -> tuple[str, str]:
     host, _, port = master.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
-        raise UserError(f"MASTER: got {master!r}, expected host:port of machine 0, e.g. MASTER=10.0.0.1:29500")
+        raise UserError(f"MASTER: got {master!r}, expected host:port of machine 0, as in: MASTER=10.0.0.1:29500")
     return host, port
 
 
-def _outcome(error: Exception) -> ExitStatus:
-    """An end of which no process could tell the reason."""
+def _exit_status(error: Exception) -> ExitStatus:
+    """Return the exit status for an error of which no process could record the reason."""
     if isinstance(error, SignalException):
         return ExitStatus(128 + error.sigval, f"stopped by {error.sigval.name}")
     if isinstance(error, ChildFailedError):
@@ -107,7 +107,7 @@ def _outcome(error: Exception) -> ExitStatus:
                 FAILED, f"error: process {rank} was killed by {failure.signal_name()}; no restarts are left"
             )
         return ExitStatus(1, _traceback(failure) + f"\nerror: process {rank} failed")
-    return ExitStatus(FAILED, f"error: the machines did not meet, or lost each other: {error}; start all of them again")
+    return ExitStatus(FAILED, f"error: the machines could not connect to each other: {error}; start all of them again")
 
 
 def _traceback(failure: ProcessFailure) -> str:

@@ -3,18 +3,21 @@
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.registry.sandbox.isolation import warn_if_not_isolated
-from pipeline.reviews.registered_models import describe
-from stages.registry import asked_reason, asked_version, is_forced, open_registry
+from pipeline.reviews.registered_models import version_name
+from stages.answers import is_forced
+from stages.registry import asked_reason, asked_version, open_registry
 
 
 def promote() -> None:
     version, reason, forced = asked_version(), asked_reason(), is_forced()
     if version is None:
-        raise UserError("VERSION is missing: name the version to promote, as in: make promote VERSION=3 REASON=...")
+        raise UserError("VERSION is missing; type the number of a version: make promote VERSION=3 REASON=...")
     registry = open_registry()
-    warn_if_not_isolated()  # the champion is asked for a translation
+    warn_if_not_isolated()  # the package of the champion is about to translate
     champion = registry.decision(reason, forced).promote(version)
-    print(f"{describe(champion)} is the champion; to go back: make rollback REASON=...{registry.models.option}")
+    print(
+        f"{version_name(champion)} is the champion now; to undo this: make rollback REASON=...{registry.models.option}"
+    )
 
 
 if __name__ == "__main__":

@@ -36,8 +36,8 @@ def register(call: StageCall) -> None:
     print(f"registered {version.name} version {version.version} in {without_password(client.tracking_uri)}")
     if others:
         print(
-            f"{version.name} has versions of other experiments, too ({', '.join(others)}); make review"
-            f"{experiment_option(call.experiment)} takes the newest of {call.experiment}"
+            f"{version.name} also has versions of other experiments ({', '.join(others)}); make review"
+            f"{experiment_option(call.experiment)} reviews the newest of {call.experiment}"
         )
 
 

@@ -1,6 +1,6 @@
-"""What the commands on the registry share: PARAMS_FILE... as arguments, what was asked for in the environment.
+"""Read the arguments of the commands on the registry, and open the registry for them.
 
-Make exports VERSION, REASON, FORCE and ALIAS as they were typed.
+The arguments are PARAMS_FILE...; VERSION, REASON, FORCE and ALIAS are in the environment, where Make puts them.
 """
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from pipeline.plumbing.command import BUILD
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import Params
 from pipeline.plumbing.params_file import read_params
@@ -21,13 +22,12 @@ from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.registered_models import RegisteredModels
 from pipeline.reviews.review_runs import ReviewRuns
 
-BUILD = Path("build")
 LONGEST_REASON = 500  # characters
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Where an experiment's versions are reviewed and promoted."""
+    """The registry of MLflow, as the versions of one experiment are reviewed and promoted in it."""
 
     params: Params
     models: RegisteredModels
@@ -45,12 +45,12 @@ class Registry:
         return ReviewRuns(self.client, self.production, BUILD)
 
     def decision(self, reason: str, forced: bool) -> Promotion:
-        """Return what decides for somebody, with their reason."""
+        """Return the commands that change the champion, for the present user and with this reason."""
         return Promotion(self.models, self.params.review, self.review_runs, user_name(), reason, forced)
 
 
 def open_registry(uri: str = "") -> Registry:
-    """Return the registry of the experiment whose params files are the arguments; `uri` as for open_store."""
+    """Open the registry for the experiment whose params files are the arguments; `uri` as for open_store."""
     files = [Path(argument) for argument in sys.argv[1:]]
     params = read_params(files)
     languages = params.download.source_language, params.download.target_language
@@ -60,38 +60,30 @@ def open_registry(uri: str = "") -> Registry:
 
 
 def asked_experiment() -> str:
-    """The experiment whose params files are the arguments."""
+    """Return the name of the experiment whose params files are the arguments."""
     overlay = sys.argv[2:]
     return Path(overlay[-1]).stem if overlay else "default"
 
 
 def asked_version() -> int | None:
-    """$VERSION; None where it is not set."""
+    """Return $VERSION; None if it is not set."""
     text = os.environ.get("VERSION", "")
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):  # databases have 32 bits for it
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):  # databases store 32 bits
         raise UserError(f"VERSION: got {text!r}, expected the number of a version, as in: VERSION=3")
     return int(text)
 
 
 def asked_reason() -> str:
-    """$REASON, one line."""
+    """Return $REASON, in one line."""
     text = " ".join(os.environ.get("REASON", "").split())
     if not text:
         raise UserError(
-            'REASON is missing: say why, for those who read the record, as in: REASON="better on long texts"'
+            'REASON is missing: say why, for those who read the history later, as in: REASON="better on long texts"'
         )
     if control := [c for c in text if unicodedata.category(c) in ("Cc", "Cs")]:
-        raise UserError(f"REASON: got {control[0]!r}, which no one can read, expected text")
+        raise UserError(f"REASON: got the control character {control[0]!r}, expected text")
     if len(text) > LONGEST_REASON:
         raise UserError(f"REASON: got {len(text)} characters, expected at most {LONGEST_REASON}")
     return text
-
-
-def is_forced() -> bool:
-    """$FORCE: 1, or nothing."""
-    text = os.environ.get("FORCE", "")
-    if text not in ("", "0", "1"):
-        raise UserError(f"FORCE: got {text!r}, expected 1 to override what speaks against it, or nothing")
-    return text == "1"

@@ -1,8 +1,8 @@
-"""Serve a registered model over HTTP until Ctrl-C, the version that ALIAS is on: PARAMS_FILE...
+"""Serve the version with the alias ALIAS of a registered model over HTTP until Ctrl-C: PARAMS_FILE...
 
-When a promotion or a rollback moves the alias, the new version is loaded and served. With the alias `champion`, only a
-version that the record of promotions names is served: an alias that was moved by hand is not followed, since nobody has
-decided that this version's code may run here. ALIAS, HOST, PORT, AUTH and ALLOWED_HOSTS are read from the environment.
+When a promotion or a rollback moves the alias, the new version is loaded and served. A version with the alias champion
+that the promotion history does not name as champion is refused, because nobody has decided that its code may run here.
+ALIAS, HOST, PORT, AUTH and ALLOWED_HOSTS are read from the environment.
 """
 
 import os
@@ -11,7 +11,7 @@ import socket
 from functools import partial
 
 from pipeline.plumbing.artifacts import experiment_option
-from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.command import BUILD, fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import short_timeouts
 from pipeline.reviews.promotion_history import CHAMPION
@@ -19,7 +19,7 @@ from pipeline.service.access import Access, Guard
 from pipeline.service.accounts import PASSWORD, open_accounts
 from pipeline.service.alias_watcher import AliasWatcher
 from pipeline.service.serving import Service, run
-from stages.registry import BUILD, asked_experiment, open_registry
+from stages.registry import asked_experiment, open_registry
 from stages.server import interrupt
 
 
@@ -37,7 +37,7 @@ def serve() -> None:
 
 
 def listen(host: str, port: str, command: str) -> socket.socket:
-    """Return a listening socket. It is opened before the model is loaded, which takes seconds."""
+    """Return a listening socket. UserError, which advises `make COMMAND`, if the address cannot be used."""
     if not (port.isdecimal() and 0 < int(port) < 65536):
         raise UserError(f"PORT: got {port!r}, expected a number from 1 to 65535, as in: make {command} PORT=5002")
     try:
@@ -53,7 +53,7 @@ def _serve(alias: str, listener: socket.socket, access: Access) -> None:
     client, models = registry.client, registry.models
     tell = partial(print, flush=True)
     doubt = models.told_of_doubt if alias == CHAMPION else lambda version: None
-    # For as long as it serves: a registry that hangs must not delay answers.
+    # A registry that does not answer must not delay a translation.
     with short_timeouts():
         is_right = open_accounts(client.tracking_uri, BUILD, os.environ.get(PASSWORD, "")) if access.auth else None
         watcher = AliasWatcher(client, partial(models.resolve, alias), doubt, tell)

@@ -1,8 +1,8 @@
-"""Run MLflow's server over this project's store until Ctrl-C or SIGTERM: `make server`, or `make ui`.
+"""Run MLflow's tracking server for this project's store until Ctrl-C or SIGTERM: `make server`, or `make ui`.
 
-With PARAMS_FILE... as arguments, as `make ui` has them, print the addresses of that experiment's pages. HOST, PORT,
-STORE, ARTIFACTS, AUTH and ALLOWED_HOSTS are read from the environment. A password in them goes to MLflow's process
-through the environment, too: everybody on a machine can read command lines.
+With PARAMS_FILE... as arguments, as in `make ui`, it prints the addresses of that experiment's pages. HOST, PORT,
+STORE, ARTIFACTS, AUTH and ALLOWED_HOSTS are read from the environment. A password in them reaches MLflow through the
+environment too, because other users of the machine can read command lines.
 """
 
 import os
@@ -20,22 +20,23 @@ from types import FrameType
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.command import BUILD, fail_clearly
 from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.text_table import aligned
 from pipeline.plumbing.tracking.store import is_server, open_store, store_lock, tracking_uri, without_password
-from pipeline.registry.pages import find_pages
+from pipeline.reviews.pages import Pages, find_pages
 from pipeline.service.access import Access
 from pipeline.service.accounts import PASSWORD, accounts_database, check_password, prepare_accounts
-from stages.registry import BUILD, open_registry
+from stages.registry import open_registry
 
-KILL_SECONDS = 10  # from SIGTERM to SIGKILL
-# Variables that MLflow's process does not get: the admin is made before it starts, and it is no client of a server.
+KILL_SECONDS = 10  # that MLflow's processes have to end
+# Variables that MLflow's process does not need: the admin's account exists already, and it calls no other server.
 WITHHELD = {PASSWORD, "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_TRACKING_URI"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """The server's address, store and access. Reading them raises UserError where they cannot work."""
+    """The options of the server."""
 
     host: str
     port: int
@@ -45,6 +46,7 @@ class Options:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Options":
+        """Read the options from the environment. UserError if one is wrong."""
         host = environment.get("HOST") or "127.0.0.1"
         return cls(
             host,
@@ -59,7 +61,7 @@ class Options:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """Return the settings of MLflow's process. It runs no jobs: they would run code that clients send."""
+        """Return variables for MLflow's process. Jobs are disabled, because they run code that clients send."""
         own = {
             "MLFLOW_BACKEND_STORE_URI": self.store,
             "MLFLOW_ARTIFACTS_DESTINATION": self.artifacts,
@@ -67,7 +69,7 @@ class Options:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
         if self.access.allowed_hosts:
-            # MLflow compares these with the Host and the Origin that a browser sends, port and all.
+            # MLflow compares these with the headers Host and Origin, which include the port.
             hosts = [
                 f"{name}{port}"
                 for name in ("localhost", "127.0.0.1", *self.access.allowed_hosts)
@@ -83,16 +85,16 @@ def main() -> None:
     uri = os.environ.get("STORE") or tracking_uri(BUILD)
     if is_server(uri):
         name = "STORE" if os.environ.get("STORE") else "MLFLOW_TRACKING_URI"
-        print(f"{name} is a server, which has its own pages; open: {without_password(uri)}")
-        print(*describe_pages(without_password(uri).rstrip("/")), sep="", end="")
+        print(f"{name} is a server, which has its own pages: open {without_password(uri)}")
+        print(*describe_pages(uri), sep="", end="")
         return
     options = Options.read(os.environ)
     environment = prepare(options)
-    serve(options, environment, describe_pages(options.address))
+    run_server(options, environment, describe_pages(options.address))
 
 
 def prepare(options: Options) -> dict[str, str]:
-    """Make the database and the accounts where they are missing; return the environment of MLflow's process."""
+    """Make the database and the accounts if they are missing. Return the environment of MLflow's process."""
     environment = {k: v for k, v in os.environ.items() if k not in WITHHELD} | options.environment()
     password, accounts = os.environ.get(PASSWORD, ""), accounts_database(options.store, BUILD)
     if options.access.auth:
@@ -108,19 +110,17 @@ def describe_pages(server: str) -> list[str]:
     """Return a line for each page of the experiment that the arguments name; none if there are no arguments."""
     if not sys.argv[1:]:
         return []
-    registry = open_registry(os.environ.get("STORE", ""))
-    models = list(dict.fromkeys((registry.models.candidates, registry.production)))
-    pages = list(find_pages(registry.client, server, registry.models.experiment, models))
-    if not pages:
-        return [f"  nothing of {registry.models.experiment} is there yet; run: make{registry.models.option}\n"]
-    width = max(len(title) for title, _ in pages)
-    return [f"  {title.ljust(width)}  {address}\n" for title, address in pages]
+    models = open_registry(os.environ.get("STORE", "")).models
+    found = list(find_pages(models, Pages(server)))
+    if not found:
+        return [f"  MLflow has nothing of {models.experiment} yet; run: make{models.option}\n"]
+    return [f"{line}\n" for line in aligned(found)]
 
 
-def serve(options: Options, environment: dict[str, str], pages: list[str]) -> None:
-    # MLflow's processes are a group of their own, so that this process can end all of them, in order.
+def run_server(options: Options, environment: dict[str, str], pages: list[str]) -> None:
+    # MLflow's processes are in a process group, so that all of them end when this process is told to end.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wishes
+        if signal.getsignal(number) is not signal.SIG_IGN:  # set by nohup
             signal.signal(number, interrupt)
     server = start(options, environment)
     try:
@@ -128,7 +128,7 @@ def serve(options: Options, environment: dict[str, str], pages: list[str]) -> No
         print(f"MLflow: {options.address} (Ctrl-C stops it)", flush=True)
         print(*pages, sep="", end="", flush=True)
         server.wait()
-        raise UserError(f"MLflow's server ended by itself with status {server.returncode}")
+        raise UserError(f"MLflow's server ended with status {server.returncode}; see its messages above")
     except KeyboardInterrupt:
         print("stopped")
     finally:
@@ -155,7 +155,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], address: str) -> None:
 
 def stop(server: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave a part of it running
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave some of the processes behind
     try:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(KILL_SECONDS)
@@ -171,7 +171,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def free_port(text: str, host: str) -> int:
-    """Return PORT as a number. Raise UserError if it is none, or if something listens there."""
+    """Return PORT as a number. UserError if it is not one, or if the port is in use."""
     if not (text.isdecimal() and 0 < int(text) < 65536):
         raise UserError(f"PORT: got {text!r}, expected a number from 1 to 65535, as in: make server PORT=5001")
     try:
@@ -190,18 +190,19 @@ def free_port(text: str, host: str) -> int:
 
 
 def database_url(text: str) -> str:
+    """Return STORE. UserError if it is not a URL of a database."""
     try:
         make_url(text)
     except ArgumentError:
         raise UserError(
-            f"STORE: got {without_password(text)!r}, expected a database's URL such as sqlite:////data/mlflow.db or "
-            "postgresql://user:password@host/name"
+            f"STORE: got {without_password(text)!r}, expected the URL of a database, such as sqlite:////data/mlflow.db "
+            "or postgresql://user:password@host/name"
         ) from None
     return text
 
 
 def as_destination(text: str) -> str:
-    """Return ARTIFACTS as a URL. Raise UserError if MLflow does not know this kind of storage."""
+    """Return ARTIFACTS as a URL. UserError if MLflow does not know this kind of storage."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

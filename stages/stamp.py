@@ -1,29 +1,36 @@
-"""Check the settings and bring the stamps up to date: STAMPS_DIRECTORY PARAMS_FILE...
+"""Check the settings and update the stamps: STAMPS_DIRECTORY PARAMS_FILE...
 
-Its makefile, checked.mk, tells Make when that was done last. Make includes it: so the stamps are right before Make
-plans, even for `make -n`.
+The Makefile includes stamps/checked.mk, an empty file with the time of the last check. Make updates included files
+before it plans, so the stamps are right even for `make -n`.
 """
 
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.plumbing.command import RUN_SETTINGS, TARGETS, fail_clearly
 from pipeline.plumbing.digests import is_settled
-from pipeline.plumbing.params_file import read_params
+from pipeline.plumbing.params_file import read_params, settings_files
 from pipeline.plumbing.stamps import write_run_settings, write_stamps
 from pipeline.plumbing.watch import sources
 
 
 def stamp() -> None:
-    started = time.time_ns()  # what is edited from now on is checked again
     directory, *files = (Path(argument) for argument in sys.argv[1:])
-    # What was written a moment ago may be written again without showing it in its times: it is looked at again.
-    watched = {name: told if is_settled(told) else None for name, told in sources(sys.argv[2:]).items()}
+    bring_up_to_date(directory, files)
+
+
+def bring_up_to_date(directory: Path, files: Sequence[Path]) -> None:
+    """Write the stamps of an experiment whose settings are in `files`; UserError if these are wrong."""
+    started = time.time_ns()  # a file that is edited after this is checked again
+    # A file that was written a moment ago may change again without a change of its times: so it is not remembered.
+    names = list(map(str, settings_files(files)))
+    found = {name: told if is_settled(told) else None for name, told in sources(names).items()}
     artifacts = {stage: directory.parent / name for name, stage in TARGETS.items()}
     params = read_params(files)
-    write_stamps(directory, params, artifacts, root=Path.cwd(), sources=watched)
+    write_stamps(directory, params, artifacts, root=Path.cwd(), watched={"settings": names, "sources": found})
     write_run_settings(directory / RUN_SETTINGS, params)
     checked = directory / "checked.mk"
     checked.touch()

@@ -1,4 +1,4 @@
-"""Print each stage: fresh, running, or stale and why. STAMPS_DIRECTORY, which Make has brought up to date."""
+"""Print the state of each stage: fresh, running, or stale and why. Argument: STAMPS_DIRECTORY, updated by Make."""
 
 import sys
 from pathlib import Path
@@ -10,29 +10,35 @@ from pipeline.plumbing.freshness import state_of_all
 from pipeline.plumbing.lock import holder
 from pipeline.plumbing.made_with import changed_libraries
 
-VERIFIED = "verified.json"  # beside the stamps: what is known of the artifacts' files
+VERIFIED = "verified.json"  # beside the stamps: digests of the artifacts' files
 
 
 def status() -> None:
-    stamps = Path(sys.argv[1])
-    artifacts = {stage: stamps.parent / name for name, stage in TARGETS.items()}
+    home = Path(sys.argv[1]).parent
+    print(home)
+    directories = {stage: home / name for name, stage in TARGETS.items()}
+    for stage, (state, reasons) in states_of(home).items():
+        print(f"  {stage:10} {in_words(state, reasons)}{remark(directories[stage])}")
+
+
+def states_of(home: Path) -> dict[str, tuple[str, list[str]]]:
+    """Stage -> its state in a word, and the reasons. `home` is the experiment's directory, its stamps up to date."""
+    stamps = home / "stamps"
     digests = Digests(stamps / VERIFIED)
-    states = state_of_all(stamps, artifacts, digests.sha256)
+    states = state_of_all(stamps, {stage: home / name for name, stage in TARGETS.items()}, digests.sha256)
     digests.save()
-    worker = holder(stamps.parent)
-    print(stamps.parent)
-    for stage, (state, reasons) in states.items():
-        if worker and worker.purpose == stage:
-            state, reasons = "running", [f"process {worker.process} on {worker.machine}, since {worker.since}"]
-        print(f"  {stage:10} {describe(state, reasons)}{remark(artifacts[stage])}")
+    if (worker := holder(home)) and worker.purpose in states:
+        told = f"process {worker.process} on {worker.machine}, since {worker.since}"
+        states[worker.purpose] = ("running", [told])
+    return states
 
 
-def describe(state: str, reasons: list[str]) -> str:
+def in_words(state: str, reasons: list[str]) -> str:
     return f"{state}: {'; '.join(reasons)}" if reasons else state
 
 
 def remark(artifact: Path) -> str:
-    """What else there is to say of an artifact, whether it is stale or not."""
+    """Name the libraries that have another version than when the artifact was made."""
     manifest = find_manifest(artifact)
     changes = list(changed_libraries(manifest.made_with)) if manifest else []
     return f" (made with {'; '.join(changes)})" if changes else ""

@@ -1,6 +1,6 @@
-"""Write and print what came of an experiment: EVALUATION_MANIFEST REGISTERED_MANIFEST SUMMARY_FILE.
+"""Write and print the summary of an experiment: EVALUATION_MANIFEST REGISTERED_MANIFEST SUMMARY_FILE.
 
-Not a stage: it has no settings, and its file is there so that Make can tell that it was shown.
+This is not a stage: it has no settings, and its output is no artifact.
 """
 
 import os
@@ -12,7 +12,7 @@ from pipeline.plumbing.command import TARGETS, fail_clearly
 from pipeline.registry.facts import RegisteredFacts
 from pipeline.scoring.facts import EvaluationFacts, ScoredTestSet, SystemName
 
-SYSTEMS: dict[SystemName, str] = {
+SYSTEM_TITLES: dict[SystemName, str] = {
     "beam": "this model, beam",
     "greedy": "this model, greedy",
     "memory": "translation memory",
@@ -23,28 +23,31 @@ SYSTEMS: dict[SystemName, str] = {
 def summary() -> None:
     evaluation, registered = (open_artifact(Path(a).parent, TARGETS[Path(a).parent.name]) for a in sys.argv[1:3])
     path = Path(sys.argv[3])
-    text = "\n".join(describe(EvaluationFacts.of(evaluation), RegisteredFacts.of(registered), path.parent.name))
+    text = "\n".join(summarise(EvaluationFacts.of(evaluation), RegisteredFacts.of(registered), path.parent.name))
     scratch = path.with_suffix(".tmp")
     scratch.write_text(text + "\n", encoding="utf-8")
     os.replace(scratch, path)
     print(text)
 
 
-def describe(evaluation: EvaluationFacts, registered: RegisteredFacts, experiment: str) -> list[str]:
+def summarise(evaluation: EvaluationFacts, registered: RegisteredFacts, experiment: str) -> list[str]:
     lines = [""]
     for name, test_set in evaluation.test_sets.items():
-        lines += [*_scores(name, test_set), ""]
+        lines += [*_score_table(name, test_set), ""]
     lines += [f"{metric}: {signature}" for metric, signature in evaluation.signatures.items()]
-    lines += ["", f"{len(evaluation.examples)} sentences of the test sets, drawn at random:"]
+    lines += ["", f"{len(evaluation.examples)} sentences of the test sets, chosen at random:"]
     for example in evaluation.examples:
         lines += ["", f"  source     {example.source}"]
         lines += [f"  reference  {example.reference}", f"  hypothesis {example.hypothesis}"]
     option = experiment_option(experiment)
     if better := _better_baseline(evaluation):
-        lines += ["", f"It is of no use yet: no better than this baseline: {better}. Bring more text, or train longer."]
+        lines += [
+            "",
+            f"The model is not useful yet: a baseline, {better}, scores as well. Use more text, or train longer.",
+        ]
         advised = []
     else:
-        advised = [f"  make review{option}".ljust(33) + "may it become the champion? (make promote makes it that)"]
+        advised = [f"  make review{option}".ljust(33) + "compare it with the champion, before make promote"]
     return [
         *lines,
         "",
@@ -52,25 +55,25 @@ def describe(evaluation: EvaluationFacts, registered: RegisteredFacts, experimen
         "",
         f'  make translate{option} TEXT="..."',
         *advised,
-        "  make ui                        curves, scores and models in MLflow",
+        "  make ui                        see curves, scores and models in MLflow",
         f"  make status{option}",
         "  make help",
     ]
 
 
 def _better_baseline(evaluation: EvaluationFacts) -> str | None:
-    """The baseline that the model does not reach on any test set: to such a model a review has nothing to say."""
+    """Return a baseline whose BLEU is as high as the model's on every test set; a review would fail such a model."""
     systems = [test_set.systems for test_set in evaluation.test_sets.values()]
     baselines: tuple[SystemName, ...] = ("memory", "copy")
     for baseline in baselines:
         if all(scores["beam"].bleu <= scores[baseline].bleu for scores in systems):
-            return SYSTEMS[baseline]
+            return SYSTEM_TITLES[baseline]
     return None
 
 
-def _scores(name: str, test_set: ScoredTestSet) -> list[str]:
+def _score_table(name: str, test_set: ScoredTestSet) -> list[str]:
     lines = [f"{name} ({test_set.sentences:,} sentences)", f"  {'':20} {'BLEU':>6} {'chrF':>6}"]
-    for system, title in SYSTEMS.items():
+    for system, title in SYSTEM_TITLES.items():
         scores = test_set.systems[system]
         lines.append(f"  {title:20} {scores.bleu:6.1f} {scores.chrf:6.1f}")
     return lines

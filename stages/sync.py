@@ -1,11 +1,11 @@
-"""Send to MLflow what it missed of every training under build/: settings, metrics, status. Safe to run at any time."""
+"""Send MLflow what it does not have yet of every training in build/. This may be done at any time."""
 
 import shutil
 from pathlib import Path
 
 from mlflow import MlflowClient
 
-from pipeline.plumbing.command import fail_clearly
+from pipeline.plumbing.command import BUILD, fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.lock import holder
 from pipeline.plumbing.tracking.journal import JOURNAL, read_journal
@@ -13,13 +13,11 @@ from pipeline.plumbing.tracking.record import MODEL, RECORD, TRAINING, UNSENT, k
 from pipeline.plumbing.tracking.replica import replicate
 from pipeline.plumbing.tracking.store import open_store, short_timeouts
 
-BUILD = Path("build")
-
 
 def sync() -> None:
     homes = {home: places for home in sorted(BUILD.glob("*")) if (places := records(home))}
     if not homes:
-        print(f"nothing to send: no training has left a record in {BUILD}")
+        print(f"there is no record of a training in {BUILD}")
         return
     client = open_store(BUILD)
     failures = []
@@ -28,7 +26,7 @@ def sync() -> None:
             worker = holder(home)
             for place in places:
                 if worker and place.name != MODEL:
-                    print(f"{place}: in use by {worker}, which sends it itself")
+                    print(f"{place}: skipped, because it is in use by {worker}")
                     continue
                 try:
                     print(f"{place}: {send(client, place)}")
@@ -39,12 +37,12 @@ def sync() -> None:
 
 
 def records(home: Path) -> list[Path]:
-    """Return the directories of an experiment that have records."""
+    """Return the directories of an experiment's records."""
     return [*unsent(home), *(home / name for name in (TRAINING, MODEL) if (home / name / RECORD).exists())]
 
 
 def send(client: MlflowClient, place: Path) -> str:
-    """Send the record of a training that no process works at; return what MLflow has now."""
+    """Send the record of a training that is not running, and say what MLflow has now."""
     record = killed(place)
     if record != read_record(place):
         record.write(place)

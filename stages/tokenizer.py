@@ -1,4 +1,4 @@
-"""corpus -> SentencePiece model(s)."""
+"""Train the SentencePiece models: one for both languages, or one for each."""
 
 from pipeline.data.facts import Side, TokenizerFacts
 from pipeline.data.splits import read_split
@@ -8,7 +8,7 @@ from pipeline.plumbing.params import TokenizerSettings
 
 
 def tokenizer(call: StageCall) -> None:
-    """Train on the training split only: held-out text teaches nothing, not even its letters."""
+    """Train on the training split alone, so that the models do not even know the letters of held-out text."""
     settings = TokenizerSettings(**call.stamp["params"]["tokenizer"])
     sources, targets = read_split(call.inputs["corpus"].path("train.parquet"))
     sides: dict[Side, list[str]] = {"source": sources, "target": targets}
@@ -23,7 +23,7 @@ def tokenizer(call: StageCall) -> None:
         draft.facts = TokenizerFacts(vocabulary_size=settings.vocabulary_size, skipped=skipped)
         for side, count in skipped.items():
             if count:
-                print(f"tokenizer: SentencePiece left out {count} {side} lines, too long in bytes or with U+2585")
+                print(f"tokenizer: SentencePiece ignored {count:,} {side} lines, which are too long or contain U+2585")
 
 
 if __name__ == "__main__":

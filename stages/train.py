@@ -1,4 +1,4 @@
-"""corpus + tokenizer + encoded -> the trained model, with all that translating needs. One process of NPROC."""
+"""Train the model and publish it with the tokenizer and its record. Runs in each of NPROC processes."""
 
 import hashlib
 import json
@@ -17,47 +17,51 @@ from pipeline.data.splits import read_split
 from pipeline.data.tokenizer import Tokenizer, model_files
 from pipeline.plumbing.artifacts import Artifact
 from pipeline.plumbing.command import StageCall, expected_processes, run_stage
-from pipeline.plumbing.interruption import Interruption
 from pipeline.plumbing.params import ModelSettings, TrainSettings
 from pipeline.plumbing.progress import Progress
 from pipeline.plumbing.tracking.journal import JOURNAL
 from pipeline.plumbing.tracking.record import RECORD, TRAINING, DatasetRecord
 from pipeline.plumbing.tracking.run import Run, open_run
-from pipeline.processes import add_in_one_order, join_processes, machine
+from pipeline.processes import join_processes, machine, make_gpu_deterministic
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import save_weights
 from pipeline.training.batching import imbalance, padding_share
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.facts import ModelExecution
-from pipeline.training.schedule import check_warmup
-from pipeline.training.trainer import Log, Trainer
+from pipeline.training.optimization import check_warmup
+from pipeline.training.trainer import Log, StopRequest, Trainer
 from pipeline.training.validation import Validation
 
 
 def train(call: StageCall) -> None:
     model_settings = ModelSettings(**call.stamp["params"]["model"])
     settings = TrainSettings(**call.stamp["params"]["train"], **call.run_settings)
-    interruption = Interruption(settings.max_minutes)
+    stop_request = StopRequest(settings.max_minutes)
     if settings.deterministic:
-        add_in_one_order()
+        make_gpu_deterministic()
     accelerator = join_processes(settings.precision, expected_processes())
     corpus, encoded = call.inputs["corpus"], call.inputs["encoded"]
     tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)
     vocabularies = (tokenizer.source.vocab_size(), tokenizer.target.vocab_size())
-    scratch = call.output.with_name(TRAINING)  # what survives an interruption: checkpoints, journal, run
+    scratch = call.output.with_name(TRAINING)  # checkpoints, journal and record, which an interruption leaves
     facts = CorpusFacts.of(corpus)
-    held_out = read_split(corpus.path("validation.parquet"))
-    validation = Validation(*held_out, facts.target_language, tokenizer, accelerator)
+    validation = Validation(
+        open_split(encoded.path("validation.arrow")),
+        *read_split(corpus.path("validation.parquet")),
+        facts.target_language,
+        tokenizer,
+        settings.micro_batch_tokens,
+        accelerator,
+    )
     torch.manual_seed(settings.seed)
     trainer = Trainer(
         settings,
         Seq2Seq(model_settings, *vocabularies),
         open_split(encoded.path("train.arrow")),
-        open_split(encoded.path("validation.arrow")),
+        validation,
         accelerator,
         Checkpoints(scratch / "checkpoints", call.inputs, call.stamp, scratch / JOURNAL),
-        validation.bleu,
-        interruption,
+        stop_request,
     )
     check_warmup(settings.warmup_steps, settings.epochs, trainer.steps_per_epoch)
     if not accelerator.is_main_process:
@@ -66,7 +70,7 @@ def train(call: StageCall) -> None:
     steps = trainer.plan(0)
     padding = round(padding_share(trainer.train, steps), 4)
     excess = round(imbalance(trainer.train, steps, accelerator.num_processes), 4)
-    _announce(trainer, padding, excess)
+    _print_plan(trainer, padding, excess)
     with _reported(call, scratch, trainer) as (run, log):
         trainer.fit(log)
     with call.publish() as draft:
@@ -88,18 +92,20 @@ def train(call: StageCall) -> None:
     shutil.rmtree(scratch)
 
 
-def _announce(trainer: Trainer, padding: float, excess: float) -> None:
-    """Say how training is about to run, and from where it goes on."""
+def _print_plan(trainer: Trainer, padding: float, excess: float) -> None:
+    """Print how training will run, and the step from which it continues."""
     processes, position = trainer.accelerator.num_processes, trainer.position
     if restarts := int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
-        print(f"train: a process died; all were started again ({restarts})", file=sys.stderr)
-    print(f"train: {trainer.steps_per_epoch:,} steps an epoch, {padding:.1%} padding", file=sys.stderr)
+        print(f"train: a process died; all were restarted (restart {restarts})", file=sys.stderr)
+    print(f"train: {trainer.steps_per_epoch:,} steps per epoch, {padding:.1%} padding", file=sys.stderr)
     if processes > 1:
-        print(f"train: the slowest of {processes} has {excess:.1%} more tokens than the mean", file=sys.stderr)
+        print(
+            f"train: the slowest of {processes} processes has {excess:.1%} more tokens than the mean", file=sys.stderr
+        )
     if position.step:
-        print(f"train: going on after step {position.step:,} (epoch {position.epoch + 1})", file=sys.stderr)
+        print(f"train: continuing after step {position.step:,} (epoch {position.epoch + 1})", file=sys.stderr)
     if position.processes not in (0, processes):
-        print(f"train: processes until then: {position.processes}, now: {processes}", file=sys.stderr)
+        print(f"train: with {processes} processes, until then with {position.processes}", file=sys.stderr)
 
 
 def dataset_records(corpus: Artifact) -> list[DatasetRecord]:
@@ -121,10 +127,10 @@ def dataset_records(corpus: Artifact) -> list[DatasetRecord]:
 
 @contextmanager
 def _reported(call: StageCall, scratch: Path, trainer: Trainer) -> Iterator[tuple[Run, Log]]:
-    """The training's MLflow run, and a log that feeds both it and the person in front."""
+    """Open the training's run, and yield it with a function that logs metrics to it and shows the progress."""
     inputs = {name: artifact.digest for name, artifact in call.inputs.items()}
     training = hashlib.sha256(json.dumps([call.stamp, inputs], sort_keys=True).encode()).hexdigest()
-    progress = Progress(trainer.position.step, trainer.total_steps)
+    progress = Progress(trainer.position.step, trainer.total_steps, trainer.steps_per_epoch)
     settings = {k: v for made in call.inputs.values() for k, v in made.stamp["params"].items()} | call.stamp["params"]
     build = call.output.parent.parent
     with open_run(build, call.experiment, scratch, training, settings, dataset_records(call.inputs["corpus"])) as run:

@@ -1,22 +1,29 @@
-"""Translate $TEXT, or standard input, with a published model: MODEL_DIRECTORY. One line in, one line out, no other.
+"""Translate $TEXT, or each line of standard input, with a published model: MODEL_DIRECTORY.
 
-One process of NPROC: the main one reads and writes.
+The output has a line for each line of the input. Runs in each of NPROC processes; the main process reads and writes.
 """
 
 import os
+import stat
 import sys
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from pathlib import Path
+from typing import Never
+
+from tqdm import tqdm
 
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.command import TARGETS, expected_processes, fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.seq2seq.translator import Translation, Translator
+from pipeline.seq2seq.terms import Glossary, translate_with_terms
+from pipeline.seq2seq.translator import BEAM_SIZE, LENGTH_PENALTY, Translator, in_order
 
-# Read before the first is written, and decoded together: some 40 batches of a beam of 5, five each for 8 processes.
-# The same for every number of processes, because other blocks make other batches, whose scores round differently.
-LINES = 4096
+# Lines that are read and decoded together: with a beam of 5 about 40 batches, so that 8 processes have 5 each. The
+# number does not depend on that of processes, because other batches round their scores differently.
+BLOCK_LINES = 4096
+
+Advance = Callable[[int], object]  # is told how many more lines were translated
 
 
 def translate() -> None:
@@ -24,15 +31,39 @@ def translate() -> None:
     open_artifact(directory, TARGETS[directory.name])
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     processes = expected_processes()
-    blocks = _alone(directory) if processes == 1 else _together(directory, processes)
-    for translations in blocks:
-        for translation in translations:
-            print(translation.text)
-        sys.stdout.flush()
+    with _progress() as bar:
+        if "TERMS" in os.environ:
+            blocks = _with_terms(directory, processes, bar.update)
+        elif processes == 1:
+            blocks = _translate_alone(directory, bar.update)
+        else:
+            blocks = _translate_together(directory, processes, bar.update)
+        for translations in blocks:
+            with tqdm.external_write_mode():  # the terminal may show both the bar and the translations
+                for translation in translations:
+                    print(translation)
+                sys.stdout.flush()
 
 
-def read_lines() -> Iterator[list[str]]:
-    """Line by line as they are typed, otherwise many at once; without the ends of lines."""
+def _progress() -> "tqdm[Never]":
+    """A bar on standard error, if that is a terminal and the text comes from a file or a pipe; otherwise nothing."""
+    is_typed = "TEXT" in os.environ or sys.stdin.isatty() or os.environ.get("RANK", "0") != "0"
+    total = None if is_typed else count_lines(sys.stdin.fileno())
+    return tqdm(total=total, unit=" lines", desc="translate", disable=True if is_typed else None, file=sys.stderr)
+
+
+def count_lines(file: int) -> int | None:
+    """Return how many lines are left to read from a file, and read none; None if it is a pipe, or the like."""
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        return None
+    position, lines, last = os.lseek(file, 0, os.SEEK_CUR), 0, b"\n"
+    while block := os.pread(file, 1 << 20, position):
+        position, lines, last = position + len(block), lines + block.count(b"\n"), block[-1:]
+    return lines + (last != b"\n")
+
+
+def read_blocks() -> Iterator[list[str]]:
+    """Yield blocks of lines: single lines from a terminal, otherwise many at once."""
     if "TEXT" in os.environ:
         try:
             yield os.environb[b"TEXT"].decode("utf-8").split("\n")
@@ -40,7 +71,7 @@ def read_lines() -> Iterator[list[str]]:
             raise UserError(f"TEXT is not UTF-8: {error}") from None
         return
     sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    size = 1 if sys.stdin.isatty() else LINES
+    size = 1 if sys.stdin.isatty() else BLOCK_LINES
     try:
         while lines := [line.rstrip("\r\n") for line in islice(sys.stdin, size)]:
             yield lines
@@ -48,24 +79,40 @@ def read_lines() -> Iterator[list[str]]:
         raise UserError(f"standard input is not UTF-8: {error}") from None
 
 
-def _alone(directory: Path) -> Iterator[list[Translation]]:
-    return map(Translator.load(directory).translate, read_lines())
+def _translate_alone(directory: Path, advance: Advance) -> Iterator[list[str]]:
+    translator = Translator.load(directory)
+    for lines in read_blocks():
+        translations = []
+        for batch in translator.translate_share(lines, BEAM_SIZE, LENGTH_PENALTY):
+            translations += batch
+            advance(len(batch))
+        yield [translation.text for translation in in_order(translations, len(lines))]
 
 
-def _together(directory: Path, processes: int) -> Iterator[list[Translation]]:
+def _with_terms(directory: Path, processes: int, advance: Advance) -> Iterator[list[str]]:
+    """With the glossary that TERMS names, line by line."""
+    if processes > 1:
+        raise UserError(f"TERMS: got NPROC={processes}, expected one process with a glossary; leave NPROC out")
+    glossary, translator = Glossary.load(Path(os.environ["TERMS"])), Translator.load(directory)
+    for line in chain.from_iterable(read_blocks()):
+        yield [translate_with_terms(translator, glossary, line)]
+        advance(1)
+
+
+def _translate_together(directory: Path, processes: int, advance: Advance) -> Iterator[list[str]]:
     """Block by block in the main process; the others translate along and have nothing to say."""
     from pipeline.processes import join_processes
-    from pipeline.seq2seq.decoding import (  # these import accelerate, which one process does not need
+    from pipeline.seq2seq.decoding import (  # they import accelerate, which one process does not need
         hand_out,
         translate_all,
     )
 
     accelerator = join_processes("fp32", processes)
     translator = Translator.load(directory, accelerator.device)
-    for lines in hand_out(read_lines(), accelerator):
-        translations = translate_all(translator, lines, accelerator)
+    for lines in hand_out(read_blocks(), accelerator):
+        translations = translate_all(translator, lines, accelerator, advance=advance)
         if accelerator.is_main_process:
-            yield translations
+            yield [translation.text for translation in translations]
 
 
 if __name__ == "__main__":

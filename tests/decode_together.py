@@ -26,9 +26,9 @@ def main(model: Path, cases: Path, output: Path) -> None:
     translator = Translator.load(model, accelerator.device)
     found = {}
     for name, sentences in json.loads(cases.read_bytes()).items():
-        told: list[int] = []
-        translations = translate_all(translator, sentences, accelerator, BEAM_SIZE, LENGTH_PENALTY, told.append)
-        found[name] = {"translations": [bits(translation) for translation in translations], "told": told}
+        advances: list[int] = []
+        translations = translate_all(translator, sentences, accelerator, BEAM_SIZE, LENGTH_PENALTY, advances.append)
+        found[name] = {"translations": [bits(translation) for translation in translations], "advances": advances}
     (output / f"{accelerator.process_index}.json").write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -8,9 +8,13 @@ from typing import Any
 
 from pipeline.plumbing.params import ReviewSettings
 from pipeline.reviews.comparison import Comparison, Speed, System, compare
+from pipeline.reviews.description import write_description
 from pipeline.reviews.gates import judge
 from pipeline.reviews.leaks import Leak, Leaks
-from pipeline.reviews.review import Provenance, Review
+from pipeline.reviews.pages import Pages
+from pipeline.reviews.report import write_report
+from pipeline.reviews.review import AttentionMap, Provenance, Review
+from pipeline.reviews.version_changes import VersionChange
 
 WORDS = ("ein", "der", "Mann", "Frau", "Hund", "Straße", "läuft", "sieht", "über", "rot", "groß", "am", "Haus", "mit")
 SYSTEMS = ("candidate", "opponent")
@@ -53,8 +57,10 @@ CHAMPION = System(
     size_bytes=5_000_000,
     speed=Speed(400.0, 10.0, 30.0),
     unknown_pieces={"test": 0.0},
+    training_run=("5", "6" * 32),
 )
 CANDIDATE = replace(CHAMPION, version="3", digests={"corpus": "a" * 64, "model": "b" * 64})
+CARD = "Translates `en` to `de`.\n\n### Scores on held-out text\n\nBLEU 12.3\n\n### Training\n\n3 epochs\n"
 BASELINE = System("translation memory", None, "en", "de", {}, None, None, None, None, {})
 
 
@@ -83,5 +89,16 @@ def make_review(
         leaks = replace(leaks, counts={"candidate": leaks.counts["candidate"]})
     gates = judge(review.gates, comparisons, candidate, opponent, leaks)
     read = {comparison.test_set: "9" * 64 for comparison in comparisons}
+    changes = [] if opponent.is_baseline else [VersionChange("train.epochs", "8", "16")]
     made = Provenance("2026-01-02T03:04:05+00:00", "jane", review.model_dump(), read, "f" * 40, "2 cores", "isolated")
-    return Review(candidate, opponent, comparisons, gates, leaks, made)
+    return Review(candidate, opponent, comparisons, gates, leaks, made, changes=changes, card=CARD)
+
+
+def report(review: Review, maps: Sequence[AttentionMap] = (), tracking_uri: str = "sqlite:///mlflow.db") -> str:
+    """The report of a review, whose pages are in a local store."""
+    return write_report(review, maps, Pages(tracking_uri))
+
+
+def description(review: Review) -> str:
+    """The description of a reviewed version, with the link of some report."""
+    return write_description(review, "#/experiments/1/runs/2/artifacts/report.html")

@@ -36,7 +36,7 @@ def test_other_machines_need_an_account_and_a_name(target: str, host: str, more:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
-def test_loopback_needs_neither(host: str) -> None:
+def test_loopback_needs_neither_auth_nor_an_allowed_host(host: str) -> None:
     assert Access.read({}, host, "serve") == Access(False, ())
 
 

@@ -1,4 +1,4 @@
-"""Publishing: what a power cut would take is on the disk before it counts."""
+"""Publishing an artifact: its digest, its time, and that it is on the disk before it counts."""
 
 import os
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.plumbing.artifacts import MANIFEST, open_artifact, publish
+from pipeline.plumbing.facts import Execution, Facts
 
 
-def test_all_is_on_the_disk_before_the_rename_and_the_rename_after_it(
+def test_files_are_synced_to_disk_before_the_rename_and_the_directory_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The order of what the kernel is asked for; that a disk does as it is told is not tried."""
@@ -39,3 +40,36 @@ def test_all_is_on_the_disk_before_the_rename_and_the_rename_after_it(
         "sync .",
     ]
     assert open_artifact(tmp_path / "model", "train").files.keys() == {"weights", "more/weights"}
+
+
+class ToyFacts(Facts):
+    pairs: int
+
+
+class ToyExecution(Execution):
+    seconds: float
+
+
+def test_a_digest_depends_on_the_content_and_not_on_the_execution(tmp_path: Path) -> None:
+    digests = []
+    for name, seconds, content in (("a", 1.0, "x"), ("b", 2.0, "x"), ("c", 1.0, "y")):
+        with publish(tmp_path / name, {}, {"params": {"name": name}}) as draft:
+            draft.facts = ToyFacts(pairs=3)
+            draft.execution = ToyExecution(seconds=seconds)
+            draft.execution_files.add("run.json")
+            draft.made_with["python"] = name
+            (draft.directory / "run.json").write_text(name, encoding="utf-8")
+            (draft.directory / "weights").write_text(content, encoding="utf-8")
+        artifact = open_artifact(tmp_path / name, "train")
+        assert artifact.path("run.json").read_text() == name
+        digests.append(artifact.digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_what_changes_while_a_stage_runs_is_newer_than_its_artifact(tmp_path: Path) -> None:
+    prerequisite = tmp_path / "stamp.json"
+    prerequisite.touch()
+    started = prerequisite.stat().st_mtime_ns
+    with publish(tmp_path / "model", {}, {}, started):
+        os.utime(prerequisite, ns=(started + 1, started + 1))
+    assert (tmp_path / "model/manifest.json").stat().st_mtime_ns < prerequisite.stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""The attention against a reference in float64, against finite differences, and against padding."""
+"""Attention compared with the formulas of the papers, its gradients, and padding."""
 
 import math
 
@@ -26,7 +26,7 @@ def _inputs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def _reference(name: str, parameters: dict[str, np.ndarray], query: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Weights of one query over one sentence without padding, by the formulas of the papers, one score at a time."""
+    """Return the weights of one query over one sentence, by the formulas of the papers, one score at a time."""
     scores = []
     for value in values:
         if name == "dot":
@@ -40,7 +40,7 @@ def _reference(name: str, parameters: dict[str, np.ndarray], query: np.ndarray, 
     return np.array(exponentials) / sum(exponentials)
 
 
-def test_weights_and_context_are_those_of_the_formula(name: str) -> None:
+def test_weights_and_context_follow_the_formula(name: str) -> None:
     attention = build_attention(name, H).double()
     query, values, mask = _inputs()
     context, weights = attention(query, attention.project_keys(values), values, mask)
@@ -54,7 +54,7 @@ def test_weights_and_context_are_those_of_the_formula(name: str) -> None:
             )
 
 
-def test_padding_weighs_nothing_whatever_it_holds(name: str) -> None:
+def test_padding_gets_no_weight_whatever_its_values(name: str) -> None:
     attention = build_attention(name, H).double()
     query, values, mask = _inputs()
     context, weights = attention(query, attention.project_keys(values), values, mask)
@@ -80,7 +80,7 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
 
 
 class _Keys(torch.nn.Module):
-    """`project_keys` as a module's call, so that functional_call can replace its parameters."""
+    """A module that calls `project_keys`, so that functional_call can replace its parameters."""
 
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()

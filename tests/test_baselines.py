@@ -1,4 +1,4 @@
-"""The translation memory finds the most similar training source, by cosines of n-grams, always the same."""
+"""The translation memory: similarity by its definition, ties, short sentences, combining marks."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.scoring import baselines
 from pipeline.scoring.baselines import TranslationMemory
 
-# Few words in many orders, so that every length of n-gram decides now and then.
+# Few words in many orders, so that n-grams of every length matter in some examples.
 TEXT = (
     st.lists(st.sampled_from(["ab", "Ab", "b", "ca", "bab"]), min_size=1, max_size=8).map("  ".join).map(" {} ".format)
 )
@@ -29,7 +29,7 @@ def words(text: str) -> Counter[str]:
 
 
 def cosines(sources: list[str], query: str, count: Callable[[str], Counter[str]]) -> list[float]:
-    """Cosine of the query with each source, from the definition of TF-IDF with smoothed document frequencies."""
+    """Return the cosine of the query with each source, from the definition of TF-IDF with smoothed frequencies."""
     documents = [count(source) for source in sources]
     frequency = Counter(gram for document in documents for gram in document)
 
@@ -48,7 +48,7 @@ def cosines(sources: list[str], query: str, count: Callable[[str], Counter[str]]
 
 @settings(deadline=None)
 @given(st.lists(TEXT, min_size=1, max_size=12), st.lists(TEXT, min_size=1, max_size=4))
-def test_the_memory_agrees_with_brute_force(sources: list[str], queries: list[str]) -> None:
+def test_the_memory_finds_the_source_with_the_highest_similarity(sources: list[str], queries: list[str]) -> None:
     targets = [str(i) for i in range(len(sources))]
     for query, target in zip(queries, TranslationMemory(sources, targets).translate(queries), strict=True):
         both = zip(cosines(sources, query, characters), cosines(sources, query, words), strict=True)
@@ -74,23 +74,23 @@ def test_equally_similar_sources_give_the_first_in_the_training_data() -> None:
     assert memory.translate(["Open it", "Open"]) == ["first", "first"]
 
 
-def test_a_sentence_like_nothing_gets_the_first_target() -> None:
+def test_a_sentence_similar_to_none_gets_the_first_target() -> None:
     assert TranslationMemory(["abc", "def"], ["first", "second"]).translate(["0123", ""]) == ["first", "first"]
 
 
 @pytest.mark.parametrize("sources", [["a", "b"], ["", " "], ["好", "!"]])
-def test_sources_shorter_than_an_n_gram_are_found_where_they_are_the_same(sources: list[str]) -> None:
+def test_equal_sources_are_found_even_if_shorter_than_an_n_gram(sources: list[str]) -> None:
     memory = TranslationMemory(sources, ["first", "second"])
     assert memory.translate([*sources, "something else"]) == ["first", "second", "first"]
 
 
-def test_words_that_differ_in_a_mark_are_other_words() -> None:
+def test_words_that_differ_in_a_combining_mark_are_different_words() -> None:
     memory = TranslationMemory(["दाल में", "दिल में"], ["lentils", "heart"])
     assert memory.translate(["दिल में", "दाल में"]) == ["heart", "lentils"]
     assert baselines.TOKEN.findall("दिल, हाँ!") == ["दिल", ",", "हाँ", "!"]
 
 
-def test_the_size_of_the_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_chunk_size_changes_no_translation(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = [f"sentence number {i} of {i * i}" for i in range(50)]
     memory = TranslationMemory(sources, sources)
     queries = [f"number {i} of" for i in range(30)]

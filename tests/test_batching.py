@@ -1,4 +1,4 @@
-"""The batch plan: every pair once, within its budgets, and the same for any number of processes."""
+"""The batch plan: every pair once, batches within the limit, and the same steps for any number of processes."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ LENGTHS = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=8
 
 
 def split_of(lengths: list[tuple[int, int]]) -> EncodedSplit:
-    """Pairs with these lengths; the ids count up, so that each token is known by its id."""
+    """Return pairs with these lengths. The ids count up, so that no two tokens are the same."""
 
     def side(sizes: list[int]) -> EncodedSide:
         offsets = np.concatenate([[0], np.cumsum(sizes)])
@@ -39,7 +39,7 @@ def test_an_epoch_holds_every_pair_once_in_whole_steps(
 
 
 @given(LENGTHS, st.integers(1, 5))
-def test_processes_share_out_a_step_without_loss_or_double(lengths: list[tuple[int, int]], processes: int) -> None:
+def test_each_micro_batch_of_a_step_goes_to_exactly_one_process(lengths: list[tuple[int, int]], processes: int) -> None:
     for step in plan_epoch(split_of(lengths), 4, 60, 1, 0):
         shares = [step.share(rank, processes) for rank in range(processes)]
         places = sorted(place for share in shares for place, _ in share)
@@ -68,7 +68,7 @@ def test_a_batch_holds_each_pairs_ids_and_padding_after_them(lengths: list[tuple
         assert batch.lengths[i] == data.source.lengths[row]
 
 
-def test_epochs_and_seeds_differ_and_repeat() -> None:
+def test_the_plan_depends_on_epoch_and_seed_and_nothing_else() -> None:
     random = np.random.default_rng(0)
     data = split_of([(int(n), int(n)) for n in random.integers(3, 9, 300)])
 
@@ -81,13 +81,13 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 
 
 def test_every_epoch_has_the_same_number_of_steps() -> None:
-    """The learning rate's schedule counts on it."""
+    """The learning rate schedule needs the total number of steps in advance."""
     random = np.random.default_rng(0)
     data = split_of([(int(s), int(t)) for s, t in random.integers(2, 30, (500, 2))])
     assert len({len(plan_epoch(data, 2, 200, 1, epoch)) for epoch in range(10)}) == 1
 
 
-def test_length_bucketing_leaves_little_padding() -> None:
+def test_sorting_by_length_leaves_little_padding() -> None:
     random = np.random.default_rng(0)
     sources = random.integers(3, 25, 20_000)
     data = split_of(
@@ -101,7 +101,7 @@ def test_too_few_pairs_for_a_step_are_refused() -> None:
         plan_epoch(split_of([(3, 3)] * 3), 8, 100, 1, 0)
 
 
-def test_more_processes_than_micro_batches_are_refused_with_the_setting_that_helps() -> None:
+def test_more_processes_than_micro_batches_are_refused() -> None:
     assert micro_batches_per_step(2000, 1000, 2) == 2
-    with pytest.raises(UserError, match="3 processes cannot share the 2 .*micro_batch_tokens to at most 666"):
+    with pytest.raises(UserError, match="3 processes cannot share the 2 .*micro_batch_tokens to 666 or less"):
         micro_batches_per_step(2000, 1000, 3)

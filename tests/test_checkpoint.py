@@ -1,12 +1,13 @@
-"""Checkpoints: whole or not there, of this training and no other, and never newer than the journal."""
+"""Checkpoints: only intact ones of the same training, with all their metrics, are resumed from."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.checkpoint import Checkpoints, Position
 
 FULL_DISK = """
 import resource, signal, sys
@@ -33,7 +34,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_the_last_two_are_kept_and_a_damaged_one_gives_way_to_the_one_before(tmp_path: Path) -> None:
+def test_the_newest_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path: Path) -> None:
     kept = checkpoints(tmp_path)
     for step in (1, 2, 3):
         kept.save(step, {"step": step})
@@ -46,7 +47,7 @@ def test_the_last_two_are_kept_and_a_damaged_one_gives_way_to_the_one_before(tmp
 
 
 @pytest.mark.parametrize("kind", ["truncated", "swapped", "no_manifest"])
-def test_no_damage_passes(tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_damage_is_noticed(tmp_path: Path, kind: str) -> None:
     kept = checkpoints(tmp_path)
     for step in (1, 2):
         kept.save(step, {"step": step})
@@ -60,13 +61,13 @@ def test_no_damage_passes(tmp_path: Path, kind: str) -> None:
     assert kept.latest() == {"step": 1}
 
 
-def test_one_of_another_training_is_not_used(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_training_is_ignored(tmp_path: Path) -> None:
     checkpoints(tmp_path, learning_rate=1).save(1, {"step": 1})
     assert checkpoints(tmp_path, learning_rate=2).latest() is None
     assert checkpoints(tmp_path, learning_rate=1).latest() == {"step": 1}
 
 
-def test_one_whose_metrics_were_lost_is_not_used(tmp_path: Path) -> None:
+def test_a_checkpoint_newer_than_the_journal_is_ignored(tmp_path: Path) -> None:
     kept = checkpoints(tmp_path)
     kept.journal.write_bytes(b"first\n")
     kept.save(1, {"step": 1})
@@ -79,11 +80,35 @@ def test_one_whose_metrics_were_lost_is_not_used(tmp_path: Path) -> None:
     assert kept.latest() is None
 
 
-def test_on_a_full_disk_the_old_one_stays_whole_and_nothing_of_the_new_one(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_checkpoint_intact_and_no_part_of_the_new_one(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True)
     assert run.returncode == 2
     assert run.stderr.startswith("error: ")
-    assert "File too large" in run.stderr  # what a limit says; a full disk says: No space left on device
+    assert "File too large" in run.stderr  # on a full disk: No space left on device
     assert "Traceback" not in run.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000000001"]
     assert Checkpoints(tmp_path, {}, {}, tmp_path / "journal").latest() is not None
+
+
+@pytest.mark.parametrize(
+    ("bleu", "loss", "is_better"),
+    [
+        (20.1, 2.0, True),
+        (20.1, 9.0, True),  # better translations, though the loss is higher
+        (19.9, 2.0, False),
+        (19.9, 0.1, False),  # worse translations, though the loss is lower
+        (20.0, 1.9, True),  # equal translations: the loss decides
+        (20.0, 2.1, False),
+        (20.0, 2.0, False),  # equal in both: the earlier epoch stays
+        (20.0, math.nan, False),
+    ],
+)
+def test_the_best_epoch_has_the_best_bleu_or_the_lower_loss_between_equals(
+    bleu: float, loss: float, is_better: bool
+) -> None:
+    assert Position(best_epoch=3, best_bleu=20.0, best_loss=2.0).is_best(bleu, loss) is is_better
+
+
+@pytest.mark.parametrize("loss", [0.0, 1e9, math.inf])
+def test_the_first_epoch_is_always_the_best_so_far(loss: float) -> None:
+    assert Position().is_best(0.0, loss)

@@ -1,4 +1,4 @@
-"""Each cleaning rule drops what it is for, keeps what looks like it, and counts."""
+"""Each cleaning rule drops bad pairs, keeps good pairs that look similar, and counts what it drops."""
 
 import sys
 import unicodedata
@@ -22,7 +22,7 @@ def cleaned(*pairs: Pair, languages: tuple[str, str] = ("en", "de"), kind: str =
 
 
 def rule_for(source: str, target: str, languages: tuple[str, str] = ("en", "de"), **more: Any) -> str | None:
-    """The rule that drops the pair, None where it is kept."""
+    """Return the rule that drops the pair, or None if it is kept."""
     found = cleaned(Pair(source, target), languages=languages, **more)
     rules = [name for name, count in found.dropped.items() if count]
     assert len(found.pairs) + len(rules) == 1
@@ -46,7 +46,7 @@ def rule_for(source: str, target: str, languages: tuple[str, str] = ("en", "de")
         ("script", GOOD[0], "Старая собака спит."),
     ],
 )
-def test_a_rule_drops_what_it_is_for(rule: str, source: str, target: str) -> None:
+def test_each_rule_drops_its_bad_pairs(rule: str, source: str, target: str) -> None:
     assert rule_for(source, target) == rule
 
 
@@ -69,17 +69,17 @@ def test_the_target_must_be_in_the_script_of_its_language() -> None:
     assert rule_for("The old dog sleeps.", "Der alte Hund schläft.", ("en", "ko")) == "script"
 
 
-def test_a_korean_sentence_counts_by_its_bytes_not_its_few_characters() -> None:
+def test_a_korean_syllable_counts_as_several_letters_in_the_length_ratio() -> None:
     source, target = "Please wait while installing", "설치 중입니다"
     assert len(source) > LIMITS["max_length_ratio"] * len(target)
     assert rule_for(source, target, ("en", "ko")) is None
 
 
-def test_text_is_composed_and_its_white_space_collapsed() -> None:
+def test_text_is_composed_and_white_space_is_collapsed() -> None:
     assert normalised(Pair(" scho\u0308n\u00a0 \n weit ", "x\ty", 3)) == Pair("schön weit", "x y", 3)
 
 
-def test_every_rule_is_counted_and_the_first_one_wins() -> None:
+def test_a_pair_is_counted_under_the_first_rule_that_drops_it() -> None:
     bad = Pair("", "")  # empty, too short, identical
     found = cleaned(Pair(*GOOD), bad, bad)
     assert found.pairs == [Pair(*GOOD)]
@@ -90,7 +90,7 @@ def test_every_rule_is_counted_and_the_first_one_wins() -> None:
 
 @pytest.mark.parametrize("rule", get_args(Rule))
 def test_every_rule_can_be_skipped(rule: str) -> None:
-    """Alone it keeps what only it would drop; with all others skipped too, anything stays."""
+    """If the only rule left is skipped too, its bad pair is kept."""
     everything = [name for name in get_args(Rule) if name != rule]
     bad = {
         "empty": ("", "x"),
@@ -132,11 +132,11 @@ def test_every_rule_can_be_skipped(rule: str) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["files", "wheels"])
-def test_a_good_pair_of_any_language_is_kept(source: str, target: str, languages: tuple[str, str], kind: str) -> None:
+def test_good_pairs_of_many_languages_are_kept(source: str, target: str, languages: tuple[str, str], kind: str) -> None:
     assert rule_for(source, target, languages, kind=kind, min_source_words=3) is None
 
 
-def test_placeholders_are_compared_in_interface_text_alone_unless_one_asks() -> None:
+def test_placeholders_are_compared_only_in_interface_text_or_if_the_setting_says_so() -> None:
     pair = "The set {a, b} is small", "Die Menge {b, a} ist klein"
     assert rule_for(*pair) == "placeholders"
     for kind in ("files", "hub"):
@@ -155,22 +155,22 @@ def test_placeholders_are_compared_in_interface_text_alone_unless_one_asks() -> 
         ("{two words in braces}", 0),
     ],
 )
-def test_placeholders_are_what_a_program_fills_in(text: str, expected: int) -> None:
+def test_placeholders_are_what_a_program_replaces(text: str, expected: int) -> None:
     assert len(PLACEHOLDER.findall(text)) == expected
 
 
-def test_a_share_that_is_written_before_its_number_is_no_placeholder() -> None:
+def test_a_percent_sign_before_its_number_is_no_placeholder() -> None:
     assert rule_for("It rises by 5% a year", "Yılda %5 artıyor", ("en", "tr")) is None
     assert rule_for("%1 rises by %2", "%1 artıyor", ("en", "tr")) == "placeholders"
 
 
-def test_half_of_a_chinese_sentence_s_letters_are_its_words() -> None:
+def test_two_chinese_letters_count_as_one_word() -> None:
     assert rule_for("老狗", "The old dog", ("zh", "en"), min_source_words=2) == "too_short"
     assert rule_for("老狗" * 10, "The old dog sleeps", ("zh", "en"), max_length_ratio=9.0) == "too_long"
 
 
-def test_no_character_is_a_control_character_for_its_age() -> None:
-    """Those that Unicode may yet assign, and those newer than this Python, stay: 3.11 has Unicode 14, 3.14 has 16."""
+def test_new_and_unassigned_characters_are_not_control_characters() -> None:
+    """Characters newer than this Python must be kept: Python 3.11 has Unicode 14, Python 3.14 has Unicode 16."""
     for character in map(chr, range(sys.maxunicode + 1)):
         category, code = unicodedata.category(character), ord(character)
         never = 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
@@ -178,22 +178,22 @@ def test_no_character_is_a_control_character_for_its_age() -> None:
         assert bool(CONTROL.search(character)) == bad, f"U+{code:04X}"
 
 
-def test_a_blank_side_has_nothing_that_one_sees() -> None:
+def test_a_side_without_visible_characters_is_empty() -> None:
     for blank in ("", " ", "\u200b", "\ufeff", "\u2060\u00ad"):
         assert rule_for(GOOD[0], blank) == "empty"
 
 
-def test_what_dropped_the_most_is_told_with_an_example_and_the_way_out() -> None:
+def test_the_advice_names_the_rules_that_dropped_most_with_examples() -> None:
     found = cleaned(*[Pair("老狗在睡觉", "老狗在睡觉")] * 3, Pair("", ""), Pair(*GOOD), Pair("", "x"))
-    assert found.tell() == (
+    assert found.advice() == (
         "identical dropped 3 of 6 pairs, such as '老狗在睡觉' -> '老狗在睡觉'; empty dropped 2 of 6 pairs, such as "
-        "'' -> ''; good pairs stay with download.cleaning.skip: [identical, empty]"
+        "'' -> ''; if these are good pairs, set download.cleaning.skip: [identical, empty]"
     )
-    assert cleaned(Pair(*GOOD)).tell() == ""
+    assert cleaned(Pair(*GOOD)).advice() == ""
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_no_text_breaks_a_rule(source: str, target: str) -> None:
+def test_the_rules_accept_any_text(source: str, target: str) -> None:
     for languages in (("zh", "my"), ("qaa", "sr")):
         found = cleaned(Pair(source, target), languages=languages)
         assert len(found.pairs) + found.dropped.total() == 1

@@ -30,7 +30,7 @@ from tests.project import DIRECTORIES, ROOT, Finished, Project
         ("translate", "model/weights.safetensors", "cut"),
     ],
 )
-def test_a_damaged_file_is_noticed_with_what_rebuilds_it(
+def test_a_damaged_file_is_an_error_with_the_command_that_makes_it_again(
     finished: Finished, tmp_path: Path, stage: str, file: str, harm: str
 ) -> None:
     project = finished.copy_to(tmp_path)
@@ -50,7 +50,7 @@ def test_a_damaged_file_is_noticed_with_what_rebuilds_it(
     assert "Traceback" not in run.stderr
 
 
-def test_an_artifact_from_elsewhere_is_noticed(tmp_path: Path) -> None:
+def test_an_input_made_from_another_version_of_an_input_is_an_error(tmp_path: Path) -> None:
     """Whole in itself, but made from another corpus."""
     home, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     for directory, text in ((home, "a"), (elsewhere, "b")):
@@ -67,15 +67,15 @@ def test_an_artifact_from_elsewhere_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{}", "{", "[]", '{"params": 1, "code": {}}'])
-def test_a_damaged_stamp_is_told_with_what_to_remove(tmp_path: Path, content: str) -> None:
+def test_a_damaged_stamp_is_an_error_with_what_to_remove(tmp_path: Path, content: str) -> None:
     stamp = tmp_path / "stamps/encode.json"
     stamp.parent.mkdir()
     stamp.write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match=r"stamps/encode.json .*is damaged; remove .*stamps and run the same again"):
+    with pytest.raises(UserError, match=r"stamps/encode.json .*is damaged; remove .*stamps and run the same command"):
         _read_call(stamp, [], tmp_path / "encoded")
 
 
-def test_when_the_clock_has_gone_back_an_output_is_not_older_than_its_inputs(tmp_path: Path) -> None:
+def test_an_output_is_not_older_than_its_inputs_even_if_the_clock_was_set_back(tmp_path: Path) -> None:
     stamp = tmp_path / "stamps/encode.json"
     stamp.parent.mkdir()
     stamp.write_text('{"params": {}, "code": {}}', encoding="utf-8")
@@ -100,10 +100,10 @@ def test_two_makes_at_once_make_everything_once(project: Project) -> None:
     assert [make.returncode for make in makes] == [0, 0]
     open_artifact(project.build / "corpus", "download")
     open_artifact(project.build / "tokenizer", "tokenizer")
-    assert len(re.findall(r"^qaa -> qab:", "".join(said), re.MULTILINE)) == 1, said
+    assert len(re.findall(r"^download: qaa to qab, ", "".join(said), re.MULTILINE)) == 1, said
 
 
-def test_text_is_utf8_in_a_locale_that_is_not(finished: Finished) -> None:
+def test_text_is_utf8_in_every_locale(finished: Finished) -> None:
     texts = ["Tha felp — ü 한국어 walpes tha lond.", "Tha tisk bindes."]
     utf8 = finished.make("translate", stdin="\n".join(texts) + "\n")
     latin = finished.make(
@@ -114,7 +114,7 @@ def test_text_is_utf8_in_a_locale_that_is_not(finished: Finished) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a user of no rights to change to")
-def test_a_directory_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+def test_a_directory_without_write_permission_is_named(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from pipeline.plumbing.command import fail_clearly; "
         "from pipeline.plumbing.lock import hold; os.setuid(65534); "
@@ -126,7 +126,7 @@ def test_a_directory_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     assert run.stderr.startswith("error: [Errno 13] Permission denied: ")
 
 
-def test_how_training_is_run_makes_nothing_stale(finished: Finished, tmp_path: Path) -> None:
+def test_a_change_of_run_settings_makes_nothing_stale(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     project.edit("experiments/smoke.yaml", "train:\n", "train:\n  max_minutes: 5.0\n  checkpoint_seconds: 9\n")
     assert project.planned() == []
@@ -134,7 +134,7 @@ def test_how_training_is_run_makes_nothing_stale(finished: Finished, tmp_path: P
     assert run_settings == {"checkpoint_seconds": 9, "max_minutes": 5.0}
 
 
-def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
+def test_debug_shows_a_traceback(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from pipeline.plumbing.command import fail_clearly; "
         "fail_clearly(lambda: Path(sys.argv[1]).read_text())"
@@ -146,18 +146,18 @@ def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
         assert run.returncode == 2
         return run.stderr
 
-    line = f"error: [Errno 2] No such file or directory: '{tmp_path}/missing' (the same with DEBUG=1 shows where)\n"
+    line = f"error: [Errno 2] No such file or directory: '{tmp_path}/missing' (run it with DEBUG=1 to see where)\n"
     assert told() == told(DEBUG="") == told(DEBUG="0") == line
     assert re.fullmatch(r"Traceback .*in read_text.*" + re.escape(line), told(DEBUG="1"), re.DOTALL)
 
 
-def test_make_hands_debug_to_the_stages(project: Project) -> None:
+def test_make_passes_debug_to_the_stages(project: Project) -> None:
     assert "Traceback" in project.make("translate", "TEXT=x", "DEBUG=1").stderr
     assert "Traceback" not in project.make("translate", "TEXT=x").stderr
 
 
 @pytest.mark.parametrize("module", ["stages", "pipeline.plumbing.errors", "numpy", "mlflow.exceptions"])
-def test_interrupted_while_it_imports_a_stage_says_only_that(module: str) -> None:
+def test_ctrl_c_while_a_stage_imports_prints_one_line(module: str) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "stages.review", "params.yaml"]
     stage = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert stage.stderr
@@ -172,10 +172,10 @@ def test_interrupted_while_it_imports_a_stage_says_only_that(module: str) -> Non
     ("call", "said"),
     [
         ("get_run('x')", r"error: MLflow's store http://127\.0\.0\.1\S* cannot be used: .*; start its server, or .*\n"),
-        ("search_runs(['1'], 'no filter')", r"error: MLflow's store sqlite:\S* refuses what it was given: .*\n"),
+        ("search_runs(['1'], 'no filter')", r"error: MLflow's store sqlite:\S* refuses a value: .*\n"),
     ],
 )
-def test_whatever_mlflow_raises_is_a_line(tmp_path: Path, empty_store: Path, call: str, said: str) -> None:
+def test_any_error_of_mlflow_is_printed_in_one_line(tmp_path: Path, empty_store: Path, call: str, said: str) -> None:
     """In every stage and command, since all of them end through fail_clearly."""
     away = f"http://me:secret@127.0.0.1:{unused_port()}"
     uri = away if call.startswith("get_run") else f"sqlite:///{shutil.copy(empty_store, tmp_path)}"

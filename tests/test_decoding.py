@@ -1,4 +1,4 @@
-"""Decoding in several processes: real ones, started as Make starts them, give what one gives, to the bit."""
+"""Decoding with several real processes gives bit-identical results to decoding with one."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from pipeline.plumbing.tracking.journal import JOURNAL
 from pipeline.plumbing.tracking.record import TRAINING, begin
 from pipeline.seq2seq import translator as module
 from pipeline.seq2seq.translator import BLANK, Translator, in_order
-from stages.translate import read_lines
+from stages.translate import read_blocks
 from tests.decode_together import BEAM_SIZE, LENGTH_PENALTY, bits
 from tests.published import publish_corpus, publish_model
 
@@ -30,7 +30,7 @@ WORDS = ["open", "close", "save", "delete", "the", "a", "new", "old", "file", "w
 
 
 def sentences(count: int) -> list[str]:
-    """Of 1 to 40 words, every ninth blank."""
+    """Return sentences of 1 to 40 words; every ninth is blank."""
     draw = random.Random(1)
     return ["  "[: i % 3] if i % 9 == 4 else " ".join(draw.choices(WORDS, k=draw.randint(1, 40))) for i in range(count)]
 
@@ -39,7 +39,7 @@ CASES = {"many": sentences(120), "fewer than processes": ["open the file"], "bla
 
 
 def start(processes: int, module: str, *arguments: object, stdin: bytes = b"") -> bytes:
-    """Run a module in so many processes, as Make does, on the processor; what it writes to standard output."""
+    """Run a module in several processes on the CPU, as Make does, and return its standard output."""
     launcher = ["stages.launch", "--processes", str(processes)] if processes > 1 else []
     environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", *launcher, module, *map(str, arguments)]
@@ -63,7 +63,7 @@ def model(corpus: Artifact) -> Artifact:
 
 @pytest.fixture
 def translator(model: Artifact) -> Iterator[Translator]:
-    """On one thread of the processor, like each of several processes."""
+    """Yield a translator that uses one thread, like each of several processes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield Translator.load(model.directory, torch.device("cpu"))
@@ -72,7 +72,7 @@ def translator(model: Artifact) -> Iterator[Translator]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
-def test_several_processes_each_get_what_one_gets(
+def test_every_process_gets_the_translations_of_one_process(
     translator: Translator, model: Artifact, tmp_path: Path, processes: int
 ) -> None:
     write_json(tmp_path / "cases.json", CASES)
@@ -83,15 +83,17 @@ def test_several_processes_each_get_what_one_gets(
         found = json.loads((tmp_path / f"{rank}.json").read_bytes())
         assert {name: case["translations"] for name, case in found.items()} == expected
         for name, case in CASES.items():
-            assert sum(found[name]["told"]) == len(case)
-            assert min(found[name]["told"]) >= 0
+            assert sum(found[name]["advances"]) == len(case)
+            assert min(found[name]["advances"]) >= 0
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["", " ", *WORDS]), max_size=20), st.integers(1, 5))
-def test_the_shares_are_parts_of_one_whole(translator: Translator, given: list[str], processes: int) -> None:
+def test_the_shares_of_all_processes_make_up_the_whole(
+    translator: Translator, given: list[str], processes: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BATCH_CELLS", 20)  # batches of a few words
+        patch.setattr(module, "BATCH_CELLS", 20)  # so that batches have a few words
         whole = translator.translate(given, 2, 1.0)
         shares = [
             list(chain.from_iterable(translator.translate_share(given, 2, 1.0, rank, processes)))
@@ -102,13 +104,15 @@ def test_the_shares_are_parts_of_one_whole(translator: Translator, given: list[s
 
 
 @pytest.mark.parametrize("rows", [[0, 2], [0, 1, 1, 2], [0, 1, 1], [0, 1, 2, 3], []], ids=str)
-def test_a_sentence_that_is_missing_or_comes_twice_is_noticed(rows: list[int]) -> None:
-    with pytest.raises(UserError, match=f"^3 sentences became {len(rows)} translations of {len(set(rows))} sentences"):
+def test_a_missing_or_repeated_sentence_is_an_error(rows: list[int]) -> None:
+    with pytest.raises(
+        UserError, match=f"each of 3 sentences, got {len(rows)} translations of {len(set(rows))} sentences;"
+    ):
         in_order([(row, BLANK) for row in rows], 3)
 
 
 @pytest.mark.slow
-def test_translate_in_several_processes_prints_what_one_prints(model: Artifact) -> None:
+def test_make_translate_prints_the_same_with_two_processes(model: Artifact) -> None:
     text = "\n".join(sentences(150)).encode()
     alone = start(1, "stages.translate", model.directory, stdin=text)
     assert alone.count(b"\n") == 150
@@ -116,23 +120,23 @@ def test_translate_in_several_processes_prints_what_one_prints(model: Artifact) 
 
 
 def test_one_process_translates_without_accelerate(model: Artifact) -> None:
-    """Its import alone takes as long as a sentence."""
+    """Importing accelerate takes as long as translating a sentence."""
     code = "import sys; from stages.translate import translate; translate(); sys.exit('accelerate' in sys.modules)"
     command = [sys.executable, "-c", code, str(model.directory)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"TEXT": "open the file"}, capture_output=True)
     assert (done.returncode, done.stdout.count(b"\n")) == (0, 1), done.stderr.decode()
 
 
-def test_a_text_that_is_not_utf_8_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_is_not_utf_8_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXT", "öffne\ndie Datei")
-    assert list(read_lines()) == [["öffne", "die Datei"]]
+    assert list(read_blocks()) == [["öffne", "die Datei"]]
     monkeypatch.setitem(os.environb, b"TEXT", b"datei \xff")
     with pytest.raises(UserError, match="^TEXT is not UTF-8: .* byte 0xff in position 6"):
-        next(read_lines())
+        next(read_blocks())
 
 
 @pytest.mark.slow
-def test_evaluate_in_several_processes_publishes_what_one_publishes(
+def test_make_evaluate_publishes_the_same_artifact_with_two_processes(
     corpus: Artifact, model: Artifact, tmp_path: Path
 ) -> None:
     stamp = {"params": {"evaluate": EvaluateSettings(beam_size=3).model_dump()}, "code": {}}

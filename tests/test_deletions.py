@@ -274,7 +274,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("state", "command"), CASES, ids=lambda value: getattr(value, "__name__", value))
-def test_what_is_refused_names_a_way_that_works(
+def test_every_refusal_names_a_command_that_works(
     place: Callable[[str], Registry], state: Callable[[Registry], None], command: str
 ) -> None:
     """Run every command that a message names, in the same state, and those that its messages name in turn."""

@@ -1,4 +1,4 @@
-"""From raw pairs to the corpus: one path for every source."""
+"""Making the corpus of raw pairs: cleaning, splits and their sizes, leaks, counts, errors."""
 
 import json
 from pathlib import Path
@@ -23,19 +23,19 @@ def settings(**changes: object) -> DownloadSettings:
 
 
 def open_sizes(*given: str) -> dict[str, object]:
-    """Leave the size of a held-out split open that the source brings."""
+    """Return settings without a size for the held-out splits that the source has."""
     return {f"{name}_pairs": None for name in given}
 
 
 def raw_corpus(count: int) -> RawCorpus:
-    """Distinct pairs of two origins, every third with a variant of its sentence and a translation of its own."""
+    """Return different pairs of two origins. For every third there is a variant of the sentence, with a translation."""
     names = [f"{a}{b}" for a in "bdfgk" for b in ("ano", "elu", "imi", "oru", "uta", "aki")][:count]
     pairs = [Pair(f"the {name} dog", f"der {name} Hund", i % 2) for i, name in enumerate(names)]
     variants = [Pair(f"The {name} dog!", f"Der {name} Köter", 1) for name in names[::3]]
     return RawCorpus({"train": [*pairs, *variants]}, ORIGINS)
 
 
-def test_every_pair_that_came_in_is_in_a_split_or_counted() -> None:
+def test_every_raw_pair_is_in_a_split_or_counted_as_dropped() -> None:
     given = raw_corpus(30)
     given.splits["train"] += [given.splits["train"][0], Pair("", ""), Pair("same", "same")]
     corpus = build(given, settings())
@@ -47,7 +47,7 @@ def test_every_pair_that_came_in_is_in_a_split_or_counted() -> None:
     assert sum(source.pairs for source in corpus.facts.sources) == sum(kept.values())
 
 
-def test_held_out_splits_are_a_tenth_of_a_small_corpus_unless_a_size_is_set() -> None:
+def test_held_out_splits_are_a_tenth_of_a_small_corpus_or_as_large_as_the_setting() -> None:
     names = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in ("no", "lu", "mi", "ru")]
     pairs = [Pair(f"the {name} dog", f"der {name} Hund", 0) for name in names]
 
@@ -67,49 +67,51 @@ def test_held_out_splits_are_a_tenth_of_a_small_corpus_unless_a_size_is_set() ->
     assert sizes(15_000, validation_pairs=2000) == (12_000, 2000, 1000)
 
 
-def test_no_variant_of_a_sentence_stands_in_two_splits() -> None:
+def test_variants_of_a_sentence_are_in_the_same_split() -> None:
     corpus = build(raw_corpus(30), settings())
     keys = {name: {key(pair.source) for pair in pairs} for name, pairs in corpus.splits.items()}
     assert not keys["train"] & keys["test"]
     assert not keys["train"] & keys["validation"]
     assert not keys["validation"] & keys["test"]
-    assert {len(keys["validation"]), len(keys["test"])} == {5}  # one reference a source
+    assert {len(keys["validation"]), len(keys["test"])} == {5}  # one reference for each source
 
 
-def test_the_same_settings_give_the_same_corpus_and_another_seed_another() -> None:
+def test_the_same_settings_give_the_same_corpus_and_another_seed_gives_another() -> None:
     assert build(raw_corpus(30), settings()) == build(raw_corpus(30), settings())
     assert build(raw_corpus(30), settings()).splits["test"] != build(raw_corpus(30), settings(seed=2)).splits["test"]
 
 
-def test_a_corpus_of_which_cleaning_leaves_nothing_says_what_was_dropped_and_the_way_out() -> None:
-    told = (
-        "identical dropped 1 of 1 pairs, such as 'same' -> 'same'; good pairs stay with "
+def test_if_cleaning_drops_everything_the_error_names_the_rule_and_the_setting() -> None:
+    advice = (
+        "identical dropped 1 of 1 pairs, such as 'same' -> 'same'; if these are good pairs, set "
         "download.cleaning.skip: [placeholders, identical]"
     )
     given = RawCorpus({name: [Pair("same", "same")] for name in ("train", "validation", "test")}, ORIGINS[:1])
     with pytest.raises(UserError) as refusal:
         build(given, settings(**open_sizes("validation", "test")))
-    assert str(refusal.value).endswith(told)
-    with pytest.raises(UserError) as refusal:  # where test sets are cut
+    assert str(refusal.value).endswith(advice)
+    with pytest.raises(UserError) as refusal:  # also if test sets are cut from the training pairs
         build(RawCorpus({"train": [Pair("same", "same")]}, ORIGINS[:1]), settings())
     assert str(refusal.value).startswith("no pair is left to train on; dropped: identical 1; ")
-    assert str(refusal.value).endswith(told)
+    assert str(refusal.value).endswith(advice)
 
 
 @pytest.mark.parametrize("given", [("test",), ("validation",), ("validation", "test")])
-def test_a_held_out_split_that_is_the_training_split_is_told_as_leaks(given: tuple[str, ...]) -> None:
+def test_a_held_out_split_equal_to_the_training_split_is_reported_as_leaks(given: tuple[str, ...]) -> None:
     pairs = raw_corpus(30).splits["train"]
     with pytest.raises(UserError) as refusal:
         build(RawCorpus(dict.fromkeys(("train", *given), pairs), ORIGINS[:1]), settings(**open_sizes(*given)))
-    told = str(refusal.value)
-    assert told.startswith(f"no pair is left to train on; dropped: source_leak {len(pairs)}; a leak is a training pair")
-    assert "download" not in told
-    with pytest.raises(UserError) as refusal:  # all but a few
+    message = str(refusal.value)
+    assert message.startswith(
+        f"no pair is left to train on; dropped: source_leak {len(pairs)}; a leak is a training pair"
+    )
+    assert "download" not in message
+    with pytest.raises(UserError) as refusal:  # also if a few pairs are left
         build(RawCorpus({"train": pairs, "test": pairs[:-3]}, ORIGINS[:1]), settings(**open_sizes("test")))
     assert "; dropped: source_leak " in str(refusal.value)
 
 
-def test_blank_pairs_of_a_given_test_set_leave_and_are_counted() -> None:
+def test_blank_pairs_of_a_test_set_of_the_source_are_dropped_and_counted() -> None:
     given = raw_corpus(30)
     given.splits["test"] = [Pair("", ""), Pair("a fox runs", "\u200b"), Pair("a fox  runs", "ein Fuchs läuft")]
     corpus = build(given, settings(test_pairs=None))
@@ -120,7 +122,7 @@ def test_blank_pairs_of_a_given_test_set_leave_and_are_counted() -> None:
         build(given, settings(test_pairs=None))
 
 
-def test_blank_pairs_are_never_cut_into_a_test_set() -> None:
+def test_a_test_set_that_is_cut_has_no_blank_pairs() -> None:
     blank = [Pair(f"the {letter} cat", "", 0) for letter in "abcdefghij"]
     given = RawCorpus({"train": [*raw_corpus(30).splits["train"], *blank]}, ORIGINS)
     corpus = build(given, settings(cleaning={"skip": ["empty", "no_words", "length_ratio"]}))
@@ -129,15 +131,15 @@ def test_blank_pairs_are_never_cut_into_a_test_set() -> None:
 
 
 @pytest.mark.parametrize("name", ["validation", "test"])
-def test_a_size_for_a_split_that_the_source_brings_is_refused(name: str) -> None:
+def test_a_size_for_a_split_that_the_source_has_is_an_error(name: str) -> None:
     given = raw_corpus(30)
     given.splits[name] = [Pair("a fox runs", "ein Fuchs läuft")]
-    with pytest.raises(UserError, match=rf"^download.{name}_pairs: got 5, but the source has {name}, "):
+    with pytest.raises(UserError, match=rf"^download.{name}_pairs: got 5, but the source already has {name}, "):
         build(given, settings())
 
 
-def test_advice_on_rules_names_those_that_are_skipped_already() -> None:
-    """Followed literally, it must not bring back what an earlier advice switched off."""
+def test_the_advice_repeats_the_rules_that_are_already_skipped() -> None:
+    """Otherwise following it would switch on a rule that an earlier advice switched off."""
     given = RawCorpus({"train": [Pair(f"{{a}} τὸν ἄνδρα {x}", f"the man {x}") for x in "αβγδ"]}, ORIGINS[:1])
     for skip, advised in ((None, "[placeholders, script]"), (["no_words"], "[no_words, placeholders]")):
         with pytest.raises(UserError) as refusal:
@@ -152,7 +154,7 @@ def test_advice_on_rules_names_those_that_are_skipped_already() -> None:
         (("en", "my"), "The old dog {} sleeps", "ခွေးအိုကြီး {} အိပ်နေသည်။"),
     ],
 )
-def test_a_corpus_without_spaces_is_built_with_the_default_thresholds(
+def test_languages_without_spaces_pass_the_default_thresholds(
     languages: tuple[str, str], source: str, target: str
 ) -> None:
     codes = dict(zip(("source_language", "target_language"), languages, strict=True))
@@ -164,7 +166,7 @@ def test_a_corpus_without_spaces_is_built_with_the_default_thresholds(
     assert sum(corpus.facts.splits.values()) == 15
 
 
-def test_a_failed_run_leaves_an_older_corpus_as_it_was(tmp_path: Path) -> None:
+def test_a_failed_run_leaves_the_older_corpus_unchanged(tmp_path: Path) -> None:
     lines = "".join(json.dumps({"en": f"the {n} dog", "de": f"der {n} Hund"}) + "\n" for n in ("old", "big", "shy"))
     (tmp_path / "train.jsonl").write_text(lines, encoding="utf-8")
     files = {"splits": {"train": "train.jsonl"}}

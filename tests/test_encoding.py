@@ -1,4 +1,4 @@
-"""The encoded corpus: what comes back from the mapped file is what the tokenizer said, without a copy."""
+"""The encoded corpus: the ids of the tokenizer, read from a memory-mapped file without copying."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def _write(path: Path, pairs: list[tuple[str, str]]) -> Path:
     return path
 
 
-def test_ids_come_back_in_order(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_the_ids_are_those_of_the_tokenizer_in_order(tmp_path: Path, tokenizer: Tokenizer) -> None:
     counts = encode_split(_write(tmp_path / "train.parquet", PAIRS), tokenizer, 100, tmp_path / "train.arrow")
     split = open_split(tmp_path / "train.arrow")
     sources = tokenizer.encode_source([s for s, _ in PAIRS])
@@ -47,14 +47,14 @@ def test_ids_come_back_in_order(tmp_path: Path, tokenizer: Tokenizer) -> None:
     )
 
 
-def test_pairs_with_too_long_a_side_are_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_pairs_that_are_too_long_are_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
     longest = max(len(t) for t in tokenizer.encode_target([t for _, t in PAIRS]))
     counts = encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, longest - 1, tmp_path / "a.arrow")
     assert (counts.pairs, counts.too_long) == (7, 1)
     assert len(open_split(tmp_path / "a.arrow")) == 7
 
 
-def test_reading_maps_the_file_and_copies_nothing(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_reading_does_not_copy_the_file(tmp_path: Path, tokenizer: Tokenizer) -> None:
     encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, 100, tmp_path / "a.arrow")
     split = open_split(tmp_path / "a.arrow")
     assert not split.source.ids.flags.owndata
@@ -63,7 +63,7 @@ def test_reading_maps_the_file_and_copies_nothing(tmp_path: Path, tokenizer: Tok
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_split_of_which_nothing_is_left_is_told_and_nothing_is_published(
+def test_a_split_with_only_too_long_pairs_is_an_error_and_nothing_is_published(
     tmp_path: Path, tokenizer: Tokenizer, split: str
 ) -> None:
     long, short = [("one two three four", "eins zwei drei vier")], [("one", "eins")]
@@ -75,7 +75,7 @@ def test_a_split_of_which_nothing_is_left_is_told_and_nothing_is_published(
     most = len(tokenizer.encode_target(["eins"])[0])
     inputs = {name: open_artifact(tmp_path / name, "") for name in ("corpus", "tokenizer")}
     call = StageCall({"params": {"encode": {"max_tokens": most}}}, inputs, tmp_path / "encoded", "default")
-    told = rf"encode\.max_tokens: got {most}, which leaves no pair of the {split} split: all 1 have a side that"
-    with pytest.raises(UserError, match=told):
+    message = rf"encode\.max_tokens: got {most}, which leaves no pair of {split}: in all 1 pairs, one side is longer"
+    with pytest.raises(UserError, match=message):
         encode(call)
     assert not list(tmp_path.glob("encoded*"))

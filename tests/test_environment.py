@@ -69,7 +69,7 @@ def seen_by_a_stage(given: dict[str, str], program: str = "import stages") -> tu
     return json.loads(run.stdout), run.stderr
 
 
-def test_what_changes_results_is_taken_away_and_what_steers_a_run_stays() -> None:
+def test_variables_that_change_results_are_removed_and_others_stay() -> None:
     steering = {
         "PATH": os.environ["PATH"],
         "CUDA_VISIBLE_DEVICES": "",
@@ -92,7 +92,7 @@ def test_what_changes_results_is_taken_away_and_what_steers_a_run_stays() -> Non
     assert left == steering
 
 
-def test_it_is_told_in_one_line_by_the_process_that_was_started_first() -> None:
+def test_the_first_process_reports_removed_variables_in_one_line() -> None:
     program = "import stages; from pipeline.plumbing.environment import report_removed; report_removed()"
     given = {"PATH": os.environ["PATH"], "ACCELERATE_USE_FSDP": "true", "MKL_CBWR": "AVX"}
     _, told = seen_by_a_stage(given, program)
@@ -103,7 +103,7 @@ def test_it_is_told_in_one_line_by_the_process_that_was_started_first() -> None:
     assert seen_by_a_stage({"PATH": os.environ["PATH"]}, program)[1] == ""
 
 
-def test_every_variable_that_accelerate_reads_is_taken_away_or_known() -> None:
+def test_every_variable_that_accelerate_reads_is_removed_or_known() -> None:
     """A newer Accelerate that reads another one is noticed here."""
     library = Path(accelerate.__file__).parent
     files = [file for file in library.rglob("*.py") if not {"test_utils", "commands"} & set(file.parts)]
@@ -125,7 +125,7 @@ def test_a_hostile_environment_gives_the_same_weights(finished: Finished, tmp_pa
 
 
 @pytest.mark.slow
-def test_neither_does_it_in_two_processes_nor_does_somebodys_own_configuration_of_accelerate(
+def test_two_processes_ignore_a_hostile_environment_and_other_configuration_of_accelerate(
     finished: Finished, tmp_path: Path
 ) -> None:
     project = finished.copy_to(tmp_path)

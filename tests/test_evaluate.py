@@ -1,4 +1,4 @@
-"""The evaluate stage: a tiny model with random weights, a toy corpus with two test sets, real files."""
+"""The evaluate stage, run on a tiny model with random weights and a toy corpus with two test sets."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ Spoil = Callable[[Seq2Seq, Tokenizer], None]
 
 
 def pairs(start: int, count: int, words: int) -> dict[str, list[str]]:
-    """Counting, forwards: toy English and German."""
+    """Return pairs of number words, in English and German."""
     places = [[(start + 7 * i + k * (i + 1)) % 10 for k in range(words)] for i in range(count)]
     return {
         "source": [" ".join(NUMBERS[p] for p in sentence) for sentence in places],
@@ -59,7 +59,7 @@ def make_corpus(directory: Path, **changed: dict[str, list[str]]) -> Artifact:
 
 
 def make_model(directory: Path, attention: str = "general", spoil: Spoil = lambda model, tokenizer: None) -> Artifact:
-    """A model as the train stage leaves it, but for the training; `spoil` may set its weights."""
+    """Publish an untrained model as the train stage would; `spoil` may change its weights."""
     with publish(directory, {}, {}) as draft:
         lines = [f"{a} {b}" for a in NUMBERS for b in ZAHLEN]
         (draft.directory / "joint.model").write_bytes(
@@ -114,7 +114,9 @@ def test_every_test_set_is_scored_and_no_other_split(evaluation: Artifact) -> No
     assert list(test_sets["test"].by_length[0].bleu) == ["beam", "memory", "copy"]
 
 
-def test_the_files_hold_a_line_a_sentence_in_the_order_of_the_test_set(evaluation: Artifact, model: Artifact) -> None:
+def test_the_files_have_one_line_for_each_sentence_in_the_order_of_the_test_set(
+    evaluation: Artifact, model: Artifact
+) -> None:
     translator = Translator.load(model.directory)
     for name, test_set in (("test", pairs(2, 12, 6)), ("test_long", pairs(3, 5, 11))):
         sources = test_set["source"]
@@ -127,7 +129,9 @@ def test_the_files_hold_a_line_a_sentence_in_the_order_of_the_test_set(evaluatio
         assert set(memory) <= set(pairs(0, 30, 4)["target"])
 
 
-def test_sentences_that_reviews_will_leave_out_are_told(model: Artifact, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_counts_the_sentences_that_reviews_will_leave_out(
+    model: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
     translator = Translator.load(model.directory)
     _warn_of_long("test", ["one two", "one " * 128], translator)
     assert capsys.readouterr().err == ""
@@ -135,7 +139,7 @@ def test_sentences_that_reviews_will_leave_out_are_told(model: Artifact, capsys:
     assert capsys.readouterr().err.startswith("evaluate: test: 2 of 3 sentences, the first on line 2: longer than ")
 
 
-def test_sacrebleus_own_command_finds_the_same_scores_in_the_files(evaluation: Artifact) -> None:
+def test_the_sacrebleu_command_gives_the_same_scores_for_the_files(evaluation: Artifact) -> None:
     files = [str(evaluation.path(f"test.{name}.txt")) for name in ("reference", "memory")]
     command = [sys.executable, "-m", "sacrebleu", files[0], "-i", files[1], "-m", "bleu", "chrf", "-w", "2", "-b"]
     found = [float(score) for score in json.loads(subprocess.check_output(command))]
@@ -144,13 +148,13 @@ def test_sacrebleus_own_command_finds_the_same_scores_in_the_files(evaluation: A
     assert found[1] > 10
 
 
-def test_metrics_json_holds_the_scores_and_signatures_of_the_facts_without_timing(evaluation: Artifact) -> None:
+def test_metrics_json_has_the_scores_and_signatures_but_no_timing(evaluation: Artifact) -> None:
     metrics = json.loads(evaluation.path("metrics.json").read_bytes())
     assert metrics == {key: evaluation.manifest.facts[key] for key in ("test_sets", "signatures")}
     assert EvaluationExecution.of(evaluation).timing["test"]["beam"].sentences_per_second > 0
 
 
-def test_examples_are_triples_of_the_test_sets_and_a_seed_fixes_them(
+def test_examples_are_drawn_from_all_test_sets_by_the_seed(
     evaluation: Artifact, corpus: Artifact, model: Artifact, tmp_path: Path
 ) -> None:
 
@@ -171,7 +175,7 @@ def test_examples_are_triples_of_the_test_sets_and_a_seed_fixes_them(
     assert sorted(tuple(example.model_dump().values()) for example in all_of_them) == sorted(expected)
 
 
-def test_a_second_run_gives_the_same_files_and_facts_but_for_timing(
+def test_a_second_run_publishes_an_identical_artifact(
     evaluation: Artifact, corpus: Artifact, model: Artifact, tmp_path: Path
 ) -> None:
     again = run(tmp_path, corpus, model)
@@ -188,7 +192,7 @@ def test_hypotheses_do_not_depend_on_the_references(evaluation: Artifact, model:
         assert blind.files[f"test.{system}.txt"] == evaluation.files[f"test.{system}.txt"]
 
 
-def test_heat_maps_are_of_test_sentences_and_as_many_as_asked(evaluation: Artifact) -> None:
+def test_there_are_as_many_heat_maps_of_test_sentences_as_the_setting_says(evaluation: Artifact) -> None:
     maps = [name for name in evaluation.files if ".attention." in name]
     assert len(maps) == 2
     for name in maps:
@@ -202,13 +206,13 @@ def test_a_model_without_attention_has_no_heat_maps(corpus: Artifact, tmp_path: 
     assert [name for name in found.files if name.endswith(".png")] == ["bleu_by_length.png"]
 
 
-def test_no_heat_maps_can_be_asked_for(corpus: Artifact, model: Artifact, tmp_path: Path) -> None:
+def test_heat_maps_can_be_switched_off(corpus: Artifact, model: Artifact, tmp_path: Path) -> None:
     found = run(tmp_path, corpus, model, EvaluateSettings(examples=1, heat_maps=0))
     assert len(EvaluationFacts.of(found).examples) == 1
     assert not any(".attention." in name for name in found.files)
 
 
-def test_hypotheses_with_line_breaks_stay_on_one_line(corpus: Artifact, tmp_path: Path) -> None:
+def test_a_hypothesis_with_line_breaks_is_written_on_one_line(corpus: Artifact, tmp_path: Path) -> None:
     def say_line_breaks(model: Seq2Seq, tokenizer: Tokenizer) -> None:
         with torch.no_grad():
             model.output.bias[tokenizer.target.piece_to_id("<0x0A>")] = 50.0
@@ -222,7 +226,7 @@ def test_hypotheses_with_line_breaks_stay_on_one_line(corpus: Artifact, tmp_path
         assert EvaluationFacts.of(found).test_sets["test"].systems[name].empty == 1
 
 
-def test_the_stage_runs_as_make_calls_it_and_prints_a_line_a_test_set(
+def test_the_command_of_make_prints_one_line_for_each_test_set(
     corpus: Artifact, model: Artifact, evaluation: Artifact, tmp_path: Path
 ) -> None:
     write_json(tmp_path / "stamp.json", {"params": {"evaluate": SETTINGS.model_dump()}, "code": {}})

@@ -48,7 +48,7 @@ def test_a_manifest_holds_no_field_that_is_not_known(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_facts_that_do_not_fit_are_told_with_what_to_type(tmp_path: Path, facts: object, mistake: str) -> None:
+def test_facts_that_do_not_fit_are_an_error_with_what_to_type(tmp_path: Path, facts: object, mistake: str) -> None:
     directory = tmp_path / "mine/encoded"
     write(directory, EncodedFacts(train=COUNTS, validation=COUNTS))
     rewrite_manifest(directory, facts=facts)
@@ -60,7 +60,7 @@ def test_facts_that_do_not_fit_are_told_with_what_to_type(tmp_path: Path, facts:
     assert "\n" not in told
 
 
-def test_an_execution_that_does_not_fit_is_told_too(tmp_path: Path) -> None:
+def test_an_execution_that_does_not_fit_is_an_error_too(tmp_path: Path) -> None:
     write(tmp_path / "mine/model", EncodedFacts(train=COUNTS, validation=COUNTS))
     with pytest.raises(UserError, match=re.escape("manifest.json: execution.seconds: Field required; another version")):
         ModelExecution.of(open_artifact(tmp_path / "mine/model", "train"))

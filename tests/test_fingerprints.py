@@ -1,4 +1,4 @@
-"""Fingerprints of training sentences: they find every trivial variant, and nothing else."""
+"""Fingerprints of training sentences: they match trivial variants and nothing else; bad files are errors."""
 
 import zipfile
 from collections.abc import Callable
@@ -22,29 +22,31 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fingerprints") / "known.npz"
 
 
-def test_variants_of_a_sentence_are_found_on_either_side_and_others_are_not(path: Path) -> None:
+def test_variants_of_a_sentence_are_found_on_both_sides(path: Path) -> None:
     path.write_bytes(
         fingerprints(["Open the file %s.", "Close the window", "Close the window"], ["Das Fenster zu", "Ok"])
     )
     sources = ["open THE file {name}!", "Open a file", "Shut it", "Fine", ""]
     targets = ["das Fenster auf", "", "„das Fenster“ zu.", "OK", ""]
-    assert find_known(path, sources, targets) == {0: "source", 2: "target"}  # "Ok" is no sentence
+    assert find_known(path, sources, targets) == {0: "source", 2: "target"}  # "Ok" is too short to count
     with np.load(path) as known:
         assert known["source"].dtype == np.uint64
         assert [len(known[side]) for side in ("source", "target")] == [2, 2]
 
 
 @given(known=TEXTS, asked=TEXTS)
-def test_it_finds_what_has_an_equal_key(path: Path, known: list[str], asked: list[str]) -> None:
+def test_sentences_with_equal_keys_are_found(path: Path, known: list[str], asked: list[str]) -> None:
     path.write_bytes(fingerprints(known, []))
     keys = {key(text) for text in known}
     found = find_known(path, asked, [""] * len(asked))
     assert found == {i: "source" for i, text in enumerate(asked) if key(text) in keys}
 
 
-def test_of_digests_made_by_another_rule_nothing_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprints_made_with_another_rule_for_keys_give_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as before:
-        before.setattr(module, "key", lambda text: key(text.replace("दिल", "दल")))  # as if marks were left out
+        before.setattr(
+            module, "key", lambda text: key(text.replace("दिल", "दल"))
+        )  # a rule that ignores a combining mark
         path.write_bytes(fingerprints(["Open the file"], []))
     assert find_known(path, ["Open the file"], [""]) is None
 
@@ -61,7 +63,7 @@ def _array(path: Path) -> None:
 
 
 def _claim(path: Path) -> None:
-    """An array that says that it is larger than any memory, and is not."""
+    """Write an array whose header claims that it is larger than any memory."""
     header = b"{'descr': '<u8', 'fortran_order': False, 'shape': (%d,)}\n" % (1 << 60)
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("source", "target", "probe"):
@@ -81,7 +83,7 @@ def _claim(path: Path) -> None:
         lambda path: np.savez(path, source=np.array([{}]), target=np.zeros(1), probe=np.zeros(1)),
     ],
 )
-def test_a_file_of_something_else_is_told(
+def test_a_file_of_another_format_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], object]
 ) -> None:
     monkeypatch.setattr(module, "LARGEST", 4 << 20)
@@ -90,7 +92,7 @@ def test_a_file_of_something_else_is_told(
         find_known(tmp_path / "known.npz", ["Open the file"], [""])
 
 
-def test_a_file_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_when_unpacked_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGEST", 4 << 20)
     _bomb(tmp_path / "known.npz")
     with pytest.raises(UserError, match=r"8,388,608 bytes when unpacked, expected at most 4,194,304"):

@@ -59,7 +59,7 @@ def read(project: Project, name: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", SECTIONS)
-def test_on_a_full_disk_a_stage_ends_with_an_error_and_goes_on_with_room(
+def test_a_full_disk_is_an_error_and_a_stage_continues_when_there_is_room(
     undisturbed: Project, tmp_path: Path, stage: str
 ) -> None:
     project = undisturbed.copy_to(tmp_path)

@@ -13,7 +13,7 @@ from tests.project import kill_in
 
 @pytest.mark.gpu
 @pytest.mark.slow
-def test_killed_in_training_it_ends_bit_identical(tmp_path: Path) -> None:
+def test_a_killed_training_ends_bit_identical(tmp_path: Path) -> None:
     project = replace(small_project(tmp_path), devices="0")
     project.edit("experiments/smoke.yaml", "train:\n", "train:\n  deterministic: true\n")
     undisturbed = project.make("train")
@@ -22,6 +22,6 @@ def test_killed_in_training_it_ends_bit_identical(tmp_path: Path) -> None:
     kill_in(project, "train")
     resumed = project.make("train")
     assert resumed.returncode == 0, resumed.stderr
-    assert "train: going on after step" in resumed.stderr
+    assert "train: continuing after step" in resumed.stderr
     assert json.loads((project.build / "model/manifest.json").read_bytes())["facts"]["precision"] == "bf16"
     assert project.has_the_weights_of("undisturbed")

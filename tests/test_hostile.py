@@ -13,14 +13,12 @@ from pipeline.registry.sandbox import sandboxed_model
 from pipeline.registry.sandbox.isolation import find_way
 from pipeline.registry.sandbox.process import Misbehaviour
 from pipeline.registry.sandbox.sandboxed_model import SandboxedModel, load_sandboxed
-from pipeline.reviews.description import write_description
-from pipeline.reviews.report import write_report
 from pipeline.reviews.review_runs import ReviewRuns
 from stages.review import describe
 from tests.hostile import corrupt, save_puppet
 from tests.mlflow_server import Server
 from tests.registered import MODEL
-from tests.reviews import better, make_review
+from tests.reviews import better, description, make_review, report
 from tests.test_reviewer import crown, quietly, reviewer
 
 needs_namespaces = pytest.mark.skipif(not find_way(), reason="this system offers no namespaces")
@@ -146,8 +144,8 @@ def test_a_hostile_candidate_fails_its_review(registry: Path, reason: str, monke
     assert review.failure
     assert review.failure.reason.startswith(reason)
     assert (review.verdict, review.comparisons, finding.maps) == ("fail", [], [])
-    assert reason in write_report(review, [])
-    assert reason in write_description(review)
+    assert reason in report(review)
+    assert reason in description(review)
     assert reason in "\n".join(describe(finding))
     verdict = ReviewRuns(client, MODEL, registry).keep(finding.candidate, None, review, "")
     assert not verdict.is_pass
@@ -165,5 +163,5 @@ def test_a_hostile_champion_is_no_fault_of_the_candidate(registry: Path) -> None
 def test_a_review_says_how_packages_were_shut_in() -> None:
     review = make_review([better()])
     review = replace(review, provenance=replace(review.provenance, isolation="not isolated: so"))
-    assert "not isolated: so" in write_report(review, [])
-    assert "not isolated: so" in write_description(review)
+    assert "not isolated: so" in report(review)
+    assert "not isolated: so" in description(review)

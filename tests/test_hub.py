@@ -1,4 +1,4 @@
-"""A data set of the Hub, read in fresh processes from a Hub on the loopback address, with and without faults."""
+"""Data sets of the Hub, read by the real stage from a Hub on the loopback address, with and without faults."""
 
 import gzip
 import io
@@ -84,7 +84,7 @@ def read(
 
 
 def fails_once(kind: str, part: str) -> Fault:
-    """The first request for a path that contains `part` has the fault."""
+    """Return a fault for the first request of a path that contains `part`."""
     faults = [kind]
 
     def fault(method: str, path: str) -> str | None:
@@ -93,7 +93,7 @@ def fails_once(kind: str, part: str) -> Fault:
     return fault
 
 
-def test_splits_of_a_translation_column_are_read_at_the_pinned_commit(tmp_path: Path) -> None:
+def test_a_column_with_translations_is_read_at_the_pinned_commit(tmp_path: Path) -> None:
     result, server = read(tmp_path, PARQUET, hub={"config": "de-en", "revision": COMMIT})
     assert result.status == 0, result.errors
     assert result.pairs("test") == [(row["en"], row["de"]) for row in rows("big", 4)]
@@ -103,17 +103,17 @@ def test_splits_of_a_translation_column_are_read_at_the_pinned_commit(tmp_path: 
     files = [path for _, path in server.requests if "/resolve/" in path]
     assert files
     assert all(f"/resolve/{COMMIT}/" in path for path in files)
-    assert server.authorizations == []  # HF_TOKEN is for its owner's eyes, and these data are public
+    assert server.authorizations == []  # HF_TOKEN is private, and not needed for public data
 
 
-def test_a_branch_is_resolved_and_recorded_and_one_column_a_language_is_read(tmp_path: Path) -> None:
+def test_a_branch_is_resolved_to_a_commit_and_recorded(tmp_path: Path) -> None:
     result, _ = read(tmp_path, JSON_LINES, large=False, hub={"revision": "main"})
     assert result.status == 0, result.errors
     assert result.facts["splits"] == {"train": 5, "validation": 5, "test": 5}
     assert {source["revision"] for source in result.facts["sources"]} == {COMMIT}
 
 
-def test_the_type_translation_is_read(tmp_path: Path) -> None:
+def test_the_type_translation_of_datasets_is_read(tmp_path: Path) -> None:
     features = datasets.Features({"translation": datasets.Translation(["de", "en"])})
     files = {"README.md": CARD}
     for path in PARQUET.keys() - {"README.md"}:
@@ -125,7 +125,7 @@ def test_the_type_translation_is_read(tmp_path: Path) -> None:
     assert result.pairs("test") == [(row["en"], row["de"]) for row in rows("te", 4)]
 
 
-def test_a_card_s_options_and_compressed_files_are_read(tmp_path: Path) -> None:
+def test_the_options_of_a_card_apply_to_compressed_files(tmp_path: Path) -> None:
     names = {"train": "old", "validation": "small", "test": "big"}
     files = {f"{split}.csv.gz": gzip.compress(table(rows(name, 5), ";")) for split, name in names.items()}
     files["README.md"] = card(*files, options="  sep: ';'\n  names: [en, de]\n")
@@ -148,34 +148,34 @@ def test_compressed_files_are_read_without_a_card(tmp_path: Path, kind: str) -> 
     assert result.facts["splits"] == {"train": 5, "validation": 5, "test": 5}
 
 
-def test_a_split_of_another_name_is_validation_and_no_test_set(tmp_path: Path) -> None:
+def test_a_split_named_dev_is_used_for_validation(tmp_path: Path) -> None:
     names = ("train", "dev", "newstest2019", "train_extra")
     lines = {f"{name}.jsonl": "".join(json.dumps(row) + "\n" for row in rows(name, 3)).encode() for name in names}
     result, _ = read(tmp_path, {**lines, "README.md": card(*lines)})
     assert result.status == 0, result.errors
     assert result.facts["splits"] == {"train": 3, "newstest2019": 3, "validation": 3}
-    assert "dev is taken as validation" in result.output
+    assert "dev is used as validation" in result.output
     assert "train_extra is left out" in result.output
 
 
 @pytest.mark.parametrize("split", MEANT)
-def test_every_word_for_a_split_is_that_split_and_no_test_set(split: str) -> None:
-    told: list[str] = []
+def test_every_other_name_of_a_split_is_recognised(split: str) -> None:
+    reports: list[str] = []
     for word in MEANT[split]:
-        assert chosen_splits({word: ["a"], "test": ["b"]}, told.append) == {split: ["a"], "test": ["b"]}
-        assert chosen_splits({f"{word}_2": ["a"], "test": ["b"]}, told.append) == {"test": ["b"]}
-        assert chosen_splits({word.upper(): ["a"], split: ["b"]}, told.append) == {split: ["b"]}
-    assert len(told) == 3 * len(MEANT[split]) - 1  # `split` itself goes without saying
+        assert chosen_splits({word: ["a"], "test": ["b"]}, reports.append) == {split: ["a"], "test": ["b"]}
+        assert chosen_splits({f"{word}_2": ["a"], "test": ["b"]}, reports.append) == {"test": ["b"]}
+        assert chosen_splits({word.upper(): ["a"], split: ["b"]}, reports.append) == {split: ["b"]}
+    assert len(reports) == 3 * len(MEANT[split]) - 1  # the name of the split itself is not reported
 
 
-def test_a_split_that_can_be_no_file_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_split_names_that_cannot_be_file_names_are_an_error(tmp_path: Path) -> None:
     lines = {f"{name}.jsonl": b'{"en": "a", "de": "b"}\n' for name in ("train", "Test", "test")}
     result, _ = read(tmp_path, {**lines, "README.md": card(*lines)})
-    assert result.refused("'Test' and 'test' would be one file", "download.files.splits")
+    assert result.refused("'Test' and 'test' would be the same file", "download.files.splits")
 
 
 @pytest.mark.parametrize(("kind", "large"), [("503", True), ("truncate", True), ("corrupt", True), ("corrupt", False)])
-def test_a_passing_fault_of_a_file_is_mended_by_another_try(tmp_path: Path, kind: str, large: bool) -> None:
+def test_a_download_is_repeated_after_a_temporary_fault(tmp_path: Path, kind: str, large: bool) -> None:
     path = "test.jsonl"
     result, server = read(tmp_path, JSON_LINES, fails_once(kind, f"resolve/{COMMIT}/{path}"), large)
     assert result.status == 0, result.errors
@@ -184,7 +184,7 @@ def test_a_passing_fault_of_a_file_is_mended_by_another_try(tmp_path: Path, kind
 
 
 @pytest.mark.slow
-def test_a_file_that_stays_corrupt_is_refused_and_not_kept(tmp_path: Path) -> None:
+def test_a_file_that_stays_corrupt_is_an_error_and_is_deleted(tmp_path: Path) -> None:
     def fault(method: str, path: str) -> str | None:
         return "corrupt" if path.endswith("test.jsonl") else None
 
@@ -202,11 +202,13 @@ def test_a_file_that_stays_corrupt_is_refused_and_not_kept(tmp_path: Path) -> No
     ],
     ids=["dataset", "revision", "config"],
 )
-def test_what_does_not_exist_is_named(tmp_path: Path, hub: dict[str, str], words: tuple[str, ...]) -> None:
+def test_a_missing_data_set_revision_or_config_is_an_error(
+    tmp_path: Path, hub: dict[str, str], words: tuple[str, ...]
+) -> None:
     assert read(tmp_path, PARQUET, hub=hub)[0].refused(*words)
 
 
-def test_a_hub_that_is_away_is_an_error_even_with_another_revision_in_the_cache(tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_an_error_even_with_another_revision_in_the_cache(tmp_path: Path) -> None:
     assert read(tmp_path, JSON_LINES)[0].status == 0
     for path in (tmp_path / "build/test/corpus").iterdir():
         path.unlink()

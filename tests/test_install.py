@@ -38,7 +38,7 @@ def run(directory: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_of_two_at_once_one_installs_and_the_other_waits(directory: Path) -> None:
+def test_of_two_installations_at_once_one_waits_for_the_other(directory: Path) -> None:
     both = [subprocess.Popen(BARE, cwd=directory, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     told = "".join(process.communicate()[1] for process in both)
     assert [process.returncode for process in both] == [0, 0], told
@@ -47,7 +47,7 @@ def test_of_two_at_once_one_installs_and_the_other_waits(directory: Path) -> Non
 
 
 @pytest.mark.slow
-def test_what_was_killed_is_made_anew_and_what_is_whole_is_left(directory: Path) -> None:
+def test_an_interrupted_installation_is_repeated_and_a_complete_one_is_not(directory: Path) -> None:
     process = subprocess.Popen(BARE, cwd=directory)
     while not (directory / ".venv/bin").exists():
         time.sleep(0.01)
@@ -62,16 +62,16 @@ def test_what_was_killed_is_made_anew_and_what_is_whole_is_left(directory: Path)
     assert "installing requirements.lock" in run(directory).stderr
 
 
-def test_a_link_is_not_emptied(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_target_of_a_link_is_not_deleted(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "kept").touch()
     (directory / ".venv").symlink_to(elsewhere)
     done = run(directory)
-    assert (done.returncode, done.stderr.count("error: .venv is a link")) == (2, 1)
+    assert (done.returncode, done.stderr.count("error: .venv is a symbolic link")) == (2, 1)
     assert (elsewhere / "kept").exists()
 
 
-def test_what_pip_cannot_install_is_told_and_not_taken_for_installed(directory: Path) -> None:
+def test_an_error_of_pip_is_reported_and_the_next_make_tries_again(directory: Path) -> None:
     (directory / "requirements.lock").write_text("./not-there\n", encoding="utf-8")
     done = run(directory)
     assert done.returncode == 2
@@ -80,7 +80,7 @@ def test_what_pip_cannot_install_is_told_and_not_taken_for_installed(directory: 
 
 
 @pytest.mark.slow
-def test_a_file_of_another_sha256_is_refused(directory: Path) -> None:
+def test_a_package_with_another_sha256_is_refused(directory: Path) -> None:
     wheel = directory / "thing-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("thing.py", "")
@@ -112,7 +112,7 @@ def test_the_lock_holds_what_the_project_requires() -> None:
     assert pinned.items() <= locked.items()
 
 
-def test_what_is_imported_is_declared() -> None:
+def test_every_imported_package_is_a_requirement() -> None:
     """Nothing is there only because something else happens to require it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     dependencies, development = project["project"]["dependencies"], project["dependency-groups"]["dev"]

@@ -28,25 +28,25 @@ journal.close()
 """
 
 
-def test_a_journal_skips_what_it_has(tmp_path: Path) -> None:
+def test_a_journal_skips_metrics_that_it_has(tmp_path: Path) -> None:
     for steps in (range(5), range(3, 7)):
         journal = Journal(tmp_path / JOURNAL)
         for step in steps:
             journal.log({"train/loss": 10.0 * steps.start + step}, step)
-        journal.log({"validation/loss": 1.0}, steps.stop - 1)  # another metric at a step that train/loss has
+        journal.log({"dev/loss": 1.0}, steps.stop - 1)  # another metric at a step that train/loss has
         journal.close()
     entries = list(read_journal(tmp_path / JOURNAL))
     assert [(e.step, e.metrics["train/loss"]) for e in entries if "train/loss" in e.metrics] == [
         *((step, float(step)) for step in range(5)),
         *((step, 30.0 + step) for step in (5, 6)),
     ]
-    assert [e.step for e in entries if "validation/loss" in e.metrics] == [4, 6]
+    assert [e.step for e in entries if "dev/loss" in e.metrics] == [4, 6]
 
 
 @pytest.mark.parametrize(
     "rest", [b'{"time": 1, "st', b"\0" * 300, b'\0\0\n{"time": 1, "step": 5, "metrics": {}}\n', b"7\n"]
 )
-def test_what_a_kill_or_a_power_cut_left_unfinished_is_cut_off(tmp_path: Path, rest: bytes) -> None:
+def test_an_incomplete_line_after_a_kill_or_a_power_cut_is_removed(tmp_path: Path, rest: bytes) -> None:
     path = tmp_path / JOURNAL
     whole = json.dumps({"time": 1, "step": 1, "metrics": {"train/loss": 1.0}}).encode() + b"\n"
     path.write_bytes(whole + rest)

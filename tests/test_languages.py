@@ -1,4 +1,4 @@
-"""A language is known by its BCP 47 code: its scripts, its spaces, its words, its tokeniser."""
+"""Languages by their BCP 47 codes: scripts, spaces, words, and sacreBLEU's tokeniser."""
 
 import pytest
 import regex
@@ -62,12 +62,12 @@ def test_the_scripts_of_a_language(code: str, expected: set[str]) -> None:
     assert scripts(code) == expected
 
 
-def test_a_language_is_the_same_however_its_code_is_written() -> None:
+def test_all_spellings_of_a_code_are_the_same_language() -> None:
     assert {standard_code(code) for code in ("pt-BR", "pt_br", "por-BR")} == {"pt-BR"}
     assert standard_code("zh-Hant") != standard_code("zh-Hans")
 
 
-def test_every_script_in_the_tables_is_one_of_unicode() -> None:
+def test_every_script_in_the_tables_exists_in_unicode() -> None:
     for script in [*LETTERS_A_WORD, *(script for others in OTHER_SCRIPTS.values() for script in others)]:
         assert regex.compile(rf"\p{{Script={script}}}")
 
@@ -134,17 +134,17 @@ def test_a_language_has_its_tokeniser_and_its_spaces(code: str, tokeniser: str, 
         ("", 0),
     ],
 )
-def test_words_are_counted_as_they_are_written(text: str, words: int) -> None:
+def test_words_are_counted_in_every_script(text: str, words: int) -> None:
     assert count_words(text) == words
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=0x24F)))
-def test_in_latin_text_words_stand_between_spaces(text: str) -> None:
+def test_in_latin_text_words_are_separated_by_spaces(text: str) -> None:
     assert count_words(text) == len(regex.findall(r"\S+", text))
 
 
 @given(st.lists(st.sampled_from("的開くสุนัขအပါདog3 !。"), max_size=12).map("".join))
-def test_a_text_of_more_letters_has_no_fewer_words(text: str) -> None:
+def test_a_longer_text_has_no_fewer_words(text: str) -> None:
     assert count_words(text) <= count_words(text + "的") <= count_words(text) + 1
 
 
@@ -152,18 +152,18 @@ def test_a_text_of_more_letters_has_no_fewer_words(text: str) -> None:
     "words",
     [("दाल", "दिल"), ("เสื้อ", "เสือ"), ("می\u200cخواهم", "می خواهم"), ("क्\u200dष", "क्ष"), ("שָׁלוֹם", "שלום")],
 )
-def test_marks_and_joiners_make_other_words(words: tuple[str, str]) -> None:
+def test_words_that_differ_in_a_mark_or_joiner_are_different(words: tuple[str, str]) -> None:
     assert len({words_only(word) for word in words}) == 2
     for word in words:
         assert "".join(WORD.findall(word)) == word.replace(" ", "")
 
 
 @given(st.lists(st.from_regex(regex.compile(r"[א-תक-ह][ְ-ֻा-ौ]{0,2}").pattern, fullmatch=True), min_size=1).map("".join))
-def test_a_word_keeps_all_its_marks(text: str) -> None:
+def test_a_word_includes_all_its_marks(text: str) -> None:
     assert WORD.findall(text) == [text]
 
 
-def test_where_no_spaces_are_written_a_space_makes_no_other_text() -> None:
+def test_in_scripts_without_spaces_a_space_makes_no_difference() -> None:
     assert words_only("你好，世界！") == words_only("你好 世界") == "你好世界"
     assert words_only("ខ្ញុំ ស្រឡាញ់") == words_only("ខ្ញុំស្រឡាញ់")
     assert words_only("늙은 개") != words_only("늙은개")
@@ -185,17 +185,17 @@ def test_where_no_spaces_are_written_a_space_makes_no_other_text() -> None:
     ],
     ids=lambda spellings: spellings[0],
 )
-def test_one_sentence_in_several_spellings_has_the_same_words(spellings: list[str]) -> None:
+def test_spellings_of_the_same_sentence_have_the_same_words(spellings: list[str]) -> None:
     assert len({words_only(normal_form(spelling)) for spelling in spellings}) == 1
 
 
 @pytest.mark.parametrize(("one", "other"), [("we're", "were"), ("koʻu", "kou"), ("m²", "n²"), ("l'une", "lune")])
-def test_an_apostrophe_makes_another_word(one: str, other: str) -> None:
+def test_words_with_and_without_an_apostrophe_are_different(one: str, other: str) -> None:
     assert words_only(one) != words_only(other)
 
 
 @given(st.text(max_size=40))
-def test_words_are_the_same_however_often_they_are_folded(text: str) -> None:
+def test_normalising_words_twice_changes_nothing(text: str) -> None:
     assert words_only(words_only(text)) == words_only(text)
 
 
@@ -233,7 +233,7 @@ def test_words_are_the_same_however_often_they_are_folded(text: str) -> None:
         ("", "de"),
     ],
 )
-def test_text_in_the_script_of_its_language_is_seen_as_such(text: str, code: str) -> None:
+def test_text_in_the_script_of_its_language_is_accepted(text: str, code: str) -> None:
     assert not is_in_other_script(text, code)
 
 
@@ -249,13 +249,13 @@ def test_text_in_the_script_of_its_language_is_seen_as_such(text: str, code: str
         ("Пес", "ja"),
     ],
 )
-def test_text_in_another_script_is_seen(text: str, code: str) -> None:
+def test_text_in_another_script_is_recognised(text: str, code: str) -> None:
     assert is_in_other_script(text, code)
 
 
-def test_a_letter_that_is_a_syllable_is_three_long() -> None:
+def test_a_letter_that_is_a_syllable_counts_as_three() -> None:
     assert size("설치 중") == 3 * 3 + 1
-    assert size("खिल") == 3  # the vowel sign says as much as a vowel elsewhere
+    assert size("खिल") == 3  # the vowel sign counts as a letter
     assert size("über 9") == 6
 
 
@@ -269,6 +269,6 @@ def test_a_letter_that_is_a_syllable_is_three_long() -> None:
         ("na" * 4, "jv", False),
     ],
 )
-def test_repeated_words_are_found_where_no_spaces_are_written(output: str, code: str, looping: bool) -> None:
+def test_repeated_words_are_found_in_scripts_without_spaces(output: str, code: str, looping: bool) -> None:
     assert find_faults(["source"], ["reference"], [output], code).looping == looping
     assert (letters_a_word(code) is None) == has_spaces(code)

@@ -16,7 +16,7 @@ from tests.mlflow_server import unused_port
 from tests.project import Finished, Project
 
 FIFTY_STEPS = {  # of 1,000 target tokens, in four micro-batches; fp32, so that rounding is fp32's
-    "batch_tokens: 1000": "batch_tokens: 1000\n  precision: fp32",
+    "precision: auto": "precision: fp32",
     "micro_batch_tokens: 500": "micro_batch_tokens: 250",
 }
 
@@ -46,7 +46,7 @@ def kill_one(make: subprocess.Popen[bytes], module: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_error_of_all_processes_is_told_once_and_ends_them(finished: Finished, tmp_path: Path) -> None:
+def test_an_error_of_all_processes_is_printed_once_and_ends_them(finished: Finished, tmp_path: Path) -> None:
     project = finished.copy_to(tmp_path)
     shutil.rmtree(project.build / "model")
     run = project.make("train", "NPROC=3")
@@ -54,12 +54,14 @@ def test_an_error_of_all_processes_is_told_once_and_ends_them(finished: Finished
     told = [line for line in run.stderr.splitlines() if not line.startswith("make")]
     assert told == [
         "error: 3 processes cannot share the 2 micro-batches of a step; "
-        "set train.micro_batch_tokens to at most 333 (train.batch_tokens / NPROC)"
+        "lower train.micro_batch_tokens to 333 or less (train.batch_tokens / NPROC)"
     ]
 
 
 @pytest.mark.slow
-def test_an_error_of_one_process_ends_all_within_seconds_and_is_told_once(finished: Finished, tmp_path: Path) -> None:
+def test_an_error_of_one_process_ends_all_within_seconds_and_is_printed_once(
+    finished: Finished, tmp_path: Path
+) -> None:
     """The main process cannot save its checkpoint, while the other one waits for it."""
     project = finished.copy_to(tmp_path)
     shutil.rmtree(project.build / "model")
@@ -78,7 +80,10 @@ def test_an_error_of_one_process_ends_all_within_seconds_and_is_told_once(finish
     ("arguments", "told"),
     [
         (["train", "NODES=2", "MASTER=here"], r"error: MASTER: got 'here', expected host:port"),
-        (["NODES=2", "NODE_RANK=1", "MASTER=127.0.0.1:1"], r"NODE_RANK=1 joins machine 0 in training, nothing else"),
+        (
+            ["NODES=2", "NODE_RANK=1", "MASTER=127.0.0.1:1"],
+            r"NODE_RANK=1: this machine can only join machine 0 in training",
+        ),
         (["train", "NODES=2", "MASTER=here:70000"], r"error: MASTER: got 'here:70000', expected host:port"),
         (["train", "NODE_RANK=1"], r"error: NODE_RANK: got 1, expected at most 0 with NODES=1"),
         (
@@ -93,7 +98,7 @@ def test_an_error_of_one_process_ends_all_within_seconds_and_is_told_once(finish
         (["RESTARTS=-1"], r"RESTARTS: got '-1', expected a whole number"),
     ],
 )
-def test_a_wrong_number_of_processes_or_machines_is_told(
+def test_a_wrong_number_of_processes_or_machines_is_an_error(
     finished: Finished, tmp_path: Path, arguments: list[str], told: str
 ) -> None:
     project = finished.copy_to(tmp_path)
@@ -106,7 +111,7 @@ def test_a_wrong_number_of_processes_or_machines_is_told(
 
 
 @pytest.mark.slow
-def test_processes_times_accumulation_changes_rounding_alone(finished: Finished, tmp_path: Path) -> None:
+def test_other_processes_and_accumulation_change_only_rounding(finished: Finished, tmp_path: Path) -> None:
     """One process with 4 micro-batches a step, 2 with 2, 4 with 1: the sum of four gradients in another order.
 
     A difference in the last of 24 bits grows with each step through Adam's division by small numbers; after 50 steps it
@@ -131,8 +136,8 @@ def test_processes_times_accumulation_changes_rounding_alone(finished: Finished,
 
 
 @pytest.mark.slow
-def test_it_goes_on_with_another_number_of_processes(finished: Finished, tmp_path: Path) -> None:
-    project = replaced(finished.copy_to(tmp_path), {"batch_tokens: 1000": "batch_tokens: 1000\n  precision: fp32"})
+def test_training_continues_with_another_number_of_processes(finished: Finished, tmp_path: Path) -> None:
+    project = replaced(finished.copy_to(tmp_path), {"precision: auto": "precision: fp32"})
     shutil.rmtree(project.build / "model")
     assert project.make("train").returncode == 0
     shutil.move(project.build / "model", project.build / "undisturbed")
@@ -146,8 +151,8 @@ def test_it_goes_on_with_another_number_of_processes(finished: Finished, tmp_pat
     project.edit("experiments/smoke.yaml", "  max_minutes: 0.04\n", "")
     last = project.make("train", "NPROC=2")
     assert last.returncode == 0, last.stderr
-    assert re.search(r"going on after step \d+ \(epoch \d\)\ntrain: processes until then: 2, now: 1", told[1])
-    assert re.search(r"going on after step \d+ \(epoch \d\)\ntrain: processes until then: 1, now: 2", last.stderr)
+    assert re.search(r"continuing after step \d+ \(epoch \d\)\ntrain: with 1 processes, until then with 2", told[1])
+    assert re.search(r"continuing after step \d+ \(epoch \d\)\ntrain: with 2 processes, until then with 1", last.stderr)
     one, other = weights(project, "undisturbed"), weights(project)
     largest = max(float(tensor.abs().max()) for tensor in one.values())
     assert max(float((one[name] - other[name]).abs().max()) for name in one) < 2e-4 * largest
@@ -163,7 +168,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_replaced_and_the_model_is_the_same(two_processes: Project, tmp_path: Path) -> None:
+def test_a_killed_process_is_restarted_and_the_model_is_the_same(two_processes: Project, tmp_path: Path) -> None:
     project = two_processes.copy_to(tmp_path)
     shutil.move(project.build / "model", project.build / "undisturbed")
     make = start(project, "NPROC=2")
@@ -178,7 +183,7 @@ def test_a_killed_process_is_replaced_and_the_model_is_the_same(two_processes: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [None, 0, 1])
-def test_two_machines_give_what_two_processes_of_one_give(
+def test_two_machines_train_the_same_model_as_two_processes_of_one(
     two_processes: Project, tmp_path: Path, lost: int | None
 ) -> None:
     """Two launches that meet over loopback; one of them is killed and started again, as a scheduler would."""

@@ -38,11 +38,11 @@ def test_both_systems_both_sides_and_every_test_set_are_looked_at(tmp_path: Path
     ]
 
 
-def test_without_fingerprints_or_with_others_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_fingerprints_of_another_rule_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as before:
         before.setattr(module, "key", lambda text: key(text).title())  # as keys were made once
         candidate = write(tmp_path / "candidate.npz", ["open IT now!"], [])
-    leaks, kept = find_leaks([NEWS], {"candidate": candidate, "opponent": None})
-    assert leaks.unchecked == ["candidate", "opponent"]
+    leaks, kept = find_leaks([NEWS], {"candidate": candidate})
+    assert leaks.unchecked == ["candidate"]
     assert leaks.counts == {}
     assert kept == {"news": [0, 1, 2]}

@@ -55,7 +55,7 @@ def test_a_database_url_leads_back_to_its_file(name: str) -> None:
     assert make_url(sqlite_uri(path)).database == str(path)
 
 
-def test_what_is_no_file_has_no_path() -> None:
+def test_a_url_without_a_file_has_no_path() -> None:
     for uri in ("http://host", "postgresql://host/db", "sqlite://", "sqlite:///:memory:", "mlruns"):
         assert sqlite_path(uri) is None
 
@@ -102,7 +102,7 @@ def test_a_copy_uses_its_own_artifacts_alone(
 
     client = open_local(copy)
     assert [record.getMessage() for record in caplog.records] == [
-        f"MLflow's store was moved or copied from {original}: it now uses the artifacts in {copy}/mlartifacts"
+        f"MLflow's database was moved or copied from {original}; it now uses the artifacts in {copy}/mlartifacts"
     ]
     (run,) = client.search_runs([in_default.experiment_id])
     version = client.get_model_version(MODEL, "1")
@@ -154,7 +154,7 @@ def test_two_checkouts_share_a_store(
     assert open_local(ours).list_artifacts(run), "they were brought here"
 
 
-def test_plain_locations_and_renamed_experiments_go_along(
+def test_paths_and_renamed_experiments_are_relocated_too(
     tmp_path: Path, empty_store: Path, unset: pytest.MonkeyPatch
 ) -> None:
     """Older stores have paths in place of URLs."""
@@ -173,7 +173,7 @@ def test_plain_locations_and_renamed_experiments_go_along(
         assert location == (tmp_path / "new/mlartifacts" / name).as_uri()
 
 
-def test_missing_artifacts_are_told(
+def test_missing_artifacts_are_reported(
     tmp_path: Path, empty_store: Path, unset: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for place in ("old", "new"):
@@ -182,10 +182,10 @@ def test_missing_artifacts_are_told(
     experiment_id(open_local(tmp_path / "old"), "default", tmp_path / "old")
     shutil.copy(tmp_path / "old/mlflow.db", tmp_path / "new")
     open_local(tmp_path / "new")
-    assert caplog.messages[-1].endswith(f"{tmp_path}/new/mlartifacts, which is not there: bring it here, too")
+    assert caplog.messages[-1].endswith(f"{tmp_path}/new/mlartifacts, which is missing: move it there, too")
 
 
-def test_a_store_that_lies_elsewhere_is_left_as_it_is(
+def test_a_store_outside_of_build_does_not_change(
     tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, tmp_path / 'team.db')}")

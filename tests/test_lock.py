@@ -30,7 +30,7 @@ def other(tmp_path: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_the_second_is_told_who_holds_it(
+def test_the_error_names_the_holder_of_the_lock(
     tmp_path: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.plumbing.lock.LOCK_SECONDS", 0.2)
@@ -41,7 +41,7 @@ def test_the_second_is_told_who_holds_it(
     other.wait()
 
 
-def test_a_killed_holder_is_waited_for_and_gone(tmp_path: Path, other: subprocess.Popen[str]) -> None:
+def test_the_lock_of_a_killed_process_is_released(tmp_path: Path, other: subprocess.Popen[str]) -> None:
     os.kill(other.pid, signal.SIGKILL)
     with hold(tmp_path, "encode"):
         assert str(os.getpid()) in (tmp_path / "lock.json").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def test_a_killed_holder_is_waited_for_and_gone(tmp_path: Path, other: subproces
     assert holder(tmp_path) is None
 
 
-def test_it_is_free_after_an_error(tmp_path: Path) -> None:
+def test_the_lock_is_released_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError), hold(tmp_path, "train"):
         raise KeyError
     with hold(tmp_path, "train"):
@@ -57,9 +57,7 @@ def test_it_is_free_after_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{}", "[]", '{"purpose"', '{"who": 1}'])
-def test_a_damaged_note_of_the_holder_is_no_traceback(
-    tmp_path: Path, other: subprocess.Popen[str], damage: str
-) -> None:
+def test_a_damaged_lock_file_causes_no_traceback(tmp_path: Path, other: subprocess.Popen[str], damage: str) -> None:
     (tmp_path / "lock.json").write_text(damage, encoding="utf-8")
     assert str(holder(tmp_path)) == "another process"
     other.kill()

@@ -1,4 +1,4 @@
-"""The chunked loss against torch's plain cross-entropy: value and all gradients."""
+"""The loss and its gradients, compared with torch's cross-entropy."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from pipeline.seq2seq import loss
 from pipeline.seq2seq.loss import smoothed_cross_entropy
 
 N, E, V = 37, 6, 11
-BF16 = 2**-8  # the most that rounding to bf16 changes a number, relatively
+BF16 = 2**-8  # largest relative error of rounding to bf16
 
 
 def _leaves(
@@ -33,7 +33,7 @@ def test_value_and_gradients_equal_plain_cross_entropy(label_smoothing: float, m
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
 
 
-def test_bf16_features_lose_no_more_than_bf16_does() -> None:
+def test_with_bf16_features_the_loss_is_fp32_and_close() -> None:
     leaves, target = _leaves(torch.float32)
     exact = smoothed_cross_entropy(*leaves, target, 0.1)
     coarse = smoothed_cross_entropy(leaves[0].bfloat16(), *leaves[1:], target, 0.1)
@@ -42,10 +42,10 @@ def test_bf16_features_lose_no_more_than_bf16_does() -> None:
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_gradients_of_bf16_features_are_those_of_float64_but_for_bf16s_rounding(
+def test_with_bf16_features_gradients_differ_from_float64_by_bf16_rounding(
     label_smoothing: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over 300 chunks: sums in bf16, of 8 bits, would lose what each chunk adds."""
+    """Uses 300 chunks: adding them up in bf16, with its 8 bits, would lose most of them."""
     monkeypatch.setattr(loss, "CHUNK", 10)
     (features, weight, bias), target = _leaves(torch.float32, tokens=3000)
     coarse = features.detach().bfloat16().requires_grad_()

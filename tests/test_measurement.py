@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.plumbing.errors import UserError
 from pipeline.registry.sandbox.sandboxed_model import SandboxedModel, SandboxedTranslation
-from pipeline.reviews.measurement import SINGLES, TURN, measure_models
+from pipeline.reviews.comparison import Speed
+from pipeline.reviews.measurement import SINGLES, TURN, Measurement, TooLong, find_too_long, measure_models
 
 
 @dataclass
@@ -95,8 +96,19 @@ def test_a_sentence_that_is_too_long_for_one_is_told_and_never_asked_singly(mode
 
 def test_a_test_set_of_which_all_is_too_long_is_named(models: dict[str, Model]) -> None:
     models["opponent"].most = 5
-    told = "^test set more: each of its 2 sentences is longer than a registered model takes, .*; cut them"
+    told = "^test set more: each of its 2 lines is longer than a registered model takes, .*; cut the lines"
     with pytest.raises(UserError, match=told):
         measure_models(
             cast(dict[str, SandboxedModel], models), {"test": ["short"], "more": ["longer"] * 2}, lambda _: None
         )
+
+
+def measurement(*indices: int) -> Measurement:
+    return Measurement({}, {}, Speed(1.0, 1.0, 1.0), {"test": list(indices), "short": []})
+
+
+def test_the_champion_decides_which_lines_are_left_out_and_without_one_the_candidate_does() -> None:
+    assert find_too_long({"candidate": measurement(0, 9)}) == TooLong({"test": [1, 10]}, {})
+    both = {"candidate": measurement(0, 9), "opponent": measurement(4, 9)}
+    assert find_too_long(both) == TooLong({"test": [5, 10]}, {"test": [1]})
+    assert find_too_long({}) == TooLong()

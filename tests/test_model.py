@@ -1,4 +1,4 @@
-"""The network: padding, step by step against all at once, the bottleneck, tying."""
+"""The network: padding, decoding step by step, loss, the bottleneck without attention, tied weights, dropout."""
 
 import itertools
 
@@ -53,7 +53,7 @@ def test_step_by_step_decoding_equals_the_whole_sequence(kind: dict[str, object]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_padding_changes_no_sentence(kind: dict[str, object]) -> None:
+def test_padding_changes_no_logits(kind: dict[str, object]) -> None:
     model = build(**kind)
     source, lengths, target = batch()
     together = logits_of(model, source, lengths, target)
@@ -71,7 +71,7 @@ def test_loss_is_the_cross_entropy_of_the_real_tokens(kind: dict[str, object]) -
 
 
 def test_the_backward_direction_reads_from_the_last_real_token() -> None:
-    """Against the library's own bidirectional layer over a packed batch."""
+    """The reference is torch's bidirectional LSTM on a packed batch."""
     model = build(cell="lstm", encoder_layers=1)
     source, lengths, _ = batch()
     embedded = model.source_embedding(source)
@@ -88,7 +88,7 @@ def test_the_backward_direction_reads_from_the_last_real_token() -> None:
     torch.testing.assert_close(summary, torch.cat([last[0], last[1]], dim=-1))
 
 
-def test_without_attention_all_of_the_sentence_passes_through_one_vector() -> None:
+def test_without_attention_the_decoder_gets_one_vector() -> None:
     model = build(attention="none")
     source, lengths, _ = batch()
     encoder_output = model.encode(source, lengths)
@@ -96,7 +96,7 @@ def test_without_attention_all_of_the_sentence_passes_through_one_vector() -> No
     assert encoder_output.mask.all()
 
 
-def test_tying_shares_one_matrix() -> None:
+def test_tied_embeddings_are_one_matrix() -> None:
     tied, target_only, free = (build(tie_embeddings=tie) for tie in ("all", "target", "none"))
     assert tied.source_embedding.weight is tied.target_embedding.weight is tied.output.weight
     assert target_only.target_embedding.weight is target_only.output.weight
@@ -104,7 +104,7 @@ def test_tying_shares_one_matrix() -> None:
     assert free.output.weight.shape == (V, 16)
 
 
-def test_one_dropout_mask_serves_all_steps_of_a_sentence() -> None:
+def test_dropout_uses_one_mask_for_all_steps_of_a_sentence() -> None:
     model = build(dropout=0.5).train()
     dropped = model.dropout(torch.ones(3, 4, 50, dtype=torch.float64))
     assert ((dropped == 0) | (dropped == 2)).all()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline.plumbing import params as params_module
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import Params, RegisterSettings
-from pipeline.plumbing.params_file import read_params
+from pipeline.plumbing.params_file import read_params, settings_files
 
 BASE = "download:\n  source: wheels\n  source_language: en\n  target_language: de\n"
 
@@ -45,6 +45,62 @@ def test_an_overlay_may_be_empty(tmp_path: Path, overlay: str) -> None:
     assert read_params(paths) == read_params(paths[:1])
 
 
+def test_an_experiment_is_laid_over_those_that_it_extends(tmp_path: Path) -> None:
+    base = write(tmp_path, "params.yaml", BASE + "train: {epochs: 7, seed: 3}\n")
+    toy = write(tmp_path, "toy.yaml", "train: {epochs: 2}\nmodel: {cell: gru, dropout: 0.0}\n")
+    dot = write(tmp_path, "dot.yaml", "extends: toy\nmodel: {attention: dot}\n")
+    longer = write(tmp_path, "longer.yaml", "model: {dropout: 0.1}\nextends: dot\n")
+    params = read_params([base, longer])
+    assert (params.train.epochs, params.train.seed) == (2, 3)
+    assert (params.model.cell, params.model.attention, params.model.dropout) == ("gru", "dot", 0.1)
+    assert settings_files([base, longer]) == [base, toy, dot, longer]
+
+
+def test_a_mistake_in_an_extended_experiment_names_its_file(tmp_path: Path) -> None:
+    write(tmp_path, "toy.yaml", "train: {epochs: 0, seed: -1}\n")
+    told = complaint(tmp_path, BASE, "extends: toy\ntrain: {seed: -2}\n")
+    assert told.splitlines() == [
+        "over.yaml: train.seed: got -2, expected a whole number >= 0",
+        "toy.yaml: train.epochs: got 0, expected a whole number > 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "expected"),
+    [
+        ("extends: tyo", "over.yaml: extends: tyo.yaml is missing; did you mean toy?"),
+        ("extends: zzz", "over.yaml: extends: zzz.yaml is missing; expected one of: again, params, toy"),
+        ("extends: over", "over.yaml: extends: over -> over goes round in a circle; remove one of these lines"),
+        ("extends: again", "again.yaml: extends: over -> again -> over goes round in a circle; remove one of these"),
+        (
+            "extends: ../toy",
+            "over.yaml: extends: got '../toy', expected the name of one experiment, as in extends: smo",
+        ),
+        ("extends: [toy]", "over.yaml: extends: got ['toy'], expected the name of one experiment"),
+        ("extends: ''", "over.yaml: extends: got '', expected the name of one experiment"),
+        ("extends:", "over.yaml: extends: got nothing, expected the name of one experiment"),
+        ("extends: 5", "over.yaml: extends: got 5, expected the name of one experiment"),
+        (
+            "extends: no",
+            "over.yaml: extends: got False, expected the name of one experiment, as in extends: smoke (YAML",
+        ),
+        ("extend: toy", "over.yaml: extend: no such setting; did you mean extends?"),
+        ("train: {extends: toy}", "over.yaml: train.extends: no such setting; expected one of: seed"),
+        ("extends: toy\nextends: toy", "over.yaml:2: 'extends' is already on line 1; remove one"),
+    ],
+)
+def test_what_extends_no_experiment_is_told(tmp_path: Path, overlay: str, expected: str) -> None:
+    write(tmp_path, "toy.yaml", "")
+    write(tmp_path, "again.yaml", "extends: over")
+    told = complaint(tmp_path, BASE, overlay)
+    assert told.startswith(expected)
+    assert "\n" not in told
+
+
+def test_params_yaml_extends_nothing(tmp_path: Path) -> None:
+    assert complaint(tmp_path, BASE + "extends: toy\n").startswith("params.yaml: extends: no such setting; ")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -67,7 +123,7 @@ def test_an_overlay_may_be_empty(tmp_path: Path, overlay: str) -> None:
         ("learnin_rate: 1", "learnin_rate: no such setting; did you mean learning_rate?"),
     ],
 )
-def test_a_wrong_value_is_told_with_what_is_expected(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_wrong_value_is_an_error_with_what_is_expected(tmp_path: Path, text: str, expected: str) -> None:
     assert complaint(tmp_path, f"{BASE}train:\n  {text}\n") == f"params.yaml: train.{expected}"
 
 
@@ -81,7 +137,7 @@ def test_a_wrong_value_is_told_with_what_is_expected(tmp_path: Path, text: str, 
         ("[de]", "got ['de'], expected text"),
     ],
 )
-def test_what_yaml_took_for_something_else_is_explained(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_value_that_yaml_reads_as_another_type_is_explained(tmp_path: Path, text: str, expected: str) -> None:
     base = BASE.replace("target_language: de", f"target_language: {text}")
     assert complaint(tmp_path, base) == f"params.yaml: download.target_language: {expected}"
 
@@ -94,7 +150,7 @@ def test_what_yaml_took_for_something_else_is_explained(tmp_path: Path, text: st
         "review.gates.leak.threshold",
     ],
 )
-def test_a_whole_number_that_no_machine_word_holds_is_told(tmp_path: Path, name: str) -> None:
+def test_a_whole_number_of_more_than_64_bits_is_an_error(tmp_path: Path, name: str) -> None:
     *sections, setting = name.split(".")
     required = ", required: true" if setting == "threshold" else ""
     text = f"{{{setting}: {10**26}{required}}}"
@@ -104,22 +160,22 @@ def test_a_whole_number_that_no_machine_word_holds_is_told(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize(("source", "target"), [("en", "en"), ("pt-BR", "PT_br")])
-def test_two_languages_of_one_code_are_refused(tmp_path: Path, source: str, target: str) -> None:
+def test_two_equal_language_codes_are_an_error(tmp_path: Path, source: str, target: str) -> None:
     base = BASE.replace("source_language: en", f"source_language: {source}")
     assert complaint(tmp_path, base.replace("target_language: de", f"target_language: {target}")) == (
-        f"params.yaml: download: target_language: got {target!r}, which is the source's too; name what differs, as in "
+        f"params.yaml: download: target_language: got {target!r}, as source_language; name the difference, as in "
         f"{target}-x-simple"
     )
 
 
-def test_sentencepiece_takes_no_lower_coverage(tmp_path: Path) -> None:
+def test_the_lowest_character_coverage_is_that_of_sentencepiece(tmp_path: Path) -> None:
     assert complaint(tmp_path, BASE + "tokenizer: {character_coverage: 0.97}\n") == (
         "params.yaml: tokenizer.character_coverage: got 0.97, expected a number >= 0.98 and <= 1"
     )
 
 
 @pytest.mark.parametrize("code", ["german", "en US", "pt–BR", "xx", "de@euro", "zh.UTF-8", "en-", ""])
-def test_what_is_no_language_code_is_refused(tmp_path: Path, code: str) -> None:
+def test_a_language_code_that_is_not_bcp_47_is_an_error(tmp_path: Path, code: str) -> None:
     told = complaint(tmp_path, BASE.replace("target_language: de", f"target_language: '{code}'"))
     assert told.startswith(f"params.yaml: download.target_language: got {code!r}, expected a language code of BCP 47")
     assert "\n" not in told
@@ -131,19 +187,19 @@ def test_a_language_code_is_kept_as_it_is_written(tmp_path: Path, code: str) -> 
     assert read_params([write(tmp_path, "params.yaml", base)]).download.target_language == code
 
 
-def test_a_cleaning_rule_to_skip_must_be_one(tmp_path: Path) -> None:
+def test_an_unknown_cleaning_rule_is_an_error(tmp_path: Path) -> None:
     told = complaint(tmp_path, BASE + "  cleaning: {skip: [scripts]}\n")
     assert told.startswith("params.yaml: download.cleaning.skip.0: got 'scripts', expected one of empty, control_char")
     assert "\n" not in told
 
 
-def test_an_unknown_setting_that_resembles_none_is_answered_with_all(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_setting_lists_all_if_none_is_similar(tmp_path: Path) -> None:
     told = complaint(tmp_path, f"{BASE}encode:\n  zzz: 1\n")
-    assert told == "params.yaml: encode.zzz: no such setting; known here: max_tokens"
+    assert told == "params.yaml: encode.zzz: no such setting; expected one of: max_tokens"
     assert "did you mean tokenizer?" in complaint(tmp_path, f"{BASE}tokeniser: {{}}\n")
 
 
-def test_all_mistakes_are_told_at_once_and_each_names_its_file(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once_and_each_names_its_file(tmp_path: Path) -> None:
     told = complaint(tmp_path, "download: {source: hub}\ntrain: {epochs: 0, seed: x}\n", "train: {seed: y}\nbogus: 1\n")
     assert [line.partition(": got")[0].partition(": is")[0].partition(": no")[0] for line in told.splitlines()] == [
         "params.yaml: download.source_language",
@@ -154,13 +210,13 @@ def test_all_mistakes_are_told_at_once_and_each_names_its_file(tmp_path: Path) -
     ]
 
 
-def test_one_mistake_in_a_choice_of_kinds_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_mistake_in_a_union_is_reported_in_one_line(tmp_path: Path) -> None:
     told = complaint(tmp_path, BASE, "download: {files: {splits: {train: 5}}}")
     assert told.startswith("over.yaml: download.files.splits.train: got 5, expected text or ")
     assert "\n" not in told
 
 
-def test_the_check_across_fields_names_its_section(tmp_path: Path) -> None:
+def test_an_error_of_several_fields_names_their_section(tmp_path: Path) -> None:
     assert complaint(tmp_path, f"{BASE}model: {{hidden_size: 33}}\n").startswith(
         "params.yaml: model: hidden_size: got 33"
     )
@@ -186,7 +242,7 @@ def test_the_check_across_fields_names_its_section(tmp_path: Path) -> None:
         ),
         ("download: {source: files}", "download.files.splits: got none, expected train"),
         ("download: {source: files, files: {splits: {test: a}}}", "download.files.splits: got test, expected train"),
-        ("download: {source: hub}", "download.hub.dataset: got '', expected the name of a data set, owner/name"),
+        ("download: {source: hub}", "download.hub.dataset: got '', expected owner/name of a data set"),
         (
             "download: {files: {splits: {train: a.tsv}}}",
             "download.source: got 'wheels', but download.files.splits is set; write source: files, or remove files.spl",
@@ -197,15 +253,15 @@ def test_the_check_across_fields_names_its_section(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_settings_that_make_no_sense_together_are_told(tmp_path: Path, text: str, expected: str) -> None:
+def test_settings_that_contradict_each_other_are_an_error(tmp_path: Path, text: str, expected: str) -> None:
     assert complaint(tmp_path, BASE, text).partition(": ")[2].startswith(expected)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("train: {}\ntest: 1\ntrain: {}\n", "params.yaml:3: 'train' stands on line 1 already; remove one"),
-        ("train:\n  seed: 1\n  seed: 1\n", "params.yaml:3: 'seed' stands on line 2 already; remove one"),
+        ("train: {}\ntest: 1\ntrain: {}\n", "params.yaml:3: 'train' is already on line 1; remove one"),
+        ("train:\n  seed: 1\n  seed: 1\n", "params.yaml:3: 'seed' is already on line 2; remove one"),
         ("no: 1\n", "params.yaml:1: the key 'no' is not text; put it in quotes"),
         ("train:\n\tseed: 1\n", "params.yaml:2: not valid YAML: found character '\\t' that cannot start any token"),
         ("a: {b: 1\n", "params.yaml:2: not valid YAML: expected ',' or '}', but got '<stream end>'"),
@@ -215,8 +271,8 @@ def test_settings_that_make_no_sense_together_are_told(tmp_path: Path, text: str
         ("a: 1\n---\nb: 1\n", "params.yaml:2: not valid YAML: but found another document"),
         ("a: 2024-13-01\n", "params.yaml: not valid YAML: month must be in 1..12"),
         (f"a: {'9' * 5000}\n", "params.yaml: not valid YAML: Exceeds the limit"),
-        ("- train\n", "params.yaml: got ['train'], expected sections, as in `train:` with its settings indented"),
-        ("train\n", "params.yaml: got 'train', expected sections, as in `train:` with its settings indented"),
+        ("- train\n", "params.yaml: got ['train'], expected sections, such as `train:` with its settings indented"),
+        ("train\n", "params.yaml: got 'train', expected sections, such as `train:` with its settings indented"),
         (b"a: \xff\n", "params.yaml: not valid YAML: "),
         (b"a: \x00\n", "params.yaml: not valid YAML: "),
         ("", "params.yaml: download: is missing, expected settings below it, indented"),
@@ -224,13 +280,15 @@ def test_settings_that_make_no_sense_together_are_told(tmp_path: Path, text: str
         (BASE + "train: &x {seed: *x}\n", "params.yaml: train.seed: got {'seed': {...}}, expected a whole number >= 0"),
     ],
 )
-def test_a_file_that_is_no_settings_is_told_with_its_line(tmp_path: Path, text: str | bytes, expected: str) -> None:
+def test_a_file_that_is_not_valid_yaml_is_an_error_with_the_line(
+    tmp_path: Path, text: str | bytes, expected: str
+) -> None:
     told = complaint(tmp_path, text)
     assert told.startswith(expected)
     assert "\n" not in told
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nope\.yaml is missing"):
         read_params([write(tmp_path, "params.yaml", BASE), tmp_path / "nope.yaml"])
 
@@ -241,7 +299,7 @@ def test_the_projects_own_files_are_valid() -> None:
         read_params([root / "params.yaml", overlay])
 
 
-def test_what_params_yaml_says_are_the_defaults() -> None:
+def test_params_yaml_has_the_default_values() -> None:
     """Whoever reads either file reads the truth about both. A corpus has no default."""
     project = read_params([Path(__file__).parent.parent / "params.yaml"])
     assert project == Params.model_validate({"download": project.download})
@@ -253,7 +311,7 @@ def test_tied_embeddings_need_a_joint_tokenizer(tmp_path: Path) -> None:
     read_params([write(tmp_path, "params.yaml", BASE + "tokenizer: {joint: false}\nmodel: {tie_embeddings: target}\n")])
 
 
-def test_params_compute_nothing() -> None:
+def test_the_settings_contain_no_code_that_computes() -> None:
     """Stamps hold values of settings and leave params.py out: code in it would escape them."""
     tree = ast.parse(Path(params_module.__file__).read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda)]
@@ -264,6 +322,6 @@ def test_params_compute_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a:b", "it's", 3])
-def test_a_name_that_the_registry_cannot_take_is_refused(name: Any) -> None:
+def test_a_model_name_that_the_registry_refuses_is_an_error(name: Any) -> None:
     with pytest.raises(ValidationError):
         RegisterSettings(model_name=name)

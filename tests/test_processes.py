@@ -1,4 +1,4 @@
-"""How a stage's processes are set up: as many as were asked for, in a precision that the machine has."""
+"""The number of processes and their precision: what was asked for, or an error that says what the machine lacks."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     with pytest.raises(
-        UserError, match=r"^2 processes need a GPU each, and this machine has 1; .*CUDA_VISIBLE_DEVICES="
+        UserError, match=r"^2 processes need one GPU each, but this machine has 1; .*CUDA_VISIBLE_DEVICES="
     ):
         join_processes("fp32", expected=2)
 
@@ -28,7 +28,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     ("asked", "has", "mixed"),
     [("fp32", True, "no"), ("bf16", True, "bf16"), ("auto", True, "bf16"), ("auto", False, "no")],
 )
-def test_the_precision_is_the_one_asked_for_or_the_machines(
+def test_precision_auto_is_bf16_where_the_machine_has_it(
     monkeypatch: pytest.MonkeyPatch, asked: str, has: bool, mixed: str
 ) -> None:
     monkeypatch.setattr(processes, "has_bf16", lambda: has)

@@ -1,4 +1,4 @@
-"""Who may become the champion, and what is refused with which line."""
+"""A version is promoted if its review allows it; every refusal says why."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_version_that_was_not_reviewed_is_refused(it: Registry) -> None:
     assert refusal(it) == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=other"
 
 
-def test_a_version_that_only_says_that_it_passed_is_refused(it: Registry) -> None:
+def test_tags_alone_do_not_make_a_passed_review(it: Registry) -> None:
     it.client.set_model_version_tag(MODEL, "2", VERDICT_TAG, "pass against baselines")
     assert refusal(it) == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=other"
 
@@ -49,15 +49,18 @@ def test_a_version_that_only_says_that_it_passed_is_refused(it: Registry) -> Non
 def test_a_version_that_failed_is_refused_with_the_gates(it: Registry) -> None:
     it.keep(2, None, FAIL)
     told = refusal(it)
-    assert told.startswith(f"{NAME} did not pass its review against baselines: fail (bleu_drop; by jane, ")
-    assert told.endswith("if you know better: make promote VERSION=2 REASON=... FORCE=1 EXP=other")
+    assert told.startswith(
+        f"{NAME} did not pass its review against the best baseline: fail (gates: bleu_drop; reviewed by j"
+    )
+    assert told.endswith("to promote it in spite of this: make promote VERSION=2 REASON=... FORCE=1 EXP=other")
 
 
 def test_a_review_against_another_champion_does_not_count(it: Registry) -> None:
     it.keep(2, None)
     it.crown(1)
     assert refusal(it) == (
-        f"{NAME} was reviewed against baselines, but the champion is 1; run: make review VERSION=2 EXP=other"
+        f"{NAME} was reviewed against the best baseline, but version 1 is the champion now; "
+        "run: make review VERSION=2 EXP=other"
     )
 
 
@@ -74,31 +77,30 @@ def test_files_that_changed_together_with_their_digests_are_refused(it: Registry
     it.break_code(2)
     record_files(it.build, it.client, 2)
     told = refusal(it)
-    assert told == f"the files of {NAME} are not those that were reviewed; run: make review VERSION=2 EXP=other"
+    assert told == f"the files of {NAME} changed after its review; run: make review VERSION=2 EXP=other"
 
 
-def test_a_champion_that_was_deleted_is_told_with_the_way_out(it: Registry) -> None:
+def test_for_a_deleted_champion_a_rollback_is_named(it: Registry) -> None:
     it.crown(3, 1)
     it.keep(2, 1)
     it.client.delete_model_version(MODEL, "1")
     told = refusal(it)
-    assert told.startswith(f"the champion, version 1 of {MODEL}, was deleted, so nothing can be compared with it; ")
-    assert told.endswith("run: make rollback REASON=... EXP=other")
+    assert told.startswith(f"the champion, version 1 of {MODEL}, was deleted, so no version can be compared with it; ")
+    assert told.endswith("go back to the one before: make rollback REASON=... EXP=other")
 
 
 def test_where_no_champion_is_left_a_review_against_the_baselines_counts(it: Registry) -> None:
     it.crown(1)
     it.keep(2, 1)
     it.client.delete_model_version(MODEL, "1")
-    assert refusal(it).startswith(f"{NAME} was reviewed against 1, but the champion is baselines; run: make review")
+    assert refusal(it).startswith(f"{NAME} was reviewed against version 1, but no version is the champion now; run:")
 
 
 def test_gates_that_changed_since_the_review_are_refused(it: Registry) -> None:
     it.keep(2, None)
     settings = ReviewSettings.model_validate({"gates": {"size_ratio": {"threshold": 1.5, "required": True}}})
     assert refusal(it, settings=settings) == (
-        f"the gates (review.gates: size_ratio) of {NAME} are not those that were reviewed; "
-        "run: make review VERSION=2 EXP=other"
+        f"the gates (review.gates: size_ratio) of {NAME} changed after its review; run: make review VERSION=2 EXP=other"
     )
 
 
@@ -109,7 +111,7 @@ def test_test_sets_that_changed_since_the_review_are_refused(it: Registry, tmp_p
     it.keep(2, None, settings=settings)
     it.decision(settings=settings).models.champion(it.history().state())
     more.write_text("en\tde\nnobody wrote this\tNIEMAND!\n")
-    expected = f"the test sets (more) of {NAME} are not those that were reviewed; run: make review VERSION=2 EXP=other"
+    expected = f"the test sets (more) of {NAME} changed after its review; run: make review VERSION=2 EXP=other"
     assert refusal(it, settings=settings) == refusal(it) == expected
     more.unlink()
     assert "review.test_sets.more: the file" in refusal(it, settings=settings)
@@ -119,25 +121,27 @@ def test_a_review_without_the_champion_s_test_sets_does_not_count(it: Registry, 
     it.crown(2)
     it.keep(1, 2)
     evaluate_otherwise(it.client, it.build, versions)
-    assert f"the test sets (test of the champion) of version 1 of {MODEL} are not those that were" in refusal(it, 1)
+    assert f"the test sets (test of the champion) of version 1 of {MODEL} changed after its review" in refusal(it, 1)
 
 
 @pytest.mark.parametrize("champions", [(), (1,), (2, 1)])
-def test_an_alias_that_was_moved_by_hand_is_told(it: Registry, champions: tuple[int, ...]) -> None:
+def test_an_alias_that_was_moved_by_hand_is_refused_with_the_commands_that_help(
+    it: Registry, champions: tuple[int, ...]
+) -> None:
     it.crown(*champions)
     it.keep(2, champions[-1] if champions else None)
     it.client.set_registered_model_alias(MODEL, CHAMPION, "3")
     told = refusal(it)
-    recorded = "version 1" if champions else "none"
+    recorded = "the champion is version 1" if champions else "no version was promoted"
     fact, *ways = told.split("; ")
-    assert fact == (f"the alias champion of {MODEL} was moved by hand: it is on version 3, the record has {recorded}")
+    assert fact == (f"the alias champion of {MODEL} was moved by hand: it is on version 3, but {recorded}")
     puts_back = ["make promote VERSION=1 REASON=... EXP=other puts it back"] if champions else []
-    leads = [f"make rollback REASON=... FORCE=1 EXP=other leads to version {champions[0]}"] if champions else []
-    compares = ["make review VERSION=3 EXP=other compares that first"] if champions else []
+    leads = [f"make rollback REASON=... FORCE=1 EXP=other goes back to version {champions[0]}"] if champions else []
+    compares = ["make review VERSION=3 EXP=other compares version 3 with the champion"] if champions else []
     assert ways == [
         *puts_back,
         *compares,
-        "make promote VERSION=3 REASON=... FORCE=1 EXP=other records version 3",
+        "make promote VERSION=3 REASON=... FORCE=1 EXP=other makes version 3 the champion",
         *leads,
     ]
     with pytest.raises(UserError, match="moved by hand"):
@@ -150,12 +154,12 @@ def test_the_champion_is_not_promoted_again(it: Registry, forced: bool) -> None:
     assert refusal(it, forced=forced) == f"version 2 of {MODEL} is the champion already"
 
 
-def test_a_version_that_is_not_there_is_told(it: Registry) -> None:
+def test_a_version_that_does_not_exist_is_refused(it: Registry) -> None:
     it.crown(1)
     assert refusal(it, 9) == f"{MODEL} has no version 9; the last are 1, 2, 3; see: make versions EXP=other"
 
 
-def test_a_reviewed_version_becomes_the_champion_and_says_how(it: Registry) -> None:
+def test_a_reviewed_version_becomes_the_champion_and_its_tags_say_how(it: Registry) -> None:
     it.crown(1)
     it.keep(2, 1)
     assert int(it.decision("better on long texts").promote(2).version) == 2
@@ -194,7 +198,7 @@ def moved(it: Registry) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spoil", [unreviewed, failed, changed, deleted, moved])
-def test_force_goes_over_it_and_is_on_record(it: Registry, spoil: Callable[[Registry], None]) -> None:
+def test_force_overrides_every_check_and_is_recorded(it: Registry, spoil: Callable[[Registry], None]) -> None:
     spoil(it)
     refusal(it)
     assert int(it.decision("I know better", forced=True).promote(2).version) == 2
@@ -205,9 +209,9 @@ def test_force_goes_over_it_and_is_on_record(it: Registry, spoil: Callable[[Regi
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "expected", "told"),
-    [((), {}, "so there is none now"), ((3, 1), {CHAMPION: 1, PREVIOUS: 3}, "so version 1 is the champion again")],
+    [((), {}, "there is no champion now"), ((3, 1), {CHAMPION: 1, PREVIOUS: 3}, "version 1 is the champion again")],
 )
-def test_a_champion_that_fails_its_first_request_is_taken_back(
+def test_if_the_new_champion_fails_its_first_request_the_former_one_is_restored(
     it: Registry, before: tuple[int, ...], expected: dict[str, int], told: str
 ) -> None:
     it.crown(*before)
@@ -215,43 +219,41 @@ def test_a_champion_that_fails_its_first_request_is_taken_back(
     with pytest.raises(UserError) as refused:
         it.decision(forced=True).promote(2)
     first, *rest = str(refused.value).splitlines()
-    assert first.startswith(
-        f"{NAME} became the champion and failed its first request, {told}: models:/{MODEL}@champion"
-    )
+    assert first.startswith(f"{NAME} was promoted but failed its first request; {told}: models:/{MODEL}@champion")
     assert "RuntimeError: out of order" in rest[-1]
     assert aliases(it.client) == expected
     *_, promotion, rollback = it.history().entries()
     assert (promotion.action, str(promotion.version)) == ("promote", "2")
     back = expected.get(CHAMPION)
     assert (rollback.action, str(rollback.version), rollback.settled) == ("rollback", str(back), True)
-    assert rollback.reason.startswith(f"smoke request failed: models:/{MODEL}@champion does not load and translate")
+    assert rollback.reason.startswith(f"first request failed: models:/{MODEL}@champion does not load and translate")
 
 
 def fail(self: Promotion) -> None:
     raise ValueError
 
 
-def test_it_is_taken_back_to_the_last_that_was_not_deleted(it: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_former_champion_that_still_exists_is_restored(it: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     it.crown(3, 1)
     it.client.delete_model_version(MODEL, "1")
     monkeypatch.setattr(Promotion, "_ask_champion", fail)
-    with pytest.raises(UserError, match="first request, so version 3 is the champion again: ValueError"):
+    with pytest.raises(UserError, match="first request; version 3 is the champion again: ValueError"):
         it.decision(forced=True).promote(2)
     assert aliases(it.client) == {CHAMPION: 3}
 
 
-def test_it_is_not_taken_back_over_a_later_decision(it: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_decision_is_not_undone(it: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail_late(self: Promotion) -> None:
         it.crown(3)
         raise UserError("too slow")
 
     monkeypatch.setattr(Promotion, "_ask_champion", fail_late)
-    with pytest.raises(UserError, match="first request, but another decision came after it, see make versions: too sl"):
+    with pytest.raises(UserError, match="first request; another decision came after it, see make versions: too slow"):
         it.decision(forced=True).promote(2)
     assert aliases(it.client) == {CHAMPION: 3, PREVIOUS: 2}
 
 
-def test_a_decision_that_was_cut_short_is_carried_out_by_the_next_command(it: Registry) -> None:
+def test_an_interrupted_promotion_is_completed_by_the_next_command(it: Registry) -> None:
     it.crown(1)
     it.history().append("promote", it.identity(2), it.history().state(), "ann", "then the power failed", forced=False)
     assert aliases(it.client) == {CHAMPION: 1}
@@ -272,7 +274,9 @@ def test_aliases_are_not_set_for_an_entry_that_may_have_lost(it: Registry) -> No
 
 def test_nothing_is_reviewed_against_the_baselines_while_a_version_has_the_alias(it: Registry) -> None:
     it.client.set_registered_model_alias(MODEL, CHAMPION, "3")
-    with pytest.raises(UserError, match="it is on version 3, the record has none; .*FORCE=1 EXP=other records version"):
+    with pytest.raises(
+        UserError, match="it is on version 3, but no version was promoted; .*FORCE=1 EXP=other makes ver"
+    ):
         it.models().champion(it.history().state())
 
 
@@ -283,7 +287,7 @@ def test_a_rollback_does_not_lead_to_the_champion_itself(it: Registry) -> None:
         it.decision().rollback()
 
 
-def test_a_version_in_production_that_only_says_that_it_is_the_copy_is_not_taken(
+def test_tags_alone_do_not_make_a_version_the_copy_of_a_candidate(
     it: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Promotion, "_ask_champion", lambda self: None)
@@ -309,13 +313,13 @@ def test_a_champion_whose_digests_were_edited_since_is_refused(it: Registry, mon
     for version in (1, 2):
         it.break_code(version)
         record_files(it.build, it.client, version)
-    told = "the tag package_sha256 of version {} .* is not as it was when that became the champion"
+    told = "the tag package_sha256 of version {} .* was edited after that version became the champion"
     with pytest.raises(UserError, match=told.format(1)):
         it.decision().rollback()
     with pytest.raises(UserError, match=told.format(2)):
         it.models().resolve(CHAMPION)
     it.keep(1, 2)
-    assert "is not as it was when" in refusal(it, 1)
+    assert "was edited after that version became" in refusal(it, 1)
     assert int(it.decision(forced=True).promote(1).version) == 1
     assert it.models().resolve(CHAMPION)  # as whoever forced it has decided
 
@@ -327,14 +331,14 @@ def test_the_files_of_a_champion_are_checked_before_its_first_request(it: Regist
         it.decision()._ask_champion()
 
 
-def test_a_decision_that_was_cut_short_is_finished_whatever_reason_is_typed(
+def test_an_interrupted_promotion_is_completed_whatever_reason_is_typed(
     it: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(Promotion, "_ask_champion", lambda self: asked.append(self.reason))
     it.crown(1)
     it.history().append("promote", it.identity(2), it.history().state(), "ann", "then the power failed", forced=False)
-    told = rf"^version 2 of {MODEL} is the champion already, by ann \(then the power failed\)$"
+    told = rf"^version 2 of {MODEL} is the champion already: ann promoted it \(then the power failed\)$"
     with pytest.raises(UserError, match=told):
         it.decision("another reason").promote(2)
     assert asked == ["another reason"]
@@ -345,16 +349,14 @@ def test_a_decision_that_was_cut_short_is_finished_whatever_reason_is_typed(
 
 
 @pytest.mark.slow
-def test_a_promotion_that_was_killed_goes_on_when_it_is_typed_again(
-    it: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_promotion_goes_on_when_it_is_typed_again(it: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     it.crown(1)
     it.break_code(2)
     with monkeypatch.context() as patch:
         patch.setattr(Promotion, "_ask_champion", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             it.decision("a hurry", forced=True).promote(2)
-    with pytest.raises(UserError, match=r"failed its first request, so version 1 is the champion again"):
+    with pytest.raises(UserError, match=r"failed its first request; version 1 is the champion again"):
         it.decision("another reason", forced=True).promote(2)
     assert aliases(it.client) == {CHAMPION: 1}
     assert [(entry.action, str(entry.version)) for entry in it.history().entries()] == [
@@ -364,7 +366,7 @@ def test_a_promotion_that_was_killed_goes_on_when_it_is_typed_again(
     ]
 
 
-def test_a_candidate_that_was_deleted_and_made_again_is_not_its_old_copy(
+def test_an_old_copy_does_not_belong_to_a_candidate_that_was_deleted_and_made_again(
     it: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Promotion, "_ask_champion", lambda self: None)
@@ -381,7 +383,7 @@ def test_a_candidate_that_was_deleted_and_made_again_is_not_its_old_copy(
     it.client.delete_registered_model_alias(TEAM, CHAMPION)
     told = it.models(TEAM).told_of_alias(it.history(TEAM).state())
     assert told
-    assert told.endswith("; make rollback REASON=... EXP=other leads to version 1")
+    assert told.endswith("; make rollback REASON=... EXP=other goes back to version 1")
     assert int(it.decision(production=TEAM).rollback().version) == 1
     assert aliases(it.client, TEAM) == {CHAMPION: 1}
 

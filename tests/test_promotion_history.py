@@ -1,4 +1,4 @@
-"""The record of promotions: what its entries come to, in any order of arrival, and that the aliases follow it."""
+"""The history of promotions gives one champion, whatever the order of its entries, and the aliases follow it."""
 
 import threading
 from dataclasses import replace
@@ -30,7 +30,7 @@ MODEL = "a model"
 
 @pytest.fixture
 def history(build: Path) -> PromotionHistory:
-    """The record of a model of nine versions."""
+    """The history of a model with nine versions."""
     client = open_store(build)
     client.create_registered_model(MODEL)
     for _ in range(9):
@@ -90,16 +90,18 @@ def test_promotions_and_rollbacks_move_both_aliases(history: PromotionHistory) -
     ]
 
 
-def test_of_two_that_saw_the_same_champion_the_first_wins_and_the_other_is_told(history: PromotionHistory) -> None:
+def test_of_two_promotions_at_once_the_first_counts_and_the_other_is_refused(history: PromotionHistory) -> None:
     seen = change(history, "promote", 1)
     change(history, "promote", 2, seen)
-    with pytest.raises(UserError, match=r"version 3 did not become the champion: version 2 did .*by ann \(because\)"):
+    with pytest.raises(
+        UserError, match=r"version 3 did not become the champion: ann made version 2 the champion before \(because\)"
+    ):
         change(history, "promote", 3, seen)
     assert aliases(history) == {CHAMPION: 2, PREVIOUS: 1}
     assert [str(entry.version) for entry in history.entries()] == ["1", "2", "3"]  # the loser is on record too
 
 
-def test_an_author_who_dies_before_the_aliases_are_set_loses_nothing(history: PromotionHistory) -> None:
+def test_a_promotion_counts_even_if_its_process_dies_before_the_aliases_are_set(history: PromotionHistory) -> None:
     change(history, "promote", 1)
     append(history, "promote", 2, history.state(), "then the power failed")
     assert aliases(history) == {CHAMPION: 1}
@@ -128,7 +130,7 @@ def test_an_alias_that_another_decision_moved_meanwhile_was_not_moved_by_hand(hi
     assert history.moved_by_hand(seen) is None
 
 
-def test_who_is_late_with_the_aliases_reads_the_record_again(
+def test_a_process_that_sets_the_aliases_late_reads_the_history_again(
     history: PromotionHistory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(history, "promote", 1)
@@ -148,7 +150,7 @@ def test_who_is_late_with_the_aliases_reads_the_record_again(
     assert aliases(history) == {CHAMPION: 3, PREVIOUS: 2}
 
 
-def test_an_alias_that_another_makes_at_the_same_moment_is_set_again(
+def test_an_alias_that_the_database_refuses_is_set_again(
     history: PromotionHistory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = MlflowClient.set_registered_model_alias
@@ -184,7 +186,7 @@ def test_a_champion_is_not_its_own_predecessor(history: PromotionHistory) -> Non
     assert numbers(change(history, "rollback", 1)) == (1,)  # as when its alias was taken away
 
 
-def test_the_record_outlives_the_model_and_takes_no_other_version_for_the_champion(history: PromotionHistory) -> None:
+def test_the_history_outlives_its_model_and_takes_no_other_version_for_the_champion(history: PromotionHistory) -> None:
     for version in (1, 2):
         change(history, "promote", version)
     state = history.state()
@@ -202,7 +204,7 @@ def test_the_record_outlives_the_model_and_takes_no_other_version_for_the_champi
 
 
 @pytest.mark.parametrize("spoil", ["delete", "key", "version", "action"])
-def test_an_entry_that_somebody_deleted_or_edited_takes_no_other_with_it(history: PromotionHistory, spoil: str) -> None:
+def test_a_deleted_or_edited_entry_leaves_the_others_in_force(history: PromotionHistory, spoil: str) -> None:
     for version in (1, 2, 3):
         change(history, "promote", version)
     if spoil == "delete":
@@ -217,7 +219,7 @@ def test_an_entry_that_somebody_deleted_or_edited_takes_no_other_with_it(history
 
 
 @pytest.mark.parametrize("is_marked", [True, False])
-def test_a_decision_that_lost_is_not_revived_when_the_faster_one_is_deleted(
+def test_an_entry_without_effect_stays_so_when_the_one_before_is_deleted(
     history: PromotionHistory, is_marked: bool
 ) -> None:
     seen = change(history, "promote", 1)
@@ -237,7 +239,7 @@ def test_a_decision_that_lost_is_not_revived_when_the_faster_one_is_deleted(
     assert numbers(change(history, "promote", 5)) == (1, 4, 5)
 
 
-def test_an_entry_that_may_have_lost_to_a_deleted_one_is_not_certain(history: PromotionHistory) -> None:
+def test_an_entry_is_not_certain_if_a_deleted_one_may_have_come_first(history: PromotionHistory) -> None:
     seen = change(history, "promote", 1)
     append(history, "promote", 2, seen)
     assert history.is_certain(history.state())
@@ -248,7 +250,7 @@ def test_an_entry_that_may_have_lost_to_a_deleted_one_is_not_certain(history: Pr
     assert not history.is_certain(history.state())
 
 
-def test_an_early_entry_names_a_version_by_its_number_alone(history: PromotionHistory) -> None:
+def test_an_entry_of_an_early_pipeline_holds_only_the_number_of_a_version(history: PromotionHistory) -> None:
     for version in (1, 2):
         change(history, "promote", version)
         history.client.delete_model_version_tag(history.name, str(version), "created")
@@ -263,7 +265,7 @@ def test_an_early_entry_names_a_version_by_its_number_alone(history: PromotionHi
     assert history.last_existing(history.state().champions) is None  # these are others, made after the decision
 
 
-def test_a_record_that_was_deleted_begins_again(history: PromotionHistory) -> None:
+def test_a_deleted_history_begins_again(history: PromotionHistory) -> None:
     for version in (1, 2):
         change(history, "promote", version)
     seen = history.state()

@@ -16,7 +16,8 @@ from pipeline.plumbing.tracking.record import user_name
 from pipeline.registry.sandbox import isolation
 from pipeline.registry.versions import BLEU_TAG, VERDICT_TAG
 from stages import promote, review, rollback, versions
-from stages.registry import LONGEST_REASON, asked_reason, asked_version, is_forced, open_registry
+from stages.answers import is_forced
+from stages.registry import LONGEST_REASON, asked_reason, asked_version, open_registry
 from tests.project import Project
 from tests.registered import ANYTHING, MODEL, Registry, aliases
 
@@ -47,8 +48,8 @@ def test_a_version_is_read(monkeypatch: pytest.MonkeyPatch, text: str, expected:
     [
         ("", "REASON is missing: say why"),
         (" \n\t\u00a0", "REASON is missing: say why"),
-        ("red \x1b[31m", r"REASON: got '\\x1b'"),
-        ("a byte \udcff", r"REASON: got '\\udcff'"),
+        ("red \x1b[31m", r"REASON: got the control character '\\x1b'"),
+        ("a byte \udcff", r"REASON: got the control character '\\udcff'"),
         ("x" * (LONGEST_REASON + 1), "REASON: got 501 characters, expected at most 500"),
     ],
 )
@@ -76,7 +77,7 @@ def test_force_is_1_or_nothing(monkeypatch: pytest.MonkeyPatch, text: str) -> No
         assert is_forced() is expected
 
 
-def test_who_decides_has_the_name_of_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decision_is_recorded_under_the_name_of_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "jane")
     assert user_name() == "jane"
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
@@ -104,7 +105,7 @@ def overlay(registry: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
     return write
 
 
-def test_a_desk_knows_both_models_and_how_its_experiment_is_named(overlay: Callable[..., list[str]]) -> None:
+def test_the_registry_has_both_models_and_the_option_of_its_experiment(overlay: Callable[..., list[str]]) -> None:
     overlay(production_model="live {target_language}")
     opened = open_registry()
     assert (opened.models.candidates, opened.production, opened.models.option) == (MODEL, "live de", " EXP=again")
@@ -116,7 +117,7 @@ def test_a_desk_knows_both_models_and_how_its_experiment_is_named(overlay: Calla
 @pytest.mark.parametrize(
     ("stage", "asked", "told"),
     [
-        (promote.promote, {"REASON": "x"}, "error: VERSION is missing: name the version to promote"),
+        (promote.promote, {"REASON": "x"}, "error: VERSION is missing; type the number of a version"),
         (promote.promote, {"VERSION": "2"}, "error: REASON is missing"),
         (
             promote.promote,
@@ -196,7 +197,14 @@ def test_a_review_ends_with_its_verdict(
     assert run.returncode == status, run.stdout + run.stderr
     # Ten sentences show nothing, so what must be shown is inconclusive; that is no pass.
     verdict = "inconclusive" if status else "pass"
-    assert f"\nverdict: {verdict}\nreport: build/reviews/{MODEL}/3.html, and in run " in run.stdout
+    assert f"\nverdict: {verdict}. " in run.stdout
+    assert (
+        f"\n  report   build/reviews/{MODEL}/3.html\n  version  http://127.0.0.1:5000/#/models/{MODEL}/versions/3\n"
+        in (run.stdout)
+    )
+    assert run.stdout.splitlines()[-1].startswith(
+        "  make review VERSION=3" if status else "  make promote VERSION=3 REASON="
+    )
     assert Path(f"build/reviews/{MODEL}/3.html").read_text().startswith("<!doctype html>")
 
 
@@ -215,19 +223,14 @@ def test_make_hands_on_what_was_typed(project: Project, registry: Path) -> None:
         return run.stdout
 
     said = make("review", "VERSION=2")
-    assert said.startswith(
-        f"{MODEL} version 2, of the experiment other, against the best baseline\n"
-        "  test (10), against translation memory: BLEU "
-    )
-    assert "\nverdict: pass\n" in said
+    assert said.startswith(f"{MODEL} version 2 (experiment other) against the best baseline\n\nGates\n  ")
+    assert "\n  test (10 sentences)  BLEU " in said
+    assert "\nverdict: pass. " in said
     said = make("promote", "VERSION=2", f"REASON={REASON}")
-    champion = f"version 2 of {MODEL}, of the experiment other, is the champion"
-    assert said == f"{champion}; to go back: make rollback REASON=... EXP=again\n"
+    champion = f"version 2 of {MODEL} (experiment other) is the champion"
+    assert said == f"{champion} now; to undo this: make rollback REASON=... EXP=again\n"
     make("promote", "VERSION=3", f"REASON={REASON}", "FORCE=1", VERSION="1", FORCE="no")  # the environment is not asked
-    assert (
-        make("rollback", f"REASON={REASON}")
-        == f"version 2 of {MODEL}, of the experiment other, is the champion again\n"
-    )
+    assert make("rollback", f"REASON={REASON}") == f"{champion} again\n"
     assert aliases(client) == {"champion": 2}
     table, record = make("versions").split("\n\n")
     assert [line.split()[:3] for line in table.splitlines()[2:]] == [
@@ -265,4 +268,4 @@ def test_the_table_of_versions_tells_the_verdict_that_counts_and_bears_edited_ta
     experiment = it.client.get_experiment_by_name(f"{MODEL} reviews")
     assert experiment
     it.client.delete_experiment(experiment.experiment_id)
-    assert versions.rows(open_registry(), MODEL)[2][3] == "its reviews were deleted"
+    assert versions.rows(open_registry(), MODEL)[2][3] == "reviews were deleted"

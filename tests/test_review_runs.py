@@ -1,4 +1,4 @@
-"""ReviewRuns are kept once a pair of candidate and champion, replaced whole, and shown by the version."""
+"""A pair of candidate and champion has one review, replaced as a whole, which the version shows."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +10,10 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.versions import DIFFERENCE_TAG, VERDICT_TAG
-from pipeline.reviews.report import write_report
 from pipeline.reviews.review import AttentionMap, Review
 from pipeline.reviews.review_runs import DATA, REPORT, ReviewRuns, files_digest
 from tests.registered import FAIL, MODEL, PASS, get
-from tests.reviews import better, make_review
+from tests.reviews import better, make_review, report
 
 
 @pytest.fixture
@@ -123,13 +122,13 @@ def test_the_report_the_data_and_the_pictures_are_in_the_run(
     review_runs: ReviewRuns, candidate: ModelVersion, tmp_path: Path
 ) -> None:
     picture = AttentionMap("test, line 3", b"\x89PNG of attention")
-    verdict = review_runs.keep(candidate, champion(review_runs, 1), PASS, write_report(PASS, [picture]))
-    report, data = (
+    verdict = review_runs.keep(candidate, champion(review_runs, 1), PASS, report(PASS, [picture]))
+    kept, data = (
         Path(review_runs.client.download_artifacts(verdict.run_id, name, str(tmp_path))).read_text("utf-8")
         for name in (REPORT, DATA)
     )
-    assert "test, line 3" in report
-    assert "data:image/png;base64" in report
+    assert "test, line 3" in kept
+    assert "data:image/png;base64" in kept
     assert Review.from_json(data) == PASS
 
 
@@ -147,7 +146,7 @@ def test_the_version_shows_what_its_review_found(review_runs: ReviewRuns, candid
     assert len(shown.tags) <= 7  # as many as one reads in MLflow's table
     assert max(map(len, shown.tags.values())) <= 64
     assert len(str(shown.description)) < 5000
-    assert "bleu_drop" in str(shown.description)
+    assert str(shown.description).startswith("Review: fail. BLEU +48.8 against version 2.\n")
 
 
 def test_the_difference_shown_is_that_of_the_last_review_on_the_worst_test_set(

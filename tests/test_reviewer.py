@@ -1,4 +1,4 @@
-"""Reviews of real packages in real models; what is refused, before anything is translated."""
+"""Reviews of real packages; what cannot be reviewed is refused before anything is translated."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -15,18 +15,18 @@ from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ReviewSettings
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.sandbox.sandboxed_model import SandboxedModel, SandboxedTranslation
-from pipeline.registry.versions import identify
+from pipeline.registry.versions import PACKAGE_TAG, identify
+from pipeline.reviews.measurement import TooLong
 from pipeline.reviews.promotion_history import PromotionHistory
 from pipeline.reviews.registered_models import RegisteredModels
-from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.review_runs import ReviewRuns
 from pipeline.reviews.reviewer import Reviewer, _draw_maps
 from pipeline.reviews.test_sets import TestSet
-from pipeline.reviews.too_long import TooLong
 from pipeline.seq2seq.translator import Translator
 from stages.review import describe
-from tests.registered import ANYTHING, LENIENT, MODEL, evaluate_otherwise, get, package_of
+from tests.registered import ANYTHING, LENIENT, MODEL, evaluate_otherwise, get, package_of, rewrite_record
+from tests.reviews import report
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_without_a_champion_the_newest_meets_the_baselines_and_leaks_fail_it(
     ]
     assert (review.leaks.left_out, review.leaks.unchecked) == ({"test": 0, "more": 2}, [])
     assert sum(told) == 0  # as many sentences were done as had been announced
-    assert review.candidate.digests["corpus"] == finding.candidate.tags["corpus"]
+    assert review.candidate.digests["package files"] == finding.candidate.tags[PACKAGE_TAG]
     assert review.provenance.reviewer == "jane"
 
 
@@ -115,7 +115,7 @@ def test_a_review_against_the_champion_comes_to_the_same_when_it_is_repeated(
         finding = reviewer(client).review(2, quietly)
         found.append(timeless(finding.review))
         verdict = review_runs.keep(
-            finding.candidate, finding.champion, finding.review, write_report(finding.review, finding.maps)
+            finding.candidate, finding.champion, finding.review, report(finding.review, finding.maps)
         )
     assert found[0] == found[1]
     assert (verdict.is_pass, verdict.compared_with) == (True, "1")
@@ -150,13 +150,15 @@ def test_lines_that_are_too_long_are_left_out_and_do_not_fail_the_candidate(
     assert (finding.review.failure, finding.review.too_long) == (None, TooLong({"more": [2, 4]}))
     assert [(c.test_set, c.sentences) for c in finding.review.comparisons] == [("test", 10), ("more", 3)]
     assert finding.review.verdict == "pass"
-    assert [line for line in describe(finding) if line.startswith("  warning: more: 2 sentences left out for both")]
+    assert [line for line in describe(finding) if line.startswith("warning: more: 2 lines left out for both")]
 
 
 def test_the_champion_is_not_compared_with_itself(client: MlflowClient) -> None:
     crown(client, 2)
     told = refusal(client)
-    assert told == f"version 2 of {MODEL} is the champion itself; run: make review VERSION=3 EXP=again"
+    assert told == (
+        f"version 2 of {MODEL} is the champion, so there is nothing to compare; run: make review VERSION=3 EXP=again"
+    )
 
 
 def test_the_champion_s_test_sets_are_translated_too(client: MlflowClient, registry: Path, versions: Path) -> None:
@@ -187,7 +189,7 @@ def test_references_that_are_the_candidate_s_own_outputs_do_not_pass_it(
     assert review.provenance.origins == {"test": "candidate", "test of the champion": "champion"}
     assert champions.test_set == "test of the champion"
     assert {change.reference for change in (*champions.gains, *champions.losses)} <= set(references)
-    assert [line for line in describe(finding) if line.startswith("  warning: the candidate was not evaluated on")]
+    assert [line for line in describe(finding) if line.startswith("warning: the candidate was not evaluated on")]
 
 
 @dataclass
@@ -206,49 +208,53 @@ class Wordy:
         ], 0.0
 
 
-def test_attention_of_what_is_too_long_is_not_drawn(tmp_path: Path) -> None:
+def test_attention_for_long_translations_is_not_drawn() -> None:
     test_set = TestSet("test", ["a b c d e"] * 4, ["A B C D E"] * 4, {}, "both")
 
     def drawn(model: Wordy) -> int:
-        return len(_draw_maps(cast(SandboxedModel, model), test_set, tmp_path))
+        return len(_draw_maps(cast(SandboxedModel, model), test_set))
 
     assert (drawn(Wordy(5)), drawn(Wordy(61)), drawn(Wordy(5, 41))) == (3, 0, 0)
 
 
-def test_other_languages_are_refused(client: MlflowClient) -> None:
+def test_other_languages_are_refused(client: MlflowClient, registry: Path) -> None:
     crown(client, 1)
-    client.set_model_version_tag(MODEL, "2", "target_language", "fr")
-    assert f"version 2 of {MODEL} translates en to fr, but the champion, version 1 of {MODEL}, en to de" in refusal(
-        client
+    rewrite_record(registry, client, 2, target_language="fr")
+    assert (
+        f"version 2 of {MODEL} translates en to fr, but the champion, version 1 of {MODEL}, translates en to de"
+        in refusal(client)
     )
 
 
-def test_a_champion_that_was_deleted_is_told_with_the_way_out(client: MlflowClient) -> None:
+def test_for_a_deleted_champion_a_rollback_is_named(client: MlflowClient) -> None:
     for version in (2, 1):
         crown(client, version)
     client.delete_model_version(MODEL, "1")
     told = refusal(client, 3)
     assert told.startswith(f"the champion, version 1 of {MODEL}, was deleted")
-    assert told.endswith("run: make rollback REASON=... EXP=again")
+    assert told.endswith("go back to the one before: make rollback REASON=... EXP=again")
 
 
-@pytest.mark.parametrize("tag", ["evaluation", "registration"])
-def test_a_version_that_was_registered_otherwise_is_told(client: MlflowClient, tag: str) -> None:
-    client.delete_model_version_tag(MODEL, "2", tag)
-    assert f"has no tag {tag}; register it again: make register EXP=other" in refusal(client)
+def test_a_version_without_the_tag_of_its_registration_is_refused(client: MlflowClient) -> None:
+    client.delete_model_version_tag(MODEL, "2", PACKAGE_TAG)
+    told = refusal(client)
+    assert told.startswith(
+        f"version 2 of {MODEL} has no tag {PACKAGE_TAG}: it was not registered by the present version"
+    )
+    assert told.endswith("; register it again: make register EXP=other")
     crown(client, 2)
     told = refusal(client, 1)
-    assert told.startswith(f"the champion, version 2 of {MODEL}, was not registered by this pipeline")
+    assert told.startswith(f"the champion, version 2 of {MODEL}, has no tag {PACKAGE_TAG}: it was not ")
 
 
-def test_nothing_to_review_is_told(client: MlflowClient) -> None:
+def test_without_a_version_to_review_the_command_that_makes_one_is_named(client: MlflowClient) -> None:
     assert refusal(client, None, candidates="nothing") == (
         "nothing has no version of the experiment again; run: make register EXP=again"
     )
     assert refusal(client, 9) == f"{MODEL} has no version 9; the last are 1, 2, 3; see: make versions EXP=again"
 
 
-def test_what_was_changed_in_the_store_is_refused(client: MlflowClient, registry: Path) -> None:
+def test_files_that_were_changed_in_the_store_are_refused(client: MlflowClient, registry: Path) -> None:
     crown(client, 1)
     run = registry / "mlartifacts/other" / str(get(client, 2).run_id) / "artifacts"
     files = {  # the last named is the first looked at
@@ -262,7 +268,7 @@ def test_what_was_changed_in_the_store_is_refused(client: MlflowClient, registry
         assert refusal(client).startswith(told)
 
 
-def test_a_test_set_that_is_there_twice_or_not_at_all_is_named(client: MlflowClient, tmp_path: Path) -> None:
+def test_a_test_set_that_exists_twice_or_not_at_all_is_refused(client: MlflowClient, tmp_path: Path) -> None:
     told = refusal(client, settings=with_test_set("test", tmp_path / "more.tsv"))
     assert told.startswith(
         "review.test_sets.test: the run of the candidate or of the champion has a test set of this name"
@@ -283,7 +289,7 @@ def test_what_the_champion_was_trained_on_is_left_out_for_both(
     digest = hashlib.sha256(seen).hexdigest()
     (stored,) = registry.glob(f"mlartifacts/*/{champion.run_id}/artifacts/training_sentences")
     (stored / f"{digest[:8]}.npz").write_bytes(seen)
-    client.set_model_version_tag(MODEL, "1", "training_sentences", digest)
+    rewrite_record(registry, client, 1, training_sentences=digest)
     review = reviewer(client, with_test_set("more", tmp_path / "more.tsv")).review(2, quietly).review
     assert {system: counts["more"] for system, counts in review.leaks.counts.items()} == {"candidate": 0, "opponent": 2}
     assert review.leaks.left_out == {"test": 0, "more": 2}
@@ -291,16 +297,3 @@ def test_what_the_champion_was_trained_on_is_left_out_for_both(
     assert more.sentences == 2
     assert {change.line for change in (*more.gains, *more.losses)} <= {1, 3}
     assert next(gate for gate in review.gates if gate.name == "leak").verdict == "pass"
-
-    client.delete_model_version_tag(
-        MODEL, "1", "training_sentences"
-    )  # as of a champion from before there was such a tag
-    review = reviewer(client, with_test_set("more", tmp_path / "more.tsv")).review(2, quietly).review
-    assert (review.leaks.unchecked, review.leaks.left_out) == (["opponent"], {"test": 0, "more": 0})
-    assert "the champion cannot be checked" in write_report(review, [])
-    assert "whether the champion was trained on test sentences cannot be checked" in write_report(review, [])
-
-
-def test_a_candidate_that_cannot_be_checked_is_refused(client: MlflowClient) -> None:
-    client.delete_model_version_tag(MODEL, "2", "training_sentences")
-    assert "has no tag training_sentences; register it again: make register EXP=other" in refusal(client)

@@ -1,4 +1,4 @@
-"""The champion before comes back, step by step, whatever became of the versions between."""
+"""A rollback goes back to the latest earlier champion that still exists."""
 
 from pathlib import Path
 
@@ -26,14 +26,14 @@ def test_rollback_goes_back_step_by_step(it: Registry) -> None:
         it.decision().rollback()
 
 
-def test_nothing_to_roll_back_is_told(it: Registry) -> None:
+def test_without_an_earlier_champion_a_rollback_is_refused(it: Registry) -> None:
     with pytest.raises(
         UserError, match=f"^no version of {MODEL} has been champion yet; run: make review VERSION=3 EXP=other$"
     ):
         it.decision().rollback()
 
 
-def test_rollback_passes_over_what_was_deleted(it: Registry) -> None:
+def test_rollback_skips_deleted_versions(it: Registry) -> None:
     it.crown(1, 2, 3)
     it.client.delete_model_version(MODEL, "2")
     assert int(it.decision().rollback().version) == 1
@@ -59,9 +59,7 @@ def test_rollback_to_a_version_whose_files_changed_needs_force(it: Registry) -> 
     assert aliases(it.client) == {CHAMPION: 1}
 
 
-def test_a_rollback_that_was_killed_and_typed_again_goes_back_once(
-    it: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_rollback_that_is_typed_again_goes_back_once(it: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     it.crown(1, 2, 3)
     with monkeypatch.context() as patch:
         patch.setattr(Promotion, "_carry_out", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -1,4 +1,4 @@
-"""Beam search against brute force, greedy search against the argmax, and independence of the batch."""
+"""Beam search compared with brute force and with a textbook version; greedy search; independence of the batch."""
 
 import itertools
 
@@ -21,14 +21,14 @@ def build(**kind: object) -> Seq2Seq:
     torch.manual_seed(3)
     sizes = {"embedding_size": 8, "hidden_size": 8, "dropout": 0.0}
     model = Seq2Seq(ModelSettings.model_validate(sizes | kind), V, V).double().eval()
-    with torch.no_grad():  # far from uniform, so that good and bad differ
+    with torch.no_grad():  # larger weights make the probabilities less uniform
         for parameter in model.parameters():
             parameter.mul_(3)
     return model
 
 
 def probability(model: Seq2Seq, source: torch.Tensor, ids: list[int]) -> float:
-    """log p(ids | source), one sentence and one token at a time."""
+    """Return log p(ids | source), computed one token at a time."""
     encoder_output = model.encode(source, torch.tensor([source.shape[1]]))
     state, total = model.decoder.initial_state(encoder_output), 0.0
     for previous, wanted in zip([BOS, *ids], ids, strict=False):
@@ -38,7 +38,7 @@ def probability(model: Seq2Seq, source: torch.Tensor, ids: list[int]) -> float:
 
 
 def brute_force(model: Seq2Seq, source: torch.Tensor, length_penalty: float) -> list[tuple[float, list[int]]]:
-    """Every translation of at most LIMIT tokens with its score: those that end first, the best first among them."""
+    """Return every translation of up to LIMIT tokens with its score: complete ones first, then by score."""
     ended = [[*words, EOS] for n in range(LIMIT) for words in itertools.product(WORDS, repeat=n)]
     cut = [list(words) for words in itertools.product(WORDS, repeat=LIMIT)]
     return [
@@ -53,7 +53,7 @@ def brute_force(model: Seq2Seq, source: torch.Tensor, length_penalty: float) -> 
 def plain_beam_search(
     model: Seq2Seq, source: list[int], beam_size: int, length_penalty: float, limit: int
 ) -> list[tuple[float, list[int]]]:
-    """Beam search as a textbook has it: one sentence, lists, float64, each prefix scored from its beginning."""
+    """Beam search as in a textbook: one sentence, lists, float64, and each prefix scored from its beginning."""
     padded = torch.tensor([source])
     ended: list[tuple[float, list[int]]] = []
     still_open: list[tuple[float, list[int]]] = [(0.0, [])]  # log-probability, ids
@@ -79,7 +79,7 @@ def translate(model: Seq2Seq, sources: list[list[int]], beam_size: int, penalty:
 @pytest.mark.parametrize(
     "kind", [{"cell": "lstm"}, {"cell": "gru", "decoder_layers": 2, "input_feeding": True}], ids=str
 )
-def test_a_wide_enough_beam_finds_what_brute_force_finds(kind: dict[str, object], length_penalty: float) -> None:
+def test_a_very_wide_beam_equals_brute_force(kind: dict[str, object], length_penalty: float) -> None:
     model = build(**kind)
     expected = brute_force(model, torch.tensor([[4, 6, 5, EOS]]), length_penalty)
     (found,) = translate(model, [[4, 6, 5, EOS]], beam_size=200, penalty=length_penalty)
@@ -95,7 +95,7 @@ def test_a_wide_enough_beam_finds_what_brute_force_finds(kind: dict[str, object]
     st.sampled_from([0.0, 0.6, 1.0, 2.0]),
     st.integers(1, 6),
 )
-def test_it_finds_what_a_plain_beam_search_finds(words: list[int], beam_size: int, penalty: float, limit: int) -> None:
+def test_the_search_equals_a_textbook_beam_search(words: list[int], beam_size: int, penalty: float, limit: int) -> None:
     model, source = build(), [*words, EOS]
     (found,) = search(model, torch.tensor([source]), torch.tensor([len(source)]), beam_size, penalty, [limit])
     expected = plain_beam_search(model, source, beam_size, penalty, limit)
@@ -103,8 +103,8 @@ def test_it_finds_what_a_plain_beam_search_finds(words: list[int], beam_size: in
     assert [h.score for h in found] == pytest.approx([score for score, _ in expected], abs=1e-5)
 
 
-def test_what_has_ended_ranks_before_what_the_limit_cut() -> None:
-    """Also where the part that was cut is likelier."""
+def test_complete_hypotheses_rank_before_those_cut_off() -> None:
+    """Also if the one cut off has a better score, which happens at least once here."""
     sources = [[*words, EOS] for words in itertools.product(WORDS, repeat=3)]
     likelier = 0
     for found in translate(build(), sources, beam_size=5):
@@ -114,7 +114,7 @@ def test_what_has_ended_ranks_before_what_the_limit_cut() -> None:
     assert likelier > 0
 
 
-def test_a_beam_of_one_takes_the_likeliest_token_at_each_step() -> None:
+def test_a_beam_of_one_takes_the_most_probable_token_in_each_step() -> None:
     model = build()
     source = torch.tensor([[5, 4, 4, EOS]])
     encoder_output = model.encode(source, torch.tensor([4]))
@@ -129,8 +129,8 @@ def test_a_beam_of_one_takes_the_likeliest_token_at_each_step() -> None:
     assert [h.ids for h in found] == [ids]
 
 
-def test_a_wider_beam_of_this_model_finds_better_translations_than_a_greedy_one() -> None:
-    """Guards against a beam that follows the wrong parents: its scores would not be the model's."""
+def test_scores_are_the_models_and_a_wider_beam_finds_better_ones() -> None:
+    """A search that continued the wrong hypotheses would report scores that the model does not give."""
     model = build()
     sources = [[*words, EOS] for words in itertools.product(WORDS, repeat=3)]
     for source, (best, *_) in zip(sources, translate(model, sources, beam_size=4), strict=True):
@@ -164,10 +164,12 @@ def test_attention_has_a_row_for_each_token_and_none_for_padding() -> None:
         assert hypothesis.attention.shape == (len(hypothesis.ids), 5)
         assert (hypothesis.attention[:, 2:] == 0).all()
         torch.testing.assert_close(hypothesis.attention.sum(1), torch.ones(len(hypothesis.ids)), check_dtype=False)
-        assert hypothesis.attention.untyped_storage().nbytes() == hypothesis.attention.nbytes  # not the whole batch's
+        assert (
+            hypothesis.attention.untyped_storage().nbytes() == hypothesis.attention.nbytes
+        )  # a copy, not a view of the whole batch
 
 
-def test_each_sentence_keeps_to_its_own_limit() -> None:
+def test_each_sentence_has_its_own_length_limit() -> None:
     model = build()
     source = torch.tensor([[4, 5, EOS], [6, 6, EOS]])
     found = search(model, source, torch.tensor([3, 3]), 3, 1.0, [1, 3])

@@ -277,7 +277,7 @@ def test_files_that_are_not_those_registered_are_not_served(
 
 
 @pytest.mark.parametrize("port", ["", "x", "0", "65536"])
-def test_what_is_no_port_is_named(port: str) -> None:
+def test_a_port_that_is_not_a_number_is_an_error(port: str) -> None:
     with pytest.raises(UserError, match="PORT: got .* as in: make serve EXP=mine PORT="):
         listen("127.0.0.1", port, "serve EXP=mine")
 

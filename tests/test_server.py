@@ -24,12 +24,12 @@ from tests.registered import MODEL
 
 
 @pytest.mark.parametrize("port", ["", "x", "0", "65536", "-1", "5000 "])
-def test_what_is_no_port_is_named(port: str) -> None:
+def test_a_port_that_is_not_a_number_is_an_error(port: str) -> None:
     with pytest.raises(UserError, match="PORT: got "):
         free_port(port, "127.0.0.1")
 
 
-def test_a_port_in_use_is_named_with_what_to_do() -> None:
+def test_a_port_in_use_is_an_error_with_what_to_type() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -48,14 +48,14 @@ def test_a_port_in_use_is_named_with_what_to_do() -> None:
         ("ALLOWED_HOSTS", "a.example.org,*.example.org", "ALLOWED_HOSTS: got '\\*.example.org'"),
     ],
 )
-def test_what_cannot_be_is_named(name: str, value: str, message: str) -> None:
+def test_an_impossible_option_is_an_error(name: str, value: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Options.read({"PORT": str(unused_port()), name: value})
 
 
 @pytest.mark.parametrize("more", [{}, {"AUTH": "1"}, {"ALLOWED_HOSTS": "mlflow.example.org"}])
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_other_machines_are_let_in_only_with_auth_and_by_name(host: str, more: dict[str, str]) -> None:
+def test_other_machines_need_auth_and_an_allowed_host(host: str, more: dict[str, str]) -> None:
     given = {"HOST": host, "PORT": str(unused_port())}
     with pytest.raises(UserError, match="AUTH=1 ALLOWED_HOSTS="):
         Options.read(given | more)
@@ -63,12 +63,12 @@ def test_other_machines_are_let_in_only_with_auth_and_by_name(host: str, more: d
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
-def test_loopback_needs_neither(host: str) -> None:
+def test_loopback_needs_neither_auth_nor_an_allowed_host(host: str) -> None:
     assert Options.read({"HOST": host, "PORT": str(unused_port())}).host == host
 
 
 @pytest.mark.parametrize("password", ["", "elevenchars", "password1234"])
-def test_a_poor_password_is_refused_before_anything_is_made(
+def test_a_weak_password_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -81,14 +81,14 @@ def test_a_poor_password_is_refused_before_anything_is_made(
 
 
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "STORE"])
-def test_a_server_has_pages_of_its_own(
+def test_make_ui_names_the_address_of_another_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str
 ) -> None:
     monkeypatch.setenv(variable, "https://me:secret@mlflow.example.org")
     monkeypatch.setattr(sys, "argv", ["stages.server"])
     main()
     assert capsys.readouterr().out == (
-        f"{variable} is a server, which has its own pages; open: https://mlflow.example.org\n"
+        f"{variable} is a server, which has its own pages: open https://mlflow.example.org\n"
     )
 
 
@@ -112,7 +112,7 @@ def test_the_pages_of_an_experiment_are_named(registry: Path, monkeypatch: pytes
     overlay.write_text("register: {model_name: nothing}")
     overlay.rename(tmp_path / "new.yaml")
     monkeypatch.setattr(sys, "argv", ["stages.server", str(ROOT / "params.yaml"), str(tmp_path / "new.yaml")])
-    assert describe_pages("http://here") == ["  nothing of new is there yet; run: make EXP=new\n"]
+    assert describe_pages("http://here") == ["  MLflow has nothing of new yet; run: make EXP=new\n"]
 
 
 def test_values_arrive_as_they_were_typed(project: Project) -> None:
@@ -143,7 +143,7 @@ def fetch(url: str, method: str = "GET", **headers: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_server_runs_until_a_signal_ends_it(tmp_path: Path, number: signal.Signals) -> None:
     server = Server(tmp_path)
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | server.settings
     command = [sys.executable, "-m", "stages.server"]
@@ -163,7 +163,7 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signa
 
 
 @pytest.mark.slow
-def test_browsers_are_let_in_by_the_names_that_are_allowed(server: Server) -> None:
+def test_a_browser_may_use_the_allowed_host_names(server: Server) -> None:
     server.settings["ALLOWED_HOSTS"] = "mlflow.example.org"
     server.start()
     pages, search = f"{server.uri}/", f"{server.uri}/ajax-api/2.0/mlflow/runs/search"
@@ -187,7 +187,7 @@ def refused(client: MlflowClient, what: str, *arguments: str | None) -> bool:
 
 
 @pytest.mark.slow
-def test_trainer_and_reviewer_may_do_what_the_other_may_not(team: Team) -> None:
+def test_trainer_and_reviewer_have_different_permissions(team: Team) -> None:
     client, champion = MlflowClient(team.server.uri), ("champion", "1")
     assert fetch(f"{team.server.uri}/") == 401
     assert fetch(f"{team.server.uri}/api/2.0/mlflow/experiments/search?max_results=1") == 401
@@ -222,7 +222,7 @@ def test_trainer_and_reviewer_may_do_what_the_other_may_not(team: Team) -> None:
 
 
 @pytest.mark.slow
-def test_accounts_outlive_the_server_and_passwords_are_seen_nowhere(team: Team, tmp_path: Path) -> None:
+def test_accounts_survive_a_restart_and_passwords_are_not_visible(team: Team, tmp_path: Path) -> None:
     seen = team.server.command_lines()
     team.server.kill()
     del team.server.settings["MLFLOW_AUTH_ADMIN_PASSWORD"]  # needed once

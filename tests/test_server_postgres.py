@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 LONG = "| BLEU | 36.7 |\n" * 312  # a description of 4,992 characters; PostgreSQL takes 5,000
 
 
-def test_a_team_s_work_is_kept_in_postgresql(postgres: Postgres, tmp_path: Path) -> None:
+def test_runs_and_versions_are_stored_in_postgresql(postgres: Postgres, tmp_path: Path) -> None:
     server = Server(tmp_path, STORE=postgres.make_database())
     server.start()
     try:
@@ -50,7 +50,7 @@ def test_a_team_s_work_is_kept_in_postgresql(postgres: Postgres, tmp_path: Path)
 
 
 @pytest.mark.parametrize("trouble", ["password", "database", "down"])
-def test_a_database_that_cannot_be_used_is_told_in_one_line(postgres: Postgres, tmp_path: Path, trouble: str) -> None:
+def test_an_unusable_database_is_reported_in_one_line(postgres: Postgres, tmp_path: Path, trouble: str) -> None:
     url = {
         "password": postgres.url("postgres").replace(postgres.password, "sesame"),
         "database": postgres.url("no_such_database"),

@@ -71,7 +71,7 @@ def test_a_server_that_is_down_at_the_start(training: Training, server: Server) 
     training.check()
 
 
-def test_a_server_that_hangs_at_the_start(training: Training, server: Server) -> None:
+def test_a_server_that_does_not_answer_at_the_start(training: Training, server: Server) -> None:
     server.start()
     server.signal(signal.SIGSTOP)
 
@@ -84,7 +84,7 @@ def test_a_server_that_hangs_at_the_start(training: Training, server: Server) ->
     training.check()
 
 
-def test_a_server_that_is_killed_and_hangs_on_the_way(training: Training, server: Server) -> None:
+def test_a_server_that_is_killed_and_stopped_during_training(training: Training, server: Server) -> None:
     server.start()
 
     def trouble(train: Callable[[float], None]) -> None:
@@ -102,7 +102,7 @@ def test_a_server_that_is_killed_and_hangs_on_the_way(training: Training, server
     training.check()
 
 
-def test_a_server_that_hangs_at_the_end(
+def test_a_server_that_does_not_answer_at_the_end(
     training: Training, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("pipeline.plumbing.tracking.run.PATIENCE_SECONDS", 2.0)
@@ -116,14 +116,14 @@ def test_a_server_that_hangs_at_the_end(
     start = time.monotonic()
     training.go(trouble)
     assert time.monotonic() - start < 6
-    assert caplog.messages[-1].endswith("make sync sends the rest")
+    assert caplog.messages[-1].endswith("to send the rest, run: make sync")
     assert read_record(training.scratch).status == "FINISHED"
     server.signal(signal.SIGCONT)
     replicate(store(), training.build, training.scratch)
     training.check()
 
 
-def test_a_server_that_makes_a_run_after_nobody_waits_for_it(training: Training, server: Server) -> None:
+def test_a_server_that_makes_a_run_after_the_timeout(training: Training, server: Server) -> None:
     """Its database is locked: requests to read are answered, those to write time out, and are carried out later."""
     server.start()
     store().create_experiment("default")

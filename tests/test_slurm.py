@@ -42,7 +42,7 @@ def said(project: Project) -> str:
     return (project.root / "job.log").read_text(encoding="utf-8")
 
 
-def test_a_job_on_two_nodes_makes_everything_and_the_same_model(slurm: Slurm, copied: Project) -> None:
+def test_a_job_on_two_nodes_runs_all_stages_and_trains_the_same_model(slurm: Slurm, copied: Project) -> None:
     told = slurm.wait(slurm.submit(copied))
     assert (told["JobState"], told["Restarts"]) == ("COMPLETED", "0"), said(copied)
     assert whole_stages(copied) == list(SECTIONS)
@@ -58,7 +58,7 @@ def test_a_job_on_two_nodes_makes_everything_and_the_same_model(slurm: Slurm, co
         pytest.param(["scontrol", "requeue"], id="an administrator"),
     ],
 )
-def test_an_interrupted_job_is_queued_again_and_the_model_is_the_same(
+def test_an_interrupted_job_is_requeued_and_trains_the_same_model(
     slurm: Slurm, copied: Project, interruption: list[str]
 ) -> None:
     job = slurm.submit(copied)
@@ -67,7 +67,7 @@ def test_an_interrupted_job_is_queued_again_and_the_model_is_the_same(
     told = slurm.wait(job)
     assert (told["JobState"], told["Restarts"]) == ("COMPLETED", "1"), said(copied)
     assert re.search(r"^train: stopped by SIGTERM after step .* a checkpoint is saved", said(copied), re.MULTILINE)
-    assert re.search(r"^train: going on after step \d+", said(copied), re.MULTILINE)
+    assert re.search(r"^train: continuing after step \d+", said(copied), re.MULTILINE)
     assert copied.has_the_weights_of("undisturbed")
 
 
@@ -79,7 +79,7 @@ def test_a_cancelled_job_stays_cancelled(slurm: Slurm, copied: Project) -> None:
     assert (told["JobState"], told["Restarts"]) == ("CANCELLED", "0"), said(copied)
 
 
-def test_an_error_fails_the_job_and_is_told(slurm: Slurm, copied: Project) -> None:
+def test_an_error_fails_the_job_with_its_message(slurm: Slurm, copied: Project) -> None:
     copied.edit("experiments/smoke.yaml", "micro_batch_tokens: 500", "micro_batch_tokens: 1000")
     told = slurm.wait(slurm.submit(copied))
     assert (told["JobState"], told["Restarts"]) == ("FAILED", "0"), said(copied)

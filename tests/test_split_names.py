@@ -20,7 +20,7 @@ SPLITS = f"download: {{source: files, {DOWNLOAD}, files: {{splits: {{train: a.ts
         *("tatoeba", "тест", "heldout", "valley", "trainers", "devices", "validation test"),
     ],
 )
-def test_a_name_of_a_test_set_passes_and_mlflow_takes_it(name: str) -> None:
+def test_mlflow_accepts_every_allowed_name_of_a_test_set(name: str) -> None:
     check_names([name, "train", "validation"], known=("train", "validation"))
     _validate_metric_name(f"{name}/beam/bleu")  # type: ignore[no-untyped-call]
 
@@ -42,7 +42,7 @@ def test_a_name_of_a_test_set_passes_and_mlflow_takes_it(name: str) -> None:
         ("?", ""),
     ],
 )
-def test_a_name_that_files_or_metrics_cannot_have_is_told_with_one_that_they_can(name: str, proposal: str) -> None:
+def test_a_forbidden_name_is_an_error_with_a_proposal(name: str, proposal: str) -> None:
     with pytest.raises(ValueError, match=r"^got the name .*, expected letters, digits") as caught:
         check_names([name])
     assert str(caught.value).endswith(f"; for example {proposal}" if proposal else "at both ends")
@@ -58,20 +58,20 @@ def test_a_name_that_files_or_metrics_cannot_have_is_told_with_one_that_they_can
         *((name, "train") for name in ("trian", "training", "Train", "trai", "train_2", "train-clean", "trains")),
     ],
 )
-def test_a_slip_for_train_or_validation_is_no_test_set(tmp_path: Path, name: str, meant: str) -> None:
+def test_a_misspelt_train_or_validation_is_an_error(tmp_path: Path, name: str, meant: str) -> None:
     (tmp_path / "params.yaml").write_text(SPLITS % name)
     with pytest.raises(UserError) as caught:
         read_params([tmp_path / "params.yaml"])
     assert f"download.files.splits: got {name!r}, which would be a test set; did you mean {meant}?" in str(caught.value)
 
 
-def test_names_that_differ_by_case_or_form_alone_are_told_and_all_mistakes_at_once() -> None:
-    with pytest.raises(ValueError, match=r"^got the name 'a/b'.*; 'News' and 'news' would be one file"):
+def test_names_that_differ_only_in_case_or_unicode_form_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"^got the name 'a/b'.*; 'News' and 'news' would be the same file"):
         check_names(["News", "a/b", "news"])
     assert same_names(["\u00e9", "b", "e\u0301", "b"]) == [("e\u0301", "\u00e9"), ("b", "b")]
 
 
-def test_a_review_s_test_sets_are_checked_in_the_same_way(tmp_path: Path) -> None:
+def test_names_of_test_sets_of_a_review_are_checked_too(tmp_path: Path) -> None:
     base = f"download: {{source: wheels, {DOWNLOAD}}}\n"
     for name, words in [("'a(b)'", "got the name 'a(b)'"), ("validation", "got 'validation', which would be")]:
         (tmp_path / "params.yaml").write_text(f"{base}review: {{test_sets: {{{name}: a.tsv}}}}\n")

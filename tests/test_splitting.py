@@ -1,4 +1,4 @@
-"""No sentence, nor a variant of it, stands in training and in a held-out split."""
+"""Splitting: no sentence, and no variant of it, is both in the training split and in a held-out split."""
 
 import random
 
@@ -21,16 +21,16 @@ PAIRS = st.lists(
 @pytest.mark.parametrize(
     "variant", ["the DOG sleeps", "The dog  sleeps!", "The dog, 3, sleeps…", "{x} the dog sleeps %s"]
 )
-def test_variants_of_a_sentence_have_one_key(variant: str) -> None:
+def test_variants_of_a_sentence_have_the_same_key(variant: str) -> None:
     assert key(variant) == key("The dog sleeps.")
 
 
-def test_other_sentences_have_other_keys() -> None:
+def test_different_sentences_have_different_keys() -> None:
     assert len({key(text) for text in ["The dog sleeps.", "The dogs sleep.", "dog the sleeps", "7", "8", "..."]}) == 6
 
 
 @given(PAIRS, st.integers(0, 3))
-def test_a_cut_partitions_the_keys_and_takes_one_pair_of_each_held_out(pairs: list[Pair], seed: int) -> None:
+def test_a_cut_splits_the_keys_and_keeps_one_pair_for_each_held_out_key(pairs: list[Pair], seed: int) -> None:
     keys = {key(pair.source) for pair in pairs}
     sizes = {"validation": 1, "test": 2}
     if len(keys) <= 3:
@@ -53,17 +53,17 @@ def test_a_cut_depends_on_the_seed_but_not_on_the_order() -> None:
     assert cut(pairs, {"test": 5}, 1)["test"] != cut(pairs, {"test": 5}, 2)["test"]
 
 
-def test_duplicates_leave_but_second_translations_stay() -> None:
+def test_repeated_pairs_are_removed_but_second_translations_are_kept() -> None:
     pairs = [Pair("dog", "Hund", 0), Pair("dog", "Köter", 0), Pair("dog", "Hund", 1)]
     assert without_duplicates(pairs) == pairs[:2]
 
 
-def test_leaks_leave_the_training_split_only() -> None:
+def test_leaks_are_removed_from_the_training_split_only() -> None:
     splits = {
         "train": [
-            Pair("The dog sleeps!", "Er ruht"),  # the test's source
-            Pair("A dog is asleep", "der Hund schläft."),  # the test's target
-            Pair("Some settings", "Einstellungen"),  # a target too short to be a sentence
+            Pair("The dog sleeps!", "Er ruht"),  # the source is in the test set
+            Pair("A dog is asleep", "der Hund schläft."),  # the target is in the test set
+            Pair("Some settings", "Einstellungen"),  # the target is too short to count
             Pair("A cat sleeps", "Eine Katze schläft"),
         ],
         "validation": [Pair("the dog sleeps", "Der Hund schläft")],
@@ -74,14 +74,14 @@ def test_leaks_leave_the_training_split_only() -> None:
     assert dropped == {"source_leak": 1, "target_leak": 1}
 
 
-def test_where_no_spaces_are_written_a_target_of_few_letters_is_no_sentence() -> None:
+def test_in_languages_without_spaces_a_target_of_few_letters_is_no_leak() -> None:
     test = [Pair("Settings here", "设置"), Pair("The dog sleeps", "老狗在睡觉。")]
     train = [Pair("Some settings", "设置"), Pair("A dog is asleep", "老狗，在睡觉")]
     left, dropped = without_leaks({"train": train, "test": test}, max_similarity=1.0)
     assert (left["train"], dropped["target_leak"]) == (train[:1], 1)
 
 
-def test_words_that_differ_in_a_mark_are_no_leak() -> None:
+def test_words_that_differ_in_a_combining_mark_are_no_leak() -> None:
     test = [Pair("घर में दाल है", "eins"), Pair("ฉันซื้อเสื้อ", "zwei")]
     train = [Pair("घर में दिल है", "drei"), Pair("ฉันซื้อเสือ", "vier")]
     left, dropped = without_leaks({"train": train, "test": test}, max_similarity=1.0)
@@ -89,7 +89,7 @@ def test_words_that_differ_in_a_mark_are_no_leak() -> None:
 
 
 @pytest.mark.parametrize("held_out", ["ja", "你好", "7", ""])
-def test_sources_shorter_than_an_n_gram_are_like_nothing_but_themselves(held_out: str) -> None:
+def test_sources_shorter_than_an_n_gram_are_similar_only_to_themselves(held_out: str) -> None:
     train = [Pair("no", "nein"), Pair("这个世界很大很大", "x"), Pair("jaja", "jaja")]
     splits = {"train": train, "test": [Pair(held_out, "wohl")]}
     left, dropped = without_leaks(splits, max_similarity=0.5)
@@ -97,7 +97,7 @@ def test_sources_shorter_than_an_n_gram_are_like_nothing_but_themselves(held_out
     assert list(highest_similarities([held_out, "no"], [held_out])) == [1.0, 0.0]
 
 
-def test_training_sources_too_similar_to_a_held_out_one_leave() -> None:
+def test_training_sources_too_similar_to_a_held_out_source_are_removed() -> None:
     near, far = "could not open the old file of the server", "the server has an old file to open"
     splits = {
         "train": [Pair(near, "eins"), Pair(far, "zwei")],

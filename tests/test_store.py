@@ -42,20 +42,20 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "a").exists()
 
 
-def test_a_deleted_experiment_is_named_with_what_to_do(build: Path) -> None:
+def test_a_deleted_experiment_is_an_error_with_the_command_that_restores_it(build: Path) -> None:
     client = open_store(build)
     client.delete_experiment(experiment_id(client, "default", build))
     with pytest.raises(UserError, match="-m mlflow experiments restore --experiment-id 1$"):
         experiment_id(client, "default", build)
 
 
-def test_artifacts_of_a_bare_database_stay_in_the_build_directory(build: Path) -> None:
+def test_artifacts_of_a_database_without_a_server_are_in_the_build_directory(build: Path) -> None:
     client = open_store(build)
     location = client.get_experiment(experiment_id(client, "default", build)).artifact_location
     assert location == (build / "mlartifacts" / "default").as_uri()
 
 
-def test_two_machines_that_both_miss_an_experiment_agree_on_one(build: Path) -> None:
+def test_two_machines_that_make_the_same_experiment_at_once_share_it(build: Path) -> None:
     """They share no lock: each has a build directory of its own."""
     both_missed_it = threading.Barrier(2)
 
@@ -80,7 +80,7 @@ def test_passwords_are_not_shown() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1))
-def test_no_password_is_shown_whatever_is_in_it(password: str) -> None:
+def test_no_password_is_shown_whatever_characters_it_has(password: str) -> None:
     secret = f"<{password}>"
     for uri in (f"postgresql://me:{secret}@host/db", f"postgresql://host/db?user=me&password={quote(secret, safe='')}"):
         shown = without_password(f"the store {uri} is down")
@@ -90,7 +90,7 @@ def test_no_password_is_shown_whatever_is_in_it(password: str) -> None:
         assert shown.endswith(" is down")
 
 
-def test_a_database_that_is_down_is_told_at_once(tmp_path: Path) -> None:
+def test_an_unreachable_database_is_reported_at_once(tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(UserError, match="cannot be used.*refused.*correct STORE") as caught:
         open_store(tmp_path, f"postgresql://me:secret@127.0.0.1:{unused_port()}/mlflow")
@@ -104,7 +104,7 @@ def test_a_missing_driver_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_may_meet_a_fresh_store_at_once(tmp_path: Path) -> None:
+def test_two_processes_may_open_a_new_store_at_once(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from pipeline.plumbing.tracking.store import *; b = Path(sys.argv[1]); "
         "print(experiment_id(open_store(b), 'default', b))"
@@ -118,7 +118,7 @@ def test_two_processes_may_meet_a_fresh_store_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_killed_while_it_makes_the_store_breaks_nothing(tmp_path: Path) -> None:
+def test_a_kill_while_the_store_is_made_damages_nothing(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from pipeline.plumbing.tracking.store import open_store; "
         "open_store(Path(sys.argv[1]))"

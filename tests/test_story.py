@@ -52,8 +52,8 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
 
     make("register", "EXP=a")
     said = make("review", "EXP=a")
-    assert "story version 1, of the experiment a, against the best baseline" in said
-    assert "verdict: pass" in said
+    assert "story version 1 (experiment a) against the best baseline" in said
+    assert "verdict: pass. " in said
     make("promote", "EXP=a", "VERSION=1", "REASON=the first")
     assert aliases() == {CHAMPION: 1}
 
@@ -62,20 +62,20 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
         "promote", "EXP=b", "VERSION=2", "REASON=in a hurry", status=2
     )
     said = make("review", "EXP=b")
-    assert "story version 2, of the experiment b, against the champion, version 1" in said
-    assert "verdict: pass" in said
+    assert "story version 2 (experiment b) against the champion, version 1" in said
+    assert "verdict: pass. " in said
     make("promote", "EXP=b", "VERSION=2", "REASON=better")
     assert aliases() == {CHAMPION: 2, PREVIOUS: 1}
 
     make("register", "EXP=c")
     said = make("review", "EXP=c", status=2)
-    assert "verdict: fail" in said
+    assert "verdict: fail. " in said
     assert "[review] Error 1" in said or "Error 1" in said.splitlines()[-1]
     said = make("promote", "EXP=c", "VERSION=3", "REASON=it was so quick", status=2)
-    assert "version 3 of story did not pass its review against 2: fail (bleu_drop, chrf_drop;" in said
+    assert "version 3 of story did not pass its review against version 2: fail (gates: bleu_drop, chrf_drop;" in said
     assert aliases() == {CHAMPION: 2, PREVIOUS: 1}
 
-    assert "version 1 of story, of the experiment a, is the champion again" in make(
+    assert "version 1 of story (experiment a) is the champion again" in make(
         "rollback", "EXP=a", "REASON=b is slow on phones"
     )
     assert aliases() == {CHAMPION: 1}
@@ -89,7 +89,7 @@ def test_a_is_promoted_then_b_is_better_c_is_refused_and_a_comes_back(story: Pro
     ]
     reasons = [v.tags.get(PROMOTED, ": none").partition(": ")[2] for v in versions]
     assert reasons == ["b is slow on phones", "better", "none"]
-    assert all(len(str(v.description)) < 5000 and "leak" in str(v.description) for v in versions)
+    assert all(len(str(v.description)) < 5000 and "## Model card" in str(v.description) for v in versions)
     history = PromotionHistory(client, MODEL)
     entries = history.entries()
     state, in_force = replay(entries)

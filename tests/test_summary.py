@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.registry.facts import RegisteredFacts
 from pipeline.scoring.facts import EvaluationFacts, ScoredTestSet, SystemName, SystemScores
-from stages.summary import describe
+from stages.summary import summarise
 
 Bleus = dict[SystemName, float]
 
@@ -36,7 +36,7 @@ def summary(*test_sets: Bleus) -> str:
     registered = RegisteredFacts(
         run_id="1", model_name="translator", version=1, model_uri="", model_id="m-1", store="sqlite"
     )
-    return "\n".join(describe(evaluation, registered, "mine"))
+    return "\n".join(summarise(evaluation, registered, "mine"))
 
 
 @pytest.mark.parametrize(
@@ -47,15 +47,15 @@ def summary(*test_sets: Bleus) -> str:
         ([{"beam": 3.0, "greedy": 3.0, "memory": 1.0, "copy": 13.0}] * 2, "source copied"),
     ],
 )
-def test_of_a_model_that_a_baseline_beats_no_review_is_advised(test_sets: list[Bleus], better: str) -> None:
+def test_no_review_is_advised_if_a_baseline_is_better(test_sets: list[Bleus], better: str) -> None:
     told = summary(*test_sets)
-    assert f"It is of no use yet: no better than this baseline: {better}" in told
+    assert f"The model is not useful yet: a baseline, {better}, scores as well" in told
     assert "make review" not in told
     assert "make translate EXP=mine" in told
 
 
-def test_of_a_model_that_is_best_on_a_test_set_a_review_is_advised() -> None:
+def test_a_review_is_advised_if_the_model_is_best_on_one_test_set() -> None:
     worse: Bleus = {"beam": 5.0, "greedy": 5.0, "memory": 10.0, "copy": 1.0}
     told = summary(worse, {**worse, "beam": 11.0})
     assert "make review EXP=mine" in told
-    assert "no use" not in told
+    assert "not useful" not in told

@@ -45,7 +45,7 @@ def kill(scratch: Path) -> None:
     replace(read_record(scratch), status="RUNNING", ended=None).write(scratch)
 
 
-def test_all_that_mlflow_missed_arrives_and_a_second_time_adds_nothing(
+def test_sync_sends_what_mlflow_misses_and_adds_nothing_the_second_time(
     build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = build / "default"
@@ -71,7 +71,7 @@ def test_all_that_mlflow_missed_arrives_and_a_second_time_adds_nothing(
         assert capsys.readouterr().out.splitlines() == lines[attempt - 1 :]  # what lost its place is gone once sent
 
 
-def test_metrics_that_are_refused_while_the_same_are_being_stored_are_sent_again(
+def test_metrics_that_mlflow_refuses_while_it_stores_them_are_sent_again(
     build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch = build / "default/model"
@@ -92,7 +92,7 @@ def test_metrics_that_are_refused_while_the_same_are_being_stored_are_sent_again
     assert history(stored(attempt)) == journalled(scratch)
 
 
-def test_a_training_told_killed_runs_again_and_finishes(build: Path) -> None:
+def test_a_run_marked_as_killed_can_continue_and_finish(build: Path) -> None:
     scratch = build / "default/model.training"
     attempt = train(scratch)
     kill(scratch)
@@ -104,19 +104,17 @@ def test_a_training_told_killed_runs_again_and_finishes(build: Path) -> None:
     assert history(run) == journalled(scratch)
 
 
-def test_a_training_at_work_is_left_to_its_process(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_running_training_is_skipped(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scratch = build / "default/model.training"
     train(scratch)
     kill(scratch)
     with FileLock(build / "default/lock"):
         sync()
-    assert capsys.readouterr().out.startswith("build/default/model.training: in use by ")
+    assert capsys.readouterr().out.startswith("build/default/model.training: skipped, because it is in use by ")
     assert read_record(scratch).status == "RUNNING"
 
 
-def test_one_run_that_cannot_be_told_does_not_hold_up_the_others(
-    build: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_run_that_cannot_be_sent_does_not_stop_the_others(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
     deleted, whole = train(build / "a/model"), train(build / "b/model")
     store().delete_run(stored(deleted, "a").info.run_id)
     with pytest.raises(SystemExit) as caught:
@@ -127,7 +125,7 @@ def test_one_run_that_cannot_be_told_does_not_hold_up_the_others(
     assert told.out.startswith(f"build/b/model: run {stored(whole, 'b').info.run_id}")
 
 
-def test_a_server_that_is_away_is_named_in_one_line(build: Path) -> None:
+def test_an_unreachable_server_is_named_in_one_line(build: Path) -> None:
     train(build / "default/model.training")
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"http://me:secret@127.0.0.1:{unused_port()}"}
     environment["PYTHONPATH"] = str(PROJECT)
@@ -139,6 +137,6 @@ def test_a_server_that_is_away_is_named_in_one_line(build: Path) -> None:
     assert len(run.stderr.splitlines()) == 1
 
 
-def test_without_trainings_nothing_is_said_to_mlflow(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_records_mlflow_is_not_contacted(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sync()
-    assert capsys.readouterr().out == "nothing to send: no training has left a record in build\n"
+    assert capsys.readouterr().out == "there is no record of a training in build\n"

@@ -42,7 +42,7 @@ def test_system_metrics_are_sampled(build: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_training_by_name_and_mlflow_is_told(build: Path) -> None:
+def test_a_full_disk_ends_training_with_its_path_and_a_failed_run(build: Path) -> None:
     """On a real small disk, for which the process gets a mount name space of its own."""
     scratch = build / "default/model.training"
     scratch.mkdir()

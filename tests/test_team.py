@@ -71,7 +71,7 @@ def test_each_does_their_part_and_is_refused_the_others(team: Team, act: Act, tm
 
     run = act(REVIEWER, "review")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert f"version 1 does not show it: {REVIEWER} may not write to {CANDIDATES}" in run.stdout
+    assert f"the page of version 1 does not show this review: {REVIEWER} may not write to {CANDIDATES}" in run.stdout
     run = act(REVIEWER, "promote", VERSION="1", REASON="passes")
     assert run.returncode == 0, run.stdout + run.stderr
     with team.acting(TRAINER):

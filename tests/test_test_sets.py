@@ -79,7 +79,7 @@ def test_the_champion_s_count_too_each_once_and_under_a_name_of_its_own(
 def test_a_name_that_the_run_has_already_is_refused(evaluation: Artifact, tmp_path: Path) -> None:
     (tmp_path / "more.tsv").write_text("de\ten\na\tb\n")
     for name in ("test", "Test"):  # one file where case does not count
-        told = rf"^review\.test_sets\.{name}: the run of the candidate or of the champion has .*\(test\); give another$"
+        told = rf"^review\.test_sets\.{name}: the run of the candidate or of the champion has .*\(test\); choose an"
         with pytest.raises(UserError, match=told):
             read_test_sets(evaluation, None, settings(**{name: str(tmp_path / "more.tsv")}), LANGUAGES)
 

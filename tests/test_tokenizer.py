@@ -1,4 +1,4 @@
-"""SentencePiece as the pipeline uses it: round trips, fixed special ids, the same model twice, clear errors."""
+"""The tokenizer: text survives encoding and decoding, special ids are fixed, training is reproducible, errors."""
 
 import itertools
 import sys
@@ -28,14 +28,14 @@ from pipeline.scoring.metrics import Scorer
 from tests.toy_corpus import sentence_pairs
 
 LINES = [side for pair in sentence_pairs(300) for side in pair]
-# Often enough to have pieces of their own, were they not told apart from what SentencePiece means by them.
+# Frequent enough to become pieces, which must not be confused with SentencePiece's own special pieces.
 ODD = ["<0x41>", "<s>", "</s>", "<unk>", "▁", "½ m²", "…", "，", "ﬁ", "\N{ZERO WIDTH NON-JOINER}"] * 20
 SETTINGS = TokenizerSettings(vocabulary_size=400)
 
 
 @pytest.fixture(scope="module", params=itertools.product(["unigram", "bpe"], [True, False]), ids=str)
 def any_tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    """Of each type, joint and one a side."""
+    """A tokenizer of each type, joint and with one model for each side."""
     kind, is_joint = request.param
     directory = tmp_path_factory.mktemp("tokenizer")
     of_kind = SETTINGS.model_copy(update={"type": kind})
@@ -52,7 +52,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return Tokenizer.load(directory)
 
 
-# Any text that UTF-8 can hold, half of it made of what SentencePiece itself writes, changes by default, or cuts at.
+# Any text, half of it made of characters that SentencePiece uses itself, changes by default, or splits at.
 TEXTS = st.lists(
     st.characters(codec="utf-8") | st.sampled_from([*"▁▅⁇ \n\t\0\x85\u2028\u3000\xa0\u200c\u200d", *ODD]), max_size=30
 ).map("".join)
@@ -60,7 +60,7 @@ TEXTS = st.lists(
 
 @settings(max_examples=400)
 @given(TEXTS)
-def test_every_text_comes_back_in_normal_form(any_tokenizer: Tokenizer, text: str) -> None:
+def test_decoding_an_encoded_text_gives_its_normal_form(any_tokenizer: Tokenizer, text: str) -> None:
     (ids,) = any_tokenizer.encode_target([text])
     assert UNK not in ids
     assert any_tokenizer.decode_target([ids]) == [normal_form(text)]
@@ -69,7 +69,7 @@ def test_every_text_comes_back_in_normal_form(any_tokenizer: Tokenizer, text: st
 
 
 @pytest.mark.slow
-def test_every_character_comes_back(tokenizer: Tokenizer) -> None:
+def test_every_character_survives_encoding_and_decoding(tokenizer: Tokenizer) -> None:
     texts = [normal_form(f"a{chr(code)}b") for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
     assert tokenizer.decode_target(tokenizer.encode_target(texts)) == texts
 
@@ -88,13 +88,13 @@ def test_a_perfect_translation_scores_100(tokenizer: Tokenizer, language: str, t
     assert Scorer(["-"], [text], language).score([perfect]).bleu == 100
 
 
-def test_pieces_show_the_character_that_sentencepiece_writes_spaces_with(any_tokenizer: Tokenizer) -> None:
+def test_pieces_show_a_literal_space_marker_of_the_text(any_tokenizer: Tokenizer) -> None:
     (ids,) = any_tokenizer.encode_target(["▁ tisk"])
     assert "".join(any_tokenizer.target_pieces(ids)) == "▁▁▁tisk</s>"
 
 
 @given(TEXTS)
-def test_normal_form_is_one_line_and_stays_as_it_is(text: str) -> None:
+def test_normal_form_is_one_line_and_idempotent(text: str) -> None:
     normal = normal_form(text)
     assert len(normal.splitlines()) <= 1
     assert normal == normal_form(normal) == normal_form(f"\n {text}\u3000")
@@ -102,12 +102,12 @@ def test_normal_form_is_one_line_and_stays_as_it_is(text: str) -> None:
 
 
 @given(st.lists(st.integers(0, 399), max_size=30))
-def test_whatever_a_model_says_is_text_in_normal_form(tokenizer: Tokenizer, ids: list[int]) -> None:
+def test_any_ids_decode_to_text_in_normal_form(tokenizer: Tokenizer, ids: list[int]) -> None:
     (text,) = tokenizer.decode_target([ids])
     assert text == normal_form(text)
 
 
-def test_special_ids_are_where_the_model_expects_them(tokenizer: Tokenizer) -> None:
+def test_the_special_ids_are_0_to_3(tokenizer: Tokenizer) -> None:
     for processor in (tokenizer.source, tokenizer.target):
         ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
         assert ids == (PAD, UNK, BOS, EOS) == (0, 1, 2, 3)
@@ -116,12 +116,12 @@ def test_special_ids_are_where_the_model_expects_them(tokenizer: Tokenizer) -> N
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_the_same_text_gives_the_same_bytes(kind: str) -> None:
+def test_training_twice_gives_the_same_bytes(kind: str) -> None:
     of_kind = TokenizerSettings.model_validate({"vocabulary_size": 400, "type": kind})
     assert train_model(LINES, of_kind) == train_model(list(LINES), of_kind)
 
 
-def test_one_model_a_side(tmp_path: Path) -> None:
+def test_source_and_target_may_have_separate_models(tmp_path: Path) -> None:
     (tmp_path / SOURCE).write_bytes(train_model(LINES, SETTINGS))
     (tmp_path / TARGET).write_bytes(train_model([line.upper() for line in LINES], SETTINGS))
     tokenizer = Tokenizer.load(tmp_path)
@@ -129,7 +129,7 @@ def test_one_model_a_side(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("lines", "size"), [(LINES, 9000), (["한국어", "日本語"], 261), ([], 300)])
-def test_a_vocabulary_that_the_text_cannot_carry_is_named(lines: list[str], size: int) -> None:
+def test_a_vocabulary_size_that_does_not_fit_the_text_is_an_error(lines: list[str], size: int) -> None:
     with pytest.raises(UserError, match=rf"tokenizer.vocabulary_size: got {size}.*SentencePiece says: .+"):
         train_model(lines, TokenizerSettings(vocabulary_size=size))
 

@@ -51,7 +51,7 @@ def train(scratch: Path, steps: Any = range(30), training: str = "first") -> str
     return run.attempt
 
 
-def test_a_run_says_settings_data_commit_and_times_and_ends_finished(scratch: Path) -> None:
+def test_a_run_has_settings_data_sets_commit_and_times_and_ends_finished(scratch: Path) -> None:
     run = stored(train(scratch))
     record = read_record(scratch)
     assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", record.started, record.ended)
@@ -67,7 +67,7 @@ def test_a_run_says_settings_data_commit_and_times_and_ends_finished(scratch: Pa
 @pytest.mark.parametrize(
     ("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (Paused, "KILLED")]
 )
-def test_a_training_that_ends_early_says_how_and_goes_on_in_its_run(
+def test_a_training_that_ends_early_has_a_status_and_continues_in_its_run(
     scratch: Path, error: type[BaseException], status: str
 ) -> None:
     def steps() -> Any:
@@ -84,7 +84,7 @@ def test_a_training_that_ends_early_says_how_and_goes_on_in_its_run(
     assert [step for step, _, _ in history(run)["train/loss"]] == [1, 2, 3]
 
 
-def test_a_killed_training_goes_on_in_its_run_without_doubled_metrics(build: Path, scratch: Path) -> None:
+def test_a_killed_training_continues_in_its_run_without_duplicate_metrics(build: Path, scratch: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", KILLED_TRAINING, build, scratch]) as process:
         wait_for(lambda: "train/loss" in stored(read_record(scratch).attempt).data.metrics)
         process.kill()
@@ -107,7 +107,7 @@ def wait_for(condition: Callable[[], Any]) -> None:
     raise AssertionError("waited in vain")
 
 
-def test_a_training_whose_place_is_taken_ends_killed_and_nothing_of_it_is_lost(
+def test_a_training_that_another_replaces_ends_killed_with_all_its_metrics(
     build: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -130,7 +130,7 @@ def test_a_training_whose_place_is_taken_ends_killed_and_nothing_of_it_is_lost(
     assert runs[0].info.end_time == first["train/loss"][-1][2]
 
 
-def test_mlflow_that_is_away_at_the_start_gets_all_of_it_when_it_is_back(
+def test_a_store_that_is_unusable_at_the_start_receives_everything_later(
     build: Path, scratch: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -148,15 +148,15 @@ def test_mlflow_that_is_away_at_the_start_gets_all_of_it_when_it_is_back(
         yield from range(10, 20)
 
     run = stored(train(scratch, steps()))
-    assert [record.message.partition(",")[0] for record in caplog.records] == [
-        "MLflow cannot be told",
-        "MLflow can be told again and has all of the record so far",
+    assert [record.message.partition(";")[0] for record in caplog.records] == [
+        "MLflow cannot be reached",
+        "MLflow can be reached again and has all of the record so far",
     ]
     assert (run.info.status, run.info.start_time) == ("FINISHED", read_record(scratch).started)
     assert history(run) == journalled(scratch)
 
 
-def test_mlflow_that_never_comes_costs_no_time_and_is_told_later(
+def test_a_server_that_never_answers_costs_no_time_and_receives_everything_later(
     build: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     start = time.monotonic()
@@ -165,7 +165,7 @@ def test_mlflow_that_never_comes_costs_no_time_and_is_told_later(
         attempt = train(scratch)
     assert time.monotonic() - start < 3
     assert "secret" not in caplog.text
-    assert caplog.messages[-1] == "MLflow does not have all of this training yet; make sync sends the rest"
+    assert caplog.messages[-1] == "MLflow does not have all of this training yet; to send the rest, run: make sync"
     for _ in range(2):  # the second time adds nothing
         replicate(open_store(build), build, scratch)
         run = stored(attempt)
@@ -173,7 +173,7 @@ def test_mlflow_that_never_comes_costs_no_time_and_is_told_later(
         assert history(run) == journalled(scratch)
 
 
-def test_a_run_that_was_made_twice_is_made_one(build: Path, scratch: Path) -> None:
+def test_of_two_runs_of_the_same_training_one_is_deleted(build: Path, scratch: Path) -> None:
     attempt = train(scratch)
     client, before = store(), stored(attempt)
     for _ in range(5):  # what a slow server makes of requests whose sender has given up; their ids are chance
@@ -191,7 +191,7 @@ def test_a_run_that_was_deleted_in_mlflow_does_not_come_back(build: Path, scratc
     assert not unsent(build / "default")
 
 
-def test_long_settings_and_many_metrics_pass(build: Path, scratch: Path) -> None:
+def test_long_settings_and_many_metrics_are_accepted(build: Path, scratch: Path) -> None:
     settings = {"download": {f"key_{n}": "x" * 7000 if n == 7 else n for n in range(120)}}
     with open_run(build, "default", scratch, training="first", settings=settings, datasets=[]) as run:
         for step in range(700):
@@ -220,7 +220,7 @@ def test_tracking_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_settings_are_flattened_with_json_for_what_is_no_text() -> None:
+def test_settings_that_are_not_text_are_flattened_as_json() -> None:
     assert flatten({"a": {"b": {"c": 1}, "d": "x"}, "e": [1, "ü"], "f": None, "g": True}) == {
         "a.b.c": "1",
         "a.d": "x",

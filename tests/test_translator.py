@@ -1,4 +1,4 @@
-"""Translation of text: what a sentence becomes is its own affair, and a saved model comes back the same."""
+"""Translation of text: independence of the batch, n-best lists, blank and unusual text, saving and loading."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ SENTENCES = [source for source, _ in PAIRS]
 
 
 def build(directory: Path, **kind: object) -> Translator:
-    """A small untrained translator, saved and loaded."""
+    """Return a small untrained translator, saved and loaded."""
     torch.manual_seed(0)
     (directory / JOINT).write_bytes(
         train_model([side for pair in PAIRS for side in pair], TokenizerSettings(vocabulary_size=400))
@@ -43,7 +43,7 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=12), st.integers(1, 3))
-def test_the_other_sentences_change_no_translation(
+def test_a_translation_does_not_depend_on_the_other_sentences(
     translator: Translator, sentences: list[str], beam_size: int
 ) -> None:
     together = translator.translate(sentences, beam_size)
@@ -56,14 +56,14 @@ def test_the_other_sentences_change_no_translation(
         np.testing.assert_allclose(found.attention, alone.attention, atol=1e-5)
 
 
-def test_neither_does_the_size_of_the_batches(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_batch_size_changes_no_translation(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [t.text for t in translator.translate(SENTENCES[:60], 2)]
     monkeypatch.setattr(module, "BATCH_CELLS", 150)
     assert [t.text for t in translator.translate(SENTENCES[:60], 2)] == expected
 
 
 @pytest.mark.parametrize("tie", ["all", "target", "none"])
-def test_a_saved_model_comes_back_the_same(tmp_path: Path, tie: str) -> None:
+def test_a_loaded_model_translates_like_the_saved_one(tmp_path: Path, tie: str) -> None:
     translator = build(tmp_path, tie_embeddings=tie)
     again = Translator.load(tmp_path)
     assert [t.text for t in again.translate(SENTENCES[:5])] == [t.text for t in translator.translate(SENTENCES[:5])]
@@ -72,46 +72,48 @@ def test_a_saved_model_comes_back_the_same(tmp_path: Path, tie: str) -> None:
 
 @settings(deadline=None, max_examples=10)
 @given(st.lists(st.sampled_from(["", *SENTENCES]), max_size=5), st.integers(1, 3), st.integers(1, 4))
-def test_n_best_begins_with_the_best(translator: Translator, sentences: list[str], n_best: int, beam_size: int) -> None:
+def test_an_n_best_list_begins_with_the_best_translation(
+    translator: Translator, sentences: list[str], n_best: int, beam_size: int
+) -> None:
     found = translator.translate_n_best(sentences, n_best, beam_size)
     assert [bits(best[0]) for best in found] == [bits(t) for t in translator.translate(sentences, beam_size)]
     for sentence, best in zip(sentences, found, strict=True):
         assert len(best) == (min(n_best, beam_size) if sentence else 1)
-        ranks = [(t.tokens[-1:] != ["</s>"], -t.score) for t in best]  # whole ones before those that the limit cut
+        ranks = [(t.tokens[-1:] != ["</s>"], -t.score) for t in best]  # complete ones before those cut off
         assert ranks == sorted(ranks)
         assert len({tuple(t.tokens) for t in best}) == len(best)
 
 
-def test_blank_sentences_stay_blank_in_their_places(translator: Translator) -> None:
+def test_blank_sentences_stay_blank_and_keep_their_places(translator: Translator) -> None:
     texts = [t.text for t in translator.translate(["", SENTENCES[0], "  ", "\n"])]
     assert texts == ["", translator.translate([SENTENCES[0]])[0].text, "", ""]
     assert translator.translate([]) == []
 
 
 @pytest.mark.parametrize("text", ["🙂" * 5, "한국어 문장", "\x00\x1b[31m", "a" * 3000, "word " * 400], ids=len)
-def test_any_text_is_translated_to_some_text(translator: Translator, text: str) -> None:
+def test_unusual_text_is_translated_without_an_error(translator: Translator, text: str) -> None:
     (translation,) = translator.translate([text], beam_size=2)
     assert isinstance(translation.text, str)
 
 
-def test_attention_has_a_row_a_token_and_a_column_a_source_token(translator: Translator) -> None:
+def test_attention_has_a_row_for_each_token_and_a_column_for_each_source_token(translator: Translator) -> None:
     for translation in translator.translate(SENTENCES[:6], beam_size=3):
         assert translation.attention is not None
         assert translation.attention.shape == (len(translation.tokens), len(translation.source_tokens))
         np.testing.assert_allclose(translation.attention.sum(1), 1, atol=1e-5)
 
 
-def test_a_model_without_attention_shows_none(tmp_path: Path) -> None:
+def test_a_model_without_attention_returns_no_attention(tmp_path: Path) -> None:
     (translation,) = build(tmp_path, attention="none").translate(SENTENCES[:1])
     assert translation.attention is None
     assert translation.tokens
 
 
 @pytest.mark.parametrize("tying", ["none", "target", "all"])
-def test_the_same_weights_are_the_same_bytes_in_every_process(
+def test_the_same_weights_are_always_saved_as_the_same_bytes(
     tmp_path: Path, tying: Literal["none", "target", "all"]
 ) -> None:
-    """Tied weights have several names, whose order must not come from a hash."""
+    """Tied weights have several names; their order in the file must not be random."""
     small = ModelSettings(embedding_size=8, hidden_size=8, tie_embeddings=tying)
     torch.manual_seed(1)
     weights = Seq2Seq(small, 20, 20).state_dict()

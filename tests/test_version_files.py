@@ -1,4 +1,4 @@
-"""What a run holds on a version is read as it was registered, or the change is named."""
+"""The files of a version and its run are read as they were registered; a change is refused and named."""
 
 import json
 import re
@@ -17,13 +17,13 @@ from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.package_record import RECORD_FILE
 from pipeline.registry.versions import PACKAGE_TAG
 from pipeline.reviews.version_files import VersionFiles
-from pipeline.training.facts import ModelFacts
 from tests.manifests import rewrite_manifest
 from tests.registered import MODEL, get, package_of, rewrite_record
 
 PARTS: dict[str, Callable[[VersionFiles], Any]] = {
     "evaluation": lambda files: files.evaluation,
-    "manifests/model.json": lambda files: files.model_facts,
+    "manifests/corpus.json": lambda files: files.corpus,
+    "manifests/model.json": lambda files: files.model,
     "training_sentences": lambda files: files.training_sentences,
 }
 
@@ -45,7 +45,9 @@ def test_each_part_is_as_training_and_evaluation_left_it(files: VersionFiles, ve
     assert files.name == f"version 2 of {MODEL}"
     assert files.languages == ("en", "de")
     assert files.evaluation.digest == open_artifact(home / "evaluation", "evaluate").digest
-    assert files.model_facts == ModelFacts.of(open_artifact(home / "model", "train"))
+    assert files.model.manifest == open_artifact(home / "model", "train").manifest
+    assert files.corpus.manifest == open_artifact(home / "corpus", "download").manifest
+    assert files.settings == {"seed": "2", "evaluate.beam_size": "2", "evaluate.length_penalty": "1.0"}
     sources, _ = read_split(home / "corpus/train.parquet")
     assert find_known(files.training_sentences, ["nobody has seen this", sources[7]], ["", ""]) == {1: "source"}
     assert (files.package / "requirements.txt").is_file()
@@ -56,11 +58,11 @@ def test_each_part_is_as_training_and_evaluation_left_it(files: VersionFiles, ve
 def test_a_version_of_an_earlier_pipeline_is_refused_with_what_to_type(files: VersionFiles) -> None:
     files.client.delete_model_version_tag(MODEL, "2", PACKAGE_TAG)
     old = replace(files, version=get(files.client, 2))
-    with pytest.raises(UserError, match=r"earlier version of this pipeline.* again: make register EXP=other$"):
+    with pytest.raises(UserError, match=r"has no tag package_sha256: .* again: make register EXP=other$"):
         _ = old.languages
 
 
-@pytest.mark.parametrize("part", ["languages", "model_facts", "evaluation", "training_sentences", "package"])
+@pytest.mark.parametrize("part", ["languages", "model", "corpus", "evaluation", "training_sentences", "package"])
 def test_a_record_that_was_changed_in_the_store_is_refused(files: VersionFiles, registry: Path, part: str) -> None:
     path = package_of(registry, files.client, 2) / RECORD_FILE
     path.write_bytes(path.read_bytes().replace(b'"en"', b'"fr"'))
@@ -73,6 +75,7 @@ def test_a_record_that_was_changed_in_the_store_is_refused(files: VersionFiles, 
     [
         ("evaluation", "evaluation/*/test.reference.txt"),
         ("evaluation", "evaluation/*/manifest.json"),
+        ("manifests/corpus.json", "manifests/corpus.json"),
         ("manifests/model.json", "manifests/model.json"),
         ("training_sentences", "training_sentences/*.npz"),
     ],
@@ -86,12 +89,12 @@ def test_a_part_that_was_changed_in_the_store_is_refused(
     with pytest.raises(UserError) as refusal:
         PARTS[part](files)
     told = str(refusal.value)
-    assert re.match(rf"{part}\S* of run {files.version.run_id} is not what version 2 of {MODEL} was registered", told)
+    assert re.match(rf"{part}\S* of run {files.version.run_id} was changed after version 2 of {MODEL} was reg", told)
     assert "find out who changed the artifact store" in told
     assert "\n" not in told
 
 
-def test_a_model_of_before_its_parameters_were_counted_is_told(
+def test_a_model_of_an_older_pipeline_is_an_error_with_what_to_type(
     files: VersionFiles, artifacts: Path, registry: Path
 ) -> None:
     path = artifacts / "manifests/model.json"
@@ -104,7 +107,7 @@ def test_a_model_of_before_its_parameters_were_counted_is_told(
     old = replace(files, version=get(files.client, 2))
     told = r"another version of this pipeline \(parameters: Field required\); .*: make train register EXP=other$"
     with pytest.raises(UserError, match=told):
-        _ = old.model_facts
+        _ = old.model
 
 
 def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(files: VersionFiles, artifacts: Path) -> None:
@@ -112,7 +115,7 @@ def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(files: Version
     facts = json.loads(path.read_bytes())["facts"]
     facts["test_sets"]["test"]["sentences"] = 1
     rewrite_manifest(path.parent, facts=facts)
-    with pytest.raises(UserError, match="^evaluation of run .* is not what version 2"):
+    with pytest.raises(UserError, match="^evaluation of run .* was changed after version 2"):
         _ = files.evaluation
 
 
@@ -122,5 +125,5 @@ def test_a_test_set_whose_manifest_was_changed_with_it_is_refused(files: Version
 )
 def test_a_part_that_is_gone_is_named(files: VersionFiles, artifacts: Path, part: str, file: str) -> None:
     next(artifacts.glob(file)).unlink()
-    with pytest.raises(UserError, match=rf"^{part}\S* of run \w+, of which version 2 of {MODEL} was made, cannot be"):
+    with pytest.raises(UserError, match=rf"^{part}\S* of run \w+, which made version 2 of {MODEL}, cannot be"):
         PARTS[part](files)

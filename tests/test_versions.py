@@ -121,7 +121,7 @@ def test_a_file_that_was_changed_removed_or_added_is_named(
 
 def test_a_version_of_others_is_not_fetched(client: MlflowClient, scratch: Path) -> None:
     client.delete_model_version_tag(MODEL, "1", PACKAGE_TAG)
-    told = f"^models:/{MODEL}/1 was registered by an earlier version of this pipeline, or not by it: it has no tag "
+    told = f"^version 1 of {MODEL} has no tag package_sha256: .*; register it again: make register EXP=first$"
     with pytest.raises(UserError, match=told):
         fetch(client, MODEL, 1, scratch)
     assert list(scratch.iterdir()) == []  # nothing was downloaded
@@ -153,7 +153,7 @@ def test_a_package_without_a_record_is_told(client: MlflowClient, registry: Path
         fetch(client, MODEL, 1, scratch)
 
 
-def test_files_that_are_gone_are_told(client: MlflowClient, registry: Path, scratch: Path) -> None:
+def test_missing_data_files_are_an_error(client: MlflowClient, registry: Path, scratch: Path) -> None:
     shutil.rmtree(registry / "mlartifacts")
     told = f"files of models:/{MODEL}/1 are not there: .* in {registry}/mlartifacts/.* run: make register EXP=first$"
     with pytest.raises(UserError, match=told):

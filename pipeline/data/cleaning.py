@@ -1,7 +1,7 @@
-"""Say what a clean pair is: the rules that drop a pair. Knows no sources, no splits.
+"""Clean the training pairs: each rule is a function that returns True for a pair to drop.
 
-A rule is a small function that is true of a pair to be dropped; `clean` has their order, and the first that is true is
-the one that counts. Duplicates and leaks are not found by looking at one pair: see splitting.py.
+`clean` has the rules in order, and counts a pair under the first rule that drops it. Duplicates and leaks cannot be
+found by looking at one pair: see splitting.py.
 """
 
 from collections import Counter
@@ -18,24 +18,24 @@ from .text import normal_form
 
 
 class Pair(NamedTuple):
-    """A sentence, its translation, and where it comes from (a number in the source's list)."""
+    """A sentence, its translation, and its origin (an index of `RawCorpus.origins`)."""
 
     source: str
     target: str
     origin: int = 0
 
 
-# What a program fills in: {name} {} {{ name }} ${name} {n, number}, %(name)s %s %1$s %-5d %Y, and %1. In "$20", "100%",
-# "20 % d", "a%20b" and "{two words}" there is none.
+# What a program replaces by a value: {name} {} {{ name }} ${name} {n, number}, %(name)s %s %1$s %-5d %Y, and %1. There
+# is none in "$20", "100%", "20 % d", "a%20b" and "{two words}".
 PLACEHOLDER = regex.compile(
     r"\$?\{\{?\s*(?:[^{}\s,]+(?:,\s*[^{}\s,]+)*)?\s*\}?\}|%\([^()\s]+\)[-#0-9.]*[a-z]"
     r"|(?<!\d)%(?:\d+\$)?(?:(?:ll|l|z|h)?[a-zA-Z]|(?<!://\S*)[-#0-9.*]+(?:ll|l|z|h)?[diouxXeEfFgGcsp@])(?!\p{Latin})"
     r"|(?<!://\S*)%[1-9](?![.,]?\d)"
 )
 NUMBERED = regex.compile(r"%[1-9]")
-# Control and private characters, half surrogates, what is never a character, and what decoders leave for bytes that
-# they could not read. Unicode never changes which these are; what is not assigned yet is none of them, so that text
-# newer than the tables of Python or `regex` stays.
+# Control characters, private characters, lone surrogates, noncharacters, and U+FFFD, which decoders write in place of
+# unreadable bytes. New versions of Unicode do not add to these. Code points without a character yet are not among
+# them, so that characters newer than the tables of Python or `regex` are kept.
 CONTROL = regex.compile(r"[\p{Cc}\p{Co}\p{Cs}\p{Noncharacter_Code_Point}\ufffd]")
 VISIBLE = regex.compile(r"[^\s\p{Cf}]")
 
@@ -46,14 +46,14 @@ def normalised(pair: Pair) -> Pair:
 
 
 def is_empty(pair: Pair) -> bool:
-    """A side has nothing that one sees."""
+    """Return whether a side has no visible character."""
     return not (VISIBLE.search(pair.source) and VISIBLE.search(pair.target))
 
 
 def with_text(pairs: Iterable[Pair], name: str) -> list[Pair]:
     """Return the normalised pairs of a held-out split that have text on both sides.
 
-    A blank line of a test set would count as an empty output of every model. Raises UserError if none is left.
+    A blank line would count as an empty output of every model. Raises UserError if no pair is left.
     """
     kept = [pair for pair in map(normalised, pairs) if not is_empty(pair)]
     if not kept:
@@ -62,57 +62,57 @@ def with_text(pairs: Iterable[Pair], name: str) -> list[Pair]:
 
 
 def has_control_characters(pair: Pair) -> bool:
-    """A side has a character that no text has."""
+    """Return whether a side has a control character or another code point that does not occur in text."""
     return bool(CONTROL.search(pair.source) or CONTROL.search(pair.target))
 
 
 def has_no_words(pair: Pair) -> bool:
-    """A side has no word, once its placeholders are taken out."""
+    """Return whether a side has no word besides its placeholders."""
     return not all(WORD.search(_without_placeholders(side)) for side in (pair.source, pair.target))
 
 
 def is_too_short(pair: Pair, least: int) -> bool:
-    """The source has fewer than `least` words, placeholders and numbers not counted."""
+    """Return whether the source has fewer than `least` words, without placeholders and numbers."""
     runs = _without_placeholders(pair.source).split()
     return count_words(" ".join(run for run in runs if WORD.search(run))) < least
 
 
 def is_too_long(pair: Pair, most: int) -> bool:
-    """A side has more than `most` words."""
+    """Return whether a side has more than `most` words."""
     return max(count_words(pair.source), count_words(pair.target)) > most
 
 
 def has_odd_lengths(pair: Pair, ratio: float) -> bool:
-    """One side is more than `ratio` times as long as the other."""
+    """Return whether one side is more than `ratio` times as long as the other."""
     shorter, longer = sorted((size(pair.source), size(pair.target)))
     return longer > ratio * shorter
 
 
 def is_identical(pair: Pair) -> bool:
-    """Source and target are the same text but for case."""
+    """Return whether source and target are equal except for case."""
     return pair.source.casefold() == pair.target.casefold()
 
 
 def is_untranslated(pair: Pair, share: float) -> bool:
-    """More than `share` of the target's words stand in the source too."""
+    """Return whether more than `share` of the target's words are also in the source."""
     source, target = (words(_without_placeholders(side)) for side in (pair.source, pair.target))
     known = set(source)
     return sum(word in known for word in target) > share * len(target)
 
 
 def has_other_placeholders(pair: Pair) -> bool:
-    """The two sides do not hold the same placeholders: one of them is out of date, or wrong."""
+    """Return whether the placeholders of the two sides differ, which means that one side is outdated or wrong."""
     return _placeholders(pair.source) != _placeholders(pair.target)
 
 
 def _placeholders(text: str) -> list[str]:
-    """The placeholders of a text, sorted. Without a %1, a %5 is a share of a hundred, as Turkish writes it."""
+    """Return the placeholders of a text, sorted. A %5 counts only beside a %1: otherwise it is 5 % in Turkish."""
     found = sorted(PLACEHOLDER.findall(text))
     return found if "%1" in found else [each for each in found if not NUMBERED.fullmatch(each)]
 
 
 def has_other_script(pair: Pair, languages: tuple[str, str]) -> bool:
-    """A side is not written as its language is."""
+    """Return whether a side is not written in a script of its language."""
     sides = zip((pair.source, pair.target), languages, strict=True)
     return any(is_in_other_script(_without_placeholders(side), language) for side, language in sides)
 
@@ -123,24 +123,24 @@ def _without_placeholders(text: str) -> str:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """The normalised pairs that pass every rule, how many each rule dropped, and the first that each dropped."""
+    """The result of `clean`: the normalised pairs that are left, and what each rule dropped."""
 
     pairs: list[Pair]
     dropped: Counter[str]
-    examples: dict[str, Pair]
-    skipped: list[Rule]  # the rules that dropped nothing because they were not asked
+    examples: dict[str, Pair]  # the first pair that each rule dropped
+    skipped: list[Rule]  # rules that were not applied
 
-    def tell(self) -> str:
-        """Say which rules dropped the most, with an example, and how they are skipped; empty if none did."""
+    def advice(self) -> str:
+        """Return which rules dropped the most pairs, with examples, and how to skip them. Empty if none did."""
         total = len(self.pairs) + self.dropped.total()
         most = [(rule, count) for rule, count in self.dropped.most_common(2) if count]
-        told = [
+        counts = [
             f"{rule} dropped {count} of {total} pairs, such as {_short(self.examples[rule].source)} -> "
             f"{_short(self.examples[rule].target)}"
             for rule, count in most
         ]
         names = ", ".join([*self.skipped, *(rule for rule, _ in most)])
-        return f"{'; '.join(told)}; good pairs stay with download.cleaning.skip: [{names}]" if most else ""
+        return f"{'; '.join(counts)}; if these are good pairs, set download.cleaning.skip: [{names}]" if most else ""
 
 
 def _short(text: str) -> str:
@@ -148,7 +148,7 @@ def _short(text: str) -> str:
 
 
 def clean(pairs: Iterable[Pair], settings: DownloadSettings) -> Cleaned:
-    """Normalise the pairs and drop those of which a rule is true, unless it is to be skipped."""
+    """Normalise the pairs, and drop those for which a rule returns True. Skipped rules are not applied."""
     limits, languages = settings.cleaning, (settings.source_language, settings.target_language)
     all_rules: dict[Rule, Callable[[Pair], bool]] = {
         "empty": is_empty,
@@ -178,7 +178,10 @@ def clean(pairs: Iterable[Pair], settings: DownloadSettings) -> Cleaned:
 
 
 def _skipped(settings: CleaningSettings, source: str) -> list[Rule]:
-    """Where the settings name none, the rule for interface text is skipped, unless the source is such text."""
+    """Return the rules to skip.
+
+    If the settings do not say it, the rule for placeholders is applied to the wheels only, which are interface text.
+    """
     if settings.skip is not None:
         return settings.skip
     return [] if source == "wheels" else ["placeholders"]

@@ -1,4 +1,4 @@
-"""Owns the path from raw pairs to the corpus on disk: read, clean, split, write. Each of these has its module."""
+"""Make the corpus: read the raw pairs of a source, clean them, assign them to splits, and write the splits."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from .facts import CorpusFacts, SourceFacts
 from .sources import RawCorpus
 from .splitting import cut, key, without_duplicates, without_leaks
 
-USUAL_PAIRS = 1000  # of a held-out split that is cut from the training pairs
+DEFAULT_PAIRS = 1000  # size of a held-out split that is cut from the training pairs
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Corpus:
 
 
 def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None]) -> RawCorpus:
-    """The raw pairs of the source that the settings name. `cache` keeps downloads for all experiments."""
+    """Read the raw pairs of the source in the settings. `cache` keeps downloads for all experiments."""
     languages = (settings.source_language, settings.target_language)
     if settings.source == "wheels":
         from .sources.wheels import read_wheels
@@ -42,10 +42,10 @@ def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None])
 
 
 def build(raw: RawCorpus, settings: DownloadSettings) -> Corpus:
-    """Clean the training pairs, cut what is missing of validation and test from them, and take out the leaks.
+    """Clean the training pairs, cut missing held-out splits from them, and remove leaks.
 
-    Held-out splits that the source brings are only normalised and lose their blank pairs, so that scores compare with
-    others on the same set.
+    Held-out splits of the source are not cleaned, so that scores can be compared with those of others on the same test
+    set. They are only normalised, and lose their blank pairs.
     """
     if "train" not in raw.splits:
         raise UserError(f"the source has no split `train`; it has: {', '.join(raw.splits) or 'none'}")
@@ -58,21 +58,22 @@ def build(raw: RawCorpus, settings: DownloadSettings) -> Corpus:
     dropped["blank_held_out"] = sum(len(raw.splits[name]) - len(kept) for name, kept in given.items())
     splits, leaks = without_leaks({**given, "train": train}, settings.cleaning.max_held_out_similarity)
     if not splits["train"]:
-        raise _refusal("no pair is left to train on", dropped + leaks, cleaned)
+        raise _nothing_left("no pair is left to train on", dropped + leaks, cleaned)
     missing = _missing_sizes(splits, settings)
     if missing:
         before = len(splits["train"])
-        blank = [pair for pair in splits["train"] if is_empty(pair)]  # there if the rule is skipped: nothing to score
+        # There are blank pairs if the rule `empty` is skipped. A test set must not have them.
+        blank = [pair for pair in splits["train"] if is_empty(pair)]
         try:
             splits = {**splits, **cut([pair for pair in splits["train"] if not is_empty(pair)], missing, settings.seed)}
         except UserError as error:
-            raise _refusal(str(error), dropped + leaks, cleaned) from None
+            raise _nothing_left(str(error), dropped + leaks, cleaned) from None
         splits["train"] += blank
         splits, more = without_leaks(splits, settings.cleaning.max_held_out_similarity)
         leaks.update(more)
         leaks["other_reference"] = before - more.total() - len(splits["train"]) - sum(missing.values())
     if not splits["train"]:
-        raise _refusal("no pair is left to train on", dropped + leaks, cleaned)
+        raise _nothing_left("no pair is left to train on", dropped + leaks, cleaned)
     pairs = Counter(pair.origin for kept in splits.values() for pair in kept)
     facts = CorpusFacts(
         source_language=settings.source_language,
@@ -85,34 +86,34 @@ def build(raw: RawCorpus, settings: DownloadSettings) -> Corpus:
     return Corpus(splits, facts)
 
 
-def _refusal(text: str, dropped: Counter[str], cleaned: Cleaned) -> UserError:
-    """Say with `text` what took the pairs away, most first, and what may be done about it."""
+def _nothing_left(text: str, dropped: Counter[str], cleaned: Cleaned) -> UserError:
+    """Return an error that says, after `text`, which rules dropped the pairs and what to do about it."""
     counts = ", ".join(f"{rule} {count}" for rule, count in dropped.most_common())
     leaks = any(rule.endswith("_leak") for rule in dropped)
-    told = [
+    parts = [
         f"dropped: {counts}" if counts else "",
-        "a leak is a training pair that a held-out split gives away: bring others" if leaks else "",
-        cleaned.tell(),
+        "a leak is a training pair that repeats a held-out sentence; use other training pairs" if leaks else "",
+        cleaned.advice(),
     ]
-    return UserError("; ".join(filter(None, [text, *told])))
+    return UserError("; ".join(filter(None, [text, *parts])))
 
 
 def _check_sizes(splits: Mapping[str, object], settings: DownloadSettings) -> None:
-    """UserError if the settings give a size to a held-out split that the source brings."""
+    """Raise UserError if the settings give a size for a held-out split that the source already has."""
     test_sets = sorted(set(splits) - {"train", "validation"})
     brought = {"validation_pairs": [name for name in ("validation",) if name in splits], "test_pairs": test_sets}
     for setting, names in brought.items():
         if names and (size := getattr(settings, setting)):
             raise UserError(
-                f"download.{setting}: got {size}, but the source has {', '.join(names)}, of which nothing is left out; "
+                f"download.{setting}: got {size}, but the source already has {', '.join(names)}, always used whole; "
                 "remove the setting"
             )
 
 
 def _missing_sizes(splits: dict[str, list[Pair]], settings: DownloadSettings) -> dict[str, int]:
-    """The held-out splits that the source does not bring, and the sizes that they get.
+    """Return the sizes of the held-out splits that the source does not have.
 
-    A size that the settings leave open is USUAL_PAIRS, in a small corpus a tenth of the different sentences.
+    Without a setting it is DEFAULT_PAIRS, or in a small corpus a tenth of its different sentences.
     """
     sizes = {}
     if "validation" not in splits:
@@ -122,11 +123,11 @@ def _missing_sizes(splits: dict[str, list[Pair]], settings: DownloadSettings) ->
     if None not in sizes.values():
         return {name: size for name, size in sizes.items() if size}
     tenth = len({key(pair.source) for pair in splits["train"]}) // 10
-    return {name: size or max(1, min(USUAL_PAIRS, tenth)) for name, size in sizes.items()}
+    return {name: size or max(1, min(DEFAULT_PAIRS, tenth)) for name, size in sizes.items()}
 
 
 def write(corpus: Corpus, directory: Path) -> None:
-    """Write each split to `<split>.parquet` with the columns source and target."""
+    """Write each split to `<split>.parquet`, with the columns source and target."""
     datasets.disable_progress_bars()
     for name, pairs in corpus.splits.items():
         columns = {"source": [pair.source for pair in pairs], "target": [pair.target for pair in pairs]}

@@ -1,4 +1,4 @@
-"""Owns the encoded corpus: token ids of each split in one Arrow file, memory-mapped and read without copying."""
+"""Write and read the encoded corpus: the token ids of each split in one Arrow file, memory-mapped when read."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,22 +19,25 @@ Ids = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class EncodedSide:
-    """One language of a split: all ids in a row, and where each sentence begins (N+1 offsets)."""
+    """One language of a split of N pairs: all ids in one array, and N + 1 offsets at which the sentences begin."""
 
     ids: Ids
     offsets: NDArray[np.int64]
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
+        """The number of ids of each sentence, EOS included."""
         return np.diff(self.offsets)
 
     def sentence(self, row: int) -> Ids:
-        """Ids of one sentence, closed by EOS: a view into the mapped file."""
+        """Return the ids of one sentence, with EOS at the end. They are a view into the memory-mapped file."""
         return self.ids[self.offsets[row] : self.offsets[row + 1]]
 
 
 @dataclass(frozen=True)
 class EncodedSplit:
+    """The token ids of a split."""
+
     source: EncodedSide
     target: EncodedSide
 
@@ -43,9 +46,9 @@ class EncodedSplit:
 
 
 def encode_split(parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: Path) -> EncodedSplitFacts:
-    """Encode a split and write it to `output`; pairs with a side of more than `max_tokens` ids are left out.
+    """Encode a split and write it to `output`, without the pairs that have more than `max_tokens` ids on a side.
 
-    Returns the counts of pairs, of left-out ones and of ids a side.
+    Returns the numbers of pairs written, of pairs left out, and of ids on each side.
     """
     texts = read_split(parquet)
     pairs = zip(tokenizer.encode_source(texts[0]), tokenizer.encode_target(texts[1]), strict=True)
@@ -54,7 +57,7 @@ def encode_split(parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: P
     type_ = pa.large_list(pa.int32())
     table = pa.table({"source": pa.array(sources, type_), "target": pa.array(targets, type_)})
     with pa.OSFile(str(output), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
-        writer.write_table(table)  # as one record batch: reading needs no copy
+        writer.write_table(table)  # one record batch, which can be read without copying
     return EncodedSplitFacts(
         pairs=len(kept),
         too_long=len(texts[0]) - len(kept),
@@ -64,7 +67,7 @@ def encode_split(parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: P
 
 
 def open_split(path: Path) -> EncodedSplit:
-    """Map a split written by `encode_split`."""
+    """Open a split that `encode_split` wrote."""
     table = datasets.Dataset.from_file(str(path)).data
     return EncodedSplit(_side(table.column("source")), _side(table.column("target")))
 

@@ -15,15 +15,15 @@ class SourceFacts(Part):
     revision: str | None = None  # of a data set: a commit
     licence: str
     sha256: str
-    pairs: int  # that stand in the corpus
+    pairs: int  # in the corpus
 
 
 class CorpusFacts(Facts):
     source_language: str
     target_language: str
     splits: dict[str, int]  # split -> pairs
-    cut: dict[str, int]  # split that the source lacks -> pairs cut from train for it
-    dropped: dict[str, int]  # rule -> pairs that it took out
+    cut: dict[str, int]  # missing split -> pairs cut from train for it
+    dropped: dict[str, int]  # rule -> pairs that it dropped
     sources: list[SourceFacts]
 
     @property
@@ -38,7 +38,7 @@ class CorpusFacts(Facts):
 
 class TokenizerFacts(Facts):
     vocabulary_size: int
-    skipped: dict[Side, int]  # lines that SentencePiece leaves out of training
+    skipped: dict[Side, int]  # lines that SentencePiece skipped in training
 
 
 class EncodedSplitFacts(Part):

@@ -1,8 +1,8 @@
-"""Tell which sentences a model was trained on, by digests: enough to find a test sentence among them.
+"""Record the training sentences of a model as digests, and find test sentences among them.
 
-A reviewer needs neither the training corpus nor a right to read it. Two sentences count as the same where their keys
-are equal, and a target must have LEAK_WORDS words to count, as in the corpus (see splitting.py). 64 bits: among a
-million training and a thousand test sentences the chance of a false alarm is below one in ten thousand million.
+A reviewer needs neither the training corpus nor permission to read it. As in splitting.py, two sentences count as the
+same if their keys are equal, and a target counts only if it has LEAK_WORDS words. A digest has 64 bits. With a million
+training sentences and a thousand test sentences, the probability of a false match is below 1e-10.
 """
 
 import hashlib
@@ -10,21 +10,21 @@ import io
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from ..plumbing.errors import UserError
+from .facts import Side
 from .languages import count_words
 from .splitting import LEAK_WORDS, key
 
-Side = Literal["source", "target"]
 SentenceDigests = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
-LARGEST = 2 << 30  # bytes: those of 134 million pairs
+LARGEST = 2 << 30  # bytes, enough for 134 million pairs
 
-# Digests made with another rule for keys find nothing, which must not read as "no leak". So a file has the digest of
-# a text with what rules differ in: case, accents, combining marks, punctuation, width, digits, placeholders, emoji.
+# If the rule for keys has changed since a file was written, nothing in it matches, which must not be reported as "no
+# leak". So each file contains the digest of this text. It has everything that such rules treat differently: case,
+# accents, combining marks, punctuation, width, digits, placeholders, emoji.
 PROBE = (
     "Größe I’m п'ять o‘z co-op so\u00adft Ａﾊﾞ e\u0301 %(n)d {x} {a b} a%20b %5 <b>1,5</b> दिल เสื้อ 日本語 "
     "\u200cها\u200d \u0130 $20 _x_ 🩷 👩\u200d🚀"
@@ -32,18 +32,18 @@ PROBE = (
 
 
 def fingerprints(sources: Iterable[str], targets: Iterable[str]) -> bytes:
-    """Return a NumPy archive of the digests of each side, sorted, each once: eight bytes a sentence and side."""
+    """Return a NumPy archive with the digests of each side, sorted and without repetitions: 8 bytes each."""
     file = io.BytesIO()
     np.savez(file, source=np.unique(_digests(sources)), target=np.unique(_digests(targets)), probe=_digests([PROBE]))
     return file.getvalue()
 
 
 def find_known(path: Path, sources: Sequence[str], targets: Sequence[str]) -> dict[int, Side] | None:
-    """Return the places of the pairs of which a side is among the fingerprints in `path`, with the first such side.
+    """Return the indices of pairs with a side among the fingerprints in `path`, and which side it is, source first.
 
-    None if keys were made in another way when the file was written: then nothing can be found.
+    Returns None if the file was written with another rule for keys, so that nothing can be found.
     """
-    known_sources, known_targets, probe = _read(path)
+    known_sources, known_targets, probe = _read_archive(path)
     if not np.array_equal(probe, _digests([PROBE])):
         return None
     source = np.isin(_digests(sources), known_sources)
@@ -52,11 +52,11 @@ def find_known(path: Path, sources: Sequence[str], targets: Sequence[str]) -> di
     return {int(i): "source" if source[i] else "target" for i in np.flatnonzero(source | target)}
 
 
-def _read(path: Path) -> tuple[SentenceDigests, SentenceDigests, SentenceDigests]:
-    """Return what `fingerprints` put into a file, which is not trusted. UserError if it is something else."""
+def _read_archive(path: Path) -> tuple[SentenceDigests, SentenceDigests, SentenceDigests]:
+    """Return the digests of source, target and PROBE from an untrusted file; UserError if it has another format."""
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())  # no more than that is unpacked
+            size = sum(member.file_size for member in archive.infolist())  # unpacking stops there
         if size > LARGEST:
             raise ValueError(f"{size:,} bytes when unpacked, expected at most {LARGEST:,}")
         with np.load(path, allow_pickle=False) as known:
@@ -64,7 +64,7 @@ def _read(path: Path) -> tuple[SentenceDigests, SentenceDigests, SentenceDigests
         for digests in (source, target, probe):
             if digests.dtype != np.uint64 or digests.ndim != 1:
                 raise ValueError(f"got an array of {digests.dtype}, expected a list of uint64")
-    except Exception as error:  # a stranger's file: there is no end of what may be wrong with it
+    except Exception as error:  # an untrusted file can be wrong in any way
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"{path.name}: not the fingerprints of a training corpus: {reason:.200}; register the model again with the "

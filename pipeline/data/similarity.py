@@ -1,7 +1,8 @@
-"""Measure how alike two sentences are, to find near-duplicates across splits: Jaccard index of their character 5-grams.
+"""Measure the similarity of sentences, to find near-duplicates: the Jaccard index of their character 5-grams.
 
-A usual measure for de-duplicating corpora (Lee et al. 2022, arXiv 2107.06499, section 4.2, with n-grams of tokens). A
-word changed or moved in a long sentence leaves most 5-grams in common; another sentence on the same matter shares few.
+The Jaccard index of n-grams is a usual measure for removing duplicates from corpora (Lee et al. 2022, arXiv 2107.06499,
+section 4.2, with n-grams of tokens). Two long sentences that differ in one word have most 5-grams in common. Two
+sentences about the same subject have few in common.
 """
 
 from collections.abc import Iterator
@@ -9,12 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
-GRAM = 5  # characters, blanks included
-ROWS = 4000  # candidates compared at once: bounds the memory
+GRAM = 5  # characters, spaces included
+ROWS = 4000  # candidates compared at once, which limits the memory
 
 
 def highest_similarities(candidates: list[str], references: list[str]) -> Iterator[float]:
-    """Yield for each candidate its similarity to the reference most like it: 0 nothing in common, 1 the same ones."""
+    """Yield the similarity of each candidate to the most similar reference: from 0 (none) to 1 (the same 5-grams)."""
     vectorizer = CountVectorizer(analyzer=_grams, binary=True, dtype=np.float32)
     known = vectorizer.fit_transform(references)
     known_sizes = known.sum(axis=1).A1
@@ -29,5 +30,5 @@ def highest_similarities(candidates: list[str], references: list[str]) -> Iterat
 
 
 def _grams(text: str) -> list[str]:
-    """All 5-grams of a text; of a shorter one, which has none, the text itself."""
+    """Return all 5-grams of a text, or the text itself if it is shorter."""
     return [text[i : i + GRAM] for i in range(max(1, len(text) - GRAM + 1))]

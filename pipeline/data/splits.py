@@ -1,4 +1,7 @@
-"""Owns a published split as text: one Parquet file with the columns source and target. Imports nothing slow."""
+"""Read a split of the corpus, which `corpus.write` wrote: a Parquet file with the columns source and target.
+
+Stages that only read the corpus import this module instead of corpus.py, which is slow to import.
+"""
 
 from pathlib import Path
 

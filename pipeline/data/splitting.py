@@ -1,7 +1,7 @@
-"""Decide which pair stands in which split, so that no sentence of a test set is seen in training. Knows no sources.
+"""Assign pairs to splits, so that training sees no sentence of a held-out split (validation or test).
 
-Two sentences count as the same where their keys are equal, that is but for case, punctuation, digits, placeholders and
-white space.
+Two sentences count as the same if their keys are equal: if they differ only in case, punctuation, digits, placeholders
+and white space.
 """
 
 import hashlib
@@ -12,16 +12,16 @@ from ..plumbing.errors import UserError
 from .cleaning import PLACEHOLDER, Pair
 from .languages import count_words, words_only
 
-LEAK_WORDS = 3  # a target of fewer words ("Settings") may stand on both sides: it is no sentence
+LEAK_WORDS = 3  # a target of fewer words ("Settings") is no leak: it is too common
 
 
 def key(text: str) -> str:
-    """Return the sentence's words in lower case: equal for a sentence and its trivial variants."""
+    """Return the sentence's words in lower case, which are equal for a sentence and its trivial variants."""
     return words_only(PLACEHOLDER.sub(" ", text)) or text
 
 
 def without_duplicates(pairs: Iterable[Pair]) -> list[Pair]:
-    """The pairs without those whose source and target both stood earlier."""
+    """Return the pairs without repetitions. A pair repeats another if both source and target are equal."""
     first: dict[tuple[str, str], Pair] = {}
     for pair in pairs:
         first.setdefault((pair.source, pair.target), pair)
@@ -29,10 +29,10 @@ def without_duplicates(pairs: Iterable[Pair]) -> list[Pair]:
 
 
 def cut(pairs: list[Pair], sizes: dict[str, int], seed: int) -> dict[str, list[Pair]]:
-    """Cut held-out splits of `sizes` from `pairs`; what is left is `train`.
+    """Cut held-out splits of the given sizes from `pairs`; the rest is `train`.
 
-    Sentences with the same key go together. A held-out split has one pair a key, so that no sentence counts twice in a
-    score. Which keys are held out depends on the seed and the keys, not on the pairs' order.
+    Sources with the same key go to the same split. A held-out split keeps one pair for each key, so that no sentence
+    counts twice in a score. The choice depends on the seed and the keys, not on the order of the pairs.
     """
     groups: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
@@ -40,8 +40,8 @@ def cut(pairs: list[Pair], sizes: dict[str, int], seed: int) -> dict[str, list[P
     if len(groups) <= sum(sizes.values()):
         wanted = " + ".join(f"{name} {size}" for name, size in sizes.items())
         raise UserError(
-            f"the corpus has {len(groups)} different source sentences after cleaning, which leaves none to train on "
-            f"({wanted}); bring more text, or lower download.validation_pairs and download.test_pairs"
+            f"the corpus has {len(groups)} different source sentences after cleaning, too few for the held-out splits "
+            f"({wanted}) and training; use a larger corpus, or lower download.validation_pairs and download.test_pairs"
         )
     shuffled = iter(sorted(groups, key=lambda text: hashlib.sha256(f"{seed} {text}".encode()).digest()))
     held_out = {name: [groups[next(shuffled)][0] for _ in range(size)] for name, size in sizes.items()}
@@ -49,10 +49,10 @@ def cut(pairs: list[Pair], sizes: dict[str, int], seed: int) -> dict[str, list[P
 
 
 def without_leaks(splits: dict[str, list[Pair]], max_similarity: float) -> tuple[dict[str, list[Pair]], Counter[str]]:
-    """The splits without the training pairs that give a held-out sentence away, and how many there were of each kind.
+    """Remove training pairs that leak a held-out sentence; return the splits and the number of leaks of each kind.
 
-    These are the pairs of which a held-out split has the source (by its key), or the target, or, where
-    `max_similarity` is below 1, a source that is more alike than that.
+    A training pair leaks if a held-out split has the same source or the same target, by their keys. If `max_similarity`
+    is below 1, it also leaks if its source is more similar than that to a held-out source.
     """
     held_out = [pair for name, pairs in splits.items() if name != "train" for pair in pairs]
     sources = {key(pair.source) for pair in held_out}

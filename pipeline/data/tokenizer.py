@@ -1,7 +1,7 @@
-"""Text and token ids: training SentencePiece models, the special ids, encoding and decoding.
+"""Turn text into token ids and back with SentencePiece; train its models; define the special ids.
 
-Text is brought into normal form first, and SentencePiece changes none of it: for every text,
-decode(encode(text)) == normal_form(text). What a vocabulary lacks becomes bytes, and bytes become the same text again.
+Text is brought into normal form first, and SentencePiece does not change it further. So decode(encode(text)) equals
+normal_form(text) for every text. Characters that the vocabulary lacks are encoded as bytes.
 
 Source: Kudo and Richardson 2018 (arXiv 1808.06226); unigram model: Kudo 2018 (arXiv 1804.10959).
 """
@@ -9,6 +9,7 @@ Source: Kudo and Richardson 2018 (arXiv 1808.06226); unigram model: Kudo 2018 (a
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import sentencepiece
@@ -19,23 +20,23 @@ from .text import normal_form
 
 PAD, UNK, BOS, EOS = range(4)
 JOINT, SOURCE, TARGET = "joint.model", "source.model", "target.model"
-MAX_LINE_BYTES = 4192  # SentencePiece leaves longer lines out of training, silently
-RESERVED = "\u2585"  # and lines with this character, which it uses itself
-THREADS = 4  # part of the result: another number gives another model
-# SentencePiece writes a space as ▁ and cannot tell it from a ▁ in the text. Normal form has one kind of white space, so
-# another kind is free to stand for the ▁ of the text.
+MAX_LINE_BYTES = 4192  # SentencePiece silently skips longer lines in training
+RESERVED = "\u2585"  # it also skips lines with this character, which it uses itself
+THREADS = 4  # part of the result: another number of threads gives another model
+# SentencePiece writes a space as ▁ and cannot tell it from a ▁ in the text. So a ▁ in the text is replaced by U+2028,
+# which is white space and therefore never occurs in normal form.
 META_SPACE, META_SPACE_IN_TEXT = "\u2581", "\u2028"
 
 
 def count_skipped(lines: Iterable[str]) -> int:
-    """Return how many lines SentencePiece leaves out of training: too long in bytes, or with its reserved character."""
+    """Return how many lines SentencePiece skips in training: too long in bytes, or with its reserved character."""
     return sum(len(line.encode()) > MAX_LINE_BYTES or RESERVED in line for line in map(_to_sentencepiece, lines))
 
 
 def train_model(lines: Iterable[str], settings: TokenizerSettings) -> bytes:
     """Train one SentencePiece model and return its bytes; the same lines and settings give the same bytes.
 
-    Raises UserError when the text cannot carry the vocabulary.
+    Raises UserError if the vocabulary is too large or too small for the text.
     """
     model = io.BytesIO()
     try:
@@ -46,7 +47,7 @@ def train_model(lines: Iterable[str], settings: TokenizerSettings) -> bytes:
             vocab_size=settings.vocabulary_size,
             character_coverage=settings.character_coverage,
             byte_fallback=True,
-            normalization_rule_name="identity",  # the default, NFKC, makes m2 of m²
+            normalization_rule_name="identity",  # the default, NFKC, would turn m² into m2
             remove_extra_whitespaces=False,
             pad_id=PAD,
             unk_id=UNK,
@@ -58,14 +59,14 @@ def train_model(lines: Iterable[str], settings: TokenizerSettings) -> bytes:
         )
     except RuntimeError as error:
         raise UserError(
-            f"tokenizer.vocabulary_size: got {settings.vocabulary_size}, which this corpus cannot carry; "
+            f"tokenizer.vocabulary_size: got {settings.vocabulary_size}, which does not fit this corpus; "
             f"SentencePiece says: {_reason(error)}"
         ) from None
     return model.getvalue()
 
 
 def _reason(error: RuntimeError) -> str:
-    """The sentence for people in SentencePiece's message, which begins with a place in its source."""
+    """Return SentencePiece's message without the place in its source code, with which it begins."""
     return str(error).rsplit("] ", 1)[-1].strip() or str(error)
 
 
@@ -79,7 +80,7 @@ def _from_sentencepiece(text: str) -> str:
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """The SentencePiece models of both sides; the same object twice when they are joint."""
+    """The SentencePiece models of source and target. If they are joint, both are the same object."""
 
     source: sentencepiece.SentencePieceProcessor
     target: sentencepiece.SentencePieceProcessor
@@ -93,29 +94,37 @@ class Tokenizer:
         return cls(_load(directory / SOURCE), _load(directory / TARGET))
 
     def encode_source(self, sentences: list[str]) -> list[list[int]]:
-        """Return the ids of each sentence, closed by EOS."""
+        """Return the ids of each sentence, with EOS at the end."""
         return _encode(self.source, sentences)
 
+    def source_spans(self, sentence: str) -> list[tuple[int, int]]:
+        """Return where in the normal form of a sentence the piece of each id begins and ends, without that of EOS."""
+        text = _to_sentencepiece(sentence)
+        places = {0: 0}  # SentencePiece counts bytes: where a character ends -> how many there are until then
+        for count, end in enumerate(accumulate(len(character.encode()) for character in text), 1):
+            places[end] = count
+        return [(places[p.begin], places[p.end]) for p in self.source.encode(text, return_type="proto").pieces]
+
     def encode_target(self, sentences: list[str]) -> list[list[int]]:
-        """Return the ids of each sentence, closed by EOS; the decoder's input is the same shifted right by a BOS."""
+        """Return the ids of each sentence, with EOS at the end. The decoder reads them shifted right by BOS."""
         return _encode(self.target, sentences)
 
     def decode_target(self, ids: list[list[int]]) -> list[str]:
-        """Return the detokenised text of each list of ids, in normal form whatever the ids; special ids vanish."""
+        """Return the detokenised text of each list of ids, in normal form. Special ids are ignored."""
         texts = self.target.decode([[i for i in sentence if i > EOS] for sentence in ids], num_threads=1)
         return [normal_form(_from_sentencepiece(text)) for text in texts]
 
     def source_pieces(self, ids: list[int]) -> list[str]:
-        """Return the pieces of the source as people read them."""
+        """Return the readable pieces of the ids of a source."""
         return [_from_sentencepiece(self.source.id_to_piece(i)) for i in ids]
 
     def target_pieces(self, ids: list[int]) -> list[str]:
-        """Return the pieces of the target as people read them."""
+        """Return the readable pieces of the ids of a target."""
         return [_from_sentencepiece(self.target.id_to_piece(i)) for i in ids]
 
 
 def model_files(directory: Path) -> list[Path]:
-    """The SentencePiece models in a directory: one joint, or one a side."""
+    """Return the SentencePiece models in a directory: a joint one, or one for each side."""
     return sorted(directory.glob("*.model"))
 
 

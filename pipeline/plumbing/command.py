@@ -25,6 +25,7 @@ from .freshness import date_as_before, is_stamp, set_time
 from .lock import hold
 from .made_with import made_with
 
+BUILD = Path("build")  # the directory of all experiments' outputs, in the working directory
 RUN_SETTINGS = "run_settings.json"  # beside the stamps: settings of how training is run
 # Name of an artifact's directory -> the Make target that makes it.
 TARGETS = {

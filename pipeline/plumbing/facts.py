@@ -31,7 +31,7 @@ class Facts(Part):
     @classmethod
     def of(cls, artifact: Artifact) -> Self:
         """Return the facts of `artifact`. UserError, with what to type, if another version of the code wrote them."""
-        return _read(cls, artifact, artifact.manifest.facts, "facts")
+        return _validated(cls, artifact, artifact.manifest.facts, "facts")
 
 
 class Execution(Part):
@@ -40,7 +40,7 @@ class Execution(Part):
     @classmethod
     def of(cls, artifact: Artifact) -> Self:
         """Return the execution of `artifact`. UserError, with what to type, if another version of the code wrote it."""
-        return _read(cls, artifact, artifact.manifest.execution, "execution")
+        return _validated(cls, artifact, artifact.manifest.execution, "execution")
 
 
 def mistake_in(error: ValidationError) -> str:
@@ -49,7 +49,7 @@ def mistake_in(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
-def _read(kind: type[P], artifact: Artifact, content: Mapping[str, Any], name: str) -> P:
+def _validated(kind: type[P], artifact: Artifact, content: Mapping[str, Any], name: str) -> P:
     try:
         return kind.model_validate(content)
     except ValidationError as error:

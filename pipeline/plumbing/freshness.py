@@ -94,7 +94,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
     old, new = (dict(_flat(stamp.get("params", {}))) for stamp in (before, now))
     for setting in sorted(old.keys() | new.keys()):
         if old.get(setting) != new.get(setting):
-            yield f"{setting}: {_show(old, setting)} -> {_show(new, setting)}"
+            yield f"{setting}: {_setting_value(old, setting)} -> {_setting_value(new, setting)}"
     yield from _changed_files(before.get("code", {}), now["code"], "needed")
     files, files_now = ({setting: dict(found) for setting, found in s.get("files", {}).items()} for s in (before, now))
     for setting in sorted(files.keys() & files_now.keys()):  # an added or removed setting was named above
@@ -120,5 +120,5 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + name, value
 
 
-def _show(settings: Mapping[str, Any], setting: str) -> str:
+def _setting_value(settings: Mapping[str, Any], setting: str) -> str:
     return repr(settings[setting]) if setting in settings else "(none)"

@@ -85,10 +85,8 @@ class CleaningSettings(Section):
 
     @model_validator(mode="after")
     def _leave_room(self) -> Self:
-        if self.min_source_words > self.max_words:
-            raise ValueError(
-                f"min_source_words: got {self.min_source_words}, expected at most {self.max_words}, max_words"
-            )
+        if (fewest := self.min_source_words) > self.max_words:
+            raise ValueError(f"min_source_words: got {fewest}, expected at most max_words: {self.max_words}")
         return self
 
 
@@ -212,8 +210,7 @@ class LossGate(Section):
     """
 
     margin: float  # points
-    # One-sided confidence. Above 0.99, fewer than ten of the bootstrap's 1,000 samples would decide.
-    level: Annotated[float, Field(gt=0.5, le=0.99)]
+    level: Annotated[float, Field(gt=0.5, le=0.99)]  # one-sided confidence; more needs more bootstrap samples
     required: bool
 
 
@@ -232,8 +229,6 @@ class ShareGate(Section):
 
 
 class CountGate(Section):
-    """A gate on a number of sentences."""
-
     threshold: Annotated[int, Field(ge=0)]
     required: bool
 
@@ -287,12 +282,10 @@ class Params(Section):
                     f"or remove {setting}"
                 )
         if download.source == "files" and "train" not in download.files.splits:
-            names = ", ".join(download.files.splits) or "none"
-            raise ValueError(f"download.files.splits: got {names}, expected train, and any of validation and test sets")
+            got = ", ".join(download.files.splits) or "none"
+            raise ValueError(f"download.files.splits: got {got}, expected train, and any of validation and test sets")
         if download.source == "hub" and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", download.hub.dataset):
-            raise ValueError(
-                f"download.hub.dataset: got {download.hub.dataset!r}, expected the name of a data set, owner/name"
-            )
+            raise ValueError(f"download.hub.dataset: got {download.hub.dataset!r}, expected owner/name of a data set")
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """Read params.yaml and the experiment's file over it, and report all mistakes in them, each in a line.
 
+An experiment may build on another one: `extends: smoke` at the top of its file lays it over experiments/smoke.yaml.
 params.py defines types, ranges and defaults. Nothing else reads YAML settings.
 """
 
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from .errors import UserError
 from .params import Params
 
+EXTENDS = "extends"  # the key of an experiment's file that names the experiment under it
 KINDS = {
     "integer": "a whole number",
     "number": "a number",
@@ -41,13 +43,52 @@ def read_params(paths: Sequence[Path]) -> Params:
 
     UserError with a line for each mistake, which names the file that has the value.
     """
-    documents = {path: _read_mapping(path) for path in paths}
+    documents = _read_documents(paths)
     try:
         return Params.model_validate(functools.reduce(_overlay, documents.values()))
     except ValidationError as error:
         schema = Params.model_json_schema()
         lines = [_format(mistake, schema, documents) for mistake in error.errors()]
         raise UserError("\n".join(dict.fromkeys(lines))) from None
+
+
+def settings_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files that `read_params` reads: before each experiment those that it extends."""
+    return list(_read_documents(paths))
+
+
+def _read_documents(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+    """File -> its settings, each file to be laid over those before it."""
+    base, *experiments = paths
+    documents = {base: _read_mapping(base)}
+    for path in experiments:
+        documents |= _read_experiment(path)
+    return documents
+
+
+def _read_experiment(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Path, dict[str, Any]]:
+    """An experiment's file, after the one that it extends, and so on. UserError for a chain that does not end."""
+    content = _read_mapping(path)
+    if EXTENDS not in content:
+        return {path: content}
+    base = _extended(path, content.pop(EXTENDS))
+    chain = (*extended_by, path)
+    if base in chain:
+        circle = " -> ".join(file.stem for file in (*chain[chain.index(base) :], base))
+        raise UserError(f"{path}: {EXTENDS}: {circle} goes round in a circle; remove one of these lines")
+    return _read_experiment(base, chain) | {path: content}
+
+
+def _extended(path: Path, name: object) -> Path:
+    """The file of the experiment that `path` extends; UserError if that is no name, or of no experiment."""
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        example = f"{EXTENDS}: smoke{_quotes(name)}"
+        raise UserError(f"{path}: {EXTENDS}: got {_show(name)}, expected the name of one experiment, as in {example}")
+    base = path.with_name(f"{name}.yaml")
+    if not base.is_file():
+        known = sorted(file.stem for file in path.parent.glob("*.yaml") if file != path)
+        raise UserError(f"{path}: {EXTENDS}: {base} is missing; {_proposal(name, known)}")
+    return base
 
 
 class _Loader(yaml.SafeLoader):
@@ -112,7 +153,8 @@ def _format(mistake: Any, schema: dict[str, Any], documents: dict[Path, dict[str
         case "extra_forbidden":
             place.append(mistake["loc"][-1])
             known = [name for option in _alternatives(here, schema) for name in option.get("properties", {})]
-            text = _unknown(str(place[-1]), known)
+            known += [EXTENDS] if here is schema else []
+            text = f"no such setting; {_proposal(str(place[-1]), known)}"
         case "missing":
             text = f"is missing, expected {_expectation(here, schema)}"
         case "value_error":
@@ -170,14 +212,22 @@ def _hint(value: Any, node: dict[str, Any]) -> str:
         exponent = f"{fraction or '.0'}e{sign or '+'}{power}" if power else fraction or ""
         return f" (write {minus}{whole}{exponent})"
     if isinstance(value, bool) and "string" in kinds:
-        words = "yes, on and true" if value else "no, off and false"
-        return f" (YAML reads {words} as {value}: put it in quotes)"
+        return _quotes(value)
     return " (put it in quotes)" if "string" in kinds and not isinstance(value, str | list | dict | None) else ""
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def _quotes(value: object) -> str:
+    """How to write a word that YAML took for a truth value; nothing for any other value."""
+    if not isinstance(value, bool):
+        return ""
+    words = "yes, on and true" if value else "no, off and false"
+    return f" (YAML reads {words} as {value}: put it in quotes)"
+
+
+def _proposal(name: str, known: list[str]) -> str:
+    """The known name that was probably meant, else all of them."""
     close = difflib.get_close_matches(name, known, n=1)
-    return f"no such setting; {f'did you mean {close[0]}?' if close else 'expected one of: ' + ', '.join(known)}"
+    return f"did you mean {close[0]}?" if close else "expected one of: " + ", ".join(known)
 
 
 def _holder(place: list[Any], documents: dict[Path, dict[str, Any]]) -> Path:

@@ -1,4 +1,4 @@
-"""Show the progress of training: a bar in a terminal, and elsewhere a line every 30 seconds."""
+"""Show how training goes and how long it will take: a bar in a terminal, a plain line now and then elsewhere."""
 
 import sys
 import time
@@ -11,27 +11,33 @@ PLAIN_SECONDS = 30.0  # between two lines, without a terminal
 class Progress:
     """Shows the metrics that training reports."""
 
-    def __init__(self, done: int, total: int) -> None:
+    def __init__(self, done: int, total: int, steps_per_epoch: int) -> None:
         """Begin at step `done` of `total`, where an interrupted training continues."""
         self.bar = tqdm(total=total, initial=done, unit=" steps", desc="train", disable=None, file=sys.stderr)
-        self.begun, self.done, self.total = time.monotonic(), done, total
-        self.said = self.begun
+        self.total = total
+        self.clock = Clock(total, steps_per_epoch)
+        self.said = time.monotonic()
 
     def show(self, metrics: dict[str, float], step: int) -> None:
-        if "validation/bleu" in metrics:
+        """Take the metrics that the trainer logs after `step`."""
+        first = self.clock.left(step) is None
+        is_validation = "dev/bleu" in metrics
+        self.clock.tick(step, is_validation)
+        left = self.clock.left(step)
+        if is_validation:
             self._line(
-                f"train: epoch {metrics['epoch']:.0f}: validation loss {metrics['validation/loss']:.3f}, "
-                f"BLEU {metrics['validation/bleu']:.1f}"
+                f"train: epoch {metrics['epoch']:.0f}: validation loss {metrics['dev/loss']:.3f}, "
+                f"BLEU {metrics['dev/bleu']:.1f}{_told(left if step < self.total else None)}"
             )
-        elif self.bar.disable and time.monotonic() - self.said > PLAIN_SECONDS:
-            self.said = time.monotonic()
-            left = (self.said - self.begun) / max(1, step - self.done) * (self.total - step)
-            self._line(
-                f"train: step {step:,} of {self.total:,}, {_state(metrics)}, at most {left / 60:.0f} minutes left"
-            )
-        elif not self.bar.disable and "train/loss" in metrics:
+            return
+        if first and left is not None:
+            self._line(f"train: {self.total - step:,} steps left, {duration(left)} at most, validation not counted")
+        if not self.bar.disable:
             self.bar.set_postfix_str(_state(metrics), refresh=False)
             self.bar.update(step - self.bar.n)
+        elif time.monotonic() - self.said > PLAIN_SECONDS:
+            self.said = time.monotonic()
+            self._line(f"train: step {step:,} of {self.total:,}, {_state(metrics)}{_told(left)}")
 
     def close(self) -> None:
         self.bar.close()
@@ -39,6 +45,54 @@ class Progress:
     def _line(self, text: str) -> None:
         tqdm.write(text, file=sys.stderr)
         sys.stderr.flush()
+
+
+class Clock:
+    """Measures what a step and a validation take, and tells how long those that are left will take.
+
+    The steps until the first tick are not measured: they are slower, because memory and threads are made in them.
+    """
+
+    def __init__(self, total: int, steps_per_epoch: int) -> None:
+        self.total, self.steps_per_epoch = total, steps_per_epoch
+        self.last: tuple[float, int] | None = None  # time and step of the last tick
+        self.steps, self.step_seconds = 0, 0.0
+        self.validations, self.validation_seconds = 0, 0.0
+
+    def tick(self, step: int, is_validation: bool) -> None:
+        """Say that `step` is done, or that the validation after it is."""
+        now = time.monotonic()
+        if self.last is not None:
+            seconds, steps = now - self.last[0], step - self.last[1]
+            if is_validation and self.steps:
+                stepping = min(seconds, steps * self.step_seconds / self.steps)
+                self.validations += 1
+                self.validation_seconds += seconds - stepping
+            elif not is_validation:
+                self.steps += steps
+                self.step_seconds += seconds
+        self.last = now, step
+
+    def left(self, step: int) -> float | None:
+        """Return the seconds until the last epoch ends, of what was measured so far; None before anything was."""
+        if not self.steps:
+            return None
+        seconds = (self.total - step) * self.step_seconds / self.steps
+        if self.validations:
+            seconds += -(-(self.total - step) // self.steps_per_epoch) * self.validation_seconds / self.validations
+        return seconds
+
+
+def duration(seconds: float) -> str:
+    """Return how long it is, in words: less than 1 min, about 11 min, about 2 h 5 min."""
+    if seconds < 60:
+        return "less than 1 min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"about {hours} h {minutes} min" if hours else f"about {minutes} min"
+
+
+def _told(left: float | None) -> str:
+    return "" if left is None else f", {duration(left)} left at most"
 
 
 def _state(metrics: dict[str, float]) -> str:

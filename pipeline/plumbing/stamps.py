@@ -33,12 +33,12 @@ NEUTRAL = "pipeline/plumbing/"  # code that does not change what a stage compute
 
 
 def write_stamps(
-    directory: Path, params: Params, artifacts: Mapping[str, Path], root: Path, sources: Mapping[str, Any]
+    directory: Path, params: Params, artifacts: Mapping[str, Path], root: Path, watched: Mapping[str, Any]
 ) -> None:
     """Update each stage's stamp in `directory`. `artifacts` are the directories that the stages publish.
 
-    `sources` are the signatures of the files of settings and code (see watch.py), taken before `params` was read. The
-    next call of Make compares them with the files.
+    `watched` has the names of the files of settings, and the signatures of these and of the code (see watch.py), taken
+    before `params` was read. The next call of Make compares them with the files.
     """
     directory.mkdir(parents=True, exist_ok=True)
     settings = params.model_dump(mode="json", by_alias=True, exclude={"train": set(TrainSettings.RUN_SETTINGS)})
@@ -57,9 +57,8 @@ def write_stamps(
         if read_json(path) != stamp:
             write_json(path, stamp)
             _take_back(path, stamp, artifacts[stage])
-    digests.save(
-        named=named, sources=sources
-    )  # last: if the process is killed before this, the next one looks at all files again
+    # Last: if the process is killed before this, the next one looks at all files again.
+    digests.save(named=named, **watched)
 
 
 def write_run_settings(path: Path, params: Params) -> None:

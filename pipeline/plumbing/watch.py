@@ -1,6 +1,6 @@
 """Find out within milliseconds whether settings, code or data files have changed since the stamps were written.
 
-    python -I -S pipeline/plumbing/watch.py build/default/stamps/files.json params.yaml
+    python -I -S pipeline/plumbing/watch.py build/default/stamps/files.json
 
 prints `unchanged`, or nothing. Make runs this on every call, without the project's libraries. So it imports little, and
 nothing of the project.
@@ -43,11 +43,11 @@ def sources(settings: Sequence[str]) -> dict[str, list[int]]:
     return {name: signature(name) for name in (*settings, *code)}
 
 
-def is_unchanged(memory: str, settings: Sequence[str]) -> bool:
+def is_unchanged(memory: str) -> bool:
     """Return whether all files have the signatures in `memory`, which stamps.py wrote, and no file came or went."""
     with open(memory, encoding="utf-8") as file:
         content = json.load(file)
-    if content["sources"] != sources(settings):
+    if content["sources"] != sources(content["settings"]):
         return False
     files = content["files"]
     found = dict.fromkeys(name for path in content["named"].values() for name in matching(path))
@@ -65,7 +65,7 @@ def _as_written(pattern: str) -> str:
 
 if __name__ == "__main__":
     try:
-        if is_unchanged(sys.argv[1], sys.argv[2:]):
+        if is_unchanged(sys.argv[1]):
             print("unchanged")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # stages/stamp.py will report what is wrong

@@ -1,11 +1,14 @@
 """Find versions in MLflow's registry, and fetch their packages. A package that was changed is refused."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from mlflow.entities import ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -95,6 +98,20 @@ def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     return sorted(found, key=lambda version: int(version.version))
 
 
+def makers(client: MlflowClient) -> Iterator[tuple[str, set[str]]]:
+    """Yield each version of every model, such as `translator-en-de version 3`, with the experiments that made it.
+
+    There are two where somebody has edited its tag: that one, and the one that its run belongs to.
+    """
+    experiments = {e.experiment_id: str(e.name) for e in client.search_experiments(ViewType.ALL, max_results=50_000)}
+    for model in client.search_registered_models(max_results=1_000):
+        for version in all_versions(client, model.name):
+            names = {version.tags.get(EXPERIMENT, "")}
+            with suppress(MlflowException):  # the run is gone for good
+                names.add(experiments.get(client.get_run(str(version.run_id)).info.experiment_id, ""))
+            yield f"{version.name} version {version.version}", names - {""}
+
+
 def make_model(client: MlflowClient, name: str, description: str) -> None:
     """Make a registered model, or give one that has no description this one. A person's description stays."""
     try:
@@ -113,8 +130,8 @@ def package_digest(version: ModelVersion, experiment: str = "default") -> str:
     """
     if PACKAGE_TAG not in version.tags:
         raise UserError(
-            f"{uri_of(version)} was registered by an earlier version of this pipeline, or not by it: it has no tag "
-            f"{PACKAGE_TAG}; register it again: {register_command(version, experiment)}"
+            f"version {version.version} of {version.name} has no tag {PACKAGE_TAG}: it was not registered by the "
+            f"present version of this pipeline; register it again: {register_command(version, experiment)}"
         )
     return version.tags[PACKAGE_TAG]
 

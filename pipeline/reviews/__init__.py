@@ -1,1 +1,1 @@
-"""Candidate beside champion, the verdict, and what follows from it. Begin with reviewer.py, then promotion.py."""
+"""Review a candidate beside the champion, promote it, roll back. Read reviewer.py first, then promotion.py."""

@@ -1,8 +1,8 @@
-"""Measure how two systems' scores on one test set differ, and within which limits, by the paired bootstrap.
+"""Estimate the difference of two systems' scores on one test set, with confidence limits, by the paired bootstrap.
 
-Koehn 2004 (Statistical significance tests for machine translation evaluation) on sacreBLEU's counts of each sentence,
-with the seed, the draws and the number of samples of sacreBLEU's `PairedTest`. That class gives an interval for each
-system but none for their difference, which is what a review asks for.
+The method is Koehn 2004 (Statistical significance tests for machine translation evaluation). It works on sacreBLEU's
+counts of each sentence, with the seed, the draws and the number of samples of sacreBLEU's `PairedTest`. That class
+gives an interval for each system, but none for their difference.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from sacrebleu.metrics.base import Metric
 
 SEED = 12345
 SAMPLES = 1_000  # for levels up to 0.99, see LossGate
-FEWEST = 100  # sentences; of fewer, the limits are too narrow, see docs/review-statistics.md
+FEWEST = 100  # sentences; with fewer, the limits are too narrow, see docs/review-statistics.md
 
 Counts = NDArray[np.float64]  # (N, K): K counts for each of N sentences; whole numbers, so that sums are exact
 
@@ -25,18 +25,18 @@ class Difference:
     """The candidate's score minus the opponent's, in points."""
 
     points: float
-    level: float  # of each limit by itself: at 0.95 the true difference is below the lower one in 5 % of the reviews
+    level: float  # confidence of each limit: at 0.95 the true difference is below the lower limit in 5 % of the reviews
     limits: tuple[float, float] | None  # lower and upper; None for fewer than FEWEST sentences
     standard_error: float | None
 
 
 def sentence_counts(metric: Metric, texts: Sequence[str]) -> Counts:
-    """Return what `metric`, which holds the references, counts in each text. Sums of rows are scored by `score`."""
+    """Return the counts of `metric`, which holds the references, for each text. `score` takes the sum of such rows."""
     return np.array(metric._extract_corpus_statistics(texts, None), dtype=np.float64)
 
 
 def score(metric: Metric, counts: Any) -> float:
-    """Return the score of one row of counts: a sentence's, or the sum of a corpus."""
+    """Return the score for one row of counts: those of a sentence, or the sum over a corpus."""
     return float(metric._compute_score_from_stats(counts.tolist()).score)
 
 
@@ -51,7 +51,7 @@ def difference(metric: Metric, candidate: Counts, opponent: Counts, level: float
 
 
 def _resampled(metric: Metric, counts: Counts) -> NDArray[np.float64]:
-    """Return scores of corpora of as many sentences, drawn with replacement; every system sees the same draws."""
+    """Return the scores of SAMPLES corpora, drawn with replacement; the draws are the same for every system."""
     sentences = len(counts)
     drawn = np.random.default_rng(SEED).choice(sentences, size=(SAMPLES, sentences), replace=True)
     sums = np.stack([np.bincount(row, minlength=sentences) @ counts for row in drawn])

@@ -1,8 +1,7 @@
 """Compare two systems on one test set: the candidate and its opponent, both given as texts.
 
-Scores are those of `metrics`; within which limits they differ is `bootstrap`'s, faults are `output_faults`'. Loads no
-model, translates nothing and judges nothing. Each sentence is counted once, by sacreBLEU; the whole test set and every
-bucket of source length are sums of these counts.
+Each sentence is counted once, by sacreBLEU. The scores of the test set, and those of each group of sentences with
+similar length, come from sums of these counts. The limits of a difference come from `bootstrap`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ CANDIDATE, OPPONENT, REFERENCE = "candidate", "opponent", "reference"
 
 @dataclass(frozen=True)
 class Speed:
-    """Translating a test set on the machine of the review."""
+    """The speed of translation on the machine of the review."""
 
     sentences_per_second: float  # in batches
     latency_p50_ms: float  # of single sentences
@@ -33,18 +32,19 @@ class Speed:
 
 @dataclass(frozen=True)
 class System:
-    """A model version, or a baseline: then `version` is None, and so is all that a baseline does not have."""
+    """A model version, or a baseline. A baseline has no version, and None for all that only a version has."""
 
     name: str  # the registered model's, or the baseline's
     version: str | None
     source_language: str
     target_language: str
-    digests: Mapping[str, str]  # corpus, model, package files: what it is of -> sha256
+    digests: Mapping[str, str]  # of corpus, model and package files: hex sha256
     commit: str | None
     parameters: int | None
     size_bytes: int | None  # of the package
     speed: Speed | None
     unknown_pieces: Mapping[str, float]  # test set -> share of the sources' pieces that the tokenizer does not know
+    training_run: tuple[str, str] | None = None  # ids of the MLflow experiment and run; older reviews have none
 
     @property
     def is_baseline(self) -> bool:
@@ -64,7 +64,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Bucket:
-    """The sentences whose source has so many words."""
+    """The sentences whose sources have a similar number of words."""
 
     words: str  # such as 5-9 or 30+
     sentences: int
@@ -74,7 +74,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Change:
-    """One sentence that the two systems translate differently well."""
+    """A sentence that one system translates better than the other."""
 
     line: int  # from 1
     source: str
@@ -86,7 +86,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that is known of candidate and opponent on one test set."""
+    """The results of candidate and opponent on one test set."""
 
     test_set: str
     target_language: str
@@ -100,7 +100,7 @@ class Comparison:
     worse: int
     gains: Sequence[Change]  # the largest first
     losses: Sequence[Change]  # the largest first
-    faults: Mapping[str, Faults]  # candidate, opponent; reference, to see what is usual in such text
+    faults: Mapping[str, Faults]  # candidate, opponent; reference, to show what is usual in such text
 
 
 def compare(
@@ -114,13 +114,13 @@ def compare(
     levels: Mapping[str, float],
     lines: Sequence[int],
 ) -> Comparison:
-    """Compare what two systems made of `sources`. All texts are lines of one test set, in its order, at least one.
+    """Compare two systems' translations of `sources`. All texts are lines of one test set, in its order; at least one.
 
-    `levels`: of confidence, for bleu and chrf. `lines`: their numbers in the test set, of which some may be left out.
+    `levels`: confidence levels for bleu and chrf. `lines`: the line numbers in the test set, which may have gaps.
     """
     if not len(sources) == len(references) == len(candidate) == len(opponent) > 0:
         lengths = [len(texts) for texts in (sources, references, candidate, opponent)]
-        raise ValueError(f"{test_set}: sources, references, candidate's and opponent's texts: {lengths} lines")
+        raise ValueError(f"{test_set}: got {lengths} sources, references and texts, expected equal numbers, not 0")
     systems = {CANDIDATE: candidate, OPPONENT: opponent}
     scorer = Scorer(sources, references, target_language)
     metrics: dict[str, Metric] = {
@@ -183,7 +183,7 @@ def _by_length(
     sources: Sequence[str],
     levels: Mapping[str, float],
 ) -> list[Bucket]:
-    """Compare by length of the source. A bucket without any sentence is left out."""
+    """Compare by length of the source. Buckets without a sentence are left out."""
     lengths = [count_words(source) for source in sources]
     buckets = []
     for first, last in BUCKETS:

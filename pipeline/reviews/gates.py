@@ -1,6 +1,6 @@
-"""Judge a review's gates: what each one measures, and what its threshold makes of that. Thresholds are the settings'.
+"""Judge the gates of a review: compare what was measured with the thresholds of the settings.
 
-A gate's value is the worst over all test sets. What it is measured on comes from `comparison`, `systems` and `leaks`.
+The value of a gate is the worst over all test sets.
 """
 
 import math
@@ -20,31 +20,32 @@ LOSSES = {"bleu_drop": "bleu", "chrf_drop": "chrf"}  # gate -> the score of whic
 
 @dataclass(frozen=True)
 class Gate:
-    """One gate with what was measured; a value that could not be measured is None."""
+    """A gate and its result."""
 
     name: str
-    value: float | None  # of a loss: its upper confidence limit
-    threshold: float  # of a loss: its margin
+    value: float | None  # for a loss, its upper confidence limit; None if it could not be measured
+    threshold: float  # for a loss, its margin
     required: bool
     verdict: GateVerdict
-    needed: Mapping[str, int] = field(default_factory=dict)  # inconclusive: test set -> sentences that it should have
+    needed: Mapping[str, int] = field(default_factory=dict)  # if inconclusive: test set -> sentences that it needs
 
     @property
     def holds(self) -> bool:
+        """Whether it passes or does not apply."""
         return self.verdict in ("pass", "does not apply")
 
     @property
     def blocks(self) -> bool:
-        """Fails the review by itself; a gate that neither holds nor is required is a warning."""
+        """Whether it alone keeps the review from passing. A gate that does not hold but is not required only warns."""
         return self.required and not self.holds
 
 
 def judge(
     settings: GateSettings, comparisons: Sequence[Comparison], candidate: System, opponent: System, leaks: Leaks
 ) -> list[Gate]:
-    """Judge every gate, in the order of the settings. Without the comparison of a test set, losses are missing.
+    """Judge every gate, in the order of the settings. If a test set was not compared, the losses are missing.
 
-    A margin is what a champion's successor may lose. Against a baseline there is none: a first champion must be better.
+    A new champion may lose up to the margin. Against a baseline there is no margin: the first champion must be better.
     """
     tested = list(leaks.test_sets)
     compared = {comparison.test_set for comparison in comparisons} == set(tested)
@@ -71,7 +72,7 @@ def judge(
 
 
 def judge_all(gates: Iterable[Gate]) -> Literal["pass", "fail", "inconclusive"]:
-    """Every required gate must hold. Inconclusive: those that do not could not be decided on these test sets."""
+    """Return pass if every required gate holds, and inconclusive if those that do not only need more sentences."""
     blocking = [gate.verdict for gate in gates if gate.blocks]
     if not blocking:
         return "pass"
@@ -94,7 +95,7 @@ def _faults(comparisons: Sequence[Comparison]) -> list[Faults]:
 
 
 def _over_all(tested: Sequence[str], values: Mapping[str, float]) -> float | None:
-    """Return the largest value; None where a test set has none: what was not looked at is not known to be good."""
+    """Return the largest value; None if a test set has none, since what was not measured may be bad."""
     return _largest(values[name] for name in tested) if set(tested) <= values.keys() else None
 
 
@@ -107,6 +108,6 @@ def _ratio(candidate: float | None, opponent: float | None) -> float | None:
 
 
 def _largest(values: Iterable[float]) -> float | None:
-    """Return None of no values, and NaN where one is NaN: it is not passed over."""
+    """Return the largest value: None if there are none, and NaN if one of them is NaN."""
     known = list(values)
     return math.nan if any(map(math.isnan, known)) else max(known, default=None)

@@ -1,13 +1,12 @@
-"""Decide whether a candidate's score is worse than its opponent's by no more than a margin: a test of non-inferiority.
+"""Test whether a candidate's score is worse than its opponent's by less than a margin: a test of non-inferiority.
 
-The null hypothesis is that the candidate is worse by the margin or more. It is rejected, and the candidate passes,
-where the upper confidence limit of its loss is within the margin. So the error that is controlled is the one that
-harms users: a candidate that is truly worse by the margin passes in at most 1 - level of the reviews. An equal one
-that fails is the other error; it depends on the number of sentences, see `sentences_needed`.
+The null hypothesis is that the candidate is worse by the margin or more. It is rejected, and the candidate passes, if
+the upper confidence limit of its loss is within the margin. This bounds the error that harms users: a candidate that is
+truly worse by the margin passes in at most 1 - level of the reviews. How often an equal candidate fails depends on the
+number of sentences, see `sentences_needed`.
 
-A candidate must pass on every test set. To pass wrongly it must pass the test set on which it is worse, which happens
-in at most 1 - level of the reviews, whatever the others say: an intersection-union test (Berger 1982), in which each
-test set is tested at the full level and no correction is due. What falls with more test sets is the chance to pass.
+A candidate must pass on every test set, each tested at the full level: an intersection-union test (Berger 1982). A
+candidate that is worse on one test set must pass there as well, so no correction for several tests is needed.
 """
 
 import math
@@ -18,22 +17,22 @@ from typing import Literal
 
 from .bootstrap import FEWEST, Difference
 
-POWER = 0.8  # an equal candidate is to pass in so many of the reviews; else the test set is too small for the margin
+POWER = 0.8  # share of the reviews that an equal candidate should pass; if fewer, the test set is too small
 
 Verdict = Literal["pass", "fail", "inconclusive", "missing"]
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What is known of the loss of one score over all test sets."""
+    """The loss of one score over all test sets, judged."""
 
     limit: float | None  # upper confidence limit in points, on the worst test set
     verdict: Verdict
-    needed: Mapping[str, int]  # test set that is too small -> sentences with which it would not be
+    needed: Mapping[str, int]  # test set that is too small -> sentences that it needs
 
 
 def judge_loss(differences: Iterable[tuple[str, int, Difference]], margin: float) -> Loss:
-    """Test the loss on every test set: its name, its sentences, the difference of the scores with its limits."""
+    """Test the loss on every test set. `differences`: name, number of sentences and difference of each."""
     limits: list[float | None] = []
     verdicts: list[Verdict] = []
     needed: dict[str, int] = {}
@@ -51,8 +50,8 @@ def judge_loss(differences: Iterable[tuple[str, int, Difference]], margin: float
 def sentences_needed(sentences: int, difference: Difference, margin: float) -> int:
     """Return how many sentences like these an equal candidate needs to pass in POWER of the reviews.
 
-    The estimate of an equal candidate is normal about 0, and its standard error falls with the root of the number of
-    sentences. It passes where the estimate is above z(level) standard errors less the margin.
+    The estimated difference of an equal candidate is normal about 0. Its standard error falls with the square root of
+    the number of sentences. The candidate passes if the estimate is above z(level) standard errors minus the margin.
     """
     if difference.standard_error is None:
         return FEWEST
@@ -69,6 +68,6 @@ def _verdict(sentences: int, difference: Difference, margin: float) -> Verdict:
     low, high = difference.limits
     if -low <= margin:
         return "pass"
-    if margin <= 0 or -high > margin:  # a gain was asked for, or the loss is sure to be beyond the margin
+    if margin <= 0 or -high > margin:  # a gain was required, or the loss is certainly beyond the margin
         return "fail"
     return "inconclusive" if sentences_needed(sentences, difference, margin) > sentences else "fail"

@@ -1,7 +1,7 @@
-"""Make a version the champion, and the one before it again: what must hold first, what is done then.
+"""Promote a version to champion, or roll back to the champion before it.
 
-Who was champion when is the history's (see history.py); whether a version may become it was said by a review (see
-review_runs.py).
+The checks come first: is there a passed review (review_runs.py), and is all as it was reviewed? Then the decision is
+appended to the history (promotion_history.py), the aliases are set, and the new champion must translate.
 """
 
 import json
@@ -32,14 +32,14 @@ PROMOTED = "promoted"  # tag for people: when, by whom and why a version last be
 
 @dataclass(frozen=True)
 class Promotion:
-    """Somebody's decisions on the models of an experiment."""
+    """A person's decision about the champion: promote a version, or roll back."""
 
     models: RegisteredModels
     settings: ReviewSettings
     review_runs: ReviewRuns
     by: str
     reason: str
-    forced: bool  # whatever speaks against it, but another's decision a moment before
+    forced: bool  # overrides every check, but not another person's decision that came first
 
     @property
     def client(self) -> MlflowClient:
@@ -54,10 +54,10 @@ class Promotion:
         return self.models.history
 
     def promote(self, number: int) -> ModelVersion:
-        """Make a candidate the champion; returns its version in production.
+        """Make a candidate the champion. Return its version in production.
 
-        UserError if its review does not allow it, if somebody else's decision came first, or if it does not answer a
-        request once it is the champion: then the champion before it is the champion again.
+        Raises UserError if its review does not allow this, if another decision came first, or if the new champion does
+        not answer a request; then the former champion is restored.
         """
         state = self._state()
         candidate = self.models.candidate(number)
@@ -78,20 +78,21 @@ class Promotion:
         self._carry_out(entry, before)
         try:
             self._ask_champion()
-        except Exception as error:  # whatever it is, the champion does not answer
+        except Exception as error:  # of any kind: the champion does not answer
             self._take_back(entry, before, error)
         self.history.settle(entry)
-        if not self._is_mine(entry):  # it was finished in its author's place, and is recorded as theirs
+        if not self._is_mine(entry):  # another person began it, and it is recorded as theirs
             raise UserError(
-                f"version {entry.version} of {self.production} is the champion already, by {entry.by} ({entry.reason})"
+                f"version {entry.version} of {self.production} is the champion already: {entry.by} promoted it "
+                f"({entry.reason})"
             )
         return self._champion(entry)
 
     def rollback(self) -> ModelVersion:
-        """Make the champion before the champion again, or the one before that if it is deleted; returns its version."""
+        """Go back to the latest earlier champion that still exists. Return its version."""
         state = self._state()
         entry, before = self._unfinished(state)
-        # Typed again, the command goes on with its decision: to roll back once more would be one time too many.
+        # If an interrupted rollback is typed again, it is completed; a second step back is not what was meant.
         if entry is None or entry.action != "rollback" or not self._is_mine(entry):
             self._check_alias(state)
             target = self.models.rollback_target(state)
@@ -108,20 +109,20 @@ class Promotion:
         return (entry.by, entry.reason) == (self.by, self.reason)
 
     def _state(self) -> ChampionState:
-        """The state to decide on, with the aliases as it says if its author could not set them."""
+        """Return the present state. If the last decision was interrupted, first set the aliases for it."""
         state = self.history.state()
         if not state.settled and self.history.is_certain(state):
-            self.history.set_aliases()  # whoever wrote the last entry died before the aliases were set, or is about to
+            self.history.set_aliases()  # the process of the last entry died before this, or is about to do it
         return state
 
     def _check_alias(self, state: ChampionState) -> None:
-        """UserError if the champion's alias was moved by hand; one that was removed is set again by what follows."""
+        """Raise UserError if the champion's alias was moved by hand. A removed alias is set again later."""
         moved = self.history.moved_by_hand(state)
         if moved and moved[0] and not self.forced:
             raise UserError(str(self.models.told_of_alias(state)))
 
     def _put_back(self, state: ChampionState) -> ModelVersion:
-        """Set the alias of the champion by the record again, if it was moved by hand."""
+        """Set the champion's alias again after it was changed by hand. Raises UserError if it was not."""
         champion = state.champion
         assert champion
         if not self.history.moved_by_hand(state):
@@ -138,11 +139,11 @@ class Promotion:
         elif self.history.last_existing(state.champions):
             told = f"no version of {self.production} was champion before version {state.champion}"
         else:
-            told = f"no version that a rollback of {self.production} leads to is left"
+            told = f"no earlier champion of {self.production} exists any more"
         return f"{told}; {self.models.first_step(state)}"
 
     def _check(self, candidate: ModelVersion, state: ChampionState) -> None:
-        """UserError unless the candidate passed a review against the champion, and all is still as it was reviewed."""
+        """Raise UserError unless the candidate passed a review against the champion and nothing changed since."""
         name = f"version {candidate.version} of {candidate.name}"
         remedy = f"run: make review VERSION={candidate.version}{self.models.option}"
         package_digest(candidate, self.models.experiment)
@@ -152,25 +153,26 @@ class Promotion:
         verdict = next((verdict for verdict in review_runs if verdict.opponent == opponent), None)
         if verdict is None and review_runs:
             other = review_runs[0].compared_with
-            told = f"another version {other}, which was deleted" if other == shown else other
-            raise UserError(f"{name} was reviewed against {told}, but the champion is {shown}; {remedy}")
+            told = f"another version {other}, which was deleted" if other == shown else _opponent(other)
+            now = "no version is the champion now" if shown == NO_CHAMPION else f"version {shown} is the champion now"
+            raise UserError(f"{name} was reviewed against {told}, but {now}; {remedy}")
         if verdict is None:
             raise UserError(f"{name} was not reviewed; {remedy}")
         if not verdict.is_pass:
             raise UserError(
-                f"{name} did not pass its review against {shown}: {verdict.verdict} ({verdict.failed}; "
-                f"by {verdict.by}, {verdict.at}); "
-                f"if you know better: make promote VERSION={candidate.version} REASON=... FORCE=1{self.models.option}"
+                f"{name} did not pass its review against {_opponent(shown)}: {verdict.verdict} (gates: "
+                f"{verdict.failed or 'not judged'}; reviewed by {verdict.by}, {verdict.at}); to promote "
+                f"it in spite of this: make promote VERSION={candidate.version} REASON=... FORCE=1{self.models.option}"
             )
         with tempfile.TemporaryDirectory() as scratch:
             files = VersionFiles(self.client, candidate, Path(scratch) / "candidate")
             theirs = VersionFiles(self.client, champion, Path(scratch) / "champion") if champion else None
             changed = "files" if files.package and files_digest(candidate) != verdict.files else ""
             if changed := changed or self._changed(verdict, files, theirs):
-                raise UserError(f"the {changed} of {name} are not those that were reviewed; {remedy}")
+                raise UserError(f"the {changed} of {name} changed after its review; {remedy}")
 
     def _changed(self, verdict: RecordedReview, ours: VersionFiles, theirs: VersionFiles | None) -> str:
-        """Return which gates or test sets are not those of the review; nothing if all are."""
+        """Return which gates or test sets changed after the review; an empty text if none did."""
         gates = self.settings.gates.model_dump(mode="json")
         if names := sorted(name for name in {*gates, *verdict.gates} if gates.get(name) != verdict.gates.get(name)):
             return f"gates (review.gates: {', '.join(names)})"
@@ -182,14 +184,14 @@ class Promotion:
         return f"test sets ({', '.join(names)})" if names else ""
 
     def _check_files(self, version: VersionId) -> None:
-        """UserError unless the files of a version in production are as they were registered."""
+        """Raise UserError unless the files of a version in production are as they were registered."""
         self.models.check_files(get_version(self.client, self.production, version.number, self.models.option))
         with tempfile.TemporaryDirectory() as scratch:
             fetch(self.client, self.production, version.number, Path(scratch))
 
     def _copy(self, candidate: ModelVersion) -> ModelVersion:
         make_model(self.client, self.production, write_model_page(self.production, self.models.option))
-        return self.client.create_model_version(  # of the version: its files are the same
+        return self.client.create_model_version(  # refers to the same files
             self.production,
             f"models:/{candidate.name}/{candidate.version}",
             candidate.run_id,
@@ -198,7 +200,7 @@ class Promotion:
         )
 
     def _show_review(self, candidate: ModelVersion, copy: ModelVersion) -> None:
-        """Let the copy in `production` tell what the last review of the candidate found."""
+        """Copy the result of the candidate's latest review to its copy in production."""
         for verdict in self.review_runs.find(candidate)[:1]:
             self.review_runs.show(verdict, copy)
 
@@ -212,7 +214,7 @@ class Promotion:
         return get_version(self.client, self.production, entry.version.number)
 
     def _unfinished(self, state: ChampionState) -> tuple[HistoryEntry | None, ChampionState]:
-        """The decision in force and the state before it, if a process made it and died before all was done."""
+        """Return the last decision, if it was not carried out completely, and the state before it."""
         entries = [] if state.settled else self.history.entries()
         for entry in entries:
             if entry.number == state.number:
@@ -220,14 +222,14 @@ class Promotion:
         return None, state
 
     def _carry_out(self, entry: HistoryEntry, before: ChampionState) -> None:
-        """Set the aliases, and let the version tell how it became the champion."""
+        """Set the aliases, and write into the version's tags how it became the champion."""
         self.history.set_aliases()
         if entry.version and find_again(self.client, self.production, entry.version):
             told = f"{entry.at} by {entry.by}: {entry.reason}"
             self.client.set_model_version_tag(self.production, str(entry.version), PROMOTED, told)
 
     def _ask_champion(self) -> None:
-        """Load the champion by its alias as any user would, and ask it for the translations of its example."""
+        """Load the champion by its alias, as users do, and let it translate its example."""
         uri = f"models:/{self.production}@{CHAMPION}"
         with tempfile.TemporaryDirectory() as scratch:
             try:
@@ -242,22 +244,26 @@ class Promotion:
             with load_sandboxed(package, uri) as model:
                 answers, _ = model.translate(sentences)
         if not all(answers):
-            raise UserError(f"{uri} answers {sentences!r} with {answers!r}, expected a text for each")
+            raise UserError(f"{uri} translates {sentences!r} as {answers!r}, expected a text for each")
 
     def _take_back(self, entry: HistoryEntry, before: ChampionState, error: Exception) -> NoReturn:
-        """Make the champion before `entry` the champion again, if it was not deleted, and tell why."""
+        """Restore the champion before `entry`, if it still exists, and raise a UserError that says why."""
         told = str(error) or type(error).__name__
         after = self.history.state()
         if after.number == entry.number:
             last = self.history.last_existing([each for each in before.champions if each != entry.version])
-            reason = f"smoke request failed: {told.splitlines()[0]}"
+            reason = f"first request failed: {told.splitlines()[0]}"
             back = self.history.append("rollback", last, after, self.by, reason, self.forced)
             self._carry_out(back, after)
             self.history.settle(back)
-            now = f"so version {last} is the champion again" if last else "so there is none now"
+            now = f"version {last} is the champion again" if last else "there is no champion now"
         else:
-            now = "but another decision came after it, see make versions"
+            now = "another decision came after it, see make versions"
         raise UserError(
-            f"version {entry.version} of {self.production} became the champion and failed its first request, "
-            f"{now}: {told}"
+            f"version {entry.version} of {self.production} was promoted but failed its first request; {now}: {told}"
         ) from error
+
+
+def _opponent(compared_with: str) -> str:
+    """Return the opponent of a review in words."""
+    return "the best baseline" if compared_with == NO_CHAMPION else f"version {compared_with}"

@@ -1,13 +1,14 @@
-"""Keep the record of who was champion when, and see to it that the aliases say what the record says.
+"""Keep the history of promotions and rollbacks, and set the aliases `champion` and `previous` to match it.
 
-MLflow's aliases have no history and no compare-and-set: of two that move one, the last wins and nobody is told. But the
-versions of a registered model are numbered one after another, whoever makes them. So the record is a registered model
-of its own, `<model>.promotions`: each attempt to change the champion is a version of it, appended and never changed,
-and says which entry was the last in force when its author decided. Read in order, an entry is in force if and only if
-no other came between; everybody who reads the record agrees. No lock is needed, and the aliases can be set again.
+MLflow's aliases have no history and no compare-and-set: if two people move an alias, the last one wins and the other is
+not told. But MLflow numbers the versions of a registered model in order, whoever creates them. So the history is a
+registered model of its own, `<model>.promotions`. Each attempt to change the champion is a version of it, which is
+never changed, and names the last entry that its author saw in force. An entry is in force if no other came between the
+two. Everybody who reads the entries in order comes to the same result. No lock is needed, and the aliases can be set
+again at any time.
 
-Versions are recorded by their identity, not by their number. So the record outlives what it tells of: the versions,
-the model, its aliases and tags, runs and experiments. If an entry of its own is deleted, the others still count.
+An entry names a version by number and time of creation. So the history stays true when versions, models, aliases, tags,
+runs or experiments are deleted. If an entry itself is deleted, the others still count.
 """
 
 import random
@@ -22,65 +23,69 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from ..plumbing.errors import UserError
+from ..registry.card import code_span
 from ..registry.versions import VersionId, all_versions, find_again, find_version, identify, make_model
 
 CHAMPION, PREVIOUS = "champion", "previous"
-PATIENCE = 60.0  # seconds: MLflow gives up a version's number when several want it at once
+PATIENCE = 60.0  # seconds of trying again: MLflow fails if several create a version at once
 Action = Literal["promote", "rollback"]
 PAGE = """\
-This is no model to load, but the record of who was champion of `{model}` when, and why. Each version is one decision, \
-by `make promote` or `make rollback`, and names its author and reason in its tags. Do not edit or delete it: the alias \
-`champion` is set again from it. `make versions` prints it.
+This is not a model to load. It is the record of the promotions and rollbacks of `{model}`: each version records one, \
+with its author and reason in its tags. `make versions` prints it. Do not edit or delete it: the alias `champion` is \
+set from it.
 """
-SETTLED = "settled"  # tag of an entry of which all that follows was done
-LOST = "lost"  # tag of an entry that another was faster than, whatever becomes of the other
+SETTLED = "settled"  # tag of an entry that was carried out completely
+LOST = "lost"  # tag of an entry without effect because another came first, even if the other is deleted later
 
 
 @dataclass(frozen=True)
 class HistoryEntry:
     """An attempt to change the champion."""
 
-    number: int  # its place in the record
-    key: str  # chosen by its author: a request that was sent twice is one entry
+    number: int  # its place in the history
+    key: str  # chosen by its author, so that a request that was sent twice counts once
     action: Action
-    version: VersionId | None  # that is to be the champion; None if there is to be none
-    after: int  # the last entry in force that its author saw; 0 for none
+    version: VersionId | None  # the new champion; None for no champion
+    after: int  # number of the last entry in force that its author saw; 0 for none
     by: str
     at: str  # the author's clock, UTC
     reason: str
     forced: bool
-    settled: bool  # whether all that follows from it was done
-    files: str  # digest of the version's files at the time, see files_digest; empty where it is not known
-    lost: bool  # whether its author found that another was faster
+    settled: bool  # whether it was carried out completely
+    files: str  # digest of the version's files at that time, see files_digest; empty if not known
+    lost: bool  # whether its author found that another came first
 
 
 @dataclass(frozen=True)
 class ChampionState:
-    """What the entries in force come to."""
+    """The champion after some entries, and the champions before it."""
 
-    number: int  # the last entry in force; 0 for none
-    champions: tuple[VersionId, ...]  # the champion last, before it those that a rollback leads to, one after another
-    settled: bool  # whether all that follows from that entry was done
+    number: int  # of the last entry in force; 0 for none
+    champions: tuple[VersionId, ...]  # the champion is the last; rollbacks lead to the others, one after another
+    settled: bool  # whether the last entry in force was carried out completely
 
     @property
     def champion(self) -> VersionId | None:
+        """The present champion; None if there is none."""
         return self.champions[-1] if self.champions else None
 
 
 def replay(entries: Sequence[HistoryEntry], until: int | None = None) -> tuple[ChampionState, set[int]]:
-    """Return the state after `entries`, which are in order, and the numbers of those in force.
+    """Return the state after `entries`, which are in order, and the numbers of the entries in force.
 
-    With `until`, return what they were before the entry of this number.
+    With `until`, stop before the entry with this number.
     """
     state, in_force = ChampionState(0, (), True), set()
-    seen = {entry.after for entry in entries if entry.after < entry.number}  # were in force, if they are there or not
+    seen = {entry.after for entry in entries if entry.after < entry.number}  # in force, even if deleted since
     for entry in entries:
         if until and entry.number >= until:
             break
-        # Its author saw the last entry in force, or one in force after that, which was deleted from the record since.
+        # In force if its author saw the last entry in force, or a later one in force that has been deleted since.
         if entry.lost or not state.number <= entry.after < entry.number:
             continue
-        if any(entry.after < number < entry.number for number in seen):  # the one that was faster was deleted since
+        if any(
+            entry.after < number < entry.number for number in seen
+        ):  # another came first, and has been deleted since
             continue
         in_force.add(entry.number)
         kept = list(state.champions)
@@ -96,7 +101,7 @@ def replay(entries: Sequence[HistoryEntry], until: int | None = None) -> tuple[C
 
 @dataclass(frozen=True)
 class PromotionHistory:
-    """The record of one registered model."""
+    """The history of one registered model."""
 
     client: MlflowClient
     model: str
@@ -114,6 +119,7 @@ class PromotionHistory:
         return list(first.values())
 
     def state(self) -> ChampionState:
+        """Return the state after all entries."""
         return replay(self.entries())[0]
 
     def append(
@@ -126,15 +132,16 @@ class PromotionHistory:
         forced: bool,
         files: str = "",
     ) -> HistoryEntry:
-        """Ask for another champion; UserError, naming who was faster, if it is not the one `seen` that is replaced."""
+        """Append an entry. Raises UserError, naming the other author, if the state is no longer as it was `seen`."""
         key = uuid.uuid4().hex
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         tags = {"key": key, "action": action, "after": str(seen.number)}
         tags |= {"version": str(version or 0), "created": str(version.created if version else 0)}
         tags |= {"by": by, "at": at, "reason": reason, "forced": str(forced).lower(), "files": files}
+        # The first line is plain text, because tables of MLflow show it as it stands.
+        what = f"{action} to {version or 'none'}, from {seen.champion or 'none'}"
+        shown = f"{what}\n\n{at}, {code_span(by)}: {code_span(reason)}"
         make_model(self.client, self.name, PAGE.format(model=self.model))
-        # Without the reason, which is in a tag: MLflow renders a description as Markdown, and a reason is free text.
-        shown = f"{action} to version {version or 'none'}, from version {seen.champion or 'none'}, {at}"
         self._create(f"models:/{self.model}/{version or seen.champion}", tags, shown)
         entries = self.entries()
         _, in_force = replay(entries)
@@ -145,29 +152,29 @@ class PromotionHistory:
             faster = next((e for e in entries if e.number in in_force and e.after >= seen.number), None)
             told = f"{self.name} was changed by hand"
             if faster:
-                told = f"version {faster.version or 'none'} did a moment before, by {faster.by} ({faster.reason})"
+                told = f"{faster.by} made version {faster.version or 'none'} the champion before ({faster.reason})"
             raise UserError(
-                f"version {version} did not become the champion: {told}; look at make versions, and decide again"
+                f"version {version} did not become the champion: {told}; look at make versions and decide again"
             )
         return mine
 
     def files(self, version: VersionId) -> str:
-        """Return the digest of the files with which a version last became the champion; empty if it is not known."""
+        """Return the digest of a version's files when it last became the champion; empty if not known."""
         entries = self.entries()
         _, in_force = replay(entries)
         found = [e.files for e in entries if e.number in in_force and e.version == version and e.files]
         return found[-1] if found else ""
 
     def last_existing(self, champions: Sequence[VersionId]) -> VersionId | None:
-        """Return the last of them that was not deleted."""
+        """Return the last of these versions that still exists; None if none does."""
         return next((each for each in reversed(champions) if find_again(self.client, self.model, each)), None)
 
     def before(self, state: ChampionState) -> VersionId | None:
-        """Return the version that a rollback leads to: the last champion before, not deleted, and another than now."""
+        """Return the version that a rollback leads to: the last earlier champion that still exists."""
         return self.last_existing([each for each in state.champions if each != state.champion])
 
     def set_aliases(self) -> ChampionState:
-        """Set the aliases as the record says, and read both again."""
+        """Set the aliases as the history says, until both agree. Return the state."""
         deadline = time.monotonic() + PATIENCE
         while True:
             state = self.state()
@@ -177,58 +184,58 @@ class PromotionHistory:
                 self._point(CHAMPION, wanted[0])
                 self._point(PREVIOUS, wanted[1])
             except MlflowException as error:
-                # Of two that set or remove an alias at the same moment, the database refuses one.
+                # If two processes change an alias at the same moment, the database refuses one of them.
                 if error.error_code != "BAD_REQUEST" or time.monotonic() > deadline:
                     raise
-            # Whoever sets an alias last reads the record after that: in the end the two agree.
+            # The process that sets an alias last reads the history after that, so in the end both agree.
             aliases = self._aliases()
             if self.state().number == state.number and wanted == tuple(aliases.get(a, 0) for a in (CHAMPION, PREVIOUS)):
                 break
         return state
 
     def settle(self, entry: HistoryEntry) -> None:
-        """Note that all that follows from an entry was done."""
+        """Mark an entry as carried out completely."""
         self.client.set_model_version_tag(self.name, str(entry.number), SETTLED, "true")
 
     def is_certain(self, state: ChampionState) -> bool:
-        """Return whether no entry is missing that could have come before the last in force, in its place."""
+        """Return whether no deleted entry could have come before the last entry in force, in place of it."""
         entry = next((entry for entry in self.entries() if entry.number == state.number), None)
         there = {int(version.version) for version in all_versions(self.client, self.name)}
         return entry is None or there.issuperset(range(entry.after + 1, entry.number))
 
     def moved_by_hand(self, state: ChampionState) -> tuple[int, int] | None:
-        """Return the versions that the champion's alias is on and should be on (0 for none), if somebody has moved it.
+        """If the champion's alias was changed by hand, return the versions that it is on and should be on; 0 for none.
 
-        None if it is as the record says, or if somebody who has decided is about to set it.
+        Return None if the alias is right, or if the process that promotes is about to set it.
         """
         if not state.settled:
             return None
         found, recorded = self._aliases().get(CHAMPION, 0), self._number(state.champions[-1:])
-        if found == recorded or self.state().number != state.number:  # else somebody has decided in the meantime
+        if found == recorded or self.state().number != state.number:  # or the champion changed meanwhile
             return None
         return found, recorded
 
     def has_decided_on(self, version: VersionId) -> bool:
-        """Return whether a version is the champion by the record. Until the aliases are set, one of before is, too."""
+        """Return whether a version was promoted: the champion, or an earlier one until the aliases are set."""
         entries = self.entries()
         state, in_force = replay(entries)
         before = {entry.version for entry in entries if entry.number in in_force}
         return version == state.champion or (not state.settled and version in before)
 
     def _aliases(self) -> dict[str, int]:
-        # Found by a search: of a model that is not there a server with accounts says that one may not read it.
+        # By a search: if the model does not exist, a server with accounts answers only that it may not be read.
         found = self.client.search_registered_models(f"name = '{self.model}'")
         return {alias: int(version) for alias, version in found[0].aliases.items()} if found else {}
 
     def _number(self, champions: Sequence[VersionId]) -> int:
-        """Return the number of the last of them that was not deleted; 0 if there is none."""
+        """Return the number of the last of these versions that still exists; 0 if none does."""
         last = self.last_existing(champions)
         return last.number if last else 0
 
     def _point(self, alias: str, version: int) -> None:
         if version:
             self.client.set_registered_model_alias(self.model, alias, str(version))
-        elif alias in self._aliases():  # to take one away needs more rights than to set one
+        elif alias in self._aliases():  # removing an alias needs more rights than setting one
             self.client.delete_registered_model_alias(self.model, alias)
 
     def _create(self, source: str, tags: dict[str, str], description: str) -> None:
@@ -239,13 +246,13 @@ class PromotionHistory:
                 return
             except MlflowException as error:
                 if any(entry.key == tags["key"] for entry in self.entries()):
-                    return  # the answer was lost, the entry was not
+                    return  # the entry was created, only the answer was lost
                 if "creation error" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(random.uniform(0, 0.2))
 
     def _entry(self, version: ModelVersion) -> HistoryEntry | None:
-        """Read an entry; None if somebody has edited its tags so that it is none any more."""
+        """Read an entry; None if its tags were edited and make no sense."""
         tags = version.tags
         try:
             if tags["action"] not in get_args(Action):
@@ -268,7 +275,7 @@ class PromotionHistory:
             return None
 
     def _version(self, entry: ModelVersion) -> VersionId | None:
-        """Return the version that an entry names; an early entry has but its number, and another may have that now."""
+        """Return the version of an entry. Entries of an early pipeline hold only its number, which may be reused."""
         number = int(entry.tags["version"])
         if not number:
             return None

@@ -1,6 +1,6 @@
-"""Find the versions that a review or a decision is about: the candidate that its user named, and the champion.
+"""Find the versions of a review or a promotion in the registry: the candidate that the user named, and the champion.
 
-A message names the commands that lead out of the state that it tells of; each works as it is written there.
+Each message names commands that solve the problem. They work as they are written.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,7 @@ from .promotion_history import CHAMPION, ChampionState, PromotionHistory
 
 @dataclass(frozen=True)
 class RegisteredModels:
-    """The registered models of an experiment: its versions are candidates in one, the other, which may be the same,
-    has the champion."""
+    """The registered models of an experiment: one with its candidates, one with the champion. Both may be the same."""
 
     client: MlflowClient
     candidates: str
@@ -38,7 +37,7 @@ class RegisteredModels:
 
     @property
     def option(self) -> str:
-        """` EXP=name` or nothing, for the commands that messages name."""
+        """` EXP=name`, or nothing for the default experiment: the end of the commands in messages."""
         return experiment_option(self.experiment)
 
     @property
@@ -46,7 +45,7 @@ class RegisteredModels:
         return PromotionHistory(self.client, self.production)
 
     def candidate(self, number: int | None) -> ModelVersion:
-        """Return the candidate of this number, of whatever experiment; without one, this experiment's newest."""
+        """Return the candidate with this number, of any experiment; without a number, the newest of this experiment."""
         if number:
             return get_version(self.client, self.candidates, number, self.option)
         known = all_versions(self.client, self.candidates)
@@ -55,37 +54,37 @@ class RegisteredModels:
             return ours[-1]
         told = f"{self.candidates} has no version of the experiment {self.experiment}; run: make register{self.option}"
         if known:
-            newest = f"version {known[-1].version}, of the experiment {experiment_of(known[-1])}"
-            told += f"; for {newest}: make review VERSION={known[-1].version}{self.option}"
+            newest = f"version {known[-1].version} (experiment {experiment_of(known[-1])})"
+            told += f"; or review {newest}: make review VERSION={known[-1].version}{self.option}"
         raise UserError(told)
 
     def champion(self, state: ChampionState) -> ModelVersion | None:
-        """Return the champion by the record; None if there is none, or none of those that were champion is left.
+        """Return the champion according to the promotion history; None if no version that was champion exists.
 
-        UserError if it was deleted and there is one to go back to, if it lacks tags that registration gave it, or if
-        its alias is on a version all the same: that one is served, and may not be passed over.
+        Raises UserError if the champion was deleted but an earlier one exists, if it lacks tags of its registration, or
+        if the alias is on a version that never became the champion: that version is served, so it must not be ignored.
         """
         champion = find_again(self.client, self.production, state.champion) if state.champion else None
         if champion is None and self.history.last_existing(state.champions):
             raise UserError(
-                f"the champion, version {state.champion} of {self.production}, was deleted, so nothing can be compared "
-                f"with it; run: make rollback REASON=...{self.option}"
+                f"the champion, version {state.champion} of {self.production}, was deleted, so no version can be "
+                f"compared with it; go back to the one before: make rollback REASON=...{self.option}"
             )
         if champion is None and (by_hand := self.told_of_alias(state)):
-            raise UserError(f"{by_hand}; until then nothing can be compared with it")
+            raise UserError(f"{by_hand}; until then no version can be compared with the champion")
         if champion and PACKAGE_TAG not in champion.tags:
             command = register_command(champion, self.experiment)
             again = "" if self.production != self.candidates else f"register it again: {command}; or "
             raise UserError(
-                f"the champion, version {champion.version} of {champion.name}, was registered by an earlier version "
-                f"of this pipeline, or not by it: it has no tag {PACKAGE_TAG}, so nothing can be compared with it; "
-                f"{again}make another the champion: make promote VERSION=n REASON=... FORCE=1{self.option}"
+                f"the champion, version {champion.version} of {champion.name}, has no tag {PACKAGE_TAG}: it was not "
+                f"registered by the present version of this pipeline, so no version can be compared with it; {again}"
+                f"promote another: make promote VERSION=n REASON=... FORCE=1{self.option}"
             )
         return champion
 
     def resolve(self, alias: str) -> ModelVersion:
-        """Return the version in production that an alias is on; UserError if it is on none."""
-        # Found by a search: of a model that is not there a server with accounts says that one may not read it.
+        """Return the version in production that has this alias; UserError if none has it."""
+        # By a search: if the model does not exist, a server with accounts answers only that it may not be read.
         found = self.client.search_registered_models(f"name = '{self.production}'")
         aliases = found[0].aliases if found else {}
         if alias in aliases:
@@ -101,12 +100,12 @@ class RegisteredModels:
         )
 
     def check_files(self, version: ModelVersion) -> None:
-        """UserError if a version's tag does not have the files with which the record says that it became champion."""
+        """Raise UserError if a version's files, by its tag, are not those with which it became the champion."""
         recorded = self.history.files(identify(version))
         if recorded and recorded != package_digest(version, self.experiment):
             raise UserError(
-                f"the tag {PACKAGE_TAG} of version {version.version} of {version.name} is not as it was when that "
-                f"became the champion, so its files may be others: find out who edited it; make another the champion: "
+                f"the tag {PACKAGE_TAG} of version {version.version} of {version.name} was edited after that version "
+                f"became the champion, so its files may be others: find out who edited it, or promote another version: "
                 f"make promote VERSION=n REASON=... FORCE=1{self.option}"
             )
 
@@ -118,7 +117,7 @@ class RegisteredModels:
         return copies[-1] if copies else None
 
     def told_of_alias(self, state: ChampionState) -> str | None:
-        """Return a line that tells that the champion's alias was moved or removed by hand, and what to do; or None."""
+        """Return a line that says how the champion's alias was changed by hand, and what to do; None if it was not."""
         moved = self.history.moved_by_hand(state)
         if moved is None:
             return None
@@ -129,39 +128,40 @@ class RegisteredModels:
             ways.append(f"make promote VERSION={number} REASON=...{self.option} puts it back")
         if number := self._candidate_number(found):
             if self._is_unreviewed(found) and state.champion and state.champion.number == recorded:
-                ways.append(f"make review VERSION={number}{self.option} compares that first")
-            ways.append(f"make promote VERSION={number} REASON=...{force}{self.option} records version {found}")
+                ways.append(f"make review VERSION={number}{self.option} compares version {found} with the champion")
+            ways.append(
+                f"make promote VERSION={number} REASON=...{force}{self.option} makes version {found} the champion"
+            )
         if (target := self.rollback_target(state)) and target.number != found:
-            ways.append(f"make rollback REASON=...{force}{self.option} leads to version {target}")
+            ways.append(f"make rollback REASON=...{force}{self.option} goes back to version {target}")
         if not ways:
             ways.append(f"make promote VERSION=n REASON=...{force}{self.option} makes another version the champion")
         return (
             f"the alias {CHAMPION} of {self.production} was {'moved' if found else 'removed'} by hand: it is on "
-            f"{f'version {found}' if found else 'no version'}, the record has {self._shown_champion(state)}; "
+            f"{f'version {found}' if found else 'no version'}, but {self._recorded_champion(state)}; "
             f"{'; '.join(ways)}"
         )
 
     def told_of_doubt(self, version: ModelVersion) -> str | None:
-        """Return a line that tells that the version that the champion's alias is on was not made the champion, and
-        what to do; None if it was."""
+        """Return a line that says what to do if a version has the champion's alias but was never promoted; or None."""
         if self.history.has_decided_on(identify(version)):
             return None
         return self.told_of_alias(self.history.state()) or (
-            f"version {version.version} of {version.name} has the alias {CHAMPION}, but is not the champion by the "
-            f"record; see: make versions{self.option}, and try again"
+            f"version {version.version} of {version.name} has the alias {CHAMPION}, but was not promoted; "
+            f"see: make versions{self.option}, then try again"
         )
 
     def rollback_target(self, state: ChampionState) -> VersionId | None:
-        """Return the last of those that were champion before and still exist.
+        """Return the latest earlier champion that still exists.
 
-        Where there is none it is the champion itself, if its alias was taken away from it.
+        Without one, return the champion itself if somebody removed its alias, since a rollback then sets it again.
         """
         return self.history.before(state) or (
             self.history.last_existing(state.champions) if self.history.moved_by_hand(state) else None
         )
 
     def first_step(self, state: ChampionState) -> str:
-        """Return what begins to make another version the champion: a command, where there is one to name."""
+        """Return the first command on the way to another champion, or why there is none."""
         known = all_versions(self.client, self.candidates)
         others = [version for version in known if not self.is_champion(version, state)]
         if others:
@@ -171,25 +171,25 @@ class RegisteredModels:
         return f"{self.candidates} has no other version to review"
 
     def is_champion(self, candidate: ModelVersion, state: ChampionState) -> bool:
-        """Return whether the candidate, or its copy in production, is the champion by the record."""
+        """Return whether the candidate, or its copy in production, is the champion according to the history."""
         chosen = self.in_production(candidate)
         return chosen is not None and identify(chosen) == state.champion
 
-    def _shown_champion(self, state: ChampionState) -> str:
+    def _recorded_champion(self, state: ChampionState) -> str:
         if not state.champion:
-            return "none"
+            return "no version was promoted"
         is_there = find_again(self.client, self.production, state.champion)
-        return f"version {state.champion}{'' if is_there else ', which was deleted'}"
+        return f"the champion is version {state.champion}{'' if is_there else ', which was deleted'}"
 
     def candidate_of(self, version: ModelVersion) -> ModelVersion | None:
-        """Return the candidate that became this version in production, or is it; None if it is not there."""
+        """Return the candidate that this version in production is, or was copied from; None if it does not exist."""
         if version.name == self.candidates:
             return version
         found = [each for each in all_versions(self.client, self.candidates) if _is_copy(version, each)]
         return found[0] if found else None
 
     def _candidate_number(self, number: int) -> int:
-        """Return the number of the candidate that became this version in production; 0 if there is none."""
+        """Return the number of the candidate that this version in production was copied from; 0 if there is none."""
         version = find_version(self.client, self.production, number) if number else None
         candidate = self.candidate_of(version) if version else None
         return int(candidate.version) if candidate else 0
@@ -200,9 +200,9 @@ class RegisteredModels:
 
 
 def _is_copy(version: ModelVersion, candidate: ModelVersion) -> bool:
-    """Return whether a version in production was made of a candidate, by what nobody can edit, and has its files.
+    """Return whether a version in production is a copy of a candidate, judged by facts that nobody can edit.
 
-    An older one was made of another candidate, which had this number before.
+    A copy that is older than the candidate was made from another one, which had the same number and was deleted.
     """
     return (
         version.source == f"models:/{candidate.name}/{candidate.version}"
@@ -216,6 +216,6 @@ def experiment_of(version: ModelVersion) -> str:
     return version.tags.get(EXPERIMENT, "(unknown)")
 
 
-def describe(version: ModelVersion) -> str:
-    """Return a version's number, model and experiment in words."""
-    return f"version {version.version} of {version.name}, of the experiment {experiment_of(version)},"
+def version_name(version: ModelVersion) -> str:
+    """Return `version 2 of translator-en-de (experiment default)`."""
+    return f"version {version.version} of {version.name} (experiment {experiment_of(version)})"

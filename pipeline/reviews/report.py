@@ -1,7 +1,7 @@
-"""Make the page of a review: one HTML file that needs nothing else, not even scripts (`report.html`, `report.css`).
+"""Write the report of a review: one HTML file without scripts that loads nothing else (`report.html`, `report.css`).
 
-Text of the corpus is foreign. Jinja escapes it; characters that one does not see but that change what one sees stand as
-their numbers; and each text is isolated, so that its writing direction ends with it.
+Text of a corpus is foreign. Jinja escapes it. Invisible characters that could change how a text looks are shown as
+their numbers. Each text is isolated, so that its writing direction ends with it.
 """
 
 import base64
@@ -17,17 +17,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..data.languages import has_spaces
-from . import wording
 from .comparison import CANDIDATE, OPPONENT, REFERENCE, Change, Comparison
+from .description import METRICS, WORDS, interval, share, signed
+from .pages import Pages
 from .review import AttentionMap, Review
 
 LONGEST = 1000  # characters shown of a text
 DIRECTION = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes
-UNSEEN = {"Cc", "Cs", "Zl", "Zp"}  # general categories: control, half of a surrogate pair, separators of lines
+INVISIBLE = {"Cc", "Cs", "Zl", "Zp"}  # general categories: control, half of a surrogate pair, separators of lines
 
 
-def write_report(review: Review, maps: Sequence[AttentionMap]) -> str:
-    """The page as text, to be encoded in UTF-8."""
+def write_report(review: Review, maps: Sequence[AttentionMap], pages: Pages) -> str:
+    """Return the report as text, to be encoded in UTF-8. `pages`: the pages of MLflow that it links to."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -36,17 +37,16 @@ def write_report(review: Review, maps: Sequence[AttentionMap]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"foreign": foreign, "sides": mark_differences, "png": _data_uri} | {
-        function.__name__: function
-        for function in (wording.signed, wording.interval, wording.share, wording.megabytes, wording.percent)
-    }
+    environment.globals |= WORDS
+    environment.filters |= {"foreign": foreign, "sides": mark_differences, "png": _data_uri}
+    environment.filters |= {"signed": signed, "interval": interval, "share": share}
     thresholds = {gate.name: gate.threshold for gate in review.gates}
     return environment.get_template("report.html").render(
         review=review,
         maps=maps,
+        pages=pages,
         reach=_reach(review.comparisons),
-        allowed={metric: thresholds[f"{metric}_drop"] for metric in wording.METRICS},
-        wording=wording,
+        allowed={metric: thresholds[f"{metric}_drop"] for metric in METRICS},
         plain=str,
         systems=(CANDIDATE, OPPONENT),
         reference=REFERENCE,
@@ -54,12 +54,12 @@ def write_report(review: Review, maps: Sequence[AttentionMap]) -> str:
 
 
 def foreign(text: str) -> Markup:
-    """Foreign text as one isolated piece of the page."""
+    """Return foreign text as one isolated piece of the page."""
     return _ISOLATED.format(_numbered(_cut(text))) if text else _NOTHING
 
 
 def mark_differences(change: Change, comparison: Comparison) -> dict[str, Markup]:
-    """Both systems' texts, with marks on the words that only one of them has: `hit` where the reference has it too."""
+    """Return both systems' texts. Words that only one of them has are marked: `hit` if the reference has them, too."""
     spaced = has_spaces(comparison.target_language)
     units = {system: _units(_cut(getattr(change, system)), spaced) for system in (CANDIDATE, OPPONENT)}
     known = set(map(_bare, _units(change.reference, spaced)))
@@ -85,7 +85,7 @@ def _marked(units: Sequence[str], shared: set[int], known: set[str]) -> Markup:
 
 
 def _units(text: str, spaced: bool) -> list[str]:
-    """Words with the space before them, or characters; joined, they are the text but for space at its end."""
+    """Return words with the space before them, or characters. Joined, they give the text without space at its end."""
     return re.findall(r"\s*\S+", text) if spaced else regex.findall(r"\X", text)
 
 
@@ -98,16 +98,16 @@ def _cut(text: str) -> str:
 
 
 def _visible(value: object) -> object:
-    """What a template is about to show: text that is foreign, or may be, with the numbers of characters not seen."""
+    """Return what a template is about to show, with the numbers of invisible characters in place of these."""
     return _numbered(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _numbered(text: str) -> str:
-    return "".join(f"⟨U+{ord(c):04X}⟩" if _is_unseen(c) else c for c in text)
+    return "".join(f"⟨U+{ord(c):04X}⟩" if _is_invisible(c) else c for c in text)
 
 
-def _is_unseen(character: str) -> bool:
-    return unicodedata.category(character) in UNSEEN or unicodedata.bidirectional(character) in DIRECTION
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in INVISIBLE or unicodedata.bidirectional(character) in DIRECTION
 
 
 _ISOLATED = Markup('<bdi dir="auto">{}</bdi>')
@@ -119,7 +119,7 @@ def _data_uri(attention_map: AttentionMap) -> str:
 
 
 def _reach(comparisons: Sequence[Comparison]) -> float:
-    """Points from the middle of the chart of differences to its ends: beyond all intervals, and at least 1."""
+    """Return the points from the middle of the chart of differences to its ends: beyond all limits, and at least 1."""
     differences = [d for comparison in comparisons for d in comparison.differences.values()]
     ends = [end for d in differences for end in (d.points, *(d.limits or ()))]
     return max(1.0, 1.05 * max(map(abs, ends), default=0.0))

@@ -1,7 +1,7 @@
-"""Keep reviews in MLflow: a run for each pair of candidate and champion, with the report and verdict.
+"""Keep reviews in MLflow: a run for each pair of candidate and champion, with the report and the verdict.
 
-The runs are in an experiment of the reviewers, `<model> reviews`: who may train need not be able to write a verdict.
-What a version shows of its review is a copy. How a verdict is reached: see reviewer.py.
+The runs are in an experiment of the reviewers, `<model> reviews`. So a person who may train need not have the right to
+write a verdict. The tags and the description of a version only copy what the run says.
 """
 
 import json
@@ -20,6 +20,7 @@ from ..plumbing.tracking.record import now
 from ..plumbing.tracking.store import experiment_id, store_lock
 from ..registry.versions import DIFFERENCE_TAG, PACKAGE_TAG, VERDICT_TAG, identify
 from .description import write_description
+from .pages import run_path
 from .review import Review
 
 NO_CHAMPION = "baselines"  # in place of a champion's version, where there is none
@@ -28,7 +29,7 @@ REPORT, DATA = "report.html", "review.json"  # artifacts of the run
 
 @dataclass(frozen=True)
 class RecordedReview:
-    """What a review came to."""
+    """The result of a review, as its run tells it."""
 
     run_id: str
     verdict: str  # as in Review
@@ -59,14 +60,14 @@ class ReviewRuns:
         return f"{self.model} reviews"
 
     def check(self) -> None:
-        """Raise UserError if a review could not be kept, because the experiment for it was deleted."""
+        """Raise UserError if a review could not be kept because the experiment of the reviews was deleted."""
         if self.client.get_experiment_by_name(self.experiment):
             experiment_id(self.client, self.experiment, self.build)
 
     def find(self, candidate: ModelVersion) -> list[RecordedReview]:
-        """Return the reviews of a candidate, one for each champion that it was compared with, the last review first.
+        """Return the reviews of a candidate, one for each champion that it was compared with, the latest first.
 
-        UserError if the experiment with the reviews was deleted.
+        Raises UserError if the experiment of the reviews was deleted.
         """
         if self.client.get_experiment_by_name(self.experiment) is None:
             return []
@@ -76,16 +77,16 @@ class ReviewRuns:
         return sorted(ended, key=lambda verdict: verdict.at, reverse=True)
 
     def keep(self, candidate: ModelVersion, champion: ModelVersion | None, review: Review, page: str) -> RecordedReview:
-        """Put a review and its page into its run, in place of an earlier one of the pair; the verdict comes last."""
+        """Put a review and its report into the run of the pair, in place of an earlier one. The verdict comes last."""
         run = self._run(candidate, champion)
         run_id, tags = run.info.run_id, run.data.tags
         if "review" in tags:
-            self.client.delete_tag(run_id, "review")  # from here on until the end there is none
+            self.client.delete_tag(run_id, "review")  # no verdict until the new one is written
         with tempfile.TemporaryDirectory() as scratch:
             for name, text in {REPORT: page, DATA: review.to_json()}.items():
                 (Path(scratch) / name).write_text(text, encoding="utf-8")
             self.client.log_artifacts(run_id, scratch)
-        # A review that comes to the same adds nothing. Of two values MLflow shows the later; of one time, the larger.
+        # A repeated review with equal results adds nothing. MLflow shows the latest value; of equal times the largest.
         known, time = run.data.metrics, now()
         metrics = [Metric(key, value, time, 0) for key, value in _metrics(review).items() if known.get(key) != value]
         self.client.log_batch(run_id, metrics=metrics)
@@ -105,19 +106,18 @@ class ReviewRuns:
         return verdict
 
     def show(self, verdict: RecordedReview, version: ModelVersion) -> None:
-        """Show on a version's page what its review found: two tags, and the description."""
+        """Copy the result of a review into a version's tags and into its description, above its model card."""
         run, name, number = self.client.get_run(verdict.run_id), version.name, str(version.version)
         with tempfile.TemporaryDirectory() as scratch:
             text = Path(self.client.download_artifacts(verdict.run_id, DATA, scratch)).read_text("utf-8")
         review = Review.from_json(text)
         for key, value in _shown(verdict, review).items():
             self.client.set_model_version_tag(name, number, key, value)
-        page = f"#/experiments/{run.info.experiment_id}/runs/{verdict.run_id}/artifacts/{REPORT}"
-        description = f"{write_description(review)}\n[The whole report]({page})\n"  # opens in MLflow's interface
-        self.client.update_model_version(name, number, description)
+        report = f"#/{run_path(run.info.experiment_id, verdict.run_id, REPORT)}"  # in the same server's pages
+        self.client.update_model_version(name, number, write_description(review, report))
 
     def _run(self, candidate: ModelVersion, champion: ModelVersion | None) -> StoredRun:
-        """The run for a pair: made once, used again."""
+        """Return the run of a pair; it is made at the first review."""
         experiment = experiment_id(self.client, self.experiment, self.build)
         opponent = identify(champion).key if champion else NO_CHAMPION
         with store_lock(self.build):
@@ -157,7 +157,7 @@ def _shown(verdict: RecordedReview, review: Review) -> dict[str, str]:
 
 
 def _metrics(review: Review) -> dict[str, float]:
-    """What a review measured but for times, which are never the same: comes out equal when it is repeated."""
+    """Return the scores and differences: figures that are the same when a review is repeated, which times are not."""
     found: dict[str, float] = {}
     for comparison in review.comparisons:
         for system, scores in comparison.scores.items():
@@ -171,7 +171,7 @@ def _metrics(review: Review) -> dict[str, float]:
 
 
 def _verdict(run: StoredRun) -> RecordedReview | None:
-    """Read a verdict; None if the review was interrupted, or somebody has edited its tags so that it is none."""
+    """Read the result of a review; None if the review was interrupted, or if its tags were edited and make no sense."""
     tags = run.data.tags
     try:
         return RecordedReview(

@@ -1,6 +1,6 @@
-"""Read the test sets that a review looks at: the candidate's, the champion's, and those that the settings name.
+"""Read the test sets of a review: the candidate's, the champion's, and those that the settings name.
 
-Whoever made the candidate chose its test sets, references and all; so with a champion the champion's count too.
+The author of a candidate chose its test sets and their references. So the champion's test sets are used as well.
 """
 
 import hashlib
@@ -17,53 +17,57 @@ from ..plumbing.params import FilesSettings, ReviewSettings
 from ..plumbing.split_names import same_names
 from ..scoring.facts import EvaluationFacts
 
-Origin = Literal["candidate", "champion", "both", "settings"]  # whose test set it is
+Origin = Literal["candidate", "champion", "both", "settings"]  # where a test set comes from
 
 BASELINES = {"memory": "translation memory", "copy": "source copied"}
 
 
 @dataclass(frozen=True)
 class TestSet:
-    __test__ = False  # no test of pytest's
+    """Sentences with their references, and the translations of the baselines."""
+
+    __test__ = False  # pytest would take the name for a test's
 
     name: str
     sources: Sequence[str]
     references: Sequence[str]
     baselines: Mapping[str, Sequence[str]]  # name -> its translations
     origin: Origin
-    blank: int = 0  # pairs left out, since a side of theirs has no text
+    blank: int = 0  # pairs left out because one side has no text
 
     @property
     def digest(self) -> str:
-        """Hex sha256 of the sources and references: what a translation is scored against."""
+        """Hex sha256 of the sources and references."""
         return hashlib.sha256(json.dumps([list(self.sources), list(self.references)]).encode()).hexdigest()
 
 
 def read_test_sets(
     evaluation: Artifact, champion: Artifact | None, settings: ReviewSettings, languages: tuple[str, str]
 ) -> list[TestSet]:
-    """The test sets of both runs with both baselines, then those of the settings with copying alone.
+    """Return the test sets of both runs with both baselines, then those of the settings with copying as the only one.
 
-    `champion`: the evaluation of its run. What both were evaluated on is there once.
+    `evaluation` is the candidate's, `champion` that of the champion. A test set that both have is returned once.
     """
     own = _own(evaluation, champion)
     for name, other in same_names([*(test_set.name for test_set in own), *settings.test_sets]):
         raise UserError(
             f"review.test_sets.{name}: the run of the candidate or of the champion has a test set of this name "
-            f"({other}); give another"
+            f"({other}); choose another name"
         )
     return own + (_named(settings, languages) if settings.test_sets else [])
 
 
-def _own(evaluation: Artifact, champion: Artifact | None) -> list[TestSet]:
-    """The test sets of the candidate's run, and of the champion's; where two differ under one name, the champion's is
-    `NAME of the champion`."""
-    found = [_evaluated(evaluation, name, "candidate") for name in EvaluationFacts.of(evaluation).test_sets]
+def _own(candidate: Artifact, champion: Artifact | None) -> list[TestSet]:
+    """Return the test sets of the candidate's and the champion's run.
+
+    Of two that differ but have the same name, the champion's becomes `NAME of the champion`.
+    """
+    found = [_evaluated(candidate, name, "candidate") for name in EvaluationFacts.of(candidate).test_sets]
     if champion is None:
         return found
     for name in EvaluationFacts.of(champion).test_sets:
         theirs = _evaluated(champion, name, "champion")
-        if same := [place for place, ours in enumerate(found) if ours.digest == theirs.digest]:
+        if same := [index for index, ours in enumerate(found) if ours.digest == theirs.digest]:
             found[same[0]] = replace(found[same[0]], origin="both")
             continue
         while any(same_names([test_set.name, name]) for test_set in found):

@@ -1,7 +1,8 @@
-"""Fetch what the registry and its run hold on a version into a directory, each part as it was registered.
+"""Fetch the files of a registered version, and those of the run that made it, and check each of them.
 
-The version's tag protects the record of its package (registry/package_record.py), which has the digests of everything
-else: the package's files, the manifests, the test sets and the training sentences.
+The version has a tag with the digest of its package's record (registry/package_record.py). The record holds the
+digests of the package's files, of the manifests, of the test sets and of the fingerprints of the training sentences. A
+file that does not match its digest is refused.
 """
 
 import json
@@ -10,13 +11,16 @@ from functools import cached_property
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
+from ..data.facts import CorpusFacts
 from ..plumbing.artifacts import Artifact, Manifest, experiment_option, open_artifact, sha256_of
 from ..plumbing.errors import UserError
-from ..plumbing.facts import mistake_in
+from ..plumbing.facts import Facts, mistake_in
+from ..plumbing.tracking.record import flatten
 from ..registry.package_record import PackageRecord
 from ..registry.registration import evaluation_path, training_sentences_path
 from ..registry.versions import EXPERIMENT, fetch, fetch_record
@@ -26,11 +30,15 @@ from ..training.facts import ModelFacts
 
 @dataclass(frozen=True)
 class VersionFiles:
-    """A version, and where its parts are fetched to when they are asked for."""
+    """A registered version. Its files are fetched into `directory` when they are first needed."""
 
     client: MlflowClient
     version: ModelVersion
     directory: Path
+
+    def fetch_all(self) -> None:
+        """Fetch and check every part now. Raises UserError for a part that is missing or was changed."""
+        _ = self.evaluation, self.training_sentences, self.corpus, self.model, self.package
 
     @property
     def name(self) -> str:
@@ -38,46 +46,50 @@ class VersionFiles:
 
     @cached_property
     def record(self) -> PackageRecord:
-        """What the version was made from."""
+        """What the version was made from, with the digests of its parts."""
         self.directory.mkdir(parents=True, exist_ok=True)
         return fetch_record(self.client, self.version, self.directory)
 
     @property
     def languages(self) -> tuple[str, str]:
-        """The codes of source and target."""
+        """The codes of source and target language."""
         return self.record.source_language, self.record.target_language
 
     @cached_property
     def package(self) -> Path:
-        """The package, every file as it was registered."""
+        """The directory of the package, with every file as it was registered."""
         directory = self.directory / "package"
         directory.mkdir(parents=True)
         return fetch(self.client, self.version.name, int(self.version.version), directory)
 
     @property
     def size_bytes(self) -> int:
-        """Of all files of the package."""
+        """Size of the package: all its files."""
         return sum(path.stat().st_size for path in self.package.rglob("*") if path.is_file())
 
     @cached_property
-    def model_facts(self) -> ModelFacts:
-        """What training recorded of the model."""
-        path = "manifests/model.json"
-        content = self._download(path).read_bytes()
-        try:
-            manifest = Manifest.of(json.loads(content))
-        except ValueError:
-            raise UserError(self._changed(path)) from None
-        if manifest.digest != self.record.model:
-            raise UserError(self._changed(path))
-        try:
-            return ModelFacts.model_validate(manifest.facts)
-        except ValidationError as error:
-            raise UserError(self._other_pipeline(path, error, "make train register")) from None
+    def corpus(self) -> Artifact:
+        """The manifest of the corpus that the version was trained on; the corpus itself is not in the run."""
+        return self._manifest("corpus", self.record.corpus, CorpusFacts)
+
+    @cached_property
+    def model(self) -> Artifact:
+        """The manifest of the trained model."""
+        return self._manifest("model", self.record.model, ModelFacts)
+
+    @cached_property
+    def run(self) -> Run:
+        """The MLflow run of its training."""
+        return self.client.get_run(str(self.version.run_id))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of all stages up to evaluation, such as `train.epochs`, as texts."""
+        return dict(self.run.data.params) | flatten(self.evaluation.stamp["params"])
 
     @cached_property
     def evaluation(self) -> Artifact:
-        """The test sets of the version's run, with what the baselines made of them."""
+        """The test sets of the version's run, with the translations of the baselines."""
         directory = self._download(evaluation_path(self.record.evaluation))
         try:
             artifact = open_artifact(directory, "evaluate")
@@ -93,12 +105,29 @@ class VersionFiles:
 
     @cached_property
     def training_sentences(self) -> Path:
-        """Fingerprints of what the version was trained on, see data/fingerprints.py."""
-        path = training_sentences_path(self.record.training_sentences)
+        """Fingerprints of its training sentences, see data/fingerprints.py."""
+        digest = self.record.training_sentences
+        path = training_sentences_path(digest)
         file = self._download(path)
-        if sha256_of(file) != self.record.training_sentences:
+        if sha256_of(file) != digest:
             raise UserError(self._changed(path))
         return file
+
+    def _manifest(self, name: str, digest: str, facts: type[Facts]) -> Artifact:
+        """Return an artifact of which the run holds only the manifest, which must have this digest."""
+        path = f"manifests/{name}.json"
+        file = self._download(path)
+        try:
+            manifest = Manifest.of(json.loads(file.read_bytes()))
+        except ValueError:
+            raise UserError(self._changed(path)) from None
+        if manifest.digest != digest:
+            raise UserError(self._changed(path))
+        try:
+            facts.model_validate(manifest.facts)
+        except ValidationError as error:
+            raise UserError(self._other_pipeline(path, error, "make train register")) from None
+        return Artifact(file, manifest, "train")
 
     def _download(self, path: str) -> Path:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -106,21 +135,25 @@ class VersionFiles:
             return Path(self.client.download_artifacts(str(self.version.run_id), path, str(self.directory)))
         except (MlflowException, OSError) as error:
             reason = str(error).strip().partition("\n")[0]
-            again = experiment_option(self.version.tags.get(EXPERIMENT, "default"))
             raise UserError(
-                f"{path} of run {self.version.run_id}, of which {self.name} was made, cannot be fetched: {reason}; if "
-                f"the artifact store was moved, move it back; to upload this again, run: make register{again}"
+                f"{path} of run {self.version.run_id}, which made {self.name}, cannot be fetched: {reason}; if the "
+                f"artifact store was moved, move it back; to upload the file again, run: make register{self._again}"
             ) from error
 
+    @property
+    def _again(self) -> str:
+        """` EXP=name` or nothing, for the commands that messages name."""
+        return experiment_option(self.version.tags.get(EXPERIMENT, "default"))
+
     def _other_pipeline(self, path: str, error: ValidationError, command: str) -> str:
-        again = command + experiment_option(self.version.tags.get(EXPERIMENT, "default"))
         return (
-            f"{path} of run {self.version.run_id}, of which {self.name} was made, was written by another version of "
-            f"this pipeline ({mistake_in(error)}); register the model again: {again}"
+            f"{path} of run {self.version.run_id}, which made {self.name}, was written by another version of this "
+            f"pipeline ({mistake_in(error)}); register the model again: {command}{self._again}"
         )
 
     def _changed(self, path: str) -> str:
         return (
-            f"{path} of run {self.version.run_id} is not what {self.name} was registered with: if the model was "
-            "evaluated again, review the version of that; if not, find out who changed the artifact store"
+            f"{path} of run {self.version.run_id} was changed after {self.name} was registered: if the model was "
+            "evaluated again, review the version that was registered from that; if not, find out who changed the "
+            "artifact store"
         )

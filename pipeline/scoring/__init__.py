@@ -1,1 +1,1 @@
-"""Scores of translations, beside baselines, and their pictures. Begin with evaluation.py."""
+"""Evaluate translations: BLEU and chrF beside two baselines, and pictures. Begin with evaluation.py."""

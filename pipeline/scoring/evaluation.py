@@ -1,6 +1,6 @@
-"""Owns the evaluation of one test set: what each system makes of its sources, and how it scores.
+"""Evaluate a model on a test set: translate it, and score the translations beside those of the baselines.
 
-The model only ever sees the source: its hypotheses come from free decoding, never from teacher forcing. Writes nothing.
+The model sees only the sources. Its hypotheses come from free decoding, never from teacher forcing.
 """
 
 import time
@@ -24,26 +24,26 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Decoding:
-    """A test set and the model's translations of it; every text of the test set is one line."""
+    """A test set and the model's translations of it."""
 
     name: str
     sources: list[str]
     references: list[str]
     beam: list[Translation]
     greedy: list[Translation]
-    seconds: dict[SystemName, float]  # beam, greedy: until the last process was done
+    seconds: dict[SystemName, float]  # of beam and greedy, until the last process was done
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A test set with all hypotheses; every text is one line."""
+    """A test set, and the hypotheses and scores of all systems. Every text is one line."""
 
     name: str
     sources: list[str]
     references: list[str]
-    hypotheses: dict[SystemName, list[str]]  # of each system
-    translations: list[Translation]  # what the beam's hypotheses come from
-    scores: ScoredTestSet  # reproducible
+    hypotheses: dict[SystemName, list[str]]
+    translations: list[Translation]  # of the beam search, with their attention
+    scores: ScoredTestSet  # the same in every run
     signatures: dict[str, str]
     timing: dict[SystemName, Timing]  # differs from run to run
 
@@ -55,9 +55,9 @@ def decode_split(
     accelerator: Accelerator,
     advance: Callable[[int], object],
 ) -> Decoding:
-    """Translate a test set greedily and with the beam; all processes together, all get the whole.
+    """Translate a test set with greedy and with beam search. All processes share the work, and all get the result.
 
-    `advance` is told how many sentences were decoded, twice the test set's in all.
+    `advance` is called with the number of sentences translated since the last call; each sentence counts twice.
     """
     sources, references = read_split(path)
 
@@ -70,7 +70,7 @@ def decode_split(
 
 
 def evaluate_split(decoding: Decoding, memory: TranslationMemory, target_language: str) -> Evaluation:
-    """Score what was decoded beside the baselines."""
+    """Translate the test set with the baselines too, and score all systems."""
     sources, references = decoding.sources, decoding.references
     remembered, memory_seconds = _timed(lambda: memory.translate(sources))
     hypotheses: dict[SystemName, list[str]] = {
@@ -96,6 +96,6 @@ def evaluate_split(decoding: Decoding, memory: TranslationMemory, target_languag
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    """What `work` returns, and the seconds that it took."""
+    """Call `work`, and return its result and the seconds it took."""
     start = time.perf_counter()
     return work(), time.perf_counter() - start

@@ -17,7 +17,7 @@ class SystemScores(Part):
     bleu_interval: Interval
     chrf: float
     chrf_interval: Interval
-    length_ratio: float  # of tokens, hypotheses to references
+    length_ratio: float  # tokens of the hypotheses / of the references
     empty: float  # share of the hypotheses
     copied: float  # share of the hypotheses
 

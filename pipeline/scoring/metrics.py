@@ -1,6 +1,6 @@
-"""Owns how hypotheses are scored: sacreBLEU's BLEU and chrF2 of detokenised text, and plain counts beside them.
+"""Score hypotheses with sacreBLEU's BLEU and chrF2 of detokenised text, length ratio, and simple counts.
 
-Decodes nothing and reads no file. sacreBLEU's signatures say which tokeniser and which version were used.
+sacreBLEU's signatures say which tokeniser and which version were used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from sacrebleu.significance import PairedTest, Result
 from ..data.languages import count_words, tokeniser_for
 from .facts import LengthScores, SystemName, SystemScores
 
-# Source words, see languages.count_words: first and last of each bucket.
+# Shortest and longest source of each bucket, in words (see languages.count_words).
 BUCKETS = ((1, 4), (5, 9), (10, 19), (20, 29), (30, None))
 
 
@@ -29,10 +29,11 @@ class Scorer:
 
     @property
     def signatures(self) -> dict[str, str]:
+        """sacreBLEU's signatures of BLEU and chrF."""
         return {"bleu": str(self._bleu.get_signature()), "chrf": str(self._chrf.get_signature())}
 
     def score(self, hypotheses: Sequence[str]) -> SystemScores:
-        """BLEU and chrF2 with 95 % intervals, the length ratio, and the share of empty and of copied hypotheses."""
+        """Return BLEU and chrF2 with 95 % intervals, length ratio, and the shares of empty and copied hypotheses."""
         bleu = self._bleu.corpus_score(hypotheses, None)
         chrf = self._chrf.corpus_score(hypotheses, None)
         copied = sum(h == s for h, s in zip(hypotheses, self.sources, strict=True))
@@ -41,13 +42,13 @@ class Scorer:
             bleu_interval=_interval(self._bleu, hypotheses),
             chrf=round(chrf.score, 2),
             chrf_interval=_interval(self._chrf, hypotheses),
-            length_ratio=round(bleu.ratio, 3),  # what the brevity penalty sees
+            length_ratio=round(bleu.ratio, 3),  # tokens of the hypotheses / of the references
             empty=round(sum(not h for h in hypotheses) / len(hypotheses), 4),
             copied=round(copied / len(hypotheses), 4),
         )
 
     def bleu_by_length(self, systems: Mapping[SystemName, Sequence[str]]) -> list[LengthScores]:
-        """BLEU of each system on the sentences of each bucket of source length; a bucket without any is left out."""
+        """Return the BLEU of each system on each bucket of source lengths. Empty buckets are left out."""
         lengths = [count_words(source) for source in self.sources]
         rows = []
         for first, last in BUCKETS:
@@ -67,11 +68,14 @@ class Scorer:
 
 
 def _interval(metric: Metric, hypotheses: Sequence[str]) -> tuple[float, float]:
-    """95 % interval by sacreBLEU's bootstrap of 1,000 resamples, its mean and half width, under its fixed seed."""
+    """Return the 95 % confidence interval of a score, by sacreBLEU's bootstrap of 1,000 resamples with a fixed seed.
+
+    It is the mean of the resamples plus and minus half the width of their middle 95 %.
+    """
     _, columns = PairedTest([("system", hypotheses)], {"metric": metric}, references=None, test_type="bs")()
     (result,) = (column[0] for name, column in columns.items() if name != "System")
     assert isinstance(result, Result)
     assert result.mean is not None
     assert result.ci is not None
     low, high = float(result.mean - result.ci), float(result.mean + result.ci)
-    return round(max(0.0, low), 2), round(high, 2)  # a symmetric interval about a tiny score would begin below zero
+    return round(max(0.0, low), 2), round(high, 2)  # symmetric around the mean, so it could begin below 0

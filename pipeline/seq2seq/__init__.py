@@ -1,1 +1,1 @@
-"""The translator: attention, network, loss, search, and translation of text. Begin with model.py."""
+"""The model and its use: attention, network, loss, beam search, translation of text. Begin with model.py."""

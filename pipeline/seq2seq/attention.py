@@ -1,6 +1,6 @@
-"""Owns attention: scores of a query against the keys, masked softmax, and the context vector.
+"""Attention: score queries against keys, and average the values by the softmax of the scores.
 
-Shapes: B batch, S source length, T target length, H hidden.
+Shapes: B batch, S source length, T target length, H hidden size.
 """
 
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 class Attention(nn.Module):
     """Global attention of Luong et al. 2015 (arXiv 1508.04025, section 3.1, equations 7 and 8).
 
-    The decoder's states are the queries, the encoder's states are keys and values:
+    The decoder's states are the queries. The encoder's states are the values, and the keys are made from them:
 
         weights = softmax(score(query, keys)),  context = weights · values
 
-    This base class scores by the dot product, `query · key`.
+    This class uses the score "dot", `query · key`. The other scores are its subclasses.
     """
 
     def __init__(self, hidden_size: int) -> None:
@@ -22,22 +22,26 @@ class Attention(nn.Module):
         self.hidden_size = hidden_size
 
     def project_keys(self, values: Tensor) -> Tensor:
-        """What of the score depends on the source alone, computed once a sentence: (B, S, H) -> (B, S, H)."""
+        """Return the keys, computed once a sentence and used in every step: (B, S, H) -> (B, S, H)."""
         return values
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
-        """(B, T, H), (B, S, H) -> (B, T, S)."""
+        """Return the score of each query with each key: (B, T, H), (B, S, H) -> (B, T, S)."""
         return query @ keys.transpose(1, 2)
 
     def forward(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Context (B, T, H) and weights (B, T, S); `mask` (B, S) is True at real tokens, the others weigh nothing."""
-        scores = self.score(query, keys).to(torch.promote_types(query.dtype, torch.float32))  # bf16 is too coarse here
+        """Return the context (B, T, H) and the weights (B, T, S) of queries (B, T, H).
+
+        `keys` and `values` are (B, S, H). `mask` (B, S) is True at real tokens; padding gets the weight 0. Scores and
+        softmax are computed in fp32 or finer.
+        """
+        scores = self.score(query, keys).to(torch.promote_types(query.dtype, torch.float32))
         weights = scores.masked_fill(~mask[:, None, :], float("-inf")).softmax(dim=-1)
         return weights.to(values.dtype) @ values, weights
 
 
 class GeneralAttention(Attention):
-    """`queryᵀ W key`: the "general" score of Luong et al. 2015."""
+    """Attention with the score "general" of Luong et al. 2015 (section 3.1): `queryᵀ W value`."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__(hidden_size)
@@ -49,7 +53,10 @@ class GeneralAttention(Attention):
 
 
 class AdditiveAttention(Attention):
-    """`vᵀ tanh(W query + U key)` of Bahdanau et al. 2014 (arXiv 1409.0473, appendix A.1.2)."""
+    """Attention with the score `vᵀ tanh(W query + U value + b)`.
+
+    It is the score of Bahdanau et al. 2014 (arXiv 1409.0473, appendix A.1.2), with a bias.
+    """
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__(hidden_size)
@@ -68,6 +75,6 @@ class AdditiveAttention(Attention):
 
 
 def build_attention(name: str, hidden_size: int) -> Attention:
-    """The score function of a setting. `none` scores too, but over one vector: see model.py."""
+    """Return the attention of the setting `model.attention`. For `none`, Seq2Seq.encode leaves one value a sentence."""
     classes = {"dot": Attention, "general": GeneralAttention, "additive": AdditiveAttention, "none": Attention}
     return classes[name](hidden_size)

@@ -1,4 +1,4 @@
-"""Owns how processes share decoding: each translates its batches, all get everything. Which batches: translator.py."""
+"""Translate with several processes: each translates some of the batches, and all get every translation."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,26 +16,26 @@ def translate_all(
     length_penalty: float = LENGTH_PENALTY,
     advance: Callable[[int], object] = lambda count: None,
 ) -> list[Translation]:
-    """What `translator.translate` gives for the same sentences, to the bit; whole and in order in every process.
+    """Translate `sentences` with all processes, and return all translations, in order, in every process.
 
-    `advance` is told how many sentences were decoded, all of them in the end: between two exchanges, as if the other
-    processes were as far as this one.
+    The result is bit-identical to that of `translator.translate`. `advance` is called with the number of sentences
+    translated since the last call. Until all processes are done this is an estimate from this process.
     """
     rank, processes = accelerator.process_index, accelerator.num_processes
     mine: list[Numbered[Translation]] = []
-    told = 0
+    reported = 0
     for batch in translator.translate_share(sentences, beam_size, length_penalty, rank, processes):
         mine += batch
         decoded = min(len(mine) * processes, len(sentences))
-        advance(decoded - told)
-        told = decoded
+        advance(decoded - reported)
+        reported = decoded
     translations = in_order(gather_object(mine), len(sentences))
-    advance(len(sentences) - told)
+    advance(len(sentences) - reported)
     return translations
 
 
 def hand_out(blocks: Iterator[list[str]], accelerator: Accelerator) -> Iterator[list[str]]:
-    """The main process's blocks, in every process; the others' `blocks` are not touched."""
+    """Yield the main process's `blocks` in every process. The other processes' own `blocks` are not used."""
     while True:
         message = [next(blocks, None) if accelerator.is_main_process else None]
         (block,) = broadcast_object_list(message)

@@ -1,8 +1,8 @@
-"""Owns the loss: cross-entropy with label smoothing of a linear layer, without ever holding all its logits.
+"""Compute the loss of the output layer: cross-entropy with label smoothing, a few tokens at a time.
 
-torch.nn.functional.linear_cross_entropy has the same idea, but not with label smoothing, and in bf16 it returns the
-sum rounded to 8 bits (torch 2.13). Here softmax and sums are in the weight's dtype, and the matrix products in the
-features'.
+The logits of a whole batch, N x V numbers, never exist at once. Matrix products are in the dtype of the features
+(bf16), softmax and sums in the dtype of the weights (fp32). torch.nn.functional.linear_cross_entropy works in chunks
+too, but has no label smoothing, and in bf16 it returns a sum rounded to 8 bits (torch 2.13).
 
 Shapes: N tokens, E features, V vocabulary.
 """
@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 512  # tokens whose logits exist at once: they stay in the processor's cache
+CHUNK = 512  # tokens whose logits exist at once; so few stay in the CPU's cache
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
+    """The loss as an autograd function. `forward` computes the gradients too, while it has the logits."""
+
     @staticmethod
     def forward(
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, label_smoothing: float
@@ -33,7 +35,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
                 - (1 - label_smoothing) * logits.gather(1, wanted)
                 - label_smoothing * logits.mean(1, keepdim=True)
             ).sum()
-            # the gradient of the loss by the logits: softmax minus the smoothed target, in the logits' own memory
+            # The gradient of the logits is softmax minus smoothed target. It overwrites the logits, to save memory.
             logits.sub_(log_z).exp_().sub_(label_smoothing / vocabulary)
             logits.scatter_add_(1, wanted, torch.full_like(log_z, label_smoothing - 1))
             _accumulate(gradients, rows, features, cast, logits)
@@ -49,6 +51,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
 def _accumulate(
     gradients: tuple[Tensor, Tensor, Tensor], rows: slice, features: Tensor, weight: Tensor, by_logits: Tensor
 ) -> None:
+    """Add the gradients of some rows, given the gradient `by_logits` of their logits."""
     by_features, by_weight, by_bias = gradients
     by_bias += by_logits.sum(dim=0)
     cast = by_logits.to(features.dtype)
@@ -59,10 +62,11 @@ def _accumulate(
 def smoothed_cross_entropy(
     features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy in nats of `softmax(weight · features + bias)`, summed over all tokens, in the weight's dtype.
+    """Return the cross-entropy in nats of `softmax(weight · features + bias)`, summed over all tokens.
 
-    features (N, E), weight (V, E), bias (V,), target (N,) ids. The wanted distribution is (1 - label_smoothing) on the
-    target plus label_smoothing spread evenly over V (Szegedy et al. 2015, arXiv 1512.00567, section 7).
+    features (N, E), weight (V, E), bias (V,), target (N,) ids -> scalar in the weight's dtype. The target distribution
+    is (1 - label_smoothing) on the target plus label_smoothing spread evenly over V (Szegedy et al. 2015,
+    arXiv 1512.00567, section 7).
     """
     loss: Tensor = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         features, weight, bias, target, label_smoothing

@@ -1,8 +1,6 @@
-"""Owns the network: bidirectional recurrent encoder, recurrent decoder, attention between them.
+"""The network: a bidirectional recurrent encoder, a recurrent decoder, and attention between them.
 
-Knows token ids and shapes; knows nothing of text, batches, optimisers or search.
-
-Shapes: B batch, S source length, T target length, E embedding, H hidden, V target vocabulary.
+Shapes: B batch, S source length, T target length, E embedding size, H hidden size, V target vocabulary.
 """
 
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """What the encoder hands to the decoder. With attention `none`, S is 1: the whole sentence in one vector."""
+    """The encoder's output, which the decoder attends to. With attention `none` it is one vector: S is 1."""
 
     keys: Tensor  # (B, S, H)
     values: Tensor  # (B, S, H)
@@ -29,28 +27,30 @@ class EncoderOutput:
     summary: Tensor  # (B, H): last state of the forward direction, first state of the backward direction
 
     def select(self, rows: Tensor) -> "EncoderOutput":
+        """Return the output for some sentences of the batch: `rows` are their indices, with repetitions if wanted."""
         return EncoderOutput(self.keys[rows], self.values[rows], self.mask[rows], self.summary[rows])
 
 
 @dataclass(frozen=True)
 class DecoderState:
-    """The decoder between two steps."""
+    """The decoder's state between two steps."""
 
-    layers: tuple[tuple[Tensor, ...], ...]  # a layer: (h,) of a GRU or (h, c) of an LSTM, each (B, H)
-    context: Tensor  # (B, H): the last step's context, read by input feeding
+    layers: tuple[tuple[Tensor, ...], ...]  # one tuple a layer: (h,) of a GRU, (h, c) of an LSTM, each (B, H)
+    context: Tensor  # (B, H): the context of the last step, for input feeding
 
     def select(self, rows: Tensor) -> "DecoderState":
+        """Return the state of some sentences of the batch, as `EncoderOutput.select` does."""
         return DecoderState(tuple(tuple(part[rows] for part in layer) for layer in self.layers), self.context[rows])
 
 
 class TimelessDropout(nn.Dropout):
-    """Dropout with one mask for all steps of a sentence (Gal and Ghahramani 2016, arXiv 1512.05287).
+    """Dropout with the same mask in all steps of a sentence (Gal and Ghahramani 2016, arXiv 1512.05287).
 
-    Made for recurrent networks; and far fewer random numbers to draw, which take a tenth of a training step otherwise.
+    It suits recurrent networks. It also draws far fewer random numbers, which would take a tenth of a training step.
     """
 
     def mask(self, like: Tensor) -> Tensor:
-        """(B, 1, features) factors for `like` (B, any length, features): all 1 outside of training."""
+        """Return factors (B, 1, features) for `like` (B, any length, features). They are 1 when not training."""
         return super().forward(torch.ones_like(like[:, :1]))
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -58,10 +58,10 @@ class TimelessDropout(nn.Dropout):
 
 
 class Encoder(nn.Module):
-    """Bidirectional recurrent layers, each direction of half the width (Schuster and Paliwal 1997).
+    """Bidirectional recurrent layers with H / 2 units in each direction (Schuster and Paliwal 1997).
 
-    The backward direction reads each sentence reversed within its own length, so that padding comes last in both
-    directions and changes no real state; no packing is needed, and the library's fused kernels stay in use.
+    The backward direction reads each sentence reversed within its own length. So padding comes last in both directions
+    and changes no state of a real token. This avoids packed sequences, and torch's fused kernels can be used.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -73,23 +73,24 @@ class Encoder(nn.Module):
         self.dropout = TimelessDropout(settings.dropout)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedded source (B, S, E) and lengths (B,) -> states (B, S, H) and their summary (B, H)."""
+        """Encode embedded sources (B, S, E) with lengths (B,): return states (B, S, H) and their summary (B, H)."""
         reversal = _reversal(lengths, inputs.shape[1])
         for ahead, back in zip(self.forwards, self.backwards, strict=True):
             forward_states = ahead(inputs)[0]
             backward_states = _reorder(back(_reorder(inputs, reversal))[0], reversal)
             inputs = self.dropout(torch.cat([forward_states, backward_states], dim=-1))
         half = inputs.shape[2] // 2
-        last = inputs[torch.arange(len(lengths), device=lengths.device), lengths - 1, :half]
+        last = inputs[torch.arange(lengths.shape[0], device=lengths.device), lengths - 1, :half]
         return inputs, torch.cat([last, inputs[:, 0, half:]], dim=-1)
 
 
 class Decoder(nn.Module):
-    """Recurrent decoder; attention queries with the first layer's states, and what it finds feeds all above.
+    """Recurrent decoder. The states of its first layer are the queries of the attention.
 
-    One layer is Luong et al. 2015: attention after the recurrence. More are the layout of GNMT (Wu et al. 2016,
-    arXiv 1609.08144, section 3): the upper layers read [state below ; context]. Either way every recurrence runs over
-    the whole target in one call, unless `input_feeding` hands each step's context to the next step's input.
+    With one layer it is the decoder of Luong et al. 2015 (arXiv 1508.04025): attention after the recurrent layer. With
+    more it has the layout of GNMT (Wu et al. 2016, arXiv 1609.08144, section 3): each upper layer reads
+    [state below ; context]. Each layer runs over the whole target in one call. With `input_feeding` (Luong et al.,
+    section 3.3) it runs step by step instead, because each step reads the context of the step before.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -107,7 +108,7 @@ class Decoder(nn.Module):
         self.dropout = TimelessDropout(settings.dropout)
 
     def initial_state(self, encoder_output: EncoderOutput) -> DecoderState:
-        """`tanh(W summary)` for each layer, as in Bahdanau et al. 2014 (arXiv 1409.0473, appendix A.2.2)."""
+        """Return `tanh(W summary + b)` for each layer, as in Bahdanau et al. 2014 (arXiv 1409.0473, appendix A.2.2)."""
         states = torch.tanh(self.bridge(encoder_output.summary)).chunk(1 + len(self.upper), dim=-1)
         layers = tuple((h, torch.zeros_like(h)) if self.is_lstm else (h,) for h in states)
         return DecoderState(layers, torch.zeros_like(encoder_output.summary))
@@ -115,7 +116,7 @@ class Decoder(nn.Module):
     def forward(
         self, inputs: Tensor, encoder_output: EncoderOutput, state: DecoderState
     ) -> tuple[Tensor, Tensor, DecoderState]:
-        """Embedded target (B, T, E) -> [context ; state] (B, T, 2H), attention weights (B, T, S), last state."""
+        """Read embedded targets (B, T, E): return [context ; state] (B, T, 2H), weights (B, T, S), the last state."""
         mask = self.dropout.mask(encoder_output.summary[:, None, :])
         if not self.input_feeding:
             return self._run(inputs, encoder_output, state, mask)
@@ -130,7 +131,7 @@ class Decoder(nn.Module):
     def _run(
         self, inputs: Tensor, encoder_output: EncoderOutput, state: DecoderState, mask: Tensor
     ) -> tuple[Tensor, Tensor, DecoderState]:
-        """One or all steps. `mask` (B, 1, H) is the dropout of whatever passes from one layer to the next."""
+        """Run some steps in one call. `mask` (B, 1, H) is the dropout between two layers."""
         states, first = self._recur(self.first, inputs, state.layers[0])
         context, weights = self.attention(states, encoder_output.keys, encoder_output.values, encoder_output.mask)
         layers = [first]
@@ -140,14 +141,18 @@ class Decoder(nn.Module):
         return torch.cat([context, states * mask], dim=-1), weights, DecoderState(tuple(layers), context[:, -1])
 
     def _recur(self, layer: nn.Module, inputs: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run one recurrent layer; the library wants a leading axis of layers on its states."""
+        """Run one recurrent layer. torch wants its states with a leading axis for the layers."""
         parts = tuple(part[None].to(inputs.dtype) for part in state)
         outputs, last = layer(inputs, parts if self.is_lstm else parts[0])
         return outputs, tuple(part[0] for part in (last if self.is_lstm else (last,)))
 
 
 class Seq2Seq(nn.Module):
-    """The attention encoder-decoder: p(y_t | y_<t, x) = softmax(W [a_t ; s_t])."""
+    """The encoder-decoder with attention: p(y_t | y_<t, x) = softmax(W [c_t ; s_t] + b).
+
+    c_t is the context and s_t the state of the last decoder layer (Luong et al. 2015, arXiv 1508.04025, equations 5
+    and 6, without their tanh layer).
+    """
 
     def __init__(self, settings: ModelSettings, source_vocabulary: int, target_vocabulary: int) -> None:
         super().__init__()
@@ -164,15 +169,15 @@ class Seq2Seq(nn.Module):
         if settings.tie_embeddings == "none":
             self.projection: nn.Module = nn.Identity()
             self.output = nn.Linear(2 * settings.hidden_size, target_vocabulary)
-        else:  # W is the embedding matrix times a projection to its width (Press and Wolf 2017, arXiv 1608.05859)
+        else:  # W is the embedding matrix times a projection to size E (Press and Wolf 2017, arXiv 1608.05859)
             self.projection = nn.Linear(2 * settings.hidden_size, settings.embedding_size, bias=False)
             self.output = nn.Linear(settings.embedding_size, target_vocabulary)
             self.output.weight = self.target_embedding.weight
 
     def encode(self, source: Tensor, lengths: Tensor) -> EncoderOutput:
-        """Source ids (B, S), padded after each sentence's `lengths` (B,) -> what the decoder reads."""
+        """Encode source ids (B, S). `lengths` (B,) are the numbers of real tokens; padding follows them."""
         states, summary = self.encoder(self._embed(self.source_embedding, source), lengths)
-        if self.uses_fixed_vector:  # the bottleneck: nothing but one fixed vector is left of the sentence
+        if self.uses_fixed_vector:  # the bottleneck: one vector for the whole sentence
             mask = torch.ones_like(lengths, dtype=torch.bool)[:, None]
             return EncoderOutput(summary[:, None], summary[:, None], mask, summary)
         mask = torch.arange(source.shape[1], device=source.device) < lengths[:, None]
@@ -181,14 +186,15 @@ class Seq2Seq(nn.Module):
     def decode(
         self, tokens: Tensor, encoder_output: EncoderOutput, state: DecoderState
     ) -> tuple[Tensor, Tensor, DecoderState]:
-        """Target ids (B, T) read so far -> logits of the next (B, T, V), attention weights (B, T, S), state."""
+        """Read target ids (B, T): return logits of the next ids (B, T, V), weights (B, T, S), the last state."""
         features, weights, state = self._features(tokens, encoder_output, state)
         return self.output(features), weights, state
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Teacher forcing: cross-entropy (nats) summed over the real tokens of `target` (B, T), which ends in EOS.
+        """Return the cross-entropy in nats, summed over the real tokens of `target` (B, T), which end in EOS.
 
-        The decoder reads BOS and the target but its last token, whatever it would have said itself.
+        Teacher forcing: the decoder reads the target shifted right by BOS, not its own predictions. `source` is (B, S)
+        and `lengths` (B,).
         """
         encoder_output = self.encode(source, lengths)
         inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
@@ -201,12 +207,12 @@ class Seq2Seq(nn.Module):
     def _features(
         self, tokens: Tensor, encoder_output: EncoderOutput, state: DecoderState
     ) -> tuple[Tensor, Tensor, DecoderState]:
-        """What the output layer reads: [context ; state], projected to the embedding's width if that is tied."""
+        """Return the input of the output layer: [context ; state], projected to size E if embeddings are tied."""
         features, weights, state = self.decoder(self._embed(self.target_embedding, tokens), encoder_output, state)
         return self.projection(features), weights, state
 
     def _embed(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
-        """Embed ids; in training, some are replaced by <unk> (Sennrich and Zhang 2019, arXiv 1905.11901, section 3)."""
+        """Embed ids. Training replaces some by <unk> (Sennrich and Zhang 2019, arXiv 1905.11901, section 3)."""
         if self.training and self.word_dropout:
             ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.word_dropout, UNK)
         embedded: Tensor = self.dropout(embedding(ids))
@@ -214,7 +220,7 @@ class Seq2Seq(nn.Module):
 
 
 def _embedding(vocabulary: int, size: int) -> nn.Embedding:
-    """Small enough that a tied output layer starts with a nearly uniform distribution."""
+    """Return an embedding with weights so small that a tied output layer starts with nearly equal probabilities."""
     embedding = nn.Embedding(vocabulary, size, padding_idx=PAD)
     nn.init.normal_(embedding.weight, std=size**-0.5)
     with torch.no_grad():
@@ -223,7 +229,7 @@ def _embedding(vocabulary: int, size: int) -> nn.Embedding:
 
 
 def _reversal(lengths: Tensor, size: int) -> Tensor:
-    """(B, S) positions that reverse each row within its length and leave the padding where it is."""
+    """Return positions (B, S) that reverse each row within its length and leave the padding in place."""
     positions = torch.arange(size, device=lengths.device)[None, :]
     return torch.where(positions < lengths[:, None], lengths[:, None] - 1 - positions, positions)
 

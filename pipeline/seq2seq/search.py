@@ -1,9 +1,9 @@
-"""Beam search over a batch of encoded sentences; greedy search is a beam of one.
+"""Beam search over a batch of sentences; greedy search is a beam of one.
 
-Knows the model's `decode` and ids; knows nothing of text. What a sentence becomes does not depend on the others in its
-batch: finished sentences leave it, padding weighs nothing, and every choice is made within one sentence.
+A translation does not depend on the other sentences in the batch: padding gets no attention, and hypotheses compete
+only within their sentence. Finished sentences leave the batch, so that no time is spent on them.
 
-Shapes: N sentences still open, K beam, V vocabulary, S source length.
+Shapes: B sentences in the batch, N of them still open, K beam size, V target vocabulary, S source length.
 """
 
 from dataclasses import dataclass
@@ -14,45 +14,46 @@ from torch import Tensor
 from ..data.tokenizer import BOS, EOS, PAD, UNK
 from .model import DecoderState, EncoderOutput, Seq2Seq
 
-NEVER = (PAD, UNK, BOS)  # ids that no translation contains
+NEVER = (PAD, UNK, BOS)  # ids that are never predicted
 
 
 @dataclass(frozen=True)
 class Hypothesis:
     """One translation of one sentence."""
 
-    ids: list[int]  # without BOS; the last is EOS unless the limit cut it
+    ids: list[int]  # without BOS; the last is EOS, unless the length limit was reached first
     log_probability: float  # natural logarithm of p(ids | source)
-    score: float  # what the search ranks by: log-probability / length ** length_penalty
-    attention: Tensor  # (len(ids), S), each row sums to 1 over the real source tokens
+    score: float  # log_probability / len(ids) ** length_penalty
+    attention: Tensor  # (len(ids), S); each row sums to 1 over the real source tokens
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """Return what sorts hypotheses, best first: whole ones before those that the limit cut, then by score."""
+        """Return the sort key, lowest for the best: complete hypotheses before those cut off, then by score."""
         return self.ids[-1] != EOS, -self.score
 
 
 @dataclass
 class _Beams:
-    """The open hypotheses of the open sentences; row n * K + k of the decoder's state is hypothesis k of sentence n."""
+    """The open hypotheses of the open sentences. Row n * K + k of the decoder state is hypothesis k of sentence n."""
 
-    sentences: list[int]  # places in the batch
-    ids: Tensor  # (N, K, steps so far)
-    scores: Tensor  # (N, K) log-probabilities; -inf marks an empty place
-    attention: Tensor  # (N, K, steps so far, S)
+    sentences: list[int]  # their indices in the whole batch
+    ids: Tensor  # (N, K, tokens so far)
+    scores: Tensor  # (N, K) log-probabilities; -inf for an empty slot
+    attention: Tensor  # (N, K, tokens so far, S)
 
 
 @torch.no_grad()
 def search(
     model: Seq2Seq, source: Tensor, lengths: Tensor, beam_size: int, length_penalty: float, limits: list[int]
 ) -> list[list[Hypothesis]]:
-    """Translate ids (B, S); the best `beam_size` hypotheses of each sentence, best first.
+    """Translate source ids (B, S) of `lengths` (B,): return up to `beam_size` hypotheses of each, best first.
 
-    `limits` (B) is the most tokens, EOS counted, that each may have. A sentence is finished when `beam_size` hypotheses
-    have ended in EOS and no open one scores better than the best of them, or at its limit, where those still open are
-    cut: they rank after all that ended, whatever their scores, because a part of a translation is likelier than the
-    whole.
-    Length normalisation: Wu et al. 2016 (arXiv 1609.08144, section 7) in the plain form |ids| ** length_penalty.
+    A sentence is finished when `beam_size` hypotheses have ended in EOS and no open one scores better than the best of
+    them. It is also finished when its hypotheses have as many tokens as its limit in `limits` (B), EOS included. Open
+    hypotheses are cut off there. They rank after all complete ones, since a prefix is likelier than what it begins.
+
+    Scores are log-probabilities divided by length ** length_penalty, a simple form of the length normalisation of
+    Wu et al. 2016 (arXiv 1609.08144, section 7).
     """
     encoder_output = model.encode(source, lengths)
     state = model.decoder.initial_state(encoder_output)
@@ -63,7 +64,7 @@ def search(
     finished: list[list[Hypothesis]] = [[] for _ in limits]
     while beams.sentences:
         logits, weights, state = model.decode(tokens, encoder_output, state)
-        log_p = _log_probabilities(logits[:, -1]).view(len(beams.sentences), beam_size, -1)
+        log_p = log_probabilities(logits[:, -1]).view(len(beams.sentences), beam_size, -1)
         parents = _extend(beams, log_p, weights[:, -1])
         state = state.select(parents)
         _collect(beams, finished, length_penalty, limits)
@@ -75,7 +76,7 @@ def search(
 
 
 def _start(sentences: int, beam_size: int, encoder_output: EncoderOutput) -> _Beams:
-    """One empty hypothesis a sentence; the other places are empty, so that the first step fills them all from it."""
+    """Return one empty hypothesis for each sentence. The first step extends it to K different ones."""
     device = encoder_output.mask.device
     scores = torch.full((sentences, beam_size), float("-inf"), device=device)
     scores[:, 0] = 0
@@ -84,15 +85,18 @@ def _start(sentences: int, beam_size: int, encoder_output: EncoderOutput) -> _Be
     return _Beams(list(range(sentences)), ids, scores, attention)
 
 
-def _log_probabilities(logits: Tensor) -> Tensor:
-    """(rows, V) log-softmax, with the ids that never occur struck out afterwards: the others keep p(y | x)."""
+def log_probabilities(logits: Tensor) -> Tensor:
+    """Return log p (rows, V) of logits (rows, V). Ids in NEVER get -inf; the other probabilities are not rescaled."""
     log_p = logits.float().log_softmax(dim=-1)
     log_p[:, list(NEVER)] = float("-inf")
     return log_p
 
 
 def _extend(beams: _Beams, log_p: Tensor, weights: Tensor) -> Tensor:
-    """Put the K best one-token extensions in each sentence's places; returns the decoder rows that they continue."""
+    """Replace the hypotheses of each sentence by their K best extensions by one token.
+
+    `log_p` is (N, K, V) and `weights` (N * K, S). Returns the decoder rows (N * K,) of the hypotheses extended.
+    """
     sentences, beam_size, vocabulary = log_p.shape
     scores, flat = (beams.scores[:, :, None] + log_p).view(sentences, -1).topk(beam_size, dim=-1)
     parent, token = flat // vocabulary, flat % vocabulary
@@ -105,10 +109,10 @@ def _extend(beams: _Beams, log_p: Tensor, weights: Tensor) -> Tensor:
 
 
 def _collect(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: float, limits: list[int]) -> None:
-    """Move hypotheses that ended, or that their limit ends, from their places to `finished`.
+    """Move hypotheses that end in EOS, or that reach their limit, from `beams` to `finished`.
 
-    Of each sentence the best as many as its beam stay there, best first: with a high length penalty one ends in nearly
-    every step of a long search. Attention is copied, because a view would keep that of the whole batch in memory.
+    `finished` keeps the K best of each sentence, best first: with a high length penalty a hypothesis may end in nearly
+    every step. Attention is copied, because a view would keep the attention of the whole batch in memory.
     """
     length = beams.ids.shape[2]
     at_limit = torch.tensor([limits[s] <= length for s in beams.sentences], device=beams.ids.device)
@@ -130,7 +134,7 @@ def _collect(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: fl
 
 
 def _still_open(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: float) -> list[int]:
-    """Places in `beams` of the sentences whose search goes on."""
+    """Return the indices in `beams` of the sentences that are not finished."""
     beam_size = beams.scores.shape[1]
     best = (beams.scores.max(dim=1).values / beams.ids.shape[2] ** length_penalty).tolist()
 
@@ -143,7 +147,7 @@ def _still_open(beams: _Beams, finished: list[list[Hypothesis]], length_penalty:
 def _shrink(
     beams: _Beams, encoder_output: EncoderOutput, state: DecoderState, keep: list[int]
 ) -> tuple[_Beams, EncoderOutput, DecoderState]:
-    """Leave only the open sentences in the batch."""
+    """Remove all sentences from the batch but those at the indices `keep`."""
     if len(keep) == len(beams.sentences):
         return beams, encoder_output, state
     kept = torch.tensor(keep, dtype=torch.long, device=beams.ids.device)

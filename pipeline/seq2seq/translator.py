@@ -1,6 +1,6 @@
-"""Owns translation of text: a trained model with its tokenizer, from sentences to sentences.
+"""Translate text: a trained model with its tokenizer, from sentences to sentences.
 
-This module and what it imports are all that a packaged model carries.
+A packaged model contains this module and the modules that it imports, and no others of the project.
 """
 
 import json
@@ -22,34 +22,36 @@ from .model import Seq2Seq
 from .search import Hypothesis, search
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
-BATCH_CELLS = 8192  # source tokens x beam in a batch: bounds memory, does not change translations
-BEAM_SIZE, LENGTH_PENALTY = 5, 1.0  # where no others are asked for
+BATCH_CELLS = 8192  # source tokens times beam size in a batch: limits memory, changes no translation
+BEAM_SIZE, LENGTH_PENALTY = 5, 1.0  # the defaults
 
 
 @dataclass(frozen=True)
 class Translation:
+    """The translation of one sentence."""
+
     text: str  # detokenised
     score: float  # log-probability / length ** length_penalty, natural logarithm
-    tokens: list[str]  # pieces of the translation, the end of sentence included
-    source_tokens: list[str]  # pieces of the source, the end of sentence included
+    tokens: list[str]  # pieces of the translation, with </s> at the end
+    source_tokens: list[str]  # pieces of the source, with </s> at the end
     attention: NDArray[np.float32] | None  # (tokens, source_tokens); None for a model without attention
 
 
 T = TypeVar("T")
-Numbered = tuple[int, T]  # with the place of its sentence among those given
+Numbered = tuple[int, T]  # with the index of its sentence
 BLANK = Translation("", 0.0, [], [], None)
 
 
 @dataclass(frozen=True)
 class Translator:
-    """Translates sentences; each one's translation is independent of the others given with it."""
+    """Translates sentences. Each translation is independent of the other sentences in the call."""
 
     model: Seq2Seq
     tokenizer: Tokenizer
 
     @classmethod
     def load(cls, directory: Path, device: torch.device | None = None) -> "Translator":
-        """Load what `save_weights` and the tokenizer stage wrote; runs on `device`, or on a GPU where there is one."""
+        """Load a model and its tokenizer from a directory. The default device is a GPU, or the CPU without one."""
         description = json.loads((directory / DESCRIPTION).read_bytes())
         model = Seq2Seq(
             ModelSettings(**description["settings"]), description["source_vocabulary"], description["target_vocabulary"]
@@ -61,16 +63,16 @@ class Translator:
     def translate(
         self, sentences: list[str], beam_size: int = BEAM_SIZE, length_penalty: float = LENGTH_PENALTY
     ) -> list[Translation]:
-        """The best translation of each sentence, in order; a blank sentence gives a blank translation."""
+        """Return the best translation of each sentence, in order. The translation of a blank sentence is blank."""
         share = self.translate_share(sentences, beam_size, length_penalty)
         return in_order(chain.from_iterable(share), len(sentences))
 
     def translate_n_best(
         self, sentences: list[str], n_best: int, beam_size: int = BEAM_SIZE, length_penalty: float = LENGTH_PENALTY
     ) -> list[list[Translation]]:
-        """Up to `n_best` translations of each sentence, of the beam's, best first; the first is what `translate` gives.
+        """Return the `n_best` best translations of each sentence in the beam, best first.
 
-        A blank sentence has one.
+        There are at most `beam_size` of them, and one of a blank sentence. The first is the one of `translate`.
         """
         share = self._share(sentences, n_best, beam_size, length_penalty)
         return in_order(chain.from_iterable(share), len(sentences))
@@ -78,7 +80,7 @@ class Translator:
     def translate_share(
         self, sentences: list[str], beam_size: int, length_penalty: float, rank: int = 0, processes: int = 1
     ) -> Iterator[list[Numbered[Translation]]]:
-        """Batch by batch, one process's part of the translations of `sentences`, which all processes are given."""
+        """Yield, batch by batch, the translations that this process makes. All processes get the same `sentences`."""
         for batch in self._share(sentences, 1, beam_size, length_penalty, rank, processes):
             yield [(i, best) for i, (best,) in batch]
 
@@ -91,10 +93,10 @@ class Translator:
         rank: int = 0,
         processes: int = 1,
     ) -> Iterator[list[Numbered[list[Translation]]]]:
-        """Batch by batch, one process's part.
+        """Yield, batch by batch, the n-best translations that this process makes.
 
-        Every W-th batch of the one cut of all sentences: kernels round differently for batches of other shapes, so only
-        equal batches give equal bits on any number of processes.
+        The cut into batches does not depend on the number of processes, and process r of W takes batches r, r + W and
+        so on. Kernels round differently for other batch shapes, so only the same batches give bit-identical results.
         """
         sources = self.tokenizer.encode_source(sentences)
         if rank == 0:
@@ -131,7 +133,7 @@ def save_weights(
     vocabularies: tuple[int, int],
     **more: Any,
 ) -> None:
-    """Write a model's weights and description, as `Translator.load` reads them; `more` goes into the description."""
+    """Write a model's weights and description for `Translator.load`. `more` is added to the description."""
     model = Seq2Seq(settings, *vocabularies)
     model.load_state_dict(weights)
     save_file(_without_aliases(model.state_dict()), directory / WEIGHTS)
@@ -141,18 +143,21 @@ def save_weights(
 
 
 def in_order(translations: Iterable[Numbered[T]], count: int) -> list[T]:
-    """The translations of `count` sentences in the sentences' order; UserError unless each has come exactly once."""
+    """Sort the translations of `count` sentences by sentence; UserError unless there is exactly one of each."""
     found = sorted(translations, key=lambda numbered: numbered[0])
     if [i for i, _ in found] != list(range(count)):
         raise UserError(
-            f"{count} sentences became {len(found)} translations of {len({i for i, _ in found})} sentences; "
-            "give every process the same files"
+            f"expected one translation of each of {count} sentences, got {len(found)} translations of "
+            f"{len({i for i, _ in found})} sentences; give every process the same files"
         )
     return [translation for _, translation in found]
 
 
 def _without_aliases(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each tensor once, under the first of its names; safetensors' `save_model` notes the others in random order."""
+    """Return each tensor once, under the first of its names in alphabetical order.
+
+    safetensors' own `save_model` writes the other names in random order.
+    """
     first: dict[int, str] = {}
     for name in sorted(weights):
         first.setdefault(weights[name].data_ptr(), name)
@@ -160,7 +165,7 @@ def _without_aliases(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
 
 
 def _batches(sources: list[list[int]], cells: int) -> Iterator[list[int]]:
-    """Cut the sources that are not blank, longest first, into batches of at most `cells` tokens, padding counted."""
+    """Yield the indices of the sources that are not blank, longest first, in batches of up to `cells` padded tokens."""
     rows = sorted((i for i, source in enumerate(sources) if len(source) > 1), key=lambda i: -len(sources[i]))
     while rows:
         size = max(1, cells // len(sources[rows[0]]))

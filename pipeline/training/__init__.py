@@ -1,1 +1,1 @@
-"""Training: batch plan, loop, checkpoints, and what may interrupt it. Begin with trainer.py."""
+"""Train the model: batches, optimiser steps, validation, checkpoints. Begin with trainer.py."""

@@ -1,8 +1,10 @@
-"""Owns which sentences are read together, and when: one plan an epoch, the same in every process.
+"""Plan the batches of an epoch, and pad sentences to tensors. The plan is the same in every process.
 
-The plan depends on the lengths, the settings, the seed and the epoch alone. Steps are made of a fixed number of
-micro-batches, which processes share out among them: rank r of W takes every W-th one, beginning with r. So neither
-the number of processes nor that of accumulation steps changes what an update learns from.
+The plan depends only on the sentence lengths, the settings, the seed and the epoch. Every step has the same number of
+micro-batches. Process r of W computes micro-batches r, r + W, r + 2W and so on. So each update learns from the same
+sentences, whatever the number of processes.
+
+Shapes: B pairs in a batch, S longest source, T longest target.
 """
 
 from dataclasses import dataclass
@@ -21,22 +23,22 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Step:
-    """What one update learns from."""
+    """The pairs of one optimiser step, cut into micro-batches."""
 
     micro_batches: list[Rows]
-    target_tokens: int  # of all micro-batches: the loss is divided by it
+    target_tokens: int  # in all micro-batches; the loss is divided by it
 
     def share(self, rank: int, processes: int) -> list[tuple[int, Rows]]:
-        """The micro-batches of one process, each with its place in the step."""
+        """Return the micro-batches of one process, each with its place in the step."""
         return list(enumerate(self.micro_batches))[rank::processes]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded ids of some pairs."""
+    """The padded ids of some pairs."""
 
     source: Tensor  # (B, S)
-    lengths: Tensor  # (B,) of the source
+    lengths: Tensor  # (B,) number of real tokens in each source
     target: Tensor  # (B, T)
 
     def to(self, device: torch.device) -> "Batch":
@@ -44,26 +46,26 @@ class Batch:
 
 
 def micro_batches_per_step(batch_tokens: int, micro_batch_tokens: int, processes: int) -> int:
-    """How many micro-batches a step has; UserError if that leaves a process without any."""
+    """Return the number of micro-batches in a step; UserError if there are fewer than processes."""
     count = max(1, batch_tokens // micro_batch_tokens)
     if processes > count:
         raise UserError(
             f"{processes} processes cannot share the {count} micro-batches of a step; "
-            f"set train.micro_batch_tokens to at most {batch_tokens // processes} (train.batch_tokens / NPROC)"
+            f"lower train.micro_batch_tokens to {batch_tokens // processes} or less (train.batch_tokens / NPROC)"
         )
     return count
 
 
 def plan_epoch(data: EncodedSplit, per_step: int, micro_batch_tokens: int, seed: int, epoch: int) -> list[Step]:
-    """Cut an epoch's shuffled, length-sorted pairs into steps; every pair occurs exactly once.
+    """Return the steps of an epoch, in random order. Every pair occurs exactly once.
 
-    A micro-batch has at most `micro_batch_tokens` target tokens with its padding (or one pair that is longer), a step
-    `per_step` micro-batches.
+    The pairs of a micro-batch have similar lengths. A micro-batch has up to `micro_batch_tokens` target tokens, padding
+    included, or a single pair if that alone is longer. A step has `per_step` micro-batches.
     """
     if len(data) < per_step:
         raise UserError(
             f"the training split has {len(data)} pairs, too few for the {per_step} micro-batches of one step; "
-            "raise train.micro_batch_tokens or bring more data"
+            "raise train.micro_batch_tokens, lower train.batch_tokens, or use a larger corpus"
         )
     random = np.random.default_rng([seed, epoch])
     micro_batches = _cut(_sorted_rows(data, random), data.target.lengths, micro_batch_tokens)
@@ -75,20 +77,23 @@ def plan_epoch(data: EncodedSplit, per_step: int, micro_batch_tokens: int, seed:
 
 
 def plan_in_order(data: EncodedSplit, tokens: int) -> list[Rows]:
-    """Micro-batches for validation: sorted by length, always the same."""
+    """Return micro-batches for validation: sorted by length, always the same."""
     rows = np.lexsort((data.target.lengths, data.source.lengths))
     return _cut(rows, data.target.lengths, tokens)
 
 
 def padding_share(data: EncodedSplit, steps: list[Step]) -> float:
-    """Share of target cells that hold padding instead of a token."""
+    """Return the share of padding in the target tensors, 0 to 1."""
     lengths = data.target.lengths
     cells = sum(len(rows) * int(lengths[rows].max()) for step in steps for rows in step.micro_batches)
     return 1 - int(lengths.sum()) / cells
 
 
 def imbalance(data: EncodedSplit, steps: list[Step], processes: int) -> float:
-    """By how much the slowest process of a step has more target tokens than their mean; the mean over the steps."""
+    """Return how many more target tokens the busiest process of a step has than the average process.
+
+    This is a share of the average (0.1 for 10 % more), and a mean over the steps.
+    """
     lengths = data.target.lengths
     excess = []
     for step in steps:
@@ -98,7 +103,7 @@ def imbalance(data: EncodedSplit, steps: list[Step], processes: int) -> float:
 
 
 def collate(data: EncodedSplit, rows: Rows) -> Batch:
-    """Pad some pairs to one batch."""
+    """Return the pairs in `rows` as one padded batch."""
     lengths = torch.from_numpy(data.source.lengths[rows])
     return Batch(_pad(data.source, rows), lengths, _pad(data.target, rows))
 
@@ -112,16 +117,17 @@ def _pad(side: EncodedSide, rows: Rows) -> Tensor:
 
 
 def _sorted_rows(data: EncodedSplit, random: np.random.Generator) -> Rows:
-    """Rows sorted by source, then target length: batches with little padding on both sides; ties in random order.
+    """Return the rows sorted by source length, then by target length, so that batches need little padding.
 
-    Target lengths rise and fall in turn from one source length to the next, so that neighbours stay alike.
+    Target lengths rise for odd source lengths and fall for even ones, so that neighbours stay similar where the source
+    length changes. Pairs with the same two lengths are in random order.
     """
     source, target = data.source.lengths, data.target.lengths
     return np.lexsort((random.random(len(data)), np.where(source % 2, target, -target), source))
 
 
 def _cut(rows: Rows, lengths: NDArray[np.int64], tokens: int) -> list[Rows]:
-    """Cut rows, in order, into groups of at most `tokens` cells: rows x longest target."""
+    """Cut rows, in order, into groups of up to `tokens` target tokens, padding included: rows times longest target."""
     groups, begin, longest = [], 0, 0
     for end, length in enumerate(lengths[rows]):
         longest = max(longest, int(length))
@@ -133,7 +139,7 @@ def _cut(rows: Rows, lengths: NDArray[np.int64], tokens: int) -> list[Rows]:
 
 
 def _split_largest(groups: list[Rows], times: int) -> None:
-    """Halve the group with most rows, `times` times, to round the number of groups up without losing a row."""
+    """Add `times` groups by halving the group with the most rows, again and again."""
     for _ in range(times):
         largest = max(range(len(groups)), key=lambda i: len(groups[i]))
         rows = groups[largest]

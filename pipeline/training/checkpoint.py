@@ -1,8 +1,10 @@
-"""Owns checkpoints: where they lie, that they are whole, and that they belong to this training."""
+"""Save a training to disk, and find the newest checkpoint to resume from."""
 
 import io
+import math
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,34 @@ from ..plumbing.errors import UserError
 from ..plumbing.facts import Facts
 
 STATE = "state.pt"
-KEPT = 2  # the newest, and the one before in case the newest is damaged
+KEPT = 2  # checkpoints: the newest, and the one before it in case the newest is damaged
+
+
+@dataclass
+class Position:
+    """How far a training has come.
+
+    A checkpoint holds this, the weights, their moving average and the optimiser's state. It holds no random state,
+    because every micro-batch gets its own seed (see `Optimizer._loss`).
+    """
+
+    epoch: int = 0  # finished epochs
+    index: int = 0  # of the next step in the epoch's plan
+    step: int = 0  # finished steps, over all epochs
+    best_epoch: int = 0  # counted from 1
+    best_loss: float = math.inf  # validation loss of the best epoch
+    best_bleu: float = -1.0
+    tokens: int = 0  # target tokens learned from
+    skipped: int = 0  # steps skipped because their loss or gradient was not finite
+    seconds: float = 0.0  # spent training, interruptions not counted
+    processes: int = 0  # that saved the checkpoint; any other number may resume from it
+
+    def is_best(self, bleu: float, loss: float) -> bool:
+        """Return whether these scores are better than the best so far.
+
+        BLEU decides. Between equal BLEU scores, such as 0 in the first epochs, the lower loss decides.
+        """
+        return (bleu, -loss) > (self.best_bleu, -self.best_loss)
 
 
 class CheckpointFacts(Facts):
@@ -21,40 +50,42 @@ class CheckpointFacts(Facts):
 
 
 class Checkpoints:
-    """The checkpoints of one training: a directory of artifacts named by step.
+    """The checkpoints of one training: a directory of artifacts, each named by its step.
 
-    They are of the training whose `stamp` and `inputs` they carry; those of another one are not used. Each is of a time
-    at which `journal` had a certain length: without that much of it, metrics would be missing, and it is not used.
+    A checkpoint belongs to the training with the same `stamp` (settings and code) and `inputs`; those of other
+    trainings are ignored. A checkpoint also records the length of `journal`, the log of metrics. If the journal has
+    become shorter since, metrics were lost, and the checkpoint is ignored too.
     """
 
     def __init__(self, directory: Path, inputs: dict[str, Artifact], stamp: dict[str, Any], journal: Path) -> None:
         self.directory, self.inputs, self.stamp, self.journal = directory, inputs, stamp, journal
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Publish `state` (tensors, numbers, strings, and lists and dicts of them), then drop the oldest."""
+        """Publish `state` (tensors, numbers, strings, and lists and dicts of them), then delete the oldest."""
         with publish(self.directory / f"{step:09d}", self.inputs, self.stamp) as draft:
             draft.facts = CheckpointFacts(journal_bytes=_synced_length(self.journal))
-            buffer = io.BytesIO()  # torch would hide the reason for which a file cannot be written
+            buffer = io.BytesIO()  # torch.save to a path would hide why the file cannot be written
             torch.save(state, buffer)
             (draft.directory / STATE).write_bytes(buffer.getbuffer())
-        for old in self._steps()[:-KEPT]:
+        for old in self._saved()[:-KEPT]:
             shutil.rmtree(old)
 
     def latest(self) -> dict[str, Any] | None:
-        """The state of the newest checkpoint that is whole and of this training; None if there is none."""
+        """Return the state of the newest intact checkpoint of this training; None if there is none."""
         inputs = {name: artifact.digest for name, artifact in self.inputs.items()}
-        for directory in reversed(self._steps()):
+        for directory in reversed(self._saved()):
             try:
                 artifact = open_artifact(directory, "train")
             except UserError:
-                continue  # damaged: the one before
+                continue  # damaged: try the one before
             is_ours = artifact.stamp == self.stamp and artifact.inputs == inputs
             if is_ours and _length(self.journal) >= CheckpointFacts.of(artifact).journal_bytes:
                 state: dict[str, Any] = torch.load(artifact.path(STATE), map_location="cpu", weights_only=True)
                 return state
         return None
 
-    def _steps(self) -> list[Path]:
+    def _saved(self) -> list[Path]:
+        """Return the directories of the checkpoints, oldest first."""
         return sorted(path.parent for path in self.directory.glob(f"*/{MANIFEST}") if path.parent.name.isdigit())
 
 
@@ -63,7 +94,7 @@ def _length(path: Path) -> int:
 
 
 def _synced_length(path: Path) -> int:
-    """Bytes of a file that are on the disk, not only on their way there."""
+    """Write a file's buffered bytes to the disk, and return its length."""
     if not path.exists():
         return 0
     with open(path, "rb") as file:

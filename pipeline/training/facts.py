@@ -11,13 +11,13 @@ class ModelFacts(Facts):
     steps: int
     parameters: int
     precision: str  # fp32 or bf16
-    skipped_steps: int  # left out, because their loss or gradient was not finite
+    skipped_steps: int  # because their loss or gradient was not finite
 
 
 class ModelExecution(Execution):
-    seconds: float  # of training, over all interruptions
+    seconds: float  # of training, interruptions not counted
     tokens_per_second: float  # target tokens
     processes: int
-    padding: float  # share of the target ids in the batches of an epoch
-    imbalance: float  # by how much the process with most target tokens exceeds their mean, over the steps of an epoch
+    padding: float  # share of padding in the target ids of an epoch
+    imbalance: float  # see batching.imbalance
     attempt: str  # the training that MLflow shows as a run

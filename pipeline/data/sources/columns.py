@@ -1,19 +1,20 @@
-"""Find the columns of a table that hold the two languages."""
+"""Find the columns of a table with the text of the two languages, or say what is wrong with the table."""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ...plumbing.errors import UserError
 
-Fields = Sequence[tuple[str, Sequence[str]]]  # each column, and the names of the fields in it
-Place = tuple[str, ...]  # a column, or a column and a field in it
-LISTED = 20  # columns in a message
+Fields = Sequence[tuple[str, Sequence[str]]]  # column, and the names of its fields if it is a struct
+Place = tuple[str, ...]  # a column, or a column and one of its fields
+LISTED = 20  # most names in a message
 
 
 def choose_columns(fields: Fields, languages: tuple[str, str], file: Path) -> list[Place]:
-    """Return where the text of each language stands.
+    """Return the place of the text of each language. Raises UserError if there is none, or more than one.
 
-    That is a column a language, or one column with a field a language, as `datasets`' type Translation is stored.
+    Each language has a column, or there is one column with a field for each language, as in the type Translation of
+    `datasets`.
     """
     if not fields:
         raise UserError(f"{file} is empty: it has no rows of text")
@@ -38,56 +39,62 @@ def _check_single(chosen: Iterable[str], names: Sequence[str], what: str) -> Non
 
 
 def show(value: object) -> str:
-    """Return the value as Python writes it, cut where it is long."""
+    """Return the value as Python writes it, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:119]}…"
 
 
 def listed(names: Collection[str]) -> str:
-    """Return the names, cut where they are many or long."""
+    """Return the names, separated by commas, and shortened if they are many or long."""
     shown = [name if len(name) <= 60 else f"{name[:59]}…" for name in list(names)[:LISTED]]
     return ", ".join(name or "(no name)" for name in shown or ["nothing"]) + (", …" if len(names) > LISTED else "")
 
 
 def _matching(names: Collection[str], languages: tuple[str, str]) -> list[str]:
-    """The names of both languages, or none."""
+    """Return the names for both languages, or an empty list."""
     found = [_named(names, language) for language in languages]
     return [name for name in found if name is not None] if None not in found else []
 
 
 def _named(names: Collection[str], language: str) -> str | None:
-    """The name that is the language's code. `pt_br` is pt-BR; `pt`, which may be another language, is not."""
+    """Return the name that is the code of the language, in any case and with - or _; None if there is none.
+
+    `pt_br` is found for pt-BR. `pt` is not, because it may be another variety.
+    """
     if language in names:
         return language
-    alike = list({name for name in names if _folded(name) == _folded(language)})
+    alike = list({name for name in names if _normal_code(name) == _normal_code(language)})
     return alike[0] if len(alike) == 1 else None
 
 
-def _folded(code: str) -> str:
+def _normal_code(code: str) -> str:
     return code.strip().replace("_", "-").casefold()
 
 
 def _missing(fields: Fields, languages: tuple[str, str], file: Path) -> str:
-    """What to say of a table without the two languages: what it has, and what was probably meant."""
+    """Return an error message for a table without the two languages: what it has, and what may be meant."""
     for column, inner in fields:
         if set(inner) == {"language", "translation"}:
             return (
                 f"{file}: the column {column!r} has lists of languages and translations "
-                "(TranslationVariableLanguages), which are not read; write one column a language, one translation a row"
+                "(TranslationVariableLanguages), which cannot be read; write one column for each language, and one "
+                "translation in each row"
             )
     names = [name for name, _ in fields] + [f"{column}.{name}" for column, inner in fields for name in inner]
     codes = [name.rpartition(".")[2] for name in names]
     missing = [language for language in languages if _named(codes, language) is None]
     if not missing:
-        return f"{file}: {' and '.join(languages)} are not both columns, nor fields of one; it has: {listed(names)}"
+        return (
+            f"{file}: {' and '.join(languages)} are neither two columns nor two fields of one; it has: {listed(names)}"
+        )
     text = f"{file} has no column {missing[0]!r}; it has: {listed(names)}"
     if alike := [code for code in codes if _base(code) == _base(missing[0])]:
-        return f"{text}; if {alike[0]!r} is meant, name the language so in the settings, or rename the column"
+        return f"{text}; if you mean {alike[0]!r}, use this code in the settings, or rename the column"
     mark = next((mark for mark in "\t;,|" if len(names) == 1 and mark in names[0]), None)
     if mark:
-        return f"{text}; is {mark!r} the separator? .csv has commas, .tsv tabs"
-    return f"{text}; columns are named as download.source_language and download.target_language are"
+        return f"{text}; is {mark!r} the separator? .csv files have commas, .tsv files have tabs"
+    return f"{text}; columns must have the names of download.source_language and download.target_language"
 
 
 def _base(code: str) -> str:
-    return _folded(code).split("-")[0]
+    return _normal_code(code).split("-")[0]

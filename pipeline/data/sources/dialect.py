@@ -1,6 +1,6 @@
-"""Translate what a data set's card says of its text files into how they are read here.
+"""Translate the options of a data set's card, which say how its text files are written, for tables.py.
 
-The options are those of `datasets`' builders `csv` and `json`, which stand in the card's `configs`.
+The options are in the card's `configs`. They are those of the builders `csv` and `json` of `datasets`.
 """
 
 import codecs
@@ -12,8 +12,8 @@ from typing import Any
 
 from ...plumbing.errors import UserError
 
-# Of options that say how a value is taken for a number or as missing, how much is read at once, or repeat another:
-# all is read as text here, so that they change nothing.
+# Options that change nothing here, because every value is read as text: how numbers and missing values are recognised,
+# how much is read at once, and other names of the same options.
 WITHOUT_EFFECT = {
     *("chunksize", "block_size", "batch_size", "use_threads", "memory_map", "low_memory", "engine", "float_precision"),
     *("features", "keep_default_na", "na_filter", "true_values", "false_values", "thousands", "decimal"),
@@ -24,10 +24,10 @@ WITHOUT_EFFECT = {
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a delimited file is read."""
+    """How to read a delimited file."""
 
     format: dict[str, Any]  # for csv.reader
-    names: list[str] | None = None  # of the columns, instead of those in the header
+    names: list[str] | None = None  # names of the columns, which replace those in the header
     has_header: bool = True
     skipped_lines: int = 0
     skips_bad_lines: bool = False
@@ -39,7 +39,10 @@ class Dialect:
 
 
 def delimited_dialect(file: Path, suffix: str, options: Mapping[str, Any]) -> Dialect:
-    """Return how a .csv or .tsv is read; in a .tsv a quotation mark is a quotation mark, unless the card says more."""
+    """Return how to read a .csv or .tsv file.
+
+    In a .tsv file quotation marks are part of the text, unless the card has the option `quotechar`.
+    """
     marks = ("doublequote", "escapechar", "quotechar", "skipinitialspace")
     known = (*marks, "sep", "quoting", "names", "header", "skiprows", "on_bad_lines", "encoding")
     check_options(file, options, known)
@@ -50,17 +53,17 @@ def delimited_dialect(file: Path, suffix: str, options: Mapping[str, Any]) -> Di
     names, header, skipped = options.get("names"), options.get("header", "infer"), options.get("skiprows") or 0
     for name, value in (("header", header), ("skiprows", skipped)):
         if value not in ("infer", None) and not isinstance(value, int):
-            raise _refusal(file, name, value)
+            raise _unsupported(file, name, value)
     if header is None and not names:
         raise UserError(
-            f"{file}: the data set's card says that there is no header, and names no columns; download the files, name "
-            "the columns in a first line, and name the files in download.files.splits"
+            f"{file}: the data set's card says that there is no header, and names no columns; download the files, add "
+            "a first line with the names of the columns, and set download.files.splits to the files"
         )
     try:
         csv.reader([], **form)
     except (TypeError, ValueError):
         name = "sep" if len(str(form["delimiter"])) != 1 else "quotechar"
-        raise _refusal(file, name, options.get(name)) from None
+        raise _unsupported(file, name, options.get(name)) from None
     return Dialect(
         form,
         [str(name) for name in names] if names else None,
@@ -82,21 +85,21 @@ def _encoding(file: Path, options: Mapping[str, Any]) -> str:
     try:
         known = codecs.lookup(name).name
     except LookupError:
-        raise _refusal(file, "encoding", name) from None
-    if "\n".encode(known) != b"\n":  # UTF-16, UTF-32: lines are cut as bytes
-        raise _refusal(file, "encoding", name)
+        raise _unsupported(file, "encoding", name) from None
+    if "\n".encode(known) != b"\n":  # UTF-16 and UTF-32 are not supported: lines are split as bytes
+        raise _unsupported(file, "encoding", name)
     return known
 
 
 def check_options(file: Path, options: Mapping[str, Any], known: Collection[str]) -> None:
-    """Raise UserError for an option that is not among those known, and may change what the file says."""
+    """Raise UserError for an option that is not known and may change what is read."""
     for name, value in options.items():
         if name not in known and name not in WITHOUT_EFFECT:
-            raise _refusal(file, name, value)
+            raise _unsupported(file, name, value)
 
 
-def _refusal(file: Path, name: str, value: object) -> UserError:
+def _unsupported(file: Path, name: str, value: object) -> UserError:
     return UserError(
-        f"{file}: the data set's card sets {name}: {value!r}, which cannot be read here; download the files, convert "
-        "them, and name them in download.files.splits"
+        f"{file}: the data set's card sets {name}: {value!r}, which is not supported; download the files, convert "
+        "them, and set download.files.splits to them"
     )

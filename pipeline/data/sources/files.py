@@ -1,4 +1,4 @@
-"""Read one's own corpus: which local files make up each split. How a file is read is in tables.py."""
+"""Read a corpus of local files: which files make up each split. tables.py reads a single file."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from .tables import read_aligned, read_pairs
 
 
 def read_files(settings: FilesSettings, languages: tuple[str, str], where: str = "download.files.splits") -> RawCorpus:
-    """The pairs of every split named in the settings, which stand at `where` in the params.
+    """Read the pairs of every split in the settings. `where` is the name of the settings, for error messages.
 
-    The manifest names files without their folders, which say more of the user's machine than of the data.
+    The manifest gets the names of the files without their directories, which may be private.
     """
     raw = RawCorpus()
     for split, value in settings.splits.items():

@@ -1,9 +1,9 @@
-"""Read data sets of the Hugging Face Hub: pinned to a commit, checked byte for byte. How a file is read: tables.py.
+"""Read data sets of the Hugging Face Hub, pinned to a commit and verified by digests. tables.py reads a single file.
 
-`load_dataset` by name does neither: with the Hub away it serves whatever revision was cached last, and it compares no
-checksum (huggingface/datasets#7928). So `datasets` only says which files make up the splits, and what the card says of
-how they are read; they are downloaded by commit, compared with the Hub's digests, and read as local files. No token is
-sent: what is loaded here is public.
+`datasets.load_dataset` does neither. If the Hub cannot be reached, it uses any revision in the cache, and it compares
+no checksums (huggingface/datasets#7928). So `datasets` is only asked which files make up the splits, and which options
+the card has for reading them. The files are downloaded by commit, compared with the Hub's digests, and read as local
+files. No token is sent, so only public data sets can be read.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from ..cleaning import Pair
 from . import RawCorpus
 from .tables import read_pairs
 
-TRIES = 4  # of what fails for a passing reason; 1, 2 and 4 seconds lie between
+TRIES = 4  # of a request that fails for a temporary reason, after 1, 2 and 4 seconds
 
 Result = TypeVar("Result")
 
@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 def read_hub(
     settings: HubSettings, languages: tuple[str, str], cache: Path, report: Callable[[str], None]
 ) -> RawCorpus:
-    """The pairs of every split of the data set, all of one commit."""
+    """Read the pairs of every split of the data set, all of one commit."""
     api = HfApi(token=False)
     info = _attempt(settings, lambda: api.dataset_info(settings.dataset, revision=settings.revision))
     commit, licence = str(info.sha), str(getattr(info.card_data, "license", None) or "not stated")
@@ -48,8 +48,8 @@ def read_hub(
         check_names(splits, known=MEANT)
     except ValueError as error:
         raise UserError(
-            f"download.hub: {settings.dataset}: its splits: {error}; to rename them, download the files and name them "
-            "in download.files.splits"
+            f"download.hub: {settings.dataset}: its splits: {error}; to rename them, download the files and set "
+            "download.files.splits to them"
         ) from None
     for split, paths in splits.items():
         raw.splits[split] = []
@@ -64,25 +64,25 @@ def read_hub(
 
 
 def chosen_splits(files: dict[str, list[str]], report: Callable[[str], None]) -> dict[str, list[str]]:
-    """Return the splits under the names that they have here; what is neither for training nor a test set is left out.
+    """Return the splits that are used: train, validation and test sets. `report` gets a line for each other split.
 
-    The user cannot rename a data set's splits, and `dev` would become a test set, while validation is cut from train.
+    A validation split with another name, such as `dev`, is renamed. Otherwise it would become a test set.
     """
     chosen = {name: paths for name, paths in files.items() if name in MEANT or not meant_split(name)}
     for name in [name for name in files if name not in chosen]:
         meant = next((split for split, words in MEANT.items() if name.casefold() in words), None)
         if meant and meant not in chosen and meant not in files:
-            report(f"its split {name} is taken as {meant}")
+            report(f"split {name} is used as {meant}")
             chosen[meant] = files[name]
         else:
-            report(f"its split {name} is left out: it looks like no test set, and there is no use for it in training")
+            report(f"split {name} is left out: by its name it is no test set, and training does not use it")
     return chosen
 
 
 def _ask_card(settings: HubSettings, commit: str) -> tuple[dict[str, list[str]], dict[str, Any]]:
-    """Split -> paths in the repository, as its card or file names say; and the options with which they are read.
+    """Return the files of each split, as paths in the repository, and the card's options for reading them.
 
-    In an empty cache nothing stale can answer.
+    The cache is an empty directory, so that no older revision can be used.
     """
     with tempfile.TemporaryDirectory() as empty:
         try:
@@ -101,7 +101,7 @@ def _ask_card(settings: HubSettings, commit: str) -> tuple[dict[str, list[str]],
 
 
 def _downloader(api: HfApi, dataset: str, commit: str, path: str, cache: Path) -> Callable[[], Path]:
-    """A call that downloads one file into `cache` and compares it with the digest that the Hub has of it."""
+    """Return a function that downloads one file into `cache` and compares it with the Hub's digest."""
 
     def download() -> Path:
         (expected,) = api.get_paths_info(dataset, path, repo_type="dataset", revision=commit)
@@ -110,16 +110,18 @@ def _downloader(api: HfApi, dataset: str, commit: str, path: str, cache: Path) -
             hf_hub_download(dataset, path, repo_type="dataset", revision=commit, token=False, cache_dir=str(cache))
         )
         if not _is_intact(file, expected):
-            os.unlink(os.path.realpath(file))  # `file` links to it; what stays in the cache is never downloaded again
+            os.unlink(
+                os.path.realpath(file)
+            )  # `file` links to it; a file left in the cache would never be downloaded again
             file.unlink(missing_ok=True)
-            raise ConnectionError(f"{path} arrived with other bytes than the Hub's digest says")
+            raise ConnectionError(f"the downloaded {path} does not have the digest that the Hub has for it")
         return file
 
     return download
 
 
 def _is_intact(file: Path, expected: RepoFile) -> bool:
-    """Large files are known by their sha256, small ones by Git's name for their content."""
+    """Return whether a file has the Hub's digest: the sha256 of a large file, the Git blob id of a small one."""
     if expected.lfs is not None:
         return sha256_of(file) == expected.lfs.sha256
     content = file.read_bytes()
@@ -127,7 +129,7 @@ def _is_intact(file: Path, expected: RepoFile) -> bool:
 
 
 def _attempt(settings: HubSettings, request: Callable[[], Result]) -> Result:
-    """The request's result; tried again where it failed for a passing reason, a UserError where it cannot succeed."""
+    """Return the result of a request. Repeat it after a temporary failure; raise UserError if it cannot succeed."""
     wanted = f"download.hub: {settings.dataset}"
     for pause in [2.0**n for n in range(TRIES - 1)] + [None]:
         try:
@@ -141,7 +143,7 @@ def _attempt(settings: HubSettings, request: Callable[[], Result]) -> Result:
                 f"{wanted} does not exist on the Hub, or is not public; check download.hub.dataset (owner/name)"
             ) from None
         except (HfHubHTTPError, httpx2.TransportError, OSError) as error:
-            if pause is None or (isinstance(error, HfHubHTTPError) and not _may_pass(error)):
+            if pause is None or (isinstance(error, HfHubHTTPError) and not _is_temporary(error)):
                 raise UserError(
                     f"{wanted}: the Hub could not be read: {_first_line(error)}; check the network and HF_ENDPOINT, "
                     "then run the same command again"
@@ -150,7 +152,7 @@ def _attempt(settings: HubSettings, request: Callable[[], Result]) -> Result:
     raise AssertionError("the last try returns or raises")
 
 
-def _may_pass(error: HfHubHTTPError) -> bool:
+def _is_temporary(error: HfHubHTTPError) -> bool:
     return error.response.status_code == 429 or error.response.status_code >= 500
 
 

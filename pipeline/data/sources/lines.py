@@ -1,8 +1,7 @@
-"""Read a text file line by line: UTF-8, perhaps compressed, with LF or CRLF at the end of each line.
+"""Read a text file line by line. Lines end in LF or CRLF; the file may be compressed.
 
-Nothing else ends a line. Python's text mode and `str.splitlines` also break lines at a lone CR, at U+2028, U+0085 and
-form feeds, which stand inside the sentences of crawled text and would shift line n of one file against line n of the
-other.
+Python's text mode and `str.splitlines` also end lines at a lone CR, at U+2028, U+0085 and form feeds. Crawled text has
+these inside sentences. If they ended lines, line n of the source would no longer match line n of the target.
 """
 
 import bz2
@@ -20,7 +19,7 @@ from ...plumbing.errors import UserError
 
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 UNPACK = {".gz": "gzip -dc <", ".bz2": "bzip2 -dc <", ".xz": "xz -dc <", ".zip": "unzip -p", ".zst": "zstd -dc <"}
-FORMATS = {  # suffix: name, and how such a file begins
+FORMATS = {  # suffix: name, and a pattern of the first bytes
     ".gz": ("gzip", rb"\x1f\x8b\x08"),
     ".bz2": ("bzip2", rb"BZh[1-9]1AY&SY"),
     ".xz": ("xz", rb"\xfd7zXZ\x00"),
@@ -28,21 +27,21 @@ FORMATS = {  # suffix: name, and how such a file begins
     ".zst": ("zstd", rb"\x28\xb5\x2f\xfd"),
     ".parquet": ("Parquet", rb"PAR1\x15"),
 }
-MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
+BYTE_ORDER_MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     **{codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32"},
     **{codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"},
 }
-HEAD = 4096  # bytes from which the encoding is told
+HEAD = 4096  # bytes that are looked at to recognise the encoding
 
 
 def read_lines(file: Path, encoding: str = "utf-8") -> Iterator[str]:
-    """Yield each line without its end and without a byte order mark; a lone CR in it is a space.
+    """Yield each line without its line end and byte order mark, and with a space for each lone CR.
 
-    Raises UserError for a file of another format, and for bytes of another encoding, with the number of the line.
+    Raises UserError if the file has another format, and, with the number of the line, if it has another encoding.
     """
     try:
         _check_format(file)
-        if not file.stat().st_size:  # bz2 and lzma refuse it
+        if not file.stat().st_size:  # bz2 and lzma cannot read an empty file
             return
         with COMPRESSED.get(file.suffix.lower(), open)(file, "rb") as lines:
             _check_unicode(lines.read(HEAD), file)
@@ -58,7 +57,7 @@ def read_lines(file: Path, encoding: str = "utf-8") -> Iterator[str]:
 
 
 def _check_format(file: Path) -> None:
-    """Raise UserError if the file is compressed, or Parquet, and its suffix does not say so."""
+    """Raise UserError if the file is compressed or Parquet but has another suffix."""
     with open(file, "rb") as stored:
         start = stored.read(16)
     suffix = file.suffix.lower()
@@ -79,12 +78,12 @@ def _check_unicode(head: bytes, file: Path) -> None:
     if name := _wide_unicode(head):
         raise UserError(f"{file}: this is {name}; {_convert(file, f'iconv -f {name} -t UTF-8')}")
     if 0 in head.partition(b"\n")[0]:
-        raise UserError(f"{file}, line 1: byte 0x00 is not text; write the file anew, as text in UTF-8")
+        raise UserError(f"{file}, line 1: byte 0x00 is not text; write the file again, as text in UTF-8")
 
 
 def _wide_unicode(head: bytes) -> str | None:
-    """UTF-16 or UTF-32, if the text is in one of them, with the order of its bytes if it has no mark that tells it."""
-    for mark, name in MARKS.items():
+    """Return UTF-16 or UTF-32 if the text is in one of them, with LE or BE if it has no byte order mark; else None."""
+    for mark, name in BYTE_ORDER_MARKS.items():
         if head.startswith(mark):
             return name
     for name in ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE") if 0 in head else ():
@@ -92,7 +91,9 @@ def _wide_unicode(head: bytes) -> str | None:
             text = codecs.getincrementaldecoder(name)().decode(head)
         except UnicodeDecodeError:
             continue
-        if any(sign in text for sign in "\n\r{"):  # a table has one of them; bytes in the wrong order do not
+        if any(
+            sign in text for sign in "\n\r{"
+        ):  # a table has one of them, but not if its bytes are read in the wrong order
             return name
     return None
 
@@ -110,17 +111,17 @@ def _decoded(line: bytes, encoding: str, file: Path, number: int) -> str:
 def _check_ends(first: str, file: Path) -> None:
     if not first.endswith("\n") and "\r" in first.rstrip("\r"):
         advice = _convert(file, r"tr '\r' '\n'")
-        raise UserError(f"{file}: its lines end in CR alone, as on old Macs; {advice}")
+        raise UserError(f"{file}: its lines end in CR only, as on old Macs; {advice}")
 
 
 def _convert(file: Path, program: str) -> str:
-    """Advise to make a new text file with the program; the command stands last, to be pasted."""
+    """Return the advice to convert the file, with the command at the end, so that it can be copied."""
     name, unpack = shlex.quote(str(file)), UNPACK.get(file.suffix.lower())
     command = f"{unpack} {name} | {program}" if unpack else f"{program} < {name}"
     return f"make a new file and use that, run: {command} > {_new_file(file)}"
 
 
 def _new_file(file: Path) -> str:
-    """A name for the text of the file, quoted for the shell; it is not compressed."""
+    """Return a name for the converted file, which is not compressed, quoted for the shell."""
     text = file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
     return shlex.quote(str(text.with_stem(f"{text.stem}-new")))

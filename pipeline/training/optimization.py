@@ -1,0 +1,203 @@
+"""Make optimiser steps: learning rate, gradient over all processes, clipping, AdamW, moving average of the weights."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from ..data.encoding import EncodedSplit
+from ..plumbing.errors import UserError
+from ..plumbing.params import TrainSettings
+from ..processes import sum_over_processes
+from ..seq2seq.model import Seq2Seq
+from .batching import Batch, Step, collate
+from .checkpoint import Position
+
+Weights = tuple[Tensor, ...] | list[Tensor]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Update:
+    """The result of one optimiser step, the same in every process."""
+
+    loss: float  # nats a target token, with label smoothing
+    gradient_norm: float  # before clipping
+    learning_rate: float
+    stop_requested: bool  # in at least one process
+
+
+class Optimizer:
+    """The model's weights, AdamW (arXiv 1711.05101) and the moving average of the weights."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        model: Seq2Seq,
+        data: EncodedSplit,
+        total_steps: int,
+        accelerator: Accelerator,
+        state: dict[str, Any] | None,
+    ) -> None:
+        """Resume from `state`, which an earlier `state()` returned; start from `model`'s weights if it is None."""
+        self.settings, self.data, self.total_steps, self.accelerator = settings, data, total_steps, accelerator
+        self.averaged = AveragedModel(model, multi_avg_fn=moving_average(settings.ema_decay))
+        adamw = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        if state is not None:
+            model.load_state_dict(state["model"])
+            self.averaged.load_state_dict(state["averaged"])
+            adamw.load_state_dict(state["optimizer"])
+        self.averaged.to(accelerator.device)
+        self.network, self.adamw = accelerator.prepare(model, adamw)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint needs to resume from here."""
+        return {
+            "model": self.accelerator.unwrap_model(self.network).state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.adamw.state_dict(),
+        }
+
+    def update(self, step: Step, position: Position, stop_requested: bool) -> Update:
+        """Learn from one step, and advance `position`.
+
+        The loss is a mean over the target tokens of all processes and micro-batches. If the loss or the gradient is not
+        finite, the weights stay as they are. Raises UserError when this happens more than `max_skipped_steps` times.
+        """
+        settings = self.settings
+        rate = settings.learning_rate * schedule(position.step + 1, settings.warmup_steps, self.total_steps)
+        for group in self.adamw.param_groups:
+            group["lr"] = rate
+        parts = self._accumulate(step, position.step)
+        norm = float(self.accelerator.clip_grad_norm_(self.network.parameters(), settings.gradient_clip))
+        # One exchange for both: each exchange makes all processes wait for the slowest.
+        loss, stop = sum_over_processes(self.accelerator, sum(parts.values()), float(stop_requested))
+        if math.isfinite(loss) and math.isfinite(norm):  # the same numbers in every process, so the same decision
+            self.adamw.step()
+            self.averaged.update_parameters(self.accelerator.unwrap_model(self.network))
+            position.tokens += step.target_tokens
+        else:
+            self._skip(step, parts, position)
+        self.adamw.zero_grad()
+        position.step, position.index = position.step + 1, position.index + 1
+        return Update(loss, norm, rate, stop > 0)
+
+    def _accumulate(self, step: Step, number: int) -> dict[int, float]:
+        """Add up the gradients of this process's micro-batches.
+
+        Returns the part of the step's loss that each contributes, by the micro-batch's place in the step.
+        """
+        self.network.train()
+        processes = self.accelerator.num_processes
+        share = step.share(self.accelerator.process_index, processes)
+        parts: dict[int, Tensor] = {}
+        for place, rows in share:
+            is_last = place == share[-1][0]  # processes exchange gradients once a step
+            batch = collate(self.data, rows)
+            with (
+                nullcontext() if is_last else self.accelerator.no_sync(self.network),
+                explain_out_of_memory(batch, self.settings.micro_batch_tokens),
+            ):
+                part = self._loss(batch, number, place) / step.target_tokens
+                # DDP divides the sum of the gradients by the number of processes; this factor undoes it.
+                self.accelerator.backward(part * processes)
+            parts[place] = part.detach()
+        return {place: float(part) for place, part in parts.items()}
+
+    def _loss(self, batch: Batch, step: int, place: int) -> Tensor:
+        """Return the summed loss of one micro-batch.
+
+        The seed of its dropout depends on the step and on the micro-batch's place in it, neither on the process nor on
+        earlier random numbers. So training is the same on any number of processes, and resuming is exact.
+        """
+        torch.manual_seed(_seed(self.settings.seed, step, place))
+        batch = batch.to(self.accelerator.device)
+        with self.accelerator.autocast():
+            loss: Tensor = self.network(batch.source, batch.lengths, batch.target, self.settings.label_smoothing)
+        return loss
+
+    def _skip(self, step: Step, parts: dict[int, float], position: Position) -> None:
+        """Count and report a step whose loss or gradient is not finite; raise UserError if there are too many."""
+        bad = sorted(gather_object([place for place, part in parts.items() if not math.isfinite(part)]))
+        rows = np.concatenate([step.micro_batches[place] for place in bad or range(len(step.micro_batches))])
+        what, pairs = ("loss" if bad else "gradient"), ", ".join(map(str, sorted(rows)))
+        number, epoch, limit = position.step + 1, position.epoch + 1, self.settings.max_skipped_steps
+        position.skipped += 1
+        if position.skipped > limit:
+            raise UserError(
+                f"the {what} of step {number} (epoch {epoch}) is not finite; the pairs of the step in "
+                f"encoded/train.arrow: {pairs}; lower train.learning_rate, set train.precision: fp32, check those "
+                f"pairs, or skip more such steps with train.max_skipped_steps (now {limit})"
+            )
+        if self.accelerator.is_main_process:
+            log.warning(
+                "train: skipped step %d (epoch %d): its %s is not finite; its pairs in encoded/train.arrow: %s",
+                *(number, epoch, what, pairs),
+            )
+
+
+def schedule(step: int, warmup: int, total: int) -> float:
+    """Return the factor of the learning rate in a step, counted from 1.
+
+    It rises linearly to 1 in `warmup` steps, then falls to 0 as half a cosine (arXiv 1608.03983, section 3).
+    """
+    if step <= warmup:
+        return step / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def check_warmup(warmup: int, epochs: int, steps_per_epoch: int) -> None:
+    """Raise UserError if training ends before the warm-up does."""
+    total = epochs * steps_per_epoch
+    if warmup >= total:
+        raise UserError(
+            f"train.warmup_steps: got {warmup}, but training has {total} steps ({epochs} epochs of {steps_per_epoch}); "
+            f"set it to about {total // 10}, and raise train.epochs: a model needs thousands of steps"
+        )
+
+
+def moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], None]:
+    """Return an update of an exponential moving average, for AveragedModel.
+
+    After n steps the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage: a smaller
+    decay at first, so that the average soon forgets the initial weights.
+    """
+
+    @torch.no_grad()
+    def update(averaged: Weights, current: Weights, steps: Tensor | int) -> None:
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
+
+    return update
+
+
+@contextmanager
+def explain_out_of_memory(batch: Batch, micro_batch_tokens: int) -> Iterator[None]:
+    """Raise UserError, with the shape of `batch`, if memory runs out in this block."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # The CPU allocator raises a plain RuntimeError.
+        is_shortage = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        if not is_shortage:
+            raise
+        pairs, source, target = *batch.source.shape, batch.target.shape[1]
+        raise UserError(
+            f"out of memory with a micro-batch of {pairs} pairs, {source} source and {target} target tokens long: "
+            f"{str(error).splitlines()[0]}; lower train.micro_batch_tokens (now {micro_batch_tokens}) "
+            "or encode.max_tokens"
+        ) from error
+
+
+def _seed(*numbers: int) -> int:
+    """Return one seed made of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,105 @@
+"""What Make accepts: experiments, variables and settings. Mistakes are reported before anything runs."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.plumbing.stamps import SECTIONS
+from tests.project import ROOT, Project
+
+
+def test_an_unknown_experiment_is_an_error_that_lists_those_that_exist(project: Project) -> None:
+    run = project.make(EXP="lstn")
+    assert run.returncode == 2
+    assert re.search(r"no experiments/lstn\.yaml; expected one of: .*smoke", run.stderr)
+    assert not (project.root / "build/lstn").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["my exp", "smoke default", "smo%", "../smoke", "$(shell touch run)smoke", "`touch run`"]
+)
+def test_an_experiment_must_be_a_plain_name(project: Project, name: str) -> None:
+    run = project.make("-n", EXP=name)
+    typed = project.make("-n", f"EXP={name}", EXP="")
+    for told in (run, typed):
+        assert (told.returncode, told.stdout) == (2, "")
+        assert told.stderr.startswith("Makefile:")
+        assert told.stderr.count("\n") == 1
+        assert f"no experiments/{name}.yaml; expected one of: " in told.stderr
+    assert not (project.root / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("goals", "typed", "unread"),
+    [
+        ("", "exp=mine", "exp"),
+        ("train", "epochs=3", "epochs"),
+        ("translate", "FILE=text.txt", "FILE"),
+        ("translate", "ATTENTION=1", "ATTENTION"),
+        ("serve", "VERSION=3", "VERSION"),
+        ("download train", "TEXT=x", "TEXT"),
+        ("help", "CORPUS=/data", "CORPUS"),
+        ("clean", "a'b=1", "a'b"),
+    ],
+)
+def test_a_variable_that_no_goal_reads_is_an_error(project: Project, goals: str, typed: str, unread: str) -> None:
+    run = project.make("-n", *goals.split(), typed)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert re.search(
+        rf"\*\*\* make {goals or 'all'}: there is no variable {unread}, expected one of: EXP .* the command: {unread}=",
+        run.stderr,
+    )
+
+
+def test_a_variable_that_the_settings_or_a_goal_read_is_accepted(project: Project) -> None:
+    assert project.make("-n", "train", "NPROC=2").returncode == 0
+    assert project.make("-n", "status", "review", "NPROC=2", "VERSION=1").returncode == 0
+    assert project.make("-n", "download", "CORPUS=/data").returncode == 2
+    project.edit("experiments/smoke.yaml", "{train: build/smoke-corpus/train.tsv}", "{train: '${CORPUS}/train.tsv'}")
+    told = project.make("-n", "download", "CORPUS=build/smoke-corpus")
+    assert (told.returncode, told.stderr) == (0, "")
+    (project.root / "experiments/more.yaml").write_text("extends: smoke\n", encoding="utf-8")
+    assert project.make("-n", "download", "CORPUS=build/smoke-corpus", EXP="more").returncode == 0
+
+
+def test_all_mistakes_in_settings_are_reported_before_a_stage_runs(project: Project) -> None:
+    project.edit("experiments/smoke.yaml", "learning_rate: 1.0e-2", "learning_rate: 1e-2\n  epochz: 3\n  seed: -1")
+    run = project.make()
+    assert run.returncode == 2
+    assert [line for line in run.stderr.splitlines() if line.startswith("error: ")] == [
+        "error: experiments/smoke.yaml: train.seed: got -1, expected a whole number >= 0",
+        "error: experiments/smoke.yaml: train.learning_rate: got '1e-2', expected a number > 0 (write 1.0e-2)",
+        "error: experiments/smoke.yaml: train.epochz: no such setting; did you mean epochs?",
+    ]
+    assert "Traceback" not in run.stderr
+    assert not any(self_made.is_file() for self_made in project.build.rglob("*"))
+    project.edit("experiments/smoke.yaml", "learning_rate: 1e-2\n  epochz: 3\n  seed: -1", "learning_rate: 1.0e-2")
+    assert project.planned() == list(SECTIONS)
+
+
+def test_clean_removes_this_experiments_outputs_only(project: Project) -> None:
+    for name in ("build/smoke/model", "build/default/model"):
+        (project.root / name).mkdir(parents=True)
+    assert project.make("clean").returncode == 0
+    assert sorted(path.name for path in (project.root / "build").iterdir()) == ["default", "smoke-corpus"]
+
+
+def test_help_has_a_line_for_every_target(project: Project) -> None:
+    makefile = (project.root / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
+    stages = re.search(r"^STAGES +:= (.*)$", makefile, re.MULTILINE)
+    others = re.search(r"^UNSTAMPED +:= (.*)$", makefile, re.MULTILINE)
+    assert stages
+    assert others
+    told = re.findall(r"^  (\S+) +\S", project.make("help").stdout, re.MULTILINE)
+    assert sorted(told) == sorted(["all", "status", *stages[1].split(), *others[1].split()])
+
+
+@pytest.mark.parametrize(("name", "sign"), [("50%", "%"), ("a:b", ":"), ("two\nlines", "newline")])
+def test_a_path_that_mlflow_python_or_make_cannot_handle_is_an_error(tmp_path: Path, name: str, sign: str) -> None:
+    (tmp_path / name).mkdir()
+    shutil.copy(ROOT / "Makefile", tmp_path / name)
+    run = subprocess.run(["make", "-n"], cwd=tmp_path / name, capture_output=True, text=True)
+    assert (run.returncode, f" contains a {sign}, which" in run.stderr, len(run.stderr.splitlines())) == (2, True, 1)
