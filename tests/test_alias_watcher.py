@@ -59,7 +59,7 @@ def look(watcher: AliasWatcher) -> ServedVersion | None:
     return found[0] if found else None
 
 
-def test_a_version_is_loaded_once_and_when_the_alias_moves(
+def test_a_version_is_loaded_once_and_again_when_the_alias_moves(
     champions: Registry, watcher: AliasWatcher, told: list[str]
 ) -> None:
     assert watcher.load().version == 1
@@ -73,7 +73,7 @@ def test_a_version_is_loaded_once_and_when_the_alias_moves(
     assert not watcher.problem
 
 
-def test_a_number_that_is_another_version_now_is_loaded_again(champions: Registry, watcher: AliasWatcher) -> None:
+def test_a_version_that_replaces_another_with_its_number_is_loaded(champions: Registry, watcher: AliasWatcher) -> None:
     watcher.load()
     client, old = champions.client, get(champions.client, 3)
     champions.client.delete_registered_model(MODEL)
@@ -100,7 +100,7 @@ def break_code(champions: Registry) -> None:
 @pytest.mark.parametrize(
     ("harm", "said"), [(damage, "weights.safetensors is changed, missing"), (break_code, "out of order")]
 )
-def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
+def test_if_a_version_cannot_be_loaded_the_one_before_is_served(
     champions: Registry,
     watcher: AliasWatcher,
     told: list[str],
@@ -134,7 +134,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
     assert not watcher.problem
 
 
-def test_trouble_with_the_registry_is_told_once_and_its_end(
+def test_a_problem_of_the_registry_is_told_once_and_so_is_its_end(
     champions: Registry, watcher: AliasWatcher, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watcher.load()
@@ -177,16 +177,14 @@ def test_an_alias_that_was_moved_by_hand_is_told_and_not_followed(
     assert (told[2:], watcher.problem) == (["the problem is over"], "")
 
 
-def test_a_version_that_the_record_does_not_name_is_never_loaded_whatever_the_alias_is_on_later(
-    champions: Registry, watcher: AliasWatcher
-) -> None:
+def test_a_version_that_the_record_does_not_name_is_never_loaded(champions: Registry, watcher: AliasWatcher) -> None:
     """The alias goes back between two questions."""
     watcher._find = lambda: get(champions.client, 2)
     with pytest.raises(UserError, match=f"version 2 of {MODEL} has the alias champion, but was not promoted"):
         watcher.load()
 
 
-def test_while_a_decision_is_carried_out_the_alias_may_be_behind(
+def test_during_a_promotion_the_alias_may_be_on_the_version_before(
     champions: Registry, watcher: AliasWatcher, told: list[str]
 ) -> None:
     history = champions.history()
@@ -201,13 +199,15 @@ def test_while_a_decision_is_carried_out_the_alias_may_be_behind(
     assert served.version == 2
 
 
-def test_at_the_start_it_is_an_error(champions: Registry, watcher: AliasWatcher) -> None:
+def test_at_the_start_an_alias_moved_by_hand_is_an_error(champions: Registry, watcher: AliasWatcher) -> None:
     champions.client.set_registered_model_alias(MODEL, "champion", "2")
     with pytest.raises(UserError, match="was moved by hand: .*make promote VERSION=1 REASON=.* puts it back"):
         watcher.load()
 
 
-def test_health_says_what_is_wrong(champions: Registry, watcher: AliasWatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_reports_problems_of_the_registry(
+    champions: Registry, watcher: AliasWatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where nobody reads what is told, and where following comes to an end."""
     monkeypatch.setattr(alias_watcher, "POLL_SECONDS", 0.01)
     watcher._tell = broken_pipe
@@ -241,7 +241,7 @@ def wait_for_problem(port: int, problem: str) -> None:
         time.sleep(0.01)
 
 
-def test_a_version_that_ends_its_process_ends_nothing(
+def test_a_version_that_calls_exit_does_not_end_the_service(
     champions: Registry, watcher: AliasWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watcher.load()
@@ -251,7 +251,7 @@ def test_a_version_that_ends_its_process_ends_nothing(
     assert watcher.problem == "version 2 cannot be loaded"
 
 
-def test_what_cannot_be_loaded_at_first_is_an_error(champions: Registry, watcher: AliasWatcher) -> None:
+def test_a_first_version_that_cannot_be_loaded_is_an_error(champions: Registry, watcher: AliasWatcher) -> None:
     damage(champions)
     champions.crown(2)
     with pytest.raises(UserError, match="weights.safetensors is changed"):

@@ -83,7 +83,7 @@ def test_a_package_reaches_no_tracking_server(puppet: SandboxedModel, server: Se
         ("['\\ud800']", "(Invalid JSON"),
     ],
 )
-def test_what_is_no_answer_is_refused(puppet: SandboxedModel, answer: str, expected: str) -> None:
+def test_an_answer_in_another_form_is_refused(puppet: SandboxedModel, answer: str, expected: str) -> None:
     assert expected in refusal(puppet, answer)
     assert told(puppet, "'still there'") == "still there"
 
@@ -100,7 +100,7 @@ def test_what_is_no_answer_is_refused(puppet: SandboxedModel, answer: str, expec
         "[[{'text': 'a', 'tokens': ['a'], 'source_tokens': ['b'], 'attention': [[0.5], [0.5]]}]]",
     ],
 )
-def test_what_is_no_hypothesis_is_refused(puppet: SandboxedModel, answer: str) -> None:
+def test_a_translation_in_another_form_is_refused(puppet: SandboxedModel, answer: str) -> None:
     with pytest.raises(Misbehaviour):
         puppet.explain([answer])
     right = "[[{'text': 'a', 'tokens': ['a'], 'source_tokens': ['b'], 'attention': [[1.0]]}]]"
@@ -109,12 +109,12 @@ def test_what_is_no_hypothesis_is_refused(puppet: SandboxedModel, answer: str) -
     assert hypothesis.attention == [[1.0]]
 
 
-def test_a_package_does_not_tell_its_own_time(puppet: SandboxedModel) -> None:
+def test_the_time_of_a_translation_is_measured_outside_of_the_package(puppet: SandboxedModel) -> None:
     (_,), seconds = puppet.translate(["time.sleep(0.2) or ['late']"])
     assert seconds > 0.2
 
 
-def test_a_verdict_written_into_the_pipe_is_no_answer(puppet_package: Path) -> None:
+def test_a_verdict_that_a_package_writes_as_an_answer_is_refused(puppet_package: Path) -> None:
     """Every descriptor that the package has gets the line that it would like to be believed."""
     line = (json.dumps({"review": "pass"}) + "\n").encode()
     codes = [f"os.write({descriptor}, {line!r})" for descriptor in range(3, 9)]
@@ -152,7 +152,7 @@ def test_a_hostile_candidate_fails_its_review(registry: Path, reason: str, monke
 
 
 @pytest.mark.slow
-def test_a_hostile_champion_is_no_fault_of_the_candidate(registry: Path) -> None:
+def test_a_hostile_champion_does_not_fail_the_candidate(registry: Path) -> None:
     client = open_store(registry)
     crown(client, 1)
     corrupt(registry, client, 1, HOSTILE["it ended with status 0"])
@@ -160,7 +160,7 @@ def test_a_hostile_champion_is_no_fault_of_the_candidate(registry: Path) -> None
         reviewer(client).review(2, quietly)
 
 
-def test_a_review_says_how_packages_were_shut_in() -> None:
+def test_a_review_says_how_packages_were_isolated() -> None:
     review = make_review([better()])
     review = replace(review, provenance=replace(review.provenance, isolation="not isolated: so"))
     assert "not isolated: so" in report(review)

@@ -90,7 +90,7 @@ def registration(trained: Path, build: Path) -> Registration:
     return Registration(open_store(build), RegisterSettings(), **inputs)
 
 
-def test_facts_name_the_version_and_hold_no_path(registered: Artifact, trained: Path) -> None:
+def test_the_artifact_names_the_version_and_has_no_path(registered: Artifact, trained: Path) -> None:
     facts = RegisteredFacts.of(registered)
     assert (facts.model_name, facts.version, facts.store) == ("translator-en-de", 1, "sqlite")
     assert facts.model_uri == "models:/translator-en-de/1"
@@ -113,7 +113,7 @@ def test_the_run_has_metrics_scores_manifests_and_the_evaluation(registered: Art
     assert [output.model_id for output in run.outputs.model_outputs] == [RegisteredFacts.of(registered).model_id]
 
 
-def test_the_version_says_what_a_reviewer_asks(registered: Artifact, version: ModelVersion, trained: Path) -> None:
+def test_a_version_has_six_tags_and_a_card(registered: Artifact, version: ModelVersion, trained: Path) -> None:
     assert version.run_id == RegisteredFacts.of(registered).run_id
     assert version.description == registered.path("card.md").read_text()
     corpus = open_artifact(trained / "default/corpus", "download")
@@ -195,13 +195,13 @@ def test_tags_that_were_lost_or_edited_are_set_again_but_for_the_verdict(registr
     assert found.tags == version.tags | {"verdict": "pass"}
 
 
-def test_the_package_has_a_card(package: Path) -> None:
+def test_the_package_has_a_model_card(package: Path) -> None:
     card = (package / CARD).read_text()
     for part in ("Intended use", "Limits", "12.3 [11.0, 13.5]", "licence `MIT`", "catalogue-11", "Energy"):
         assert part in card
 
 
-def test_no_file_is_a_pickle_or_tells_where_it_was_made(registered: Artifact, trained: Path) -> None:
+def test_no_file_is_a_pickle_or_has_a_path_of_this_machine(registered: Artifact, trained: Path) -> None:
     files = [path for path in (trained / "mlartifacts").rglob("*") if path.is_file()]
     assert len(files) > 15
     assert not [p for p in files if p.suffix in {".pkl", ".pickle", ".pt", ".pth", ".bin", ".pyc"}]
@@ -319,7 +319,7 @@ def test_a_repeated_training_that_came_to_the_same_model_is_the_same_version(reg
     assert (first.version, first.run_id) == (second.version, second.run_id)
 
 
-def test_it_says_where_the_package_is_not_isolated(
+def test_registration_warns_if_the_package_is_not_isolated(
     registration: Registration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def end(*_: object) -> None:
@@ -336,7 +336,7 @@ def test_it_says_where_the_package_is_not_isolated(
 
 
 @pytest.mark.slow
-def test_a_server_takes_all_of_it_and_keeps_no_path(server: Server, tmp_path: Path) -> None:
+def test_registration_on_a_server_leaves_no_path_of_this_machine(server: Server, tmp_path: Path) -> None:
     server.start()
     build = tmp_path / "build"
     publish_training(build)
