@@ -230,7 +230,8 @@ serve: | $(VENV) ## serve the champion over HTTP; ALIAS= HOST= PORT=5001 AUTH=1 
 	@$(PY) -m stages.serve $(PARAMS)
 server: | $(VENV) ## run MLflow's server for a team; HOST= PORT= STORE=url ARTIFACTS=url AUTH=1 ALLOWED_HOSTS=
 	@$(PY) -m stages.server
-ui: server ## serve MLflow's pages on this machine, at http://127.0.0.1:5000
+ui: | $(VENV) ## serve MLflow's pages on this machine, and print the addresses of this experiment's
+	@$(PY) -m stages.server $(PARAMS)
 # One thread: in so small a network threads mostly wait for each other.
 smoke: build/smoke-corpus/train.tsv ## run the whole pipeline on a toy language, in about a minute
 	@OMP_NUM_THREADS=1 $(MAKE) EXP=smoke all

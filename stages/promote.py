@@ -2,7 +2,7 @@
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.registry.sandbox.isolation import warn
+from pipeline.registry.sandbox.isolation import warn_if_not_isolated
 from pipeline.reviews.registered_models import version_name
 from stages.answers import is_forced
 from stages.registry import asked_reason, asked_version, open_registry
@@ -13,7 +13,7 @@ def promote() -> None:
     if version is None:
         raise UserError("VERSION is missing; type the number of a version: make promote VERSION=3 REASON=...")
     registry = open_registry()
-    warn()  # the package of the champion is about to translate
+    warn_if_not_isolated()  # the package of the champion is about to translate
     champion = registry.decision(reason, forced).promote(version)
     print(
         f"{version_name(champion)} is the champion now; to undo this: make rollback REASON=...{registry.models.option}"

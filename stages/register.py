@@ -1,4 +1,4 @@
-"""Package the model, test the package in a new process, and register it as a version in MLflow's model registry."""
+"""corpus + model + evaluation -> a version in MLflow's registry, after translating in a fresh process."""
 
 from urllib.parse import urlsplit
 
@@ -8,18 +8,18 @@ from pipeline.plumbing.params import RegisterSettings
 from pipeline.plumbing.tracking.store import open_store, without_password
 from pipeline.registry.facts import RegisteredFacts
 from pipeline.registry.registration import Registration
-from pipeline.registry.sandbox.isolation import warn
+from pipeline.registry.sandbox.isolation import warn_if_not_isolated
 
 
 def register(call: StageCall) -> None:
-    """Add to MLflow whatever is missing there. Repeating this adds nothing."""
+    """Ask the registry what is there, and add what is missing. Running it again changes nothing."""
     settings = RegisterSettings(**call.stamp["params"]["register"])
     corpus, model, evaluation = (call.inputs[name] for name in ("corpus", "model", "evaluation"))
     client = open_store(call.output.parent.parent)
     registration = Registration(client, settings, corpus, model, evaluation)
     registration.complete_run()
     model_id = registration.log_model()
-    warn()
+    warn_if_not_isolated()
     registration.try_out(model_id)
     version = registration.version(model_id)
     others = registration.others()

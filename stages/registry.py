@@ -3,7 +3,6 @@
 The arguments are PARAMS_FILE...; VERSION, REASON, FORCE and ALIAS are in the environment, where Make puts them.
 """
 
-import getpass
 import os
 import sys
 import unicodedata
@@ -16,6 +15,7 @@ from pipeline.plumbing.command import BUILD
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import Params
 from pipeline.plumbing.params_file import read_params
+from pipeline.plumbing.tracking.record import user_name
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.versions import registered_name
 from pipeline.reviews.promotion import Promotion
@@ -46,17 +46,17 @@ class Registry:
 
     def decision(self, reason: str, forced: bool) -> Promotion:
         """Return the commands that change the champion, for the present user and with this reason."""
-        return Promotion(self.models, self.params.review, self.review_runs, who(), reason, forced)
+        return Promotion(self.models, self.params.review, self.review_runs, user_name(), reason, forced)
 
 
-def open_registry() -> Registry:
-    """Open the registry for the experiment whose params files are the arguments."""
+def open_registry(uri: str = "") -> Registry:
+    """Open the registry for the experiment whose params files are the arguments; `uri` as for open_store."""
     files = [Path(argument) for argument in sys.argv[1:]]
     params = read_params(files)
     languages = params.download.source_language, params.download.target_language
     candidates = registered_name(params.registration.model_name, *languages)
     production = registered_name(params.review.production_model or params.registration.model_name, *languages)
-    return Registry(params, RegisteredModels(open_store(BUILD), candidates, production, asked_experiment()))
+    return Registry(params, RegisteredModels(open_store(BUILD, uri), candidates, production, asked_experiment()))
 
 
 def asked_experiment() -> str:
@@ -87,13 +87,3 @@ def asked_reason() -> str:
     if len(text) > LONGEST_REASON:
         raise UserError(f"REASON: got {len(text)} characters, expected at most {LONGEST_REASON}")
     return text
-
-
-def who() -> str:
-    """Return the name under which a decision is recorded: that of the account on the server, or on this machine."""
-    if account := os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        return account
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container the user may have no name
-        return f"user {os.getuid()}"

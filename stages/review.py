@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from pipeline.plumbing.command import BUILD, fail_clearly
 from pipeline.plumbing.text_table import Rows, aligned
+from pipeline.plumbing.tracking.record import user_name
 from pipeline.plumbing.tracking.store import explain_failure, is_refusal
 from pipeline.registry.sandbox.isolation import isolation
 from pipeline.reviews import description as words
@@ -20,7 +21,7 @@ from pipeline.reviews.registered_models import experiment_of
 from pipeline.reviews.report import write_report
 from pipeline.reviews.review import Review
 from pipeline.reviews.reviewer import Finding, Reviewer
-from stages.registry import Registry, asked_version, open_registry, who
+from stages.registry import Registry, asked_version, open_registry
 
 NOT_PASSED = 1  # exit status
 
@@ -30,7 +31,7 @@ def review() -> None:
     registry = open_registry()
     with explain_failure(registry.client.tracking_uri):
         registry.review_runs.check()
-        reviewer = Reviewer(registry.models, registry.params.review, who())
+        reviewer = Reviewer(registry.models, registry.params.review, user_name())
         print(isolation(), file=sys.stderr)
         with tqdm(unit=" sentences", disable=None, desc="review") as bar:
             finding = reviewer.review(version, _counting(bar))
@@ -60,7 +61,7 @@ def _keep(registry: Registry, finding: Finding) -> list[str]:
         if not is_refusal(error):
             raise
         told = [
-            f"the page of version {candidate.version} does not show this review: {who()} may not write to "
+            f"the page of version {candidate.version} does not show this review: {user_name()} may not write to "
             f"{candidate.name}"
         ]
     file = BUILD / "reviews" / registry.models.candidates / f"{candidate.version}.html"

@@ -1,7 +1,8 @@
 """Run MLflow's tracking server for this project's store until Ctrl-C or SIGTERM: `make server`, or `make ui`.
 
-HOST, PORT, STORE, ARTIFACTS, AUTH and ALLOWED_HOSTS are read from the environment. A password in them reaches MLflow
-through the environment too, because other users of the machine can read command lines.
+With PARAMS_FILE... as arguments, as in `make ui`, it prints the addresses of that experiment's pages. HOST, PORT,
+STORE, ARTIFACTS, AUTH and ALLOWED_HOSTS are read from the environment. A password in them reaches MLflow through the
+environment too, because other users of the machine can read command lines.
 """
 
 import os
@@ -21,9 +22,12 @@ from sqlalchemy.exc import ArgumentError
 
 from pipeline.plumbing.command import BUILD, fail_clearly
 from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.text_table import aligned
 from pipeline.plumbing.tracking.store import is_server, open_store, store_lock, tracking_uri, without_password
+from pipeline.reviews.pages import Pages, find_pages
 from pipeline.service.access import Access
 from pipeline.service.accounts import PASSWORD, accounts_database, check_password, prepare_accounts
+from stages.registry import open_registry
 
 SHUTDOWN_SECONDS = 10  # that MLflow's processes have to end
 # Variables that MLflow's process does not need: the admin's account exists already, and it calls no other server.
@@ -82,9 +86,11 @@ def main() -> None:
     if is_server(uri):
         name = "STORE" if os.environ.get("STORE") else "MLFLOW_TRACKING_URI"
         print(f"{name} is a server, which has its own pages: open {without_password(uri)}")
+        print(*describe_pages(uri), sep="", end="")
         return
     options = Options.read(os.environ)
-    run_server(options, prepare(options))
+    environment = prepare(options)
+    run_server(options, environment, describe_pages(options.address))
 
 
 def prepare(options: Options) -> dict[str, str]:
@@ -100,7 +106,18 @@ def prepare(options: Options) -> dict[str, str]:
     return environment
 
 
-def run_server(options: Options, environment: dict[str, str]) -> None:
+def describe_pages(server: str) -> list[str]:
+    """Return a line for each page of the experiment that the arguments name; none if there are no arguments."""
+    if not sys.argv[1:]:
+        return []
+    models = open_registry(os.environ.get("STORE", "")).models
+    found = list(find_pages(models, Pages(server)))
+    if not found:
+        return [f"  MLflow has nothing of {models.experiment} yet; run: make{models.option}\n"]
+    return [f"{line}\n" for line in aligned(found)]
+
+
+def run_server(options: Options, environment: dict[str, str], pages: list[str]) -> None:
     # MLflow's processes are in a process group, so that all of them end when this process is told to end.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # set by nohup
@@ -109,6 +126,7 @@ def run_server(options: Options, environment: dict[str, str]) -> None:
     try:
         wait_until_ready(server, options.address)
         print(f"MLflow: {options.address} (Ctrl-C stops it)", flush=True)
+        print(*pages, sep="", end="", flush=True)
         server.wait()
         raise UserError(f"MLflow's server ended with status {server.returncode}; see its messages above")
     except KeyboardInterrupt:

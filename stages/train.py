@@ -114,7 +114,7 @@ def dataset_records(corpus: Artifact) -> list[DatasetRecord]:
     sources = [source.model_dump(mode="json", exclude_none=True) for source in facts.sources]
     return [
         DatasetRecord(
-            name=f"{facts.source_language} to {facts.target_language}, {split}",
+            name=facts.dataset_name(split),
             digest=corpus.files[f"{split}.parquet"]["sha256"],
             source_type="code",
             source=json.dumps({"tags": {"sources": sources}}, ensure_ascii=False),

@@ -1,6 +1,5 @@
 """Print the versions of an experiment's registered models and the history of its champions: PARAMS_FILE..."""
 
-import json
 import time
 from collections.abc import Collection, Iterable, Sequence
 
@@ -9,12 +8,21 @@ from mlflow.entities.model_registry import ModelVersion
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.text_table import aligned
-from pipeline.registry.versions import EXPERIMENT, VersionId, all_versions, identify
+from pipeline.registry.versions import (
+    BLEU_TAG,
+    COMMIT_TAG,
+    DATA_TAG,
+    DIFFERENCE_TAG,
+    EXPERIMENT,
+    VersionId,
+    all_versions,
+    identify,
+)
 from pipeline.reviews.promotion_history import HistoryEntry, replay
 from stages.registry import Registry, open_registry
 
-COLUMNS = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "chrF [95 %]", "data", "commit", "age")
-DIGEST_LENGTH = 8  # characters of a digest in the table
+COLUMNS = ("version", "experiment", "aliases", "verdict", "BLEU [95 %]", "difference", "data", "commit", "age")
+CELL_CHARACTERS = 40  # shown of a tag, which anybody can edit
 TIME_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
@@ -48,17 +56,13 @@ def last_verdict(registry: Registry, version: ModelVersion) -> str:
 
 
 def row(version: ModelVersion, aliases: Iterable[str], verdict: str) -> Sequence[str]:
-    """Return the cells of a version's row; `-` where its tags have nothing or were edited."""
-    tags = version.tags
+    """Return the cells of a version's row; `-` where it lacks a tag."""
     return (
         str(version.version),
-        tags.get(EXPERIMENT, "-"),
+        _tag(version, EXPERIMENT),
         ", ".join(sorted(aliases)) or "-",
         verdict,
-        _score(tags, "bleu"),
-        _score(tags, "chrf"),
-        tags.get("corpus", "")[:DIGEST_LENGTH],
-        tags.get("commit", "")[:DIGEST_LENGTH] or "-",
+        *(_tag(version, name) for name in (BLEU_TAG, DIFFERENCE_TAG, DATA_TAG, COMMIT_TAG)),
         age(time.time() - int(version.creation_timestamp) / 1000),
     )
 
@@ -99,12 +103,9 @@ def age(seconds: float) -> str:
     return f"{max(0, int(seconds // size))} {name}"
 
 
-def _score(tags: dict[str, str], metric: str) -> str:
-    try:
-        low, high = json.loads(tags[f"{metric}_interval"])
-        return f"{float(tags[metric]):.1f} [{low:.1f}, {high:.1f}]"
-    except (KeyError, TypeError, ValueError):  # tags can be removed and edited
-        return "-"
+def _tag(version: ModelVersion, name: str) -> str:
+    text = "".join(c if c.isprintable() else " " for c in version.tags.get(name, ""))
+    return text.strip()[:CELL_CHARACTERS] or "-"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from tests.project import Finished, Project, finish, new_project
 
 if TYPE_CHECKING:
     from pipeline.plumbing.artifacts import Artifact
+    from pipeline.registry.sandbox.isolation import Way
     from tests.accounts import Team
     from tests.mlflow_server import Server
     from tests.postgres import Postgres
@@ -176,3 +177,13 @@ def postgres() -> Iterator[Postgres]:
 
     with running_postgres() as postgres:
         yield postgres
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way | None:
+    """Confine programs in this way only; see tests/sandboxed.py for the ways."""
+    from pipeline.registry.sandbox import isolation
+
+    found: Way | None = request.param
+    monkeypatch.setattr(isolation, "find_way", lambda: found)
+    return found

@@ -1,10 +1,10 @@
 """Interrupt a real `make` at seeded moments, and collect everything that must not depend on interruptions."""
 
-import json
 import os
 import random
 import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -14,11 +14,14 @@ from typing import Any
 
 import psutil
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.stamps import SECTIONS
 from pipeline.plumbing.tracking.journal import JOURNAL, read_journal
+from pipeline.registry.package_record import PackageRecord
 from pipeline.registry.packaging import CARD
+from pipeline.registry.versions import fetch_record
 from tests.project import DIRECTORIES, Project, new_project, stages_in
 from tests.toy_corpus import sentence_pairs, write_tsv
 
@@ -139,18 +142,24 @@ def registry_content(project: Project) -> dict[str, Any]:
         if is_reproducible(key)
     )
     versions = client.search_model_versions("name = 'smoke'")
-    packages = [
-        {name: digest for name, digest in json.loads(version.tags["sha256"]).items() if name not in TIMED}
-        for version in versions
-    ]
+    records = [_record(client, version) for version in versions]
+    packages = [{name: digest for name, digest in record.files.items() if name not in TIMED} for record in records]
     models = client.search_logged_models([experiment.experiment_id])
     return {
         "runs": [(run.info.status, run.data.params) for run in runs],
         "metrics": metrics,
-        "versions": [(v.version, v.tags["bleu"], v.tags["chrf"], v.tags["corpus"]) for v in versions],
+        "versions": [
+            (v.version, v.tags["BLEU"], v.tags["data"], record.corpus)
+            for v, record in zip(versions, records, strict=True)
+        ],
         "packages": packages,
         "models": [str(model.status) for model in models],
     }
+
+
+def _record(client: MlflowClient, version: ModelVersion) -> PackageRecord:
+    with tempfile.TemporaryDirectory() as scratch:
+        return fetch_record(client, version, Path(scratch))
 
 
 def run_interrupted(project: Project, seed: int, processes: int) -> list[str]:

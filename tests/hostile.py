@@ -1,14 +1,11 @@
 """Packages of real models that run code of the test's choice, on disk and as registered versions."""
 
-import json
 from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
 
-from pipeline.registry.packaging import digests
-from pipeline.registry.versions import FILES
-from tests.registered import MODEL, package_of
+from tests.registered import package_of, record_files
 
 # Evaluates the sentence as Python and returns the result.
 PUPPET = """
@@ -42,4 +39,4 @@ def corrupt(build: Path, client: MlflowClient, version: int, code: str) -> None:
     package = package_of(build, client, version)
     with open(package / "artifacts/code/registry/request.py", "a", encoding="utf-8") as file:
         file.write(f"\n\n{code}\n")
-    client.set_model_version_tag(MODEL, str(version), FILES, json.dumps(digests(package)))
+    record_files(build, client, version)

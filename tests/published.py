@@ -18,7 +18,7 @@ from pipeline.plumbing.params import ModelSettings, TokenizerSettings, TrainSett
 from pipeline.plumbing.tracking.journal import JOURNAL
 from pipeline.plumbing.tracking.record import RECORD, TRAINING, read_record
 from pipeline.plumbing.tracking.run import open_run
-from pipeline.registry.card import SYSTEMS
+from pipeline.registry.card import CARD_SYSTEMS
 from pipeline.scoring.baselines import TranslationMemory
 from pipeline.scoring.facts import EvaluationFacts, Example, ScoredTestSet, SystemScores
 from pipeline.seq2seq.model import Seq2Seq
@@ -134,7 +134,7 @@ def publish_evaluation(
                 (draft.directory / f"{name}.{part}.txt").write_text(text, encoding="utf-8")
         draft.facts = EvaluationFacts(
             test_sets={
-                name: ScoredTestSet(sentences=len(sources), systems=dict.fromkeys(SYSTEMS, score), by_length=[])
+                name: ScoredTestSet(sentences=len(sources), systems=dict.fromkeys(CARD_SYSTEMS, score), by_length=[])
                 for name, (sources, _) in test_sets.items()
             },
             signatures={"bleu": "nrefs:1|case:mixed", "chrf": "nrefs:1|nc:6"},

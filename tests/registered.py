@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -14,8 +15,10 @@ from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.params import GateSettings, RegisterSettings, ReviewSettings
 from pipeline.plumbing.tracking.local_store import relocate
 from pipeline.plumbing.tracking.store import open_store
+from pipeline.registry.package_record import RECORD_FILE, PackageRecord
+from pipeline.registry.packaging import digests
 from pipeline.registry.registration import Registration, evaluation_path
-from pipeline.registry.versions import VersionId, identify
+from pipeline.registry.versions import PACKAGE_TAG, VersionId, identify
 from pipeline.reviews.gates import LOSSES
 from pipeline.reviews.promotion import Promotion
 from pipeline.reviews.promotion_history import PromotionHistory
@@ -69,6 +72,21 @@ def package_of(build: Path, client: MlflowClient, version: int) -> Path:
     return found
 
 
+def rewrite_record(build: Path, client: MlflowClient, version: int, **changes: Any) -> None:
+    """Change what the record of a version's package says, and its tag with it, as if it had been registered so."""
+    package = package_of(build, client, version)
+    record = PackageRecord.model_validate_json((package / RECORD_FILE).read_bytes())
+    digest = record.model_copy(update=changes).write(package)
+    client.set_model_version_tag(MODEL, str(version), PACKAGE_TAG, digest)
+
+
+def record_files(build: Path, client: MlflowClient, version: int) -> None:
+    """Record the files that a version has now, as if it had been registered with them."""
+    found = digests(package_of(build, client, version))
+    del found[RECORD_FILE]
+    rewrite_record(build, client, version, files=found)
+
+
 def get(client: MlflowClient, version: int, model: str = MODEL) -> ModelVersion:
     return client.get_model_version(model, str(version))
 
@@ -88,7 +106,7 @@ def evaluate_otherwise(
     )
     (stored,) = build.glob(f"mlartifacts/*/{get(client, 2).run_id}/artifacts")
     shutil.copytree(build / "otherwise", stored / evaluation_path(evaluation.digest))
-    client.set_model_version_tag(MODEL, "2", "evaluation", evaluation.digest)
+    rewrite_record(build, client, 2, evaluation=evaluation.digest)
 
 
 class Registry:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -41,14 +42,14 @@ def test_loopback_needs_neither_auth_nor_an_allowed_host(host: str) -> None:
 
 def test_serve_refuses_before_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     port = unused_port()
-    monkeypatch.setattr("sys.argv", ["serve", "params.yaml"])  # the default experiment
+    monkeypatch.setattr(sys, "argv", ["stages.serve", "params.yaml"])
     for name, value in {"HOST": "0.0.0.0", "PORT": str(port), "AUTH": "", "ALLOWED_HOSTS": ""}.items():
         monkeypatch.setenv(name, value)
     with socket.create_server(("127.0.0.1", port)), pytest.raises(UserError, match="make serve HOST=0.0.0.0 AUTH=1"):
         serve()
 
 
-def test_it_listens_on_ipv6_too() -> None:
+def test_serve_listens_on_ipv6_too() -> None:
     with listen("::1", str(unused_port()), "serve") as listener:
         assert listener.family == socket.AF_INET6
 
@@ -91,7 +92,7 @@ OWN = ["localhost", "LocalHost:5001", "127.0.0.1:5001", "[::1]:5001", "MT.exampl
 
 
 @pytest.mark.parametrize("auth", [False, True])
-def test_nobody_is_let_in_by_another_name(auth: bool) -> None:
+def test_requests_with_another_host_name_are_refused(auth: bool) -> None:
     """Whether the server lies on loopback or not."""
     guard = Guard(Access.read({"ALLOWED_HOSTS": "mt.Example.org"}, "127.0.0.1", "serve"))
     alone = Guard(Access.read({}, "127.0.0.1", "serve"))
@@ -115,7 +116,7 @@ async def ask(guard: Guard, path: str, *hosts: str, user: str = "") -> int:
     return refusal.status_code if refusal else 0
 
 
-def test_who_is_known_is_let_in_while_accounts_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_accounts_are_accepted_while_accounts_cannot_be_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "REMEMBERED_SECONDS", 0.0)
     is_up, accounts = True, {"ann"}
 
@@ -161,7 +162,7 @@ def test_passwords_wait_in_a_queue_of_their_own(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("answer", [200, 401, 403, 500, None])
-def test_a_server_is_asked_by_an_address_with_a_name_and_a_password_in_it(answer: int | None, tmp_path: Path) -> None:
+def test_the_address_of_a_server_may_have_a_name_and_a_password(answer: int | None, tmp_path: Path) -> None:
     seen: list[str | None] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -201,7 +202,7 @@ def test_a_store_without_a_server_has_the_accounts_of_make_server(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_server_says_itself_who_has_an_account(team: Team, tmp_path: Path) -> None:
+def test_accounts_of_a_server_are_checked_by_the_server(team: Team, tmp_path: Path) -> None:
     is_right = open_accounts(team.server.uri, tmp_path, "")
     assert is_right(REVIEWER, team.passwords[REVIEWER])
     assert not is_right(REVIEWER, "wrong")
@@ -209,7 +210,7 @@ def test_a_server_says_itself_who_has_an_account(team: Team, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_server_that_lets_everybody_in_has_no_accounts(server: Server, tmp_path: Path) -> None:
+def test_a_server_without_accounts_is_refused(server: Server, tmp_path: Path) -> None:
     server.start()
-    with pytest.raises(UserError, match="lets everybody in; start it with accounts"):
+    with pytest.raises(UserError, match="asks for no account; start it with accounts"):
         open_accounts(os.environ["MLFLOW_TRACKING_URI"], tmp_path, "")

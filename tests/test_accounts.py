@@ -41,7 +41,7 @@ def test_each_store_has_accounts_of_its_own(store: str, name: str) -> None:
         ("sqlite:///{build}/other.sqlite", "other", "other.sqlite"),
     ],
 )
-def test_accounts_with_an_early_name_are_used_and_told(
+def test_accounts_under_their_former_name_are_used_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, store: str, early: str, name: str
 ) -> None:
     store = store.format(build=tmp_path)
@@ -55,7 +55,7 @@ def test_accounts_with_an_early_name_are_used_and_told(
 
 
 @pytest.mark.slow
-def test_they_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+def test_accounts_are_made_once_and_readable_by_their_owner_only(tmp_path: Path) -> None:
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
     database = tmp_path / "100% ours" / "mlflow.accounts.db"

@@ -17,15 +17,15 @@ import pytest
 import uvicorn
 from mlflow.exceptions import MlflowException
 
-from pipeline.plumbing.artifacts import sha256_of
 from pipeline.plumbing.errors import UserError
+from pipeline.registry.versions import PACKAGE_TAG
 from pipeline.seq2seq.translator import Translator
 from pipeline.service import alias_watcher
 from pipeline.service.alias_watcher import AliasWatcher
 from pipeline.service.served_version import ServedVersion
 from pipeline.service.serving import Service
 from tests.published import SENTENCES
-from tests.registered import MODEL, Registry, get, package_of
+from tests.registered import MODEL, Registry, get, package_of, record_files
 
 
 @pytest.fixture
@@ -53,13 +53,13 @@ def watcher(champions: Registry, told: list[str]) -> AliasWatcher:
 
 
 def look(watcher: AliasWatcher) -> ServedVersion | None:
-    """What a look finds to be served from now on."""
+    """Return the version that a look loads; None if it loads none."""
     found: list[ServedVersion] = []
     watcher.look(found.append)
     return found[0] if found else None
 
 
-def test_a_version_is_loaded_once_and_when_the_alias_moves(
+def test_a_version_is_loaded_once_and_again_when_the_alias_moves(
     champions: Registry, watcher: AliasWatcher, told: list[str]
 ) -> None:
     assert watcher.load().version == 1
@@ -69,11 +69,11 @@ def test_a_version_is_loaded_once_and_when_the_alias_moves(
     assert served
     assert served.version == 2
     assert look(watcher) is None
-    assert told == [f"{MODEL} version 2 is served from now on"]
+    assert told == [f"now serving {MODEL} version 2"]
     assert not watcher.problem
 
 
-def test_a_number_that_is_another_version_now_is_loaded_again(champions: Registry, watcher: AliasWatcher) -> None:
+def test_a_version_that_replaces_another_with_its_number_is_loaded(champions: Registry, watcher: AliasWatcher) -> None:
     watcher.load()
     client, old = champions.client, get(champions.client, 3)
     champions.client.delete_registered_model(MODEL)
@@ -94,17 +94,13 @@ def damage(champions: Registry) -> None:
 def break_code(champions: Registry) -> None:
     """Its files are those recorded, but it fails at a request."""
     champions.break_code(2)
-    package = package_of(champions.build, champions.client, 2)
-    tags = json.loads(get(champions.client, 2).tags["sha256"])
-    name = "artifacts/code/registry/request.py"
-    tags[name] = sha256_of(package / name)
-    champions.client.set_model_version_tag(MODEL, "2", "sha256", json.dumps(tags))
+    record_files(champions.build, champions.client, 2)
 
 
 @pytest.mark.parametrize(
     ("harm", "said"), [(damage, "weights.safetensors is changed, missing"), (break_code, "out of order")]
 )
-def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
+def test_if_a_version_cannot_be_loaded_the_one_before_is_served(
     champions: Registry,
     watcher: AliasWatcher,
     told: list[str],
@@ -115,7 +111,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
     whole = champions.build / "whole"
     package = package_of(champions.build, champions.client, 2)
     shutil.copytree(package, whole)
-    recorded = get(champions.client, 2).tags["sha256"]
+    recorded = get(champions.client, 2).tags[PACKAGE_TAG]
     served = watcher.load()
     harm(champions)
     champions.crown(2)
@@ -128,7 +124,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
 
     shutil.rmtree(package)
     shutil.copytree(whole, package)
-    champions.client.set_model_version_tag(MODEL, "2", "sha256", recorded)
+    champions.client.set_model_version_tag(MODEL, "2", PACKAGE_TAG, recorded)
     assert look(watcher) is None, "it is tried again later"
     monkeypatch.setattr(alias_watcher, "RETRY_SECONDS", 0.0)
     watcher._retry = 0.0
@@ -138,7 +134,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(
     assert not watcher.problem
 
 
-def test_trouble_with_the_registry_is_told_once_and_its_end(
+def test_a_problem_of_the_registry_is_told_once_and_so_is_its_end(
     champions: Registry, watcher: AliasWatcher, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watcher.load()
@@ -147,10 +143,10 @@ def test_trouble_with_the_registry_is_told_once_and_its_end(
         assert look(watcher) is None
     assert len(told) == 1
     assert f"the alias champion of {MODEL} was removed by hand: it is on " in told[0]
-    assert watcher.problem == "the registry does not say which version is to be served"
+    assert watcher.problem == "the registry cannot be asked which version to serve"
     champions.client.set_registered_model_alias(MODEL, "champion", "1")
     assert look(watcher) is None
-    assert (told[1:], watcher.problem) == (["all is well again"], "")
+    assert (told[1:], watcher.problem) == (["the problem is over"], "")
 
     def is_down(*arguments: object) -> None:
         raise MlflowException("postgresql://me:secret@host is down\nmore")
@@ -160,7 +156,7 @@ def test_trouble_with_the_registry_is_told_once_and_its_end(
     assert told[-1].endswith("postgresql://host is down")
 
 
-HELD = "the alias is not on the champion of the record, and is not followed"
+HELD = "the alias is not on the recorded champion, so it is not followed"
 
 
 def test_an_alias_that_was_moved_by_hand_is_told_and_not_followed(
@@ -178,19 +174,17 @@ def test_an_alias_that_was_moved_by_hand_is_told_and_not_followed(
     champions.crown(2)
     served = look(watcher)
     assert served
-    assert (told[2:], watcher.problem) == (["all is well again"], "")
+    assert (told[2:], watcher.problem) == (["the problem is over"], "")
 
 
-def test_a_version_that_the_record_does_not_name_is_never_loaded_whatever_the_alias_is_on_later(
-    champions: Registry, watcher: AliasWatcher
-) -> None:
+def test_a_version_that_the_record_does_not_name_is_never_loaded(champions: Registry, watcher: AliasWatcher) -> None:
     """The alias goes back between two questions."""
     watcher._find = lambda: get(champions.client, 2)
     with pytest.raises(UserError, match=f"version 2 of {MODEL} has the alias champion, but was not promoted"):
         watcher.load()
 
 
-def test_while_a_decision_is_carried_out_the_alias_may_be_behind(
+def test_during_a_promotion_the_alias_may_be_on_the_version_before(
     champions: Registry, watcher: AliasWatcher, told: list[str]
 ) -> None:
     history = champions.history()
@@ -205,13 +199,15 @@ def test_while_a_decision_is_carried_out_the_alias_may_be_behind(
     assert served.version == 2
 
 
-def test_at_the_start_it_is_an_error(champions: Registry, watcher: AliasWatcher) -> None:
+def test_at_the_start_an_alias_moved_by_hand_is_an_error(champions: Registry, watcher: AliasWatcher) -> None:
     champions.client.set_registered_model_alias(MODEL, "champion", "2")
     with pytest.raises(UserError, match="was moved by hand: .*make promote VERSION=1 REASON=.* puts it back"):
         watcher.load()
 
 
-def test_health_says_what_is_wrong(champions: Registry, watcher: AliasWatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_reports_problems_of_the_registry(
+    champions: Registry, watcher: AliasWatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where nobody reads what is told, and where following comes to an end."""
     monkeypatch.setattr(alias_watcher, "POLL_SECONDS", 0.01)
     watcher._tell = broken_pipe
@@ -222,10 +218,10 @@ def test_health_says_what_is_wrong(champions: Registry, watcher: AliasWatcher, m
         wait_for_problem(port, "")
         assert health(port)["version"] == "2"
         monkeypatch.setattr(watcher, "look", broken_pipe)
-        wait_for_problem(port, "the alias cannot be followed")
+        wait_for_problem(port, "the alias cannot be read")
         monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
         monkeypatch.setattr(watcher, "_note", broken_pipe)
-        wait_for_problem(port, "the alias is not followed any more")
+        wait_for_problem(port, "the thread that watches the alias has ended")
 
 
 def broken_pipe(*arguments: object) -> None:
@@ -245,7 +241,7 @@ def wait_for_problem(port: int, problem: str) -> None:
         time.sleep(0.01)
 
 
-def test_a_version_that_ends_its_process_ends_nothing(
+def test_a_version_that_calls_exit_does_not_end_the_service(
     champions: Registry, watcher: AliasWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watcher.load()
@@ -255,7 +251,7 @@ def test_a_version_that_ends_its_process_ends_nothing(
     assert watcher.problem == "version 2 cannot be loaded"
 
 
-def test_what_cannot_be_loaded_at_first_is_an_error(champions: Registry, watcher: AliasWatcher) -> None:
+def test_a_first_version_that_cannot_be_loaded_is_an_error(champions: Registry, watcher: AliasWatcher) -> None:
     damage(champions)
     champions.crown(2)
     with pytest.raises(UserError, match="weights.safetensors is changed"):

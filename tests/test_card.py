@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.plumbing.artifacts import open_artifact
-from pipeline.registry.card import LONGEST, code_span, write_short_card
+from pipeline.registry.card import DESCRIPTION_CHARACTERS, code_span, write_short_card
 from tests.published import publish_training
 
 
@@ -32,6 +32,6 @@ def test_a_card_stays_short_and_loses_the_least_important_first(build: Path) -> 
     test_sets = evaluation.manifest.facts["test_sets"]
     test_sets |= {f"test_{n}": test_sets["test"] for n in range(9)}
     long = write_short_card(corpus, model, evaluation, None)
-    assert len(long) <= LONGEST
+    assert len(long) <= DESCRIPTION_CHARACTERS
     assert "test_8" in long
     assert "OPEN THE FILE" not in long

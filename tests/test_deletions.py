@@ -106,13 +106,13 @@ def entries_of_an_early_pipeline(it: Registry) -> None:
 
 
 def tags_of_the_candidate_deleted(it: Registry) -> None:
-    for tag in ("registration", "target_language", "sha256", "experiment"):
+    for tag in ("package_sha256", "data", "experiment"):
         it.client.delete_model_version_tag(MODEL, "3", tag)
 
 
 def tags_of_the_champion_edited(it: Registry) -> None:
-    it.client.set_model_version_tag(MODEL, "2", "registration", "another")
-    it.client.delete_model_version_tag(MODEL, "2", "evaluation")
+    it.client.set_model_version_tag(MODEL, "2", "package_sha256", "another")
+    it.client.delete_model_version_tag(MODEL, "2", "experiment")
 
 
 def run_deleted(it: Registry) -> None:

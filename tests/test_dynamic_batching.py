@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline.service.dynamic_batching import CHARACTERS, BatchedModel
+from pipeline.service.dynamic_batching import BATCH_CHARACTERS, BatchedModel
 
 
 class Model:
@@ -40,7 +40,7 @@ def model() -> Model:
 
 @pytest.fixture
 def joined(model: Model) -> Iterator[BatchedModel]:
-    joined = BatchedModel(model, patience=20)  # type: ignore[arg-type]
+    joined = BatchedModel(model, timeout=20)  # type: ignore[arg-type]
     yield joined
     model.free.set()
     joined.close()
@@ -68,25 +68,25 @@ def ask(joined: BatchedModel, model: Model, requests: list[tuple[list[str], dict
         return [answer.result(20) for answer in answers]
 
 
-def test_what_waits_is_translated_in_one_call_and_handed_out(joined: BatchedModel, model: Model) -> None:
+def test_waiting_requests_are_translated_in_one_call(joined: BatchedModel, model: Model) -> None:
     requests: list[tuple[list[str], dict[str, Any]]] = [([f"a{n}", f"b{n}"][: n % 3], {}) for n in range(20)]
     assert ask(joined, model, requests) == [[s.upper() for s in sentences] for sentences, _ in requests]
     assert len(model.calls) == 2
 
 
-def test_only_those_that_ask_alike_are_joined(joined: BatchedModel, model: Model) -> None:
+def test_only_requests_with_the_same_params_share_a_call(joined: BatchedModel, model: Model) -> None:
     values: list[dict[str, Any]] = [{"beam_size": 1}, {"beam_size": True}, {"beam_size": 1.0}, {}, {"beam_size": 1}]
     ask(joined, model, [(["x"], params) for params in values])
     sizes = [(len(sentences), repr(params)) for sentences, params in model.calls[1:]]
     assert sizes == [(2, "{'beam_size': 1}"), (1, "{'beam_size': True}"), (1, "{'beam_size': 1.0}"), (1, "{}")]
 
 
-def test_a_large_request_goes_alone(joined: BatchedModel, model: Model) -> None:
-    ask(joined, model, [(["x" * CHARACTERS], {}), (["y"], {}), (["z"], {})])
+def test_a_large_request_is_translated_alone(joined: BatchedModel, model: Model) -> None:
+    ask(joined, model, [(["x" * BATCH_CHARACTERS], {}), (["y"], {}), (["z"], {})])
     assert [len(sentences) for sentences, _ in model.calls] == [1, 1, 2]
 
 
-def test_an_error_reaches_only_who_made_it(joined: BatchedModel, model: Model) -> None:
+def test_an_error_reaches_only_the_request_that_caused_it(joined: BatchedModel, model: Model) -> None:
     texts = ["a", "b", "wrong", "c", "broken", "d"]
     answers = ask(joined, model, [([text], {}) for text in texts])
     assert [a for a in answers if isinstance(a, list)] == [["A"], ["B"], ["C"], ["D"]]
@@ -97,7 +97,7 @@ def test_an_error_reaches_only_who_made_it(joined: BatchedModel, model: Model) -
     assert wrong.message == "a wrong sentence"
 
 
-def test_a_model_that_ends_its_process_ends_nothing(joined: BatchedModel, model: Model) -> None:
+def test_a_model_that_calls_exit_does_not_end_the_service(joined: BatchedModel, model: Model) -> None:
     first, exits, last = ask(joined, model, [([text], {}) for text in ("a", "exit", "b")])
     assert (first, exits.error_code, last) == (["A"], "INTERNAL_ERROR", ["B"])
     assert joined.predict(["c"]) == ["C"]
@@ -107,11 +107,11 @@ def test_a_model_that_ends_its_process_ends_nothing(joined: BatchedModel, model:
         joined._changed.notify()
     joined._worker.join()
     joined._closed = False
-    assert joined.problem == "nothing is translated any more"
+    assert joined.problem == "the translating thread has ended"
 
 
-def test_who_has_waited_too_long_is_told_and_not_translated(model: Model) -> None:
-    joined = BatchedModel(model, patience=0.2)  # type: ignore[arg-type]
+def test_a_request_that_waited_too_long_is_answered_and_not_translated(model: Model) -> None:
+    joined = BatchedModel(model, timeout=0.2)  # type: ignore[arg-type]
     with ThreadPoolExecutor(2) as clients:
         answers = [clients.submit(joined.predict, [text]) for text in "ab"]
         for answer in answers:
@@ -126,7 +126,7 @@ def test_who_has_waited_too_long_is_told_and_not_translated(model: Model) -> Non
     assert len(model.calls) == 1
 
 
-def test_closing_answers_who_waits(joined: BatchedModel, model: Model) -> None:
+def test_close_answers_the_waiting_requests(joined: BatchedModel, model: Model) -> None:
     with ThreadPoolExecutor(3) as clients:
         first = clients.submit(joined.predict, ["first"])
         while not model.calls:

@@ -83,7 +83,7 @@ def test_a_package_reaches_no_tracking_server(puppet: SandboxedModel, server: Se
         ("['\\ud800']", "(Invalid JSON"),
     ],
 )
-def test_an_answer_of_another_shape_is_refused(puppet: SandboxedModel, answer: str, expected: str) -> None:
+def test_an_answer_in_another_form_is_refused(puppet: SandboxedModel, answer: str, expected: str) -> None:
     assert expected in refusal(puppet, answer)
     assert told(puppet, "'still there'") == "still there"
 
@@ -100,7 +100,7 @@ def test_an_answer_of_another_shape_is_refused(puppet: SandboxedModel, answer: s
         "[[{'text': 'a', 'tokens': ['a'], 'source_tokens': ['b'], 'attention': [[0.5], [0.5]]}]]",
     ],
 )
-def test_a_hypothesis_of_another_shape_is_refused(puppet: SandboxedModel, answer: str) -> None:
+def test_a_translation_in_another_form_is_refused(puppet: SandboxedModel, answer: str) -> None:
     with pytest.raises(Misbehaviour):
         puppet.explain([answer])
     right = "[[{'text': 'a', 'tokens': ['a'], 'source_tokens': ['b'], 'attention': [[1.0]]}]]"
@@ -109,18 +109,18 @@ def test_a_hypothesis_of_another_shape_is_refused(puppet: SandboxedModel, answer
     assert hypothesis.attention == [[1.0]]
 
 
-def test_time_is_measured_outside_the_package(puppet: SandboxedModel) -> None:
+def test_the_time_of_a_translation_is_measured_outside_of_the_package(puppet: SandboxedModel) -> None:
     (_,), seconds = puppet.translate(["time.sleep(0.2) or ['late']"])
     assert seconds > 0.2
 
 
-def test_a_verdict_written_into_the_pipe_is_no_answer(puppet_package: Path) -> None:
+def test_a_verdict_that_a_package_writes_as_an_answer_is_refused(puppet_package: Path) -> None:
     """Every descriptor that the package has gets the line that it would like to be believed."""
     line = (json.dumps({"review": "pass"}) + "\n").encode()
     codes = [f"os.write({descriptor}, {line!r})" for descriptor in range(3, 9)]
     with load_sandboxed(puppet_package, "the puppet") as running, pytest.raises(Misbehaviour) as caught:
         running.translate([f"[tried(code) for code in {codes!r}] and ['a']"])
-    assert any(text in caught.value.reason for text in ("something else than texts", "more than one answer"))
+    assert any(text in caught.value.reason for text in ("something other than texts", "more than one answer"))
 
 
 HOSTILE = {
@@ -137,7 +137,7 @@ def test_a_hostile_candidate_fails_its_review(registry: Path, reason: str, monke
     client = open_store(registry)
     corrupt(registry, client, 2, HOSTILE[reason])
     if reason == "it gave no answer within":
-        monkeypatch.setattr(sandboxed_model, "LOADING", 10.0)
+        monkeypatch.setattr(sandboxed_model, "LOADING_SECONDS", 10.0)
     lenient = {name: setting | {"required": False} for name, setting in GateSettings().model_dump().items()}
     finding = reviewer(client, ReviewSettings.model_validate({"gates": lenient})).review(2, quietly)
     review = finding.review

@@ -33,14 +33,14 @@ def test_a_journal_skips_metrics_that_it_has(tmp_path: Path) -> None:
         journal = Journal(tmp_path / JOURNAL)
         for step in steps:
             journal.log({"train/loss": 10.0 * steps.start + step}, step)
-        journal.log({"validation/loss": 1.0}, steps.stop - 1)  # another metric at a step that train/loss has
+        journal.log({"dev/loss": 1.0}, steps.stop - 1)  # another metric at a step that train/loss has
         journal.close()
     entries = list(read_journal(tmp_path / JOURNAL))
     assert [(e.step, e.metrics["train/loss"]) for e in entries if "train/loss" in e.metrics] == [
         *((step, float(step)) for step in range(5)),
         *((step, 30.0 + step) for step in (5, 6)),
     ]
-    assert [e.step for e in entries if "validation/loss" in e.metrics] == [4, 6]
+    assert [e.step for e in entries if "dev/loss" in e.metrics] == [4, 6]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_a_system_without_readable_fingerprints_is_unchecked(tmp_path: Path, mon
     with monkeypatch.context() as before:
         before.setattr(module, "key", lambda text: key(text).title())  # as keys were made once
         candidate = write(tmp_path / "candidate.npz", ["open IT now!"], [])
-    leaks, kept = find_leaks([NEWS], {"candidate": candidate, "opponent": None})
-    assert leaks.unchecked == ["candidate", "opponent"]
+    leaks, kept = find_leaks([NEWS], {"candidate": candidate})
+    assert leaks.unchecked == ["candidate"]
     assert leaks.counts == {}
     assert kept == {"news": [0, 1, 2]}

@@ -16,7 +16,7 @@ from pipeline.seq2seq.translator import Translator
 from tests.published import SENTENCES
 
 
-def test_requirements_are_what_translation_imports_in_exact_versions(package: Path) -> None:
+def test_requirements_are_the_imports_of_translation_in_exact_versions(package: Path) -> None:
     lines = (package / "requirements.txt").read_text().split()
     assert all(re.fullmatch(r"[\w-]+==[\d.]+", line) for line in lines)
     assert {line.partition("==")[0] for line in lines} == {
@@ -24,7 +24,7 @@ def test_requirements_are_what_translation_imports_in_exact_versions(package: Pa
     }  # fmt: skip
 
 
-def test_it_translates_as_the_local_translator_does(package: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_the_package_translates_as_the_local_translator_does(package: Path, tiny_model: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(package, tmp_path / "elsewhere")
     local = [t.text for t in Translator.load(tiny_model).translate(SENTENCES, 2, 1.0)]
     with load_sandboxed(moved, "it") as model:

@@ -23,7 +23,7 @@ class Training:
 
     def validate(self, seconds: float) -> None:
         self.now, self.epoch = self.now + seconds, self.epoch + 1
-        metrics = {"validation/loss": 1.25, "validation/bleu": 30.0, "epoch": float(self.epoch)}
+        metrics = {"dev/loss": 1.25, "dev/bleu": 30.0, "epoch": float(self.epoch)}
         self.progress.show(metrics, self.step)
 
 

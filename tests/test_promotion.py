@@ -8,12 +8,11 @@ import pytest
 
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ReviewSettings
-from pipeline.registry.packaging import digests
-from pipeline.registry.versions import FILES, IDENTITY
-from pipeline.reviews.promotion import Promotion
+from pipeline.registry.versions import PACKAGE_TAG, VERDICT_TAG
+from pipeline.reviews.promotion import PROMOTED, Promotion
 from pipeline.reviews.promotion_history import CHAMPION, PREVIOUS, HistoryEntry
-from pipeline.reviews.review_runs import NO_CHAMPION, files_digest
-from tests.registered import DEFAULT, FAIL, MODEL, Registry, aliases, evaluate_otherwise, get, package_of
+from pipeline.reviews.review_runs import files_digest
+from tests.registered import DEFAULT, FAIL, MODEL, Registry, aliases, evaluate_otherwise, get, package_of, record_files
 
 TEAM = "production"
 NAME = f"version 2 of {MODEL}"
@@ -43,8 +42,7 @@ def test_a_version_that_was_not_reviewed_is_refused(it: Registry) -> None:
 
 
 def test_tags_alone_do_not_make_a_passed_review(it: Registry) -> None:
-    for tag, value in (("review", "pass"), ("compared_with", NO_CHAMPION)):
-        it.client.set_model_version_tag(MODEL, "2", tag, value)
+    it.client.set_model_version_tag(MODEL, "2", VERDICT_TAG, "pass against baselines")
     assert refusal(it) == f"{NAME} was not reviewed; run: make review VERSION=2 EXP=other"
 
 
@@ -77,8 +75,7 @@ def test_files_that_changed_since_they_were_registered_are_refused(it: Registry)
 def test_files_that_changed_together_with_their_digests_are_refused(it: Registry) -> None:
     it.keep(2, None)
     it.break_code(2)
-    recorded = digests(package_of(it.build, it.client, 2))
-    it.client.set_model_version_tag(MODEL, "2", FILES, str(recorded).replace("'", '"'))
+    record_files(it.build, it.client, 2)
     told = refusal(it)
     assert told == f"the files of {NAME} changed after its review; run: make review VERSION=2 EXP=other"
 
@@ -121,10 +118,10 @@ def test_test_sets_that_changed_since_the_review_are_refused(it: Registry, tmp_p
 
 
 def test_a_review_without_the_champion_s_test_sets_does_not_count(it: Registry, versions: Path) -> None:
-    it.crown(1)
-    it.keep(2, 1)
+    it.crown(2)
+    it.keep(1, 2)
     evaluate_otherwise(it.client, it.build, versions)
-    assert f"the test sets (test, test of the champion) of {NAME} changed after its review" in refusal(it)
+    assert f"the test sets (test of the champion) of version 1 of {MODEL} changed after its review" in refusal(it, 1)
 
 
 @pytest.mark.parametrize("champions", [(), (1,), (2, 1)])
@@ -169,8 +166,7 @@ def test_a_reviewed_version_becomes_the_champion_and_its_tags_say_how(it: Regist
     assert aliases(it.client) == {CHAMPION: 2, PREVIOUS: 1}
     entry = it.history().entries()[-1]
     assert shown(entry) == ("promote", "2", "jane", "better on long texts", False, True)
-    told = {"by": "jane", "after": "1", "reason": "better on long texts", "since": entry.at}
-    assert {f"champion_{key}": value for key, value in told.items()}.items() <= get(it.client, 2).tags.items()
+    assert get(it.client, 2).tags[PROMOTED] == f"{entry.at} by jane: better on long texts"
 
 
 def unreviewed(it: Registry) -> None:
@@ -299,7 +295,7 @@ def test_tags_alone_do_not_make_a_version_the_copy_of_a_candidate(
     it.client.create_registered_model(TEAM)
     tags = get(it.client, 2).tags | {"copy_of": it.identity(2).key}
     it.client.create_model_version(TEAM, str(get(it.client, 1).source), tags=tags)  # other files
-    it.client.create_model_version(TEAM, f"models:/{MODEL}/2", tags=tags | {FILES: "{}"})
+    it.client.create_model_version(TEAM, f"models:/{MODEL}/2", tags=tags | {PACKAGE_TAG: "0" * 64})
     assert int(it.decision(production=TEAM).promote(2).version) == 3
     # A copy that an early pipeline made has no tag that tells so, and is one.
     it.keep(1, 3, production=TEAM)
@@ -316,9 +312,8 @@ def test_a_champion_whose_digests_were_edited_since_is_refused(it: Registry, mon
     assert it.history().files(it.identity(1)) == files_digest(get(it.client, 1))
     for version in (1, 2):
         it.break_code(version)
-        recorded = digests(package_of(it.build, it.client, version))
-        it.client.set_model_version_tag(MODEL, str(version), FILES, str(recorded).replace("'", '"'))
-    told = "the tag sha256 of version {} .* was edited after that version became the champion"
+        record_files(it.build, it.client, version)
+    told = "the tag package_sha256 of version {} .* was edited after that version became the champion"
     with pytest.raises(UserError, match=told.format(1)):
         it.decision().rollback()
     with pytest.raises(UserError, match=told.format(2)):
@@ -349,7 +344,7 @@ def test_an_interrupted_promotion_is_completed_whatever_reason_is_typed(
     assert asked == ["another reason"]
     assert aliases(it.client)[CHAMPION] == 2
     assert it.history().state().settled
-    assert get(it.client, 2).tags["champion_by"] == "ann"
+    assert " by ann: " in get(it.client, 2).tags[PROMOTED]
     assert refusal(it) == f"version 2 of {MODEL} is the champion already"
 
 
@@ -401,22 +396,23 @@ def test_promotion_copies_a_version_once_into_the_model_for_production(it: Regis
     it.keep(2, None, production=TEAM)
     assert int(decide().promote(2).version) == 1
     copy = get(it.client, 1, TEAM)
-    assert {"review": "pass", "compared_with": NO_CHAMPION, IDENTITY: get(it.client, 2).tags[IDENTITY]}.items() <= (
-        copy.tags.items()
-    )
-    assert "champion_by" not in get(it.client, 2).tags
-    assert copy.tags["champion_by"] == "jane"
+    candidate = get(it.client, 2)
+    assert copy.tags[VERDICT_TAG] == "pass against baselines"
+    assert copy.tags[PACKAGE_TAG] == candidate.tags[PACKAGE_TAG]
+    assert PROMOTED not in candidate.tags
+    assert " by jane: " in copy.tags[PROMOTED]
+    assert f"models:/{TEAM}@champion" in str(it.client.get_registered_model(TEAM).description)
     assert aliases(it.client, TEAM) == {CHAMPION: 1}
     assert aliases(it.client) == {}
     # A tag that says that it is the champion does not make another version the champion.
-    it.client.set_model_version_tag(MODEL, "1", IDENTITY, get(it.client, 2).tags[IDENTITY])
+    it.client.set_model_version_tag(MODEL, "1", PROMOTED, copy.tags[PROMOTED])
     it.keep(1, 1, production=TEAM)
     assert int(decide().promote(1).version) == 2
     assert get(it.client, 2, TEAM).source == f"models:/{MODEL}/1"
     # The second promotion of a version uses its copy, which then shows its latest review.
     it.keep(2, 2, production=TEAM)
     assert int(decide().promote(2).version) == 1
-    assert get(it.client, 1, TEAM).tags["compared_with"] == "2"
+    assert get(it.client, 1, TEAM).tags[VERDICT_TAG] == "pass against version 2"
     with pytest.raises(UserError, match=f"^version 1 of {TEAM} is the champion already$"):
         decide().promote(2)
     assert int(decide().rollback().version) == 2

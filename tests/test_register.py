@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,18 +16,21 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
+from pipeline.data.facts import CorpusFacts
 from pipeline.data.fingerprints import find_known
 from pipeline.data.splits import read_split
 from pipeline.plumbing.artifacts import Artifact, open_artifact, sha256_of
 from pipeline.plumbing.command import StageCall
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import RegisterSettings
+from pipeline.plumbing.tracking.record import user_name
 from pipeline.plumbing.tracking.store import open_store
 from pipeline.registry.facts import RegisteredFacts
+from pipeline.registry.package_record import RECORD_FILE, read_record
 from pipeline.registry.packaging import CARD, digests
-from pipeline.registry.registration import Registration, training_sentences_path
+from pipeline.registry.registration import IDENTITY, Registration, training_sentences_path
 from pipeline.registry.sandbox import isolation
-from pipeline.registry.versions import FILES
+from pipeline.registry.versions import PACKAGE_TAG, fetch_record
 from stages.register import register
 from tests.manifests import rewrite_manifest
 from tests.mlflow_server import Server
@@ -86,7 +90,7 @@ def registration(trained: Path, build: Path) -> Registration:
     return Registration(open_store(build), RegisterSettings(), **inputs)
 
 
-def test_facts_name_the_version_and_hold_no_path(registered: Artifact, trained: Path) -> None:
+def test_the_artifact_names_the_version_and_has_no_path(registered: Artifact, trained: Path) -> None:
     facts = RegisteredFacts.of(registered)
     assert (facts.model_name, facts.version, facts.store) == ("translator-en-de", 1, "sqlite")
     assert facts.model_uri == "models:/translator-en-de/1"
@@ -109,23 +113,68 @@ def test_the_run_has_metrics_scores_manifests_and_the_evaluation(registered: Art
     assert [output.model_id for output in run.outputs.model_outputs] == [RegisteredFacts.of(registered).model_id]
 
 
-def test_the_version_says_what_a_reviewer_asks(registered: Artifact, version: ModelVersion, trained: Path) -> None:
+def test_a_version_has_six_tags_and_a_card(registered: Artifact, version: ModelVersion, trained: Path) -> None:
     assert version.run_id == RegisteredFacts.of(registered).run_id
     assert version.description == registered.path("card.md").read_text()
-    assert {name: version.tags[name] for name in ("test_set", "bleu", "chrf")} == {
-        "test_set": "test",
-        "bleu": "12.34",
-        "chrf": "45.6",
+    corpus = open_artifact(trained / "default/corpus", "download")
+    assert version.tags == {
+        "verdict": "not reviewed",
+        "BLEU": "12.3 [11.0, 13.5]",
+        "data": f"{CorpusFacts.of(corpus).splits['train']} pairs, corpus {corpus.digest[:8]}",
+        "experiment": "default",
+        "commit": version.tags["commit"],
+        "package_sha256": version.tags["package_sha256"],
     }
-    assert (version.tags["source_language"], version.tags["target_language"]) == ("en", "de")
-    assert json.loads(version.tags["bleu_interval"]) == [11.0, 13.5]
+    assert len(version.tags["commit"].removesuffix("-dirty")) == 8
+
+
+def test_the_record_of_the_package_names_what_led_to_it(package: Path, version: ModelVersion, trained: Path) -> None:
+    record = read_record(package / RECORD_FILE, version.tags[PACKAGE_TAG], "the package")
     for name in ("corpus", "model", "evaluation"):
-        assert version.tags[name] == open_artifact(trained / "default" / name, name).digest
+        assert getattr(record, name) == open_artifact(trained / "default" / name, name).digest
+    assert (record.experiment, record.source_language, record.target_language) == ("default", "en", "de")
+    assert record.files | {RECORD_FILE: version.tags[PACKAGE_TAG]} == digests(package)
+
+
+@pytest.mark.usefixtures("version")
+def test_the_logged_model_has_scores_with_their_test_set_parameters_and_a_card(registered: Artifact) -> None:
+    logged = MlflowClient().get_logged_model(RegisteredFacts.of(registered).model_id)
+    assert logged.metrics
+    scores = {metric.key: (metric.value, metric.dataset_name) for metric in logged.metrics}
+    assert scores["test/beam/bleu"] == (12.34, "en to de, test")
+    assert all(metric.dataset_digest for metric in logged.metrics)
+    assert "test/copy/empty" not in scores
+    assert logged.params == {"seed": "1"}
+    assert str(logged.tags["mlflow.note.content"]).startswith("Translates en to de: ")
+    assert {key for key in logged.tags if not key.startswith("mlflow.")} == {IDENTITY, PACKAGE_TAG}
+
+
+def test_the_page_of_the_model_says_how_to_decide_and_leaves_what_a_person_wrote(registration: Registration) -> None:
+    registration.version(registration.log_model())
+    client, name = registration.client, registration.model_name
+    page = str(client.get_registered_model(name).description)
+    for part in ("make review VERSION=n", "make promote", "make rollback", f"models:/{name}@champion"):
+        assert part in page
+    for text, expected in (("ours", "ours"), ("", page)):
+        client.update_registered_model(name, text)
+        registration.version(registration.log_model())
+        assert client.get_registered_model(name).description == expected
+
+
+@pytest.mark.usefixtures("version")
+def test_the_run_has_a_name_a_description_an_author_and_a_source(registered: Artifact) -> None:
+    run = MlflowClient().get_run(RegisteredFacts.of(registered).run_id)
+    assert re.fullmatch(r"default 20\d\d-\d\d-\d\d \d\d:\d\d", str(run.info.run_name))
+    assert run.data.tags["mlflow.note.content"].startswith("Training of a translator")
+    assert run.data.tags["mlflow.source.name"] == "make train"
+    assert run.data.tags["mlflow.user"] == user_name()
+    assert [key for key in run.data.tags if not key.startswith("mlflow.")] == ["attempt"]
 
 
 def test_a_leak_can_be_found_without_the_corpus(version: ModelVersion, trained: Path, tmp_path: Path) -> None:
     client = MlflowClient()
-    digest = version.tags["training_sentences"]
+    record = fetch_record(client, version, tmp_path)
+    digest = record.training_sentences
     known = Path(client.download_artifacts(str(version.run_id), training_sentences_path(digest), str(tmp_path)))
     assert digest == sha256_of(known)
     sources, targets = read_split(trained / "default/corpus/train.parquet")
@@ -133,29 +182,26 @@ def test_a_leak_can_be_found_without_the_corpus(version: ModelVersion, trained: 
     assert find_known(known, *asked) == {0: "source", 1: "target"}
 
 
-def test_a_version_from_before_there_was_a_tag_gets_it_when_it_is_registered_again(registration: Registration) -> None:
+def test_tags_that_were_lost_or_edited_are_set_again_but_for_the_verdict(registration: Registration) -> None:
     model_id = registration.log_model()
     version = registration.version(model_id)
-    digest = version.tags["training_sentences"]
-    registration.client.delete_model_version_tag(version.name, str(version.version), "training_sentences")
-    registration.client.set_model_version_tag(version.name, str(version.version), "corpus", "another")
+    name, number = version.name, str(version.version)
+    registration.client.delete_model_version_tag(name, number, PACKAGE_TAG)
+    registration.client.set_model_version_tag(name, number, "data", "another")
+    registration.client.set_model_version_tag(name, number, "verdict", "pass")
     again = registration.version(model_id)
-    tags = registration.client.get_model_version(again.name, str(again.version)).tags
     assert again.version == version.version
-    assert (tags["training_sentences"], tags["corpus"]) == (digest, registration.corpus.digest)
+    found = registration.client.get_model_version(name, number)
+    assert found.tags == version.tags | {"verdict": "pass"}
 
 
-def test_the_package_has_a_card(package: Path) -> None:
+def test_the_package_has_a_model_card(package: Path) -> None:
     card = (package / CARD).read_text()
     for part in ("Intended use", "Limits", "12.3 [11.0, 13.5]", "licence `MIT`", "catalogue-11", "Energy"):
         assert part in card
 
 
-def test_every_file_of_the_version_is_recorded_by_its_digest(version: ModelVersion, package: Path) -> None:
-    assert json.loads(version.tags[FILES]) == digests(package)
-
-
-def test_no_file_is_a_pickle_or_tells_where_it_was_made(registered: Artifact, trained: Path) -> None:
+def test_no_file_is_a_pickle_or_has_a_path_of_this_machine(registered: Artifact, trained: Path) -> None:
     files = [path for path in (trained / "mlartifacts").rglob("*") if path.is_file()]
     assert len(files) > 15
     assert not [p for p in files if p.suffix in {".pkl", ".pickle", ".pt", ".pth", ".bin", ".pyc"}]
@@ -254,7 +300,7 @@ def test_another_evaluation_of_the_same_model_is_another_version(registration: R
         open_artifact(directory, "evaluate"),
     )
     versions = [each.version(each.log_model()) for each in (registration, again, registration)]
-    assert [(int(v.version), v.tags["bleu"]) for v in versions] == [(1, "12.34"), (2, "99.0"), (1, "12.34")]
+    assert [(int(v.version), v.tags["BLEU"][:4]) for v in versions] == [(1, "12.3"), (2, "99.0"), (1, "12.3")]
     for each in (registration, again):
         each.complete_run()
     kept = registration.client.list_artifacts(registration.run.info.run_id, "evaluation")
@@ -273,7 +319,7 @@ def test_a_repeated_training_that_came_to_the_same_model_is_the_same_version(reg
     assert (first.version, first.run_id) == (second.version, second.run_id)
 
 
-def test_it_says_where_the_package_is_not_isolated(
+def test_registration_warns_if_the_package_is_not_isolated(
     registration: Registration, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def end(*_: object) -> None:
@@ -290,7 +336,7 @@ def test_it_says_where_the_package_is_not_isolated(
 
 
 @pytest.mark.slow
-def test_a_server_takes_all_of_it_and_keeps_no_path(server: Server, tmp_path: Path) -> None:
+def test_registration_on_a_server_leaves_no_path_of_this_machine(server: Server, tmp_path: Path) -> None:
     server.start()
     build = tmp_path / "build"
     publish_training(build)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from pipeline.reviews.comparison import Change, System
 from pipeline.reviews.leaks import Leak, Leaks
+from pipeline.reviews.pages import WORKFLOW
 from pipeline.reviews.report import LONGEST, foreign, mark_differences
 from pipeline.reviews.review import AttentionMap, Provenance, Review
 from pipeline.reviews.version_changes import VersionChange
@@ -96,9 +97,9 @@ def test_links_lead_to_the_pages_of_versions_and_runs() -> None:
         text = report(review, tracking_uri=uri)
         links = {value for name, value in Page(text).attributes if name == "href"}
         assert links == {
-            f"{base}/#/models/a%20name%2Fb/versions/3",
-            f"{base}/#/models/translator-en-de/versions/2",
-            f"{base}/#/experiments/5/runs/{'6' * 32}",
+            f"{base}/#/models/a%20name%2Fb/versions/3{WORKFLOW}",
+            f"{base}/#/models/translator-en-de/versions/2{WORKFLOW}",
+            f"{base}/#/experiments/5/runs/{'6' * 32}{WORKFLOW}",
         }
         assert ("while make ui runs" in words_of(text)) == uri.startswith("sqlite")
 

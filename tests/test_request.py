@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
 from pipeline.registry.limits import CHARACTERS, PIECES
-from pipeline.registry.request import SENTENCES
+from pipeline.registry.request import MAX_SENTENCES
 from pipeline.seq2seq.translator import Translator
 from tests import published
 
@@ -37,7 +37,7 @@ def refusal(loaded: Any, sentences: Any, params: Any = None) -> str:
     return str(caught.value.message)
 
 
-def test_n_best_gives_what_the_translator_gives(loaded: Any, tiny_model: Path) -> None:
+def test_n_best_translations_are_those_of_the_translator(loaded: Any, tiny_model: Path) -> None:
     local = Translator.load(tiny_model).translate_n_best(TEXTS, 3, 4, 0.5)
     params = {"beam_size": 4, "length_penalty": 0.5, "n_best": 3}
     given = loaded.predict(TEXTS, params=params)
@@ -64,7 +64,7 @@ def test_a_blank_sentence_has_one_blank_translation(loaded: Any) -> None:
 @pytest.mark.parametrize(
     ("sentences", "said"),
     [
-        (["a"] * (SENTENCES + 1), "got 10,001 sentences, expected at most 10,000"),
+        (["a"] * (MAX_SENTENCES + 1), "got 10,001 sentences, expected at most 10,000"),
         (["a", "b" * (CHARACTERS + 1)], r"sentences[1], 'bbbb"),
         (["a", "b" * (CHARACTERS + 1)], "got 2,001 characters, expected at most 2,000"),
         (["🙂" * (PIECES // 4 + 1)], "pieces after tokenising, expected at most 512"),
@@ -112,12 +112,12 @@ def test_params_beyond_the_limits_are_named(loaded: Any, params: Any, said: str)
 
 def test_attention_that_would_fill_the_memory_is_refused(loaded: Any) -> None:
     message = refusal(loaded, ["word " * 100] * 100, {"beam_size": 8, "n_best": 8, "attention": True})
-    assert message.startswith("attention: some ")
+    assert message.startswith("attention: about ")
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(st.characters(), max_size=30), max_size=4))
-def test_any_text_is_translated_or_named(loaded: Any, texts: list[str]) -> None:
+def test_any_text_is_translated_or_named_in_the_error(loaded: Any, texts: list[str]) -> None:
     if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
         assert "half of a surrogate pair" in refusal(loaded, texts)
     else:
@@ -131,6 +131,6 @@ def test_any_types_are_translated_or_refused(loaded: Any, sentences: Any, params
         assert len(loaded.predict(sentences, params=params)) == len(sentences)
 
 
-def test_plain_limits_are_allowed(loaded: Any) -> None:
+def test_values_at_the_limits_are_allowed(loaded: Any) -> None:
     assert len(loaded.predict(["open"] * 3, params={"beam_size": 32, "n_best": 32, "length_penalty": 10})) == 3
-    assert loaded.predict([" " * CHARACTERS] * SENTENCES) == [""] * SENTENCES
+    assert loaded.predict([" " * CHARACTERS] * MAX_SENTENCES) == [""] * MAX_SENTENCES

@@ -16,7 +16,7 @@ from pipeline.registry.sandbox.process import Misbehaviour, SandboxedProcess
 from pipeline.registry.sandbox.sandboxed_model import SandboxedModel, link_requirements, load_sandboxed
 
 
-def test_it_sees_what_is_required_and_what_that_requires(tmp_path: Path) -> None:
+def test_a_model_sees_its_requirements_and_theirs_only(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("# a comment\npydantic\nscikit-learn\n")
     link_requirements(tmp_path / "requirements.txt", tmp_path / "seen")
     script = "import sys; sys.path.insert(0, 'seen'); import pydantic, pydantic_core, sklearn, scipy"
@@ -32,13 +32,13 @@ def test_it_sees_what_is_required_and_what_that_requires(tmp_path: Path) -> None
     ("line", "told"),
     [("pydantic==1.0", "needs pydantic==1.0, but 2"), ("no-such-thing", "no-such-thing, but is not installed")],
 )
-def test_what_is_not_installed_is_named(tmp_path: Path, line: str, told: str) -> None:
+def test_a_requirement_that_is_not_installed_is_an_error(tmp_path: Path, line: str, told: str) -> None:
     (tmp_path / "requirements.txt").write_text(line)
     with pytest.raises(UserError, match=rf"{told}.*pip install -r requirements\.txt"):
         link_requirements(tmp_path / "requirements.txt", tmp_path / "seen")
 
 
-def test_a_model_that_does_not_load_is_told_with_the_reason(tmp_path: Path) -> None:
+def test_a_model_that_does_not_load_is_an_error_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("mlflow\n")
     with (
         load_sandboxed(tmp_path, "the model") as model,
@@ -65,7 +65,7 @@ class Picky:
         raise Misbehaviour("the model", reason)
 
 
-def test_only_sentences_that_are_too_long_have_no_hypothesis() -> None:
+def test_only_sentences_that_are_too_long_have_no_translation() -> None:
     sentences = ["a", "b", "x" * PIECES, "c", "d", "é" * (PIECES // 2), "e", "y" * (CHARACTERS + 1)]
     sandbox = Picky("xé")
     found, _ = SandboxedModel("the model", cast(SandboxedProcess, sandbox)).explain(sentences)
@@ -74,7 +74,7 @@ def test_only_sentences_that_are_too_long_have_no_hypothesis() -> None:
     assert SandboxedModel("the model", cast(SandboxedProcess, sandbox)).explain(sentences[-1:]) == ([None], 0.0)
 
 
-def test_a_model_that_refuses_what_no_tokenizer_makes_too_long_fails() -> None:
+def test_a_model_that_refuses_a_short_sentence_fails() -> None:
     model = SandboxedModel("the model", cast(SandboxedProcess, Picky("x")))
     for sentences in (["a", "x" * (PIECES - 1)], ["x"]):
         with pytest.raises(Misbehaviour, match="it refused to translate 'x"):

@@ -16,10 +16,11 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import open_store
-from stages.server import Options, free_port, main
+from stages.server import Options, describe_pages, free_port, main
 from tests.accounts import ADMIN, REVIEWER, TRAINER, Team
-from tests.mlflow_server import Server, unused_port
+from tests.mlflow_server import ROOT, Server, unused_port
 from tests.project import Project, stages_in
+from tests.registered import MODEL
 
 
 @pytest.mark.parametrize("port", ["", "x", "0", "65536", "-1", "5000 "])
@@ -84,19 +85,47 @@ def test_make_ui_names_the_address_of_another_server(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str
 ) -> None:
     monkeypatch.setenv(variable, "https://me:secret@mlflow.example.org")
+    monkeypatch.setattr(sys, "argv", ["stages.server"])
     main()
     assert capsys.readouterr().out == (
         f"{variable} is a server, which has its own pages: open https://mlflow.example.org\n"
     )
 
 
-def test_server_and_ui_receive_options_as_they_were_typed(project: Project) -> None:
+def test_the_pages_of_an_experiment_are_named(registry: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    overlay = tmp_path / "other.yaml"
+    overlay.write_text("")
+    monkeypatch.setattr(sys, "argv", ["stages.server", str(ROOT / "params.yaml"), str(overlay)])
+    client = open_store(registry)
+    client.set_registered_model_alias(MODEL, "champion", "1")
+    client.create_model_version(MODEL, f"models:/{MODEL}/1", tags={"experiment": "first"})
+    found = client.get_experiment_by_name("other")
+    assert found
+    lines = [line.split() for line in describe_pages("http://here")]
+    form = "?workflowType=machine_learning"
+    assert [(" ".join(words[:-1]), words[-1]) for words in lines] == [
+        ("runs of other", f"http://here/#/experiments/{found.experiment_id}/runs{form}"),
+        (f"model {MODEL}", f"http://here/#/models/{MODEL}{form}"),
+        ("newest version, 2", f"http://here/#/models/{MODEL}/versions/2{form}"),
+        ("champion, version 1", f"http://here/#/models/{MODEL}/versions/1{form}"),
+    ]
+    overlay.write_text("register: {model_name: nothing}")
+    overlay.rename(tmp_path / "new.yaml")
+    monkeypatch.setattr(sys, "argv", ["stages.server", str(ROOT / "params.yaml"), str(tmp_path / "new.yaml")])
+    assert describe_pages("http://here") == ["  MLflow has nothing of new yet; run: make EXP=new\n"]
+
+
+def test_values_arrive_as_they_were_typed(project: Project) -> None:
     typed = "$(touch made) `touch made` $HOME \"'"
     run = project.make("server", f"ALLOWED_HOSTS={typed}", PORT=str(unused_port()), HOST="x86_64-compiler-host")
     assert run.stderr.startswith("error: ALLOWED_HOSTS: got '$(touch'"), run.stderr
     assert run.returncode == 2
     assert not (project.root / "made").exists()
-    assert project.make("-n", "ui").stdout == project.make("-n", "server").stdout
+    assert project.make("-n", "ui").stdout.split() == [
+        *project.make("-n", "server").stdout.split(),
+        "params.yaml",
+        "experiments/smoke.yaml",
+    ]
     assert stages_in(project.make("-n", "ui").stdout) == []
 
 

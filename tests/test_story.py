@@ -7,7 +7,10 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from pipeline.registry.versions import VERDICT_TAG
+from pipeline.reviews.promotion import PROMOTED
 from pipeline.reviews.promotion_history import CHAMPION, PREVIOUS, PromotionHistory, replay
+from pipeline.reviews.review_runs import ReviewRuns
 from tests.mlflow_server import Server
 from tests.project import Project
 from tests.stores import store
@@ -79,12 +82,13 @@ def test_a_is_promoted_then_b_c_fails_and_a_rollback_restores_a(story: Project, 
 
     client = store()
     versions = [client.get_model_version(MODEL, str(n)) for n in (1, 2, 3)]
-    assert [(v.tags["review"], v.tags["compared_with"]) for v in versions] == [
-        ("pass", "baselines"),
-        ("pass", "1"),
-        ("fail", "2"),
+    assert [v.tags[VERDICT_TAG] for v in versions] == [
+        "pass against baselines",
+        "pass against version 1",
+        "fail against version 2 (bleu_drop, chrf_drop)",
     ]
-    assert [v.tags.get("champion_reason") for v in versions] == ["b is slow on phones", "better", None]
+    reasons = [v.tags.get(PROMOTED, ": none").partition(": ")[2] for v in versions]
+    assert reasons == ["b is slow on phones", "better", "none"]
     assert all(len(str(v.description)) < 5000 and "## Model card" in str(v.description) for v in versions)
     history = PromotionHistory(client, MODEL)
     entries = history.entries()
@@ -104,10 +108,11 @@ def test_a_is_promoted_then_b_c_fails_and_a_rollback_restores_a(story: Project, 
         "b is slow on phones",
     ):
         assert part in told
-    review = json.loads(_artifact(client, versions[2].tags["review_run"], "review.json", story.root))
+    run_id = ReviewRuns(client, MODEL, story.root / "build").find(versions[2])[0].run_id
+    review = json.loads(_artifact(client, run_id, "review.json", story.root))
     assert review["opponent"]["version"] == "2"
     assert review["leaks"]["counts"] == {"candidate": {"test": 0}, "opponent": {"test": 0}}
-    assert "<html" in _artifact(client, versions[2].tags["review_run"], "report.html", story.root)
+    assert "<html" in _artifact(client, run_id, "report.html", story.root)
 
 
 def _artifact(client: MlflowClient, run_id: str, name: str, directory: Path) -> str:

@@ -56,7 +56,6 @@ def test_a_run_has_settings_data_sets_commit_and_times_and_ends_finished(scratch
     record = read_record(scratch)
     assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", record.started, record.ended)
     assert run.data.params == flatten(SETTINGS)
-    assert run.data.tags["training"] == "first"
     assert history(run) == journalled(scratch)
     assert run.inputs
     data = {d.dataset.name: (d.dataset.digest, d.tags[0].value) for d in run.inputs.dataset_inputs}

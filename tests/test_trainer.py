@@ -262,7 +262,7 @@ def test_steps_that_are_not_finite_are_skipped_up_to_the_limit(
 def test_training_learns_and_keeps_the_best_weights(tmp_path: Path) -> None:
     run = Run(tmp_path, {"epochs": 20, "learning_rate": 3e-2})
     trainer = run.fit()
-    losses = [metrics["validation/loss"] for _, metrics in run.metrics if "validation/loss" in metrics]
+    losses = [metrics["dev/loss"] for _, metrics in run.metrics if "dev/loss" in metrics]
     assert losses[-1] < 0.7 * losses[0]
     assert trainer.position.best_loss == min(losses)
     model = trainer.model
@@ -299,7 +299,7 @@ def test_the_weights_with_the_best_bleu_are_kept_not_the_last_and_not_those_with
         trainer = watched()
     trainer.fit(run.log)
     assert (trainer.position.best_epoch, trainer.position.best_bleu, trainer.position.epoch) == (2, 7.0, 5)
-    losses = [metrics["validation/loss"] for _, metrics in run.metrics if "validation/loss" in metrics]
+    losses = [metrics["dev/loss"] for _, metrics in run.metrics if "dev/loss" in metrics]
     assert trainer.position.best_loss == losses[1] > min(losses)
     assert_same_weights(trainer.best_weights, validated[1], 0)
     assert (trainer.best_weights["output.bias"] != validated[4]["output.bias"]).any()

@@ -13,7 +13,7 @@ from pipeline.plumbing.tracking.store import open_store
 from pipeline.reviews.comparison import Speed
 from pipeline.reviews.version_changes import VersionChange, find_version_changes
 from pipeline.reviews.version_files import VersionFiles
-from tests.registered import MODEL, get
+from tests.registered import get, rewrite_record
 from tests.reviews import CHAMPION
 
 Change = Callable[[dict[str, Any]], None]
@@ -28,15 +28,20 @@ def files(registry: Path, tmp_path: Path) -> tuple[VersionFiles, VersionFiles]:
 
 
 def with_manifest(files: VersionFiles, build: Path, name: str, change: Change) -> VersionFiles:
-    """Change a manifest in the store, and the tag with its digest."""
+    """Change a manifest in the store, and the record with its digest."""
     (path,) = (build / "mlartifacts").glob(f"*/{files.version.run_id}/artifacts/manifests/{name}.json")
     content = json.loads(path.read_bytes())
     del content["checksum"]
     change(content)
     manifest = Manifest(**content)
     path.write_text(json.dumps(content | {"checksum": manifest.checksum}))
-    files.client.set_model_version_tag(MODEL, str(files.version.version), name, manifest.digest)
-    return replace(files, version=get(files.client, int(files.version.version)))
+    rewrite_record(build, files.client, int(files.version.version), **{name: manifest.digest})
+    return again(files)
+
+
+def again(files: VersionFiles) -> VersionFiles:
+    """Return the version as the registry has it now, to be fetched anew."""
+    return VersionFiles(files.client, get(files.client, int(files.version.version)), files.directory / "again")
 
 
 def told(champion: VersionFiles, candidate: VersionFiles) -> dict[str, tuple[str, str]]:
@@ -64,7 +69,7 @@ def test_data_are_compared_by_counts_sources_licences_and_digest(
         )
 
     found = told(champion, with_manifest(candidate, registry, "corpus", change))
-    digest = get(candidate.client, 2).tags["corpus"]
+    digest = again(candidate).record.corpus
     assert found == {
         "seed": ("1", "2"),
         "train pairs": ("40", "1,234"),
@@ -81,9 +86,9 @@ def test_commits_are_compared_together_with_the_code_that_trains(
 ) -> None:
     champion, candidate = files
     client = candidate.client
-    client.set_model_version_tag(MODEL, "1", "commit", "a" * 40)
-    client.set_model_version_tag(MODEL, "2", "commit", f"{'b' * 40}-dirty")
-    champion, candidate = (replace(each, version=get(client, n)) for n, each in ((1, champion), (2, candidate)))
+    rewrite_record(registry, client, 1, commit="a" * 40)
+    rewrite_record(registry, client, 2, commit=f"{'b' * 40}-dirty")
+    champion, candidate = again(champion), again(candidate)
     assert told(champion, candidate)["code commit"] == (
         "aaaaaaaa",
         "bbbbbbbb with local changes (the same code of training)",
@@ -92,10 +97,10 @@ def test_commits_are_compared_together_with_the_code_that_trains(
     def change(content: dict[str, Any]) -> None:
         content["stamp"]["code"] = {"pipeline/seq2seq/model.py": "1", "pipeline/seq2seq/loss.py": "1"}
 
-    other = with_manifest(replace(candidate, directory=candidate.directory / "again"), registry, "model", change)
+    other = with_manifest(candidate, registry, "model", change)
     assert told(champion, other)["code commit"][1].endswith("(files of training that differ: 2)")
-    client.set_model_version_tag(MODEL, "2", "commit", "a" * 40)
-    same = replace(other, version=get(client, 2))
+    rewrite_record(registry, client, 2, commit="a" * 40)
+    same = again(other)
     assert told(champion, same)["code commit"] == ("aaaaaaaa", "aaaaaaaa (files of training that differ: 2)")
 
 

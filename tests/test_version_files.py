@@ -5,20 +5,20 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.data.fingerprints import find_known
 from pipeline.data.splits import read_split
 from pipeline.plumbing.artifacts import Manifest, open_artifact
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import open_store
+from pipeline.registry.package_record import RECORD_FILE
+from pipeline.registry.versions import PACKAGE_TAG
 from pipeline.reviews.version_files import VersionFiles
 from tests.manifests import rewrite_manifest
-from tests.registered import MODEL, get
+from tests.registered import MODEL, get, package_of, rewrite_record
 
 PARTS: dict[str, Callable[[VersionFiles], Any]] = {
     "evaluation": lambda files: files.evaluation,
@@ -49,35 +49,25 @@ def test_each_part_is_as_training_and_evaluation_left_it(files: VersionFiles, ve
     assert files.corpus.manifest == open_artifact(home / "corpus", "download").manifest
     assert files.settings == {"seed": "2", "evaluate.beam_size": "2", "evaluate.length_penalty": "1.0"}
     sources, _ = read_split(home / "corpus/train.parquet")
-    assert files.training_sentences
     assert find_known(files.training_sentences, ["nobody has seen this", sources[7]], ["", ""]) == {1: "source"}
     assert (files.package / "requirements.txt").is_file()
     weights = (home / "model/weights.safetensors").stat().st_size
     assert weights < files.size_bytes < weights + 1_000_000
 
 
-@pytest.mark.parametrize(
-    ("tags", "expected"),
-    [
-        ({"source_language": "pt-BR", "target_language": "zh-Hant"}, ("pt-BR", "zh-Hant")),
-        ({"languages": "en-de"}, ("en", "de")),
-        ({"languages": "pt_BR-ja"}, ("pt_BR", "ja")),
-        ({"languages": "pt-BR-ja"}, "and its tag languages='pt-BR-ja' is ambiguous; set both"),
-        ({}, "source_language and target_language; set both on its page in MLflow"),
-    ],
-)
-def test_source_and_target_language_are_read_from_new_and_old_tags(
-    files: VersionFiles, tmp_path: Path, tags: dict[str, str], expected: tuple[str, str] | str
-) -> None:
-    """Older versions have them in one tag, which is read where it can be read in one way only."""
-    version = SimpleNamespace(name=MODEL, version="2", tags=tags)
-    tagged = VersionFiles(files.client, cast(ModelVersion, version), tmp_path)
-    if isinstance(expected, tuple):
-        assert tagged.languages == expected
-    else:
-        with pytest.raises(UserError, match=re.escape(expected)) as refusal:
-            _ = tagged.languages
-        assert str(refusal.value).startswith(f"version 2 of {MODEL} has no tags ")
+def test_a_version_of_an_earlier_pipeline_is_refused_with_what_to_type(files: VersionFiles) -> None:
+    files.client.delete_model_version_tag(MODEL, "2", PACKAGE_TAG)
+    old = replace(files, version=get(files.client, 2))
+    with pytest.raises(UserError, match=r"has no tag package_sha256: .* again: make register EXP=other$"):
+        _ = old.languages
+
+
+@pytest.mark.parametrize("part", ["languages", "model", "corpus", "evaluation", "training_sentences", "package"])
+def test_a_record_that_was_changed_in_the_store_is_refused(files: VersionFiles, registry: Path, part: str) -> None:
+    path = package_of(registry, files.client, 2) / RECORD_FILE
+    path.write_bytes(path.read_bytes().replace(b'"en"', b'"fr"'))
+    with pytest.raises(UserError, match=rf"^models:/{MODEL}/2 is not as it was registered: registration.json does not"):
+        getattr(files, part)
 
 
 @pytest.mark.parametrize(
@@ -104,24 +94,20 @@ def test_a_part_that_was_changed_in_the_store_is_refused(
     assert "\n" not in told
 
 
-def test_a_model_of_an_older_pipeline_is_an_error_with_what_to_type(files: VersionFiles, artifacts: Path) -> None:
+def test_a_model_of_an_older_pipeline_is_an_error_with_what_to_type(
+    files: VersionFiles, artifacts: Path, registry: Path
+) -> None:
     path = artifacts / "manifests/model.json"
     content = json.loads(path.read_bytes())
     content.pop("checksum")
     del content["facts"]["parameters"]
     manifest = Manifest(**content)
     path.write_text(json.dumps(content | {"checksum": manifest.checksum}))
-    files.client.set_model_version_tag(MODEL, "2", "model", manifest.digest)
+    rewrite_record(registry, files.client, 2, model=manifest.digest)
     old = replace(files, version=get(files.client, 2))
     told = r"another version of this pipeline \(parameters: Field required\); .*: make train register EXP=other$"
     with pytest.raises(UserError, match=told):
         _ = old.model
-
-
-def test_a_version_without_fingerprints_has_none(files: VersionFiles) -> None:
-    files.client.delete_model_version_tag(MODEL, "2", "training_sentences")
-    old = replace(files, version=get(files.client, 2))
-    assert old.training_sentences is None
 
 
 @pytest.mark.parametrize("name", ["corpus", "model"])

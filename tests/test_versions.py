@@ -1,6 +1,5 @@
 """Versions are found, and fetched whole and as they were registered, or not at all."""
 
-import json
 import shutil
 from collections.abc import Callable
 from functools import partialmethod
@@ -9,14 +8,16 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.plumbing.artifacts import sha256_of
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import explain_failure, open_store, short_timeouts
+from pipeline.registry.package_record import RECORD_FILE, read_record
 from pipeline.registry.packaging import digests
 from pipeline.registry.versions import (
-    FILES,
-    IDENTITY,
+    PACKAGE_TAG,
     all_versions,
     fetch,
+    fetch_record,
     find_again,
     find_version,
     get_version,
@@ -53,7 +54,7 @@ def test_a_version_is_known_again_but_not_another_with_its_number(client: Mlflow
     again = find_again(client, MODEL, identity)
     assert again
     assert identify(again) == identity
-    client.set_model_version_tag(MODEL, "1", IDENTITY, "another")  # a tag is not what it is known by
+    client.set_model_version_tag(MODEL, "1", PACKAGE_TAG, "another")  # a tag is not what it is known by
     assert find_again(client, MODEL, identity)
     client.delete_registered_model(MODEL)
     assert find_again(client, MODEL, identity) is None
@@ -69,7 +70,7 @@ def test_versions_are_counted_over_all_pages(client: MlflowClient, monkeypatch: 
     assert [int(version.version) for version in all_versions(client, MODEL)] == [1, 2, 3]
 
 
-def test_what_is_not_there_is_told_with_what_is(client: MlflowClient) -> None:
+def test_an_unknown_version_is_an_error_that_names_the_known_ones(client: MlflowClient) -> None:
     with pytest.raises(UserError, match=f"^{MODEL} has no version 9; the last are 1, 2, 3; see: make versions$"):
         get_version(client, MODEL, 9)
     with pytest.raises(UserError, match="nothing is registered there; run: make register EXP=mine$"):
@@ -78,12 +79,11 @@ def test_what_is_not_there_is_told_with_what_is(client: MlflowClient) -> None:
 
 def test_a_version_is_fetched_as_it_was_registered(client: MlflowClient, scratch: Path) -> None:
     package = fetch(client, MODEL, 2, scratch)
-    assert json.loads(get(client, 2).tags[FILES]).items() <= digests(package).items()
+    record = read_record(package / RECORD_FILE, get(client, 2).tags[PACKAGE_TAG], "the package")
+    assert {**record.files, RECORD_FILE: sha256_of(package / RECORD_FILE)}.items() <= digests(package).items()
 
 
-def test_caches_of_those_who_loaded_it_from_the_store_are_left_out(
-    client: MlflowClient, registry: Path, scratch: Path
-) -> None:
+def test_python_caches_in_the_store_are_left_out(client: MlflowClient, registry: Path, scratch: Path) -> None:
     cache = package_of(registry, client, 1) / "artifacts/code/__pycache__"
     cache.mkdir()
     (cache / "request.cpython-311.pyc").write_bytes(b"anything")
@@ -117,17 +117,37 @@ def test_a_file_that_was_changed_removed_or_added_is_named(
     assert str(refusal.value).startswith(f"models:/{MODEL}/1 is not as it was registered: {name} is changed, missing")
 
 
-def test_a_version_of_others_is_not_fetched(client: MlflowClient, scratch: Path) -> None:
-    client.delete_model_version_tag(MODEL, "1", FILES)
-    with pytest.raises(UserError, match=f"models:/{MODEL}/1 was not registered by this pipeline: it has no tag sha256"):
+def test_a_version_without_the_tag_is_not_fetched(client: MlflowClient, scratch: Path) -> None:
+    client.delete_model_version_tag(MODEL, "1", PACKAGE_TAG)
+    told = f"^version 1 of {MODEL} has no tag package_sha256: .*; register it again: make register EXP=first$"
+    with pytest.raises(UserError, match=told):
+        fetch(client, MODEL, 1, scratch)
+    assert list(scratch.iterdir()) == []  # nothing was downloaded
+
+
+@pytest.mark.parametrize("edited", ["oops", "0" * 64, ""])
+def test_an_edited_digest_is_an_error(client: MlflowClient, scratch: Path, edited: str) -> None:
+    client.set_model_version_tag(MODEL, "1", PACKAGE_TAG, edited)
+    told = rf"^models:/{MODEL}/1 is not as it was registered: registration.json .*: make register EXP=first$"
+    with pytest.raises(UserError, match=told):
         fetch(client, MODEL, 1, scratch)
 
 
-@pytest.mark.parametrize("edited", ["oops", "[]", '{"MLmodel": 1}', ""])
-def test_digests_that_were_edited_are_told(client: MlflowClient, scratch: Path, edited: str) -> None:
-    client.set_model_version_tag(MODEL, "1", FILES, edited)
-    told = rf"^the tag sha256 of models:/{MODEL}/1 was edited: got .*; register it again: make register EXP=first$"
-    with pytest.raises(UserError, match=told):
+def test_a_record_in_another_form_is_an_error(client: MlflowClient, registry: Path, scratch: Path) -> None:
+    path = package_of(registry, client, 1) / RECORD_FILE
+    for content, told in (
+        ("{", "is no record of this pipeline: : Invalid JSON"),
+        ("{}", "is no record of this pipeline: experiment: Field required"),
+    ):
+        path.write_text(content)
+        client.set_model_version_tag(MODEL, "1", PACKAGE_TAG, sha256_of(path))
+        with pytest.raises(UserError, match=f"^registration.json of models:/{MODEL}/1 {told}"):
+            fetch_record(client, get(client, 1), scratch)
+
+
+def test_a_package_without_a_record_is_an_error(client: MlflowClient, registry: Path, scratch: Path) -> None:
+    (package_of(registry, client, 1) / RECORD_FILE).unlink()
+    with pytest.raises(UserError, match=f"^models:/{MODEL}/1 is not as it was registered: it has no file registration"):
         fetch(client, MODEL, 1, scratch)
 
 
@@ -138,7 +158,7 @@ def test_missing_data_files_are_an_error(client: MlflowClient, registry: Path, s
         fetch(client, MODEL, 1, scratch)
 
 
-def test_a_server_that_does_not_answer_is_told_in_a_line(scratch: Path) -> None:
+def test_a_server_that_does_not_answer_is_an_error_in_one_line(scratch: Path) -> None:
     uri = f"http://me:secret@127.0.0.1:{unused_port()}"
     with (
         short_timeouts(),

@@ -31,6 +31,10 @@ class CorpusFacts(Facts):
         """Test set -> pairs."""
         return {name: pairs for name, pairs in self.splits.items() if name not in ("train", "validation")}
 
+    def dataset_name(self, split: str) -> str:
+        """Return the name by which MLflow knows a split: `en to de, test`."""
+        return f"{self.source_language} to {self.target_language}, {split}"
+
 
 class TokenizerFacts(Facts):
     vocabulary_size: int

@@ -18,14 +18,14 @@ from ..plumbing.lock import holder
 from ..plumbing.params import DownloadSettings
 from .unfinished import unfinished_work
 
-DAY = 86_400.0  # seconds: what is not written under a lock may be of a living process until it is so old
+DAY = 86_400.0  # seconds; a file that is written without a lock may belong to a living process until this age
 WHEELS, HUB = "wheels", "hub"
 STAMPS = "stamps"
 
 
 @dataclass
 class Garbage:
-    """What can be removed, and what was looked at and is kept: path -> why."""
+    """The paths that can be removed and those that are kept, each with the reason."""
 
     free: dict[Path, str] = field(default_factory=dict)
     kept: dict[Path, str] = field(default_factory=dict)

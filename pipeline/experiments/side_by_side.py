@@ -22,7 +22,7 @@ LEVEL = 0.975  # of each limit: between the two lies the true difference in 95 %
 METRICS = {"bleu": "BLEU", "chrf": "chrF2"}
 SHOWN = 8  # characters of a digest
 
-Two = tuple[str, str]  # what is to be told of A and of B
+Two = tuple[str, str]  # the values of A and of B
 
 
 @dataclass(frozen=True)

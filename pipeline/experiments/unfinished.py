@@ -8,7 +8,7 @@ from ..plumbing.tracking.record import TRAINING, unsent
 
 
 def unfinished_work(home: Path) -> list[str]:
-    """Return what is unfinished in an experiment's directory, each with the command that finishes it."""
+    """Return the unfinished work in an experiment's directory: for each piece a description and the command to type."""
     told = []
     checkpoints = [path for path in home.glob(f"{TRAINING}/checkpoints/*/{MANIFEST}") if path.parent.name.isdigit()]
     if checkpoints:

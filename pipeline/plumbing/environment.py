@@ -45,7 +45,7 @@ def remove_overrides() -> None:
 
 
 def report_removed() -> None:
-    """Print on stderr what was removed; the processes that stages/launch.py starts do not repeat it."""
+    """Print the removed variables on stderr. Processes that stages/launch.py started do not repeat this."""
     if removed and os.environ.get("RANK", "0") == "0" and "PIPELINE_NPROC" not in os.environ:
         names = ", ".join(f"{name}={value:.40}" for name, value in sorted(removed.items()))
         print(f"ignored: {names}; results depend on params.yaml, not on these variables", file=sys.stderr)

@@ -21,13 +21,13 @@ class Progress:
     def show(self, metrics: dict[str, float], step: int) -> None:
         """Take the metrics that the trainer logs after `step`."""
         first = self.clock.left(step) is None
-        is_validation = "validation/bleu" in metrics
+        is_validation = "dev/bleu" in metrics
         self.clock.tick(step, is_validation)
         left = self.clock.left(step)
         if is_validation:
             self._line(
-                f"train: epoch {metrics['epoch']:.0f}: validation loss {metrics['validation/loss']:.3f}, "
-                f"BLEU {metrics['validation/bleu']:.1f}{_told(left if step < self.total else None)}"
+                f"train: epoch {metrics['epoch']:.0f}: validation loss {metrics['dev/loss']:.3f}, "
+                f"BLEU {metrics['dev/bleu']:.1f}{_told(left if step < self.total else None)}"
             )
             return
         if first and left is not None:

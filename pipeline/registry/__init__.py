@@ -1,1 +1,1 @@
-"""Versions in MLflow's registry: packaged, tried, registered, fetched again. Begin with registration.py."""
+"""Package a trained model, register it in MLflow, find and fetch its versions. Begin with registration.py."""

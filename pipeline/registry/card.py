@@ -1,7 +1,8 @@
-"""Owns what a model says of itself, in Markdown: its card, and the short form that MLflow's interface shows.
+"""Write the pages of a model in Markdown: the model card, its short form, and the page of the registered model.
 
-What a review finds is told elsewhere (see reviews/description.py). Text of the corpus and names of sources come from
-outside: they stand in code spans, where nothing is markup.
+MLflow's pages show the short form and the page of the registered model. The results of a review are described in
+reviews/description.py. Texts of the corpus and names of sources come from outside: they stand in code spans, where
+nothing is markup.
 """
 
 import re
@@ -11,33 +12,36 @@ from ..plumbing.artifacts import Artifact
 from ..scoring.facts import EvaluationFacts, Interval, SystemName
 from ..training.facts import ModelExecution, ModelFacts
 
-LONGEST = 4800  # characters; MLflow's databases take 5000, and a link to the report follows
-SYSTEMS: dict[SystemName, str] = {
+DESCRIPTION_CHARACTERS = 4800  # MLflow's databases take 5000, and a link to the report follows
+CARD_SYSTEMS: dict[SystemName, str] = {
     "beam": "**this model, beam**",
     "greedy": "this model, greedy",
     "memory": "translation memory",
     "copy": "copy of the source",
 }
-EXAMPLES = 3
-SOURCES = 6
+CARD_EXAMPLES = 3
+CARD_SOURCES = 6
 
 
 def write_short_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: str | None) -> str:
-    """What the model is, its scores beside the baselines', its training, its data and examples: by importance."""
+    """Write what the model is, its scores beside the baselines', its training, data and examples, by importance.
+
+    MLflow's table shows the first words as plain text, so they have no markup.
+    """
     sections = [
         _title(corpus, model, evaluation),
         _scores(evaluation),
         _training(model, commit),
-        _data(corpus, SOURCES),
+        _data(corpus, CARD_SOURCES),
         _examples(evaluation),
     ]
-    while len("\n\n".join(sections)) > LONGEST:
+    while len("\n\n".join(sections)) > DESCRIPTION_CHARACTERS:
         sections.pop()
     return "\n\n".join(sections) + "\n"
 
 
 def write_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: str | None) -> str:
-    """The model card (Mitchell et al. 2019, arXiv 1810.03993): also what the model is for, and its limits."""
+    """Write the model card (Mitchell et al. 2019, arXiv 1810.03993), with the intended use and the limits."""
     sections = [
         "# Model card",
         _title(corpus, model, evaluation),
@@ -52,8 +56,41 @@ def write_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: 
     return "\n\n".join(sections) + "\n"
 
 
+def write_model_page(name: str, option: str) -> str:
+    """Write the page of a registered model: how to review a version, promote it, roll back and load it.
+
+    `option` is ` EXP=name` or nothing, for the commands.
+    """
+    return f"""\
+Each version below is a translator that was trained and registered. A version's page begins with the verdict of its \
+review, or with its scores if it was not reviewed yet.
+
+| to | type |
+| --- | --- |
+| review a version: compare it with the champion | `make review VERSION=n{option}` |
+| make it the champion | `make promote VERSION=n REASON="..."{option}` |
+| go back to the champion before | `make rollback REASON="..."{option}` |
+| list versions, verdicts and champions | `make versions{option}` |
+| serve the champion over HTTP | `make serve{option}` |
+
+To load a version in Python: `mlflow.pyfunc.load_model("models:/{name}/n").predict(["a sentence"])`. The champion is \
+`models:/{name}@champion`, once there is one.
+
+Decide with these commands, not with the alias editor on this page. They check the review and the files, and they \
+record who decided and why.
+"""
+
+
+def short_score(evaluation: Artifact) -> str:
+    """Return BLEU on the first test set, with its 95 % interval: `12.3 [11.0, 13.5]`."""
+    facts = EvaluationFacts.of(evaluation)
+    name, results = next(iter(facts.test_sets.items()))
+    scores, which = results.systems["beam"], f" on {name}" if len(facts.test_sets) > 1 else ""
+    return f"{_with_interval(scores.bleu, scores.bleu_interval)}{which}"
+
+
 def code_span(text: str, longest: int = 160) -> str:
-    """One line of foreign text as a code span that its own backticks cannot end; long text is cut."""
+    """Return one line of foreign text as a code span, which its own backticks cannot end. Long text is cut."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     line = line if len(line) <= longest else f"{line[: longest - 1]}…"
     fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
@@ -65,7 +102,7 @@ def _title(corpus: Artifact, model: Artifact, evaluation: Artifact) -> str:
     languages, settings = CorpusFacts.of(corpus), model.stamp["params"]["model"]
     decoding = evaluation.stamp["params"]["evaluate"]
     return (
-        f"Translates {code_span(languages.source_language)} to {code_span(languages.target_language)}: "
+        f"Translates {languages.source_language} to {languages.target_language}: "
         f"attention encoder-decoder ({settings['cell'].upper()}, {settings['attention']} attention, "
         f"{ModelFacts.of(model).parameters / 1e6:.1f} million parameters), beam {decoding['beam_size']} "
         f"with length penalty {decoding['length_penalty']} unless a request says otherwise."
@@ -74,9 +111,9 @@ def _title(corpus: Artifact, model: Artifact, evaluation: Artifact) -> str:
 
 def _intended_use(corpus: Artifact) -> str:
     return (
-        "### Intended use\n\nDrafts of translations of single sentences that are like its training data (below), for a "
-        "person to check. Not for text on which health, rights or money depend, and not for other kinds of text or "
-        f"other languages than {code_span(CorpusFacts.of(corpus).source_language)}."
+        "### Intended use\n\nDraft translations of single sentences that resemble the training data (below). A "
+        "person should check them. Not intended for text on which health, rights or money depend, for other kinds "
+        f"of text, or for other languages than {CorpusFacts.of(corpus).source_language}."
     )
 
 
@@ -84,10 +121,11 @@ def _limits(corpus: Artifact) -> str:
     pairs = CorpusFacts.of(corpus).splits["train"]
     return (
         "### Limits\n\n"
-        f"- It has read {pairs:,} training pairs, and knows no word and no matter beyond them.\n"
-        "- Each sentence is translated by itself: nothing before or after it is taken into account.\n"
-        "- It can leave out, repeat or invent words, most of all in long sentences; scores tell of averages.\n"
-        "- What the training data prefer (forms of address, gender, spelling) it prefers too; this was not measured."
+        f"- It was trained on {pairs:,} sentence pairs and knows no word beyond them.\n"
+        "- It translates each sentence alone, without the sentences before and after.\n"
+        "- It can omit, repeat or invent words, above all in long sentences. The scores are averages.\n"
+        "- It repeats the preferences of its training data (forms of address, gender, spelling); these were not "
+        "measured."
     )
 
 
@@ -95,7 +133,7 @@ def _scores(evaluation: Artifact) -> str:
     lines = ["### Scores on held-out text", "", "| test set | system | BLEU | chrF2 |", "| --- | --- | --- | --- |"]
     facts = EvaluationFacts.of(evaluation)
     for name, test_set in facts.test_sets.items():
-        for system, title in SYSTEMS.items():
+        for system, title in CARD_SYSTEMS.items():
             scores = test_set.systems[system]
             bleu = _with_interval(scores.bleu, scores.bleu_interval)
             figures = f"{bleu} | {_with_interval(scores.chrf, scores.chrf_interval)}"
@@ -140,7 +178,7 @@ def _source(source: SourceFacts) -> list[str]:
 
 def _examples(evaluation: Artifact) -> str:
     lines = ["### Examples, drawn at random"]
-    for example in EvaluationFacts.of(evaluation).examples[:EXAMPLES]:
+    for example in EvaluationFacts.of(evaluation).examples[:CARD_EXAMPLES]:
         lines += ["", f"- source: {code_span(example.source)}"]
         lines += [f"- reference: {code_span(example.reference)}", f"- hypothesis: {code_span(example.hypothesis)}"]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""Owns the packaged translator: an MLflow model directory that holds its weights, its code and what it requires.
+"""Write the packaged translator: an MLflow model directory with its weights, its code and its requirements.
 
-No pickle is in it, no absolute path, and nothing of the project has to be installed where it is loaded.
+The package has no pickle and no absolute path. It loads where this project is not installed.
 """
 
 import contextlib
@@ -15,35 +15,36 @@ from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FIL
 from ..plumbing.artifacts import Artifact, sha256_of
 from ..plumbing.errors import UserError
 from ..plumbing.imports import distributions, imported_files
+from .package_record import RECORD_FILE, PackageRecord
 
-HERE = Path(__file__).resolve().parent
-LIBRARY = HERE.parent
+REGISTRY = Path(__file__).resolve().parent
+PIPELINE = REGISTRY.parent
 MODEL_CODE = "model_code.py"
 CARD = "model_card.md"
-REQUIREMENTS, EXAMPLE = "requirements.txt", "serving_input_example.json"  # MLflow writes these
+REQUIREMENTS, EXAMPLE_FILE = "requirements.txt", "serving_input_example.json"  # MLflow writes these
 
 
 def code_files() -> list[Path]:
-    """The project's modules that translation needs: a request's, the translator's, and all that they import."""
-    return imported_files(HERE / "request.py")
+    """Return the modules of the project that translation needs: the request, the translator and all their imports."""
+    return imported_files(REGISTRY / "request.py")
 
 
 def package(directory: Path, model: Artifact, card: str, example: tuple[list[str], dict[str, Any]]) -> None:
-    """Write the package of `model`, its card in it, to `directory`/package; the rest of `directory` is scratch.
+    """Write the package of `model`, with its card, to `directory`/package. The rest of `directory` is scratch.
 
-    `example` is an input: sentences and the params that a request may set, with their defaults.
+    `example` is an input: sentences, and the params that a request may set with their defaults.
     """
     weights_and_tokenizer = [model.path(name) for name in model.files]
     _copy(weights_and_tokenizer, model.directory, directory / "model")
-    _copy(code_files(), LIBRARY, directory / "code")
-    shutil.copyfile(HERE / MODEL_CODE, directory / MODEL_CODE)
+    _copy(code_files(), PIPELINE, directory / "code")
+    shutil.copyfile(REGISTRY / MODEL_CODE, directory / MODEL_CODE)
     # MLflow records paths as they are given to it: from inside the directory they are names.
     with contextlib.chdir(directory):
         mlflow.pyfunc.save_model(
             "package",
             python_model=MODEL_CODE,
             artifacts={"model": "model", "code": "code"},
-            pip_requirements=requirements([*code_files(), HERE / MODEL_CODE]),
+            pip_requirements=requirements([*code_files(), REGISTRY / MODEL_CODE]),
             input_example=example,
         )
     (directory / "package" / CARD).write_text(card, encoding="utf-8")
@@ -51,16 +52,17 @@ def package(directory: Path, model: Artifact, card: str, example: tuple[list[str
 
 
 def digests(directory: Path) -> dict[str, str]:
-    """sha256 of every file under `directory`, by its path there."""
+    """Return the sha256 of every file under `directory`, by its path there."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): sha256_of(path) for path in files}
 
 
-def check_files(directory: Path, recorded: dict[str, str], name: str) -> None:
-    """UserError unless the files in `directory`, where the package `name` was fetched to, are those recorded."""
+def check_files(directory: Path, record: PackageRecord, name: str) -> None:
+    """Raise UserError unless the files in `directory`, into which the package `name` was fetched, are as recorded."""
     found = digests(directory)
+    found.pop(RECORD_FILE, None)  # its digest is the version's tag, see package_record.py
     found.pop(REGISTERED_MODEL_META_FILE_NAME, None)  # MLflow notes there where it fetched the files from
-    if differing := sorted({path for path, _ in recorded.items() ^ found.items()}):
+    if differing := sorted({path for path, _ in record.files.items() ^ found.items()}):
         raise UserError(
             f"{name} is not as it was registered: {', '.join(differing)} is changed, missing or not part of it; "
             "do not use it, and find out who changed the artifact store"
@@ -68,7 +70,7 @@ def check_files(directory: Path, recorded: dict[str, str], name: str) -> None:
 
 
 def requirements(files: list[Path]) -> list[str]:
-    """The distributions that `files` import, pinned to the versions installed here."""
+    """Return the distributions that `files` import, pinned to the versions installed here."""
     pins = distributions(files).items()
     return [f"{name}=={version.partition('+')[0]}" for name, version in pins]  # torch's is 2.13.0+cpu
 
@@ -82,7 +84,7 @@ def _copy(files: list[Path], origin: Path, directory: Path) -> None:
 
 
 def _forget_paths(package: Path) -> None:
-    """MLflow records where the model's code was; it only ever uses the file's name."""
+    """Replace the path of the model's code, which MLflow records, by the file's name; MLflow uses no more of it."""
     model = Model.load(package)
     model.flavors["python_function"]["model_code_path"] = MODEL_CODE
     model.save(package / "MLmodel")

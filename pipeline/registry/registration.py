@@ -1,7 +1,7 @@
-"""Owns what becomes of a trained model in MLflow: its package, the trial of it, and its version in the registry.
+"""Register a trained model: package it, try the package, make it a version in MLflow's registry.
 
-Every step looks for its own result first, by the digest of what is registered: killed at any point and run again, it
-goes on where it was and leaves one model and one version. Imports no torch.
+Every step looks for its own result first, by the digest of what is registered. So a registration that was killed goes
+on where it was, and leaves one model and one version. Imports no torch.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_MODEL_VERSIONS
+from mlflow.utils import mlflow_tags
 
 from ..data.facts import CorpusFacts
 from ..data.fingerprints import fingerprints
@@ -27,31 +27,47 @@ from ..plumbing.errors import UserError
 from ..plumbing.params import RegisterSettings
 from ..plumbing.tracking.journal import JOURNAL, read_journal
 from ..plumbing.tracking.record import RECORD
-from ..plumbing.tracking.replica import replicate
+from ..plumbing.tracking.replica import LONGEST_DIGEST, replicate
 from ..scoring.facts import EvaluationFacts
 from ..training.facts import ModelFacts
-from .card import write_card, write_short_card
-from .packaging import HERE, MODEL_CODE, check_files, code_files, digests, package
+from .card import short_score, write_card, write_model_page, write_short_card
+from .package_record import RECORD_FILE, PackageRecord, read_record
+from .packaging import MODEL_CODE, REGISTRY, check_files, code_files, digests, package
 from .sandbox.sandboxed_model import load_sandboxed
-from .versions import EXPERIMENT, FILES, IDENTITY, all_versions, check_presence, make_model, registered_name
+from .versions import (
+    BLEU_TAG,
+    COMMIT_TAG,
+    DATA_TAG,
+    EXPERIMENT,
+    NOT_REVIEWED,
+    PACKAGE_TAG,
+    VERDICT_TAG,
+    all_versions,
+    check_presence,
+    make_model,
+    registered_name,
+)
 
 LOGGED_NAME = "translator"  # of the model inside its run
-SHOWN = {"bleu", "bleu_interval", "chrf", "chrf_interval"}  # scores that become tags
+IDENTITY = "registration"  # tag of the logged model, by which a registration that was killed finds it again
+REGISTERED_SYSTEM = "beam"  # all its scores are logged
+COMPARED_SCORES = ("bleu", "chrf")  # of the other systems
+ABOUT_RUN = (mlflow_tags.MLFLOW_USER, mlflow_tags.MLFLOW_SOURCE_NAME, mlflow_tags.MLFLOW_SOURCE_TYPE)
 
 
 def evaluation_path(digest: str) -> str:
-    """Where an evaluation lies in the run: a model that is evaluated again has several."""
+    """Return where an evaluation lies in the run; a model that is evaluated again has several."""
     return f"evaluation/{digest[:8]}"
 
 
 def training_sentences_path(digest: str) -> str:
-    """Where fingerprints (data/fingerprints.py) lie in the run: keys that are made anew leave the old ones in place."""
+    """Return where fingerprints (data/fingerprints.py) lie in the run; a corpus that is made again leaves the old."""
     return f"training_sentences/{digest[:8]}.npz"
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A finished training and what was made of it, on its way into the registry."""
+    """A trained model with its corpus and its evaluation, to be registered."""
 
     client: MlflowClient
     settings: RegisterSettings
@@ -61,7 +77,7 @@ class Registration:
 
     @property
     def model_name(self) -> str:
-        """The registered model's name, with the languages filled in."""
+        """Return the registered model's name, with the languages filled in."""
         facts = CorpusFacts.of(self.corpus)
         return registered_name(self.settings.model_name, facts.source_language, facts.target_language)
 
@@ -71,19 +87,19 @@ class Registration:
 
     @cached_property
     def identity(self) -> str:
-        """Names what is registered: the same artifacts and code under the same name are the same version."""
+        """Return a digest of what is registered: the same artifacts, code and name make the same version."""
         parts = [self.experiment, self.model_name, self.corpus.digest, self.model.digest, self.evaluation.digest]
-        parts += [sha256_of(file) for file in (*code_files(), HERE / MODEL_CODE)]
+        parts += [sha256_of(file) for file in (*code_files(), REGISTRY / MODEL_CODE)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @cached_property
     def run(self) -> StoredRun:
-        """The run of the training, brought up to date: MLflow may have missed a part of it, or all."""
+        """Return MLflow's run of the training, after sending what MLflow missed of it."""
         directory = self.model.path(RECORD).parent
         return self.client.get_run(replicate(self.client, directory.parents[1], directory))
 
     def complete_run(self) -> None:
-        """Put the evaluation into the run, the manifests of all that led to it, and what tells a test set's leaks."""
+        """Put into the run: the evaluation, the manifests, and the fingerprints of the training sentences."""
         run_id = self.run.info.run_id
         self.client.log_artifacts(run_id, str(self.evaluation.directory), evaluation_path(self.evaluation.digest))
         for artifact in (self.corpus, self.model, self.evaluation):
@@ -96,7 +112,7 @@ class Registration:
             self.client.log_artifact(run_id, str(file), str(Path(path).parent))
 
     def log_model(self) -> str:
-        """Upload the package as a model of the run, with its scores; returns the model's id."""
+        """Upload the package as a logged model of the run, with its scores; return the model's id."""
         experiment, filter_string = (self.run.info.experiment_id, f"tags.{IDENTITY} = '{self.identity}'")
         for logged in self.client.search_logged_models([experiment], filter_string):
             model_id, is_ready = str(logged.model_id), logged.status == LoggedModelStatus.READY
@@ -104,18 +120,17 @@ class Registration:
                 return model_id
             # Its upload was interrupted; or its files are lost, and somebody has deleted its version for that.
             self.client.delete_logged_model(model_id)
-        run_id, step = self.run.info.run_id, ModelFacts.of(self.model).steps
+        run_id = self.run.info.run_id
         with tempfile.TemporaryDirectory() as scratch:
             card = write_card(self.corpus, self.model, self.evaluation, self._commit)
             package(Path(scratch), self.model, card, self._example())
             directory = Path(scratch) / "package"
-            tags = {IDENTITY: self.identity, FILES: json.dumps(digests(directory))}
-            logged = self.client.create_logged_model(experiment, LOGGED_NAME, run_id, tags=tags)
+            tags = self._logged_tags() | {PACKAGE_TAG: self._record(digests(directory)).write(directory)}
+            params = self.run.data.params  # shown as the model's own
+            logged = self.client.create_logged_model(experiment, LOGGED_NAME, run_id, tags, params)
             self.client.log_model_artifacts(logged.model_id, str(directory))
-        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
-        time = self._end()
-        scores = [Metric(key, value, time, step, model_id=logged.model_id) for key, value in self.scores().items()]
-        self.client.log_batch(run_id, metrics=scores)
+        self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, ModelFacts.of(self.model).steps)])
+        self.client.log_batch(run_id, metrics=self._metrics(logged.model_id))
         self.client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
         return str(logged.model_id)
 
@@ -127,8 +142,8 @@ class Registration:
         check_presence(f"models:/{model_id}", logged.artifact_location, experiment_option(self.experiment))
         with tempfile.TemporaryDirectory() as scratch:
             directory = Path(download_artifacts(f"models:/{model_id}", dst_path=scratch))
-            recorded = json.loads(logged.tags[FILES])
-            check_files(directory, recorded, f"models:/{model_id}")
+            record = read_record(directory / RECORD_FILE, logged.tags[PACKAGE_TAG], f"models:/{model_id}")
+            check_files(directory, record, f"models:/{model_id}")
             with load_sandboxed(directory, "the packaged model") as model:
                 given, _ = model.translate(sources)
         for example, translation in zip(examples, given, strict=True):
@@ -139,14 +154,17 @@ class Registration:
                 )
 
     def version(self, model_id: str) -> ModelVersion:
-        """Return the version of the model in the registry: made if it is not there, with its tags if it lost some."""
-        tags = self._tags() | {FILES: self.client.get_logged_model(model_id).tags[FILES]}
-        made = self._find_version(model_id) or self._make_version(model_id, tags)
+        """Return the model's version in the registry. Make it if it is not there; set the tags that it lost."""
+        make_model(self.client, self.model_name, write_model_page(self.model_name, experiment_option(self.experiment)))
+        tags = self._tags() | {PACKAGE_TAG: self.client.get_logged_model(model_id).tags[PACKAGE_TAG]}
+        made = self._find_version(model_id) or self._make_version(model_id, {VERDICT_TAG: NOT_REVIEWED} | tags)
         for key, value in tags.items():
             if made.tags.get(key) != value:
                 self.client.set_model_version_tag(made.name, str(made.version), key, value)
         link = json.dumps([{"name": made.name, "version": made.version}])
-        self.client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: link})  # shown on the model's page
+        self.client.set_logged_model_tags(
+            model_id, {mlflow_tags.MLFLOW_MODEL_VERSIONS: link}
+        )  # shown on the model's page
         return made
 
     def others(self) -> list[str]:
@@ -154,20 +172,24 @@ class Registration:
         found = {v.tags.get(EXPERIMENT, self.experiment) for v in all_versions(self.client, self.model_name)}
         return sorted(found - {self.experiment})
 
-    def scores(self) -> dict[str, float]:
-        """All scores of the evaluation: `test/beam/bleu`, one a test set, system and metric."""
-        return {
-            f"{test_set}/{system}/{metric}": float(value)
-            for test_set, results in EvaluationFacts.of(self.evaluation).test_sets.items()
-            for system, scores in results.systems.items()
-            for metric, value in scores
-            if isinstance(value, float)
-        }
+    def _metrics(self, model_id: str) -> list[Metric]:
+        """Return the scores, `test/beam/bleu`, as metrics of the model, each with the test set that it comes from."""
+        time, step, metrics = self._end(), ModelFacts.of(self.model).steps, []
+        for test_set, results in EvaluationFacts.of(self.evaluation).test_sets.items():
+            name = CorpusFacts.of(self.corpus).dataset_name(test_set)
+            digest = self.corpus.files[f"{test_set}.parquet"]["sha256"][:LONGEST_DIGEST]
+            metrics += [
+                Metric(f"{test_set}/{system}/{key}", value, time, step, model_id, name, digest)
+                for system, scores in results.systems.items()
+                for key, value in scores
+                if isinstance(value, float) and (system == REGISTERED_SYSTEM or key in COMPARED_SCORES)
+            ]
+        return metrics
 
     def _find_version(self, model_id: str) -> ModelVersion | None:
-        """Find the version by what nobody can edit: its model, and the run of a training that came to this model.
+        """Find the version by what nobody can edit: its model, and its run.
 
-        A training that was repeated and came to the same model has a run of its own.
+        The run is that of this training, or of an earlier one that produced the same model.
         """
         filter_string = f"name = '{self.model_name}' and source_path = 'models:/{model_id}'"
         versions = self.client.search_model_versions(filter_string)
@@ -175,7 +197,6 @@ class Registration:
         return next((version for version in versions if version.run_id in runs), None)
 
     def _make_version(self, model_id: str, tags: dict[str, str]) -> ModelVersion:
-        make_model(self.client, self.model_name)
         description = write_short_card(self.corpus, self.model, self.evaluation, self._commit)
         run_id = self.run.info.run_id
         return self.client.create_model_version(
@@ -183,23 +204,35 @@ class Registration:
         )
 
     def _tags(self) -> dict[str, str]:
-        """What a reviewer, and `make review`, ask of a version: its scores, and the digests of all that led to it."""
-        facts = CorpusFacts.of(self.corpus)
-        test_set, results = next(iter(EvaluationFacts.of(self.evaluation).test_sets.items()))
-        scores = results.systems["beam"].model_dump(mode="json", include=SHOWN)
+        """Return what a person reads of a version in MLflow's table; a review adds the difference."""
+        pairs = CorpusFacts.of(self.corpus).splits["train"]
+        name, dash, dirty = (self._commit or "none").partition("-")
         return {
-            IDENTITY: self.identity,
+            BLEU_TAG: short_score(self.evaluation),
+            DATA_TAG: f"{pairs:,} pairs, corpus {self.corpus.digest[:8]}",
             EXPERIMENT: self.experiment,
-            "source_language": facts.source_language,
-            "target_language": facts.target_language,
-            "test_set": test_set,
-            **{metric: json.dumps(score) for metric, score in scores.items()},
-            "corpus": self.corpus.digest,
-            "model": self.model.digest,
-            "evaluation": self.evaluation.digest,
-            "training_sentences": self._fingerprints_digest,
-            "commit": self._commit or "",
+            COMMIT_TAG: f"{name[:8]}{dash}{dirty}",
         }
+
+    def _logged_tags(self) -> dict[str, str]:
+        """Return the tags of the logged model. MLflow shows its own as the model's description, author and source."""
+        about = {key: self.run.data.tags[key] for key in ABOUT_RUN if key in self.run.data.tags}
+        card = write_short_card(self.corpus, self.model, self.evaluation, self._commit)
+        return {IDENTITY: self.identity, mlflow_tags.MLFLOW_RUN_NOTE: card} | about
+
+    def _record(self, files: dict[str, str]) -> PackageRecord:
+        facts = CorpusFacts.of(self.corpus)
+        return PackageRecord(
+            experiment=self.experiment,
+            source_language=facts.source_language,
+            target_language=facts.target_language,
+            commit=self._commit,
+            corpus=self.corpus.digest,
+            model=self.model.digest,
+            evaluation=self.evaluation.digest,
+            training_sentences=self._fingerprints_digest,
+            files=files,
+        )
 
     @cached_property
     def _fingerprints(self) -> bytes:
@@ -211,10 +244,10 @@ class Registration:
 
     @property
     def _commit(self) -> str | None:
-        return self.run.data.tags.get(MLFLOW_GIT_COMMIT)
+        return self.run.data.tags.get(mlflow_tags.MLFLOW_GIT_COMMIT)
 
     def _params(self) -> dict[str, Any]:
-        """What a request may set, and its defaults: as the model was evaluated."""
+        """Return what a request may set, with its defaults: those of the evaluation."""
         settings = self.evaluation.stamp["params"]["evaluate"]
         decoding = {name: settings[name] for name in ("beam_size", "length_penalty")}
         return decoding | {"n_best": 0, "attention": False}
@@ -223,5 +256,5 @@ class Registration:
         return [example.source for example in EvaluationFacts.of(self.evaluation).examples[:2]], self._params()
 
     def _end(self) -> int:
-        """When training measured last, in Unix milliseconds: a time that does not change if this is done again."""
+        """Return when training measured last, in Unix milliseconds; the same when this is done again."""
         return max(entry.time for entry in read_journal(self.model.path(JOURNAL)))

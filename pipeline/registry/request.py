@@ -1,7 +1,6 @@
-"""Owns what one request to a packaged translator may ask, and the shape of its answer.
+"""Check one request to a packaged translator, and answer it.
 
-It travels in the package with the translator. Errors are MLflow's, with the code that its scoring server answers with
-400.
+This file is part of the package. Its errors are MLflow's, with the code for which the scoring server answers 400.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,24 +11,29 @@ from mlflow.exceptions import MlflowException
 from ..seq2seq.translator import BEAM_SIZE, LENGTH_PENALTY, Translation, Translator
 from .limits import CHARACTERS, PIECES
 
-SENTENCES = 10_000  # the most in a request
-BEAM, PENALTY = 32, 10.0
-WEIGHTS = 4_000_000  # of attention in an answer, which are some 10 bytes of JSON each
+MAX_SENTENCES = 10_000  # in a request
+MAX_BEAM, MAX_PENALTY = 32, 10.0
+MAX_WEIGHTS = 4_000_000  # of attention in an answer; each takes about 10 bytes of JSON
 
 
 @dataclass(frozen=True)
 class RequestParams:
-    """What a request may set beside its sentences, and what holds where it sets nothing."""
+    """What a request may set beside its sentences, with the defaults."""
 
     beam_size: int = BEAM_SIZE
     length_penalty: float = LENGTH_PENALTY
-    n_best: int = 0  # 0: the best translation's text alone
+    n_best: int = 0  # 0: only the text of the best translation
     attention: bool = False
 
     def __post_init__(self) -> None:
-        _check("beam_size", self.beam_size, _is_whole(self.beam_size, 1, BEAM), f"a whole number from 1 to {BEAM}")
         _check(
-            "length_penalty", self.length_penalty, _is_penalty(self.length_penalty), f"a number from 0 to {PENALTY:g}"
+            "beam_size", self.beam_size, _is_whole(self.beam_size, 1, MAX_BEAM), f"a whole number from 1 to {MAX_BEAM}"
+        )
+        _check(
+            "length_penalty",
+            self.length_penalty,
+            _is_penalty(self.length_penalty),
+            f"a number from 0 to {MAX_PENALTY:g}",
         )
         _check(
             "n_best",
@@ -42,7 +46,10 @@ class RequestParams:
 
 
 def answer(translator: Translator, sentences: list[str], params: dict[str, Any]) -> list[Any]:
-    """Texts; with `n_best`, of each sentence a list of its best translations with score, tokens and source tokens."""
+    """Return a text for each sentence. With `n_best`, return for each a list of its best translations.
+
+    Each of these is a dict with text, score, tokens and source tokens, and attention if asked for.
+    """
     wanted = RequestParams(**params)
     _check_sentences(translator, sentences, wanted)
     if wanted.n_best == 0:
@@ -52,7 +59,7 @@ def answer(translator: Translator, sentences: list[str], params: dict[str, Any])
 
 
 def _as_json(translation: Translation, attention: bool) -> dict[str, Any]:
-    """A row of attention a token, a column a source token; None of a model that has none."""
+    """Return a translation as a dict. Attention has a row a token, a column a source token; None if there is none."""
     shown = asdict(translation)
     weights = shown.pop("attention")
     if attention and not translation.tokens:
@@ -63,8 +70,8 @@ def _as_json(translation: Translation, attention: bool) -> dict[str, Any]:
 
 
 def _check_sentences(translator: Translator, sentences: list[str], wanted: RequestParams) -> None:
-    if len(sentences) > SENTENCES:
-        raise _refusal(f"got {len(sentences):,} sentences, expected at most {SENTENCES:,}; send them in parts")
+    if len(sentences) > MAX_SENTENCES:
+        raise _refusal(f"got {len(sentences):,} sentences, expected at most {MAX_SENTENCES:,}; send them in parts")
     for place, sentence in enumerate(sentences):
         if len(sentence) > CHARACTERS:
             raise _refusal(_too_long(place, sentence, f"{len(sentence):,} characters", f"{CHARACTERS:,}"))
@@ -73,17 +80,17 @@ def _check_sentences(translator: Translator, sentences: list[str], wanted: Reque
         except UnicodeEncodeError as error:
             raise _refusal(
                 f"sentences[{place}]: got {sentence[error.start]!r} at character {error.start}, half of a surrogate "
-                "pair, which is no text; expected valid Unicode"
+                "pair; expected valid Unicode"
             ) from None
     lengths = [len(source) for source in translator.tokenizer.encode_source(sentences)]
     for place, (sentence, length) in enumerate(zip(sentences, lengths, strict=True)):
         if length - 1 > PIECES:
             raise _refusal(_too_long(place, sentence, f"{length - 1:,} pieces after tokenising", str(PIECES)))
     weights = wanted.n_best * sum(2 * length**2 for length in lengths)
-    if wanted.attention and weights > WEIGHTS:
+    if wanted.attention and weights > MAX_WEIGHTS:
         raise _refusal(
-            f"attention: some {weights:,} weights for these sentences and n_best={wanted.n_best}, expected at most "
-            f"{WEIGHTS:,}; send fewer or shorter sentences, or a smaller n_best"
+            f"attention: about {weights:,} weights for these sentences and n_best={wanted.n_best}, expected at most "
+            f"{MAX_WEIGHTS:,}; send fewer or shorter sentences, or a smaller n_best"
         )
 
 
@@ -96,7 +103,7 @@ def _is_whole(value: object, least: int, most: int) -> bool:
 
 
 def _is_penalty(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= PENALTY  # no NaN is
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_PENALTY  # false for NaN
 
 
 def _check(name: str, value: object, is_right: bool, expected: str) -> None:

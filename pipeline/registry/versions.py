@@ -1,4 +1,4 @@
-"""Find versions in MLflow's registry, and fetch them: whole, and as they were registered, or not at all."""
+"""Find versions in MLflow's registry, and fetch their packages. A package that was changed is refused."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,17 +11,18 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from pydantic import TypeAdapter
 
 from ..plumbing.artifacts import experiment_option
 from ..plumbing.errors import UserError
 from ..plumbing.tracking.local_store import local_path
+from .package_record import RECORD_FILE, PackageRecord, read_record
 from .packaging import check_files
 
-IDENTITY = "registration"  # tag: what was registered
-EXPERIMENT = "experiment"  # tag: whose stages made it, the directory under build/
-FILES = "sha256"  # tag: the digest of every file of the package, as JSON
-_DIGESTS = TypeAdapter(dict[str, str])
+PACKAGE_TAG = "package_sha256"  # tag: the digest of the package's record, see package_record.py
+EXPERIMENT = "experiment"  # tag: the experiment that made the version, a directory under build/
+# Tags for people, who see them in MLflow's table of versions. No command decides by them: anybody may edit them.
+VERDICT_TAG, BLEU_TAG, DIFFERENCE_TAG, DATA_TAG, COMMIT_TAG = "verdict", "BLEU", "difference", "data", "commit"
+NOT_REVIEWED = "not reviewed"
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for an unknown version, and alias
 
 
@@ -111,29 +112,51 @@ def makers(client: MlflowClient) -> Iterator[tuple[str, set[str]]]:
             yield f"{version.name} version {version.version}", names - {""}
 
 
-def make_model(client: MlflowClient, name: str, description: str | None = None) -> None:
-    """Make a registered model unless it is there."""
+def make_model(client: MlflowClient, name: str, description: str) -> None:
+    """Make a registered model, or give one that has no description this one. A person's description stays."""
     try:
         client.create_registered_model(name, description=description)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+        if not client.get_registered_model(name).description:
+            client.update_registered_model(name, description)
 
 
-def recorded_files(version: ModelVersion) -> dict[str, str]:
-    """Return the digest of every file of a version's package, by its tag; UserError if that was removed or edited."""
-    uri, text = f"models:/{version.name}/{version.version}", version.tags.get(FILES)
-    remedy = f"register it again: make register{experiment_option(version.tags.get(EXPERIMENT, 'default'))}"
-    if text is None:
+def package_digest(version: ModelVersion, experiment: str = "default") -> str:
+    """Return the digest of a version's package, which its tag has. Raise UserError if it has no such tag.
+
+    `experiment` is registered again if the version has lost the tag that names its own.
+    """
+    if PACKAGE_TAG not in version.tags:
         raise UserError(
-            f"{uri} was not registered by this pipeline: it has no tag {FILES} with its files' digests; {remedy}"
+            f"version {version.version} of {version.name} has no tag {PACKAGE_TAG}: it was not registered by the "
+            f"present version of this pipeline; register it again: {register_command(version, experiment)}"
         )
-    try:
-        return _DIGESTS.validate_json(text)
-    except ValueError:
-        raise UserError(
-            f"the tag {FILES} of {uri} was edited: got {text[:40]!r}, expected its files' digests as JSON; {remedy}"
-        ) from None
+    return version.tags[PACKAGE_TAG]
+
+
+def uri_of(version: ModelVersion) -> str:
+    """Return the address by which MLflow loads a version."""
+    return f"models:/{version.name}/{version.version}"
+
+
+def register_command(version: ModelVersion, experiment: str = "default") -> str:
+    """Return the command that registers the model of a version again, and gives it back the tags that it lost."""
+    return f"make register{experiment_option(version.tags.get(EXPERIMENT, experiment))}"
+
+
+def fetch_record(client: MlflowClient, version: ModelVersion, directory: Path) -> PackageRecord:
+    """Download the record of a version's package into `directory`, and check it against the version's tag."""
+    digest = package_digest(version)  # before anything is downloaded
+    return _check_record(version, _download(client, version, RECORD_FILE, directory), digest)
+
+
+def _check_record(version: ModelVersion, file: Path, digest: str) -> PackageRecord:
+    remedy = f"; to set the tag again, run: {register_command(version)}"
+    if not file.is_file():
+        raise UserError(f"{uri_of(version)} is not as it was registered: it has no file {file.name}{remedy}")
+    return read_record(file, digest, uri_of(version), remedy)
 
 
 def check_presence(uri: str, location: str, option: str) -> None:
@@ -150,20 +173,29 @@ def check_presence(uri: str, location: str, option: str) -> None:
 
 
 def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Path:
-    """Download a version's package into `directory` and check every file; returns where it is.
+    """Download a version's package into `directory`, and check every file; return where it is.
 
-    UserError if a file is not as it was registered, is missing, or is there in addition.
+    Raise UserError if a file was changed, removed or added since the version was registered.
     """
-    uri, found = f"models:/{name}/{version}", get_version(client, name, version)
-    recorded = recorded_files(found)
-    location = client.get_model_version_download_uri(name, str(version))
-    check_presence(uri, location, experiment_option(found.tags.get(EXPERIMENT, "default")))
+    found = get_version(client, name, version)
+    digest = package_digest(found)
+    package = _download(client, found, "", directory)
+    for cache in package.rglob("__pycache__"):  # whoever loads a model from a local store leaves some there
+        shutil.rmtree(cache)
+    record = _check_record(found, package / RECORD_FILE, digest)
+    check_files(package, record, uri_of(found))
+    return package
+
+
+def _download(client: MlflowClient, version: ModelVersion, path: str, directory: Path) -> Path:
+    """Download a file of a version's package, or all files if `path` is empty."""
+    uri = uri_of(version)
+    location = client.get_model_version_download_uri(version.name, str(version.version))
+    check_presence(uri, location, experiment_option(version.tags.get(EXPERIMENT, "default")))
     try:
-        package = Path(download_artifacts(uri, dst_path=str(directory), tracking_uri=client.tracking_uri))
+        return Path(
+            download_artifacts(f"{uri}/{path}".rstrip("/"), dst_path=str(directory), tracking_uri=client.tracking_uri)
+        )
     except (MlflowException, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"the files of {uri} cannot be fetched: {reason}; look after the artifact store") from error
-    for cache in package.rglob("__pycache__"):  # whoever loads a model from a local store leaves some there
-        shutil.rmtree(cache)
-    check_files(package, recorded, uri)
-    return package

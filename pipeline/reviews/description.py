@@ -11,7 +11,7 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..plumbing.artifacts import experiment_option
-from ..registry.card import LONGEST, code_span
+from ..registry.card import DESCRIPTION_CHARACTERS, code_span
 from ..registry.limits import TOO_LONG
 from .bootstrap import Difference
 from .comparison import CANDIDATE, OPPONENT, Comparison, System
@@ -86,7 +86,7 @@ def warnings(review: Review, quote: Quote) -> list[str]:
     told = [f"{reason}; this gate is not required" for gate in missed for reason in reasons(review, [gate], quote)]
     if OPPONENT in review.leaks.unchecked:
         told.append(
-            "the champion may have been trained on test sentences: it was registered before this was recorded; if it "
+            "the champion may have been trained on test sentences: its fingerprints were made by another rule; if it "
             "was, its scores are too high"
         )
     return told + _too_long(review, quote) + _origins(review, quote)
@@ -185,7 +185,7 @@ def write_description(review: Review, report: str) -> str:
     """
     text = _TEMPLATE.render(review=review, report=report)
     sections = re.split(r"\n\n(?=##)", text.strip())
-    while len("\n\n".join(sections)) + 1 > LONGEST:
+    while len("\n\n".join(sections)) + 1 > DESCRIPTION_CHARACTERS:
         sections.pop()
     return "\n\n".join(sections) + "\n"
 

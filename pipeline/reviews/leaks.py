@@ -39,10 +39,8 @@ class Leaks:
     examples: Sequence[Leak]  # at most SHOWN
 
 
-def find_leaks(
-    test_sets: Sequence[TestSet], trained_on: Mapping[str, Path | None]
-) -> tuple[Leaks, dict[str, list[int]]]:
-    """Look each test sentence up in the fingerprints of each system's training data; None: the system has none.
+def find_leaks(test_sets: Sequence[TestSet], trained_on: Mapping[str, Path]) -> tuple[Leaks, dict[str, list[int]]]:
+    """Look each test sentence up in the fingerprints of each system's training data.
 
     Also return, for each test set, the indices of the sentences that no system was trained on.
     """
@@ -51,7 +49,7 @@ def find_leaks(
     counts: dict[str, dict[str, int]] = {}
     for system, path in trained_on.items():
         for test_set in test_sets:
-            known = find_known(path, test_set.sources, test_set.references) if path else None
+            known = find_known(path, test_set.sources, test_set.references)
             if known is None:
                 break
             counts.setdefault(system, {})[test_set.name] = len(known)

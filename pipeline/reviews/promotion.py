@@ -17,14 +17,17 @@ from mlflow.exceptions import MlflowException
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import ReviewSettings
-from ..registry.packaging import EXAMPLE
+from ..registry.card import write_model_page
+from ..registry.packaging import EXAMPLE_FILE
 from ..registry.sandbox.sandboxed_model import load_sandboxed
-from ..registry.versions import VersionId, fetch, find_again, get_version, identify, make_model
+from ..registry.versions import VersionId, fetch, find_again, get_version, identify, make_model, package_digest
 from .promotion_history import CHAMPION, Action, ChampionState, HistoryEntry, PromotionHistory, replay
 from .registered_models import RegisteredModels
 from .review_runs import NO_CHAMPION, RecordedReview, ReviewRuns, files_digest
 from .test_sets import read_test_sets
 from .version_files import VersionFiles
+
+PROMOTED = "promoted"  # tag for people: when, by whom and why a version last became champion
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ class Promotion:
         """Raise UserError unless the candidate passed a review against the champion and nothing changed since."""
         name = f"version {candidate.version} of {candidate.name}"
         remedy = f"run: make review VERSION={candidate.version}{self.models.option}"
-        self.models.check_tags(candidate)
+        package_digest(candidate, self.models.experiment)
         champion = self.models.champion(state)
         opponent, shown = (identify(champion).key, str(champion.version)) if champion else (NO_CHAMPION, NO_CHAMPION)
         review_runs = self.review_runs.find(candidate)
@@ -187,7 +190,7 @@ class Promotion:
             fetch(self.client, self.production, version.number, Path(scratch))
 
     def _copy(self, candidate: ModelVersion) -> ModelVersion:
-        make_model(self.client, self.production)
+        make_model(self.client, self.production, write_model_page(self.production, self.models.option))
         return self.client.create_model_version(  # refers to the same files
             self.production,
             f"models:/{candidate.name}/{candidate.version}",
@@ -222,14 +225,8 @@ class Promotion:
         """Set the aliases, and write into the version's tags how it became the champion."""
         self.history.set_aliases()
         if entry.version and find_again(self.client, self.production, entry.version):
-            told = {
-                "champion_since": entry.at,
-                "champion_by": entry.by,
-                "champion_after": str(before.champion or "none"),
-                "champion_reason": entry.reason,
-            }
-            for key, value in told.items():
-                self.client.set_model_version_tag(self.production, str(entry.version), key, value)
+            told = f"{entry.at} by {entry.by}: {entry.reason}"
+            self.client.set_model_version_tag(self.production, str(entry.version), PROMOTED, told)
 
     def _ask_champion(self) -> None:
         """Load the champion by its alias, as users do, and let it translate its example."""
@@ -241,7 +238,7 @@ class Promotion:
                     package = Path(download_artifacts(uri, dst_path=scratch))
                 else:
                     package = fetch(self.client, champion.name, int(champion.version), Path(scratch))
-                sentences = json.loads((package / EXAMPLE).read_bytes())["inputs"]
+                sentences = json.loads((package / EXAMPLE_FILE).read_bytes())["inputs"]
             except (MlflowException, OSError, ValueError, KeyError) as error:
                 raise UserError(f"{uri} cannot be fetched: {str(error).partition(chr(10))[0]}") from error
             with load_sandboxed(package, uri) as model:

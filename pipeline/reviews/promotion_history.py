@@ -29,6 +29,11 @@ from ..registry.versions import VersionId, all_versions, find_again, find_versio
 CHAMPION, PREVIOUS = "champion", "previous"
 PATIENCE = 60.0  # seconds of trying again: MLflow fails if several create a version at once
 Action = Literal["promote", "rollback"]
+PAGE = """\
+This is not a model to load. It is the record of the promotions and rollbacks of `{model}`: each version records one, \
+with its author and reason in its tags. `make versions` prints it. Do not edit or delete it: the alias `champion` is \
+set from it.
+"""
 SETTLED = "settled"  # tag of an entry that was carried out completely
 LOST = "lost"  # tag of an entry without effect because another came first, even if the other is deleted later
 
@@ -136,8 +141,7 @@ class PromotionHistory:
         # The first line is plain text, because tables of MLflow show it as it stands.
         what = f"{action} to {version or 'none'}, from {seen.champion or 'none'}"
         shown = f"{what}\n\n{at}, {code_span(by)}: {code_span(reason)}"
-        about = f"The promotions and rollbacks of {self.model}, in order: each version of this model records one."
-        make_model(self.client, self.name, about)
+        make_model(self.client, self.name, PAGE.format(model=self.model))
         self._create(f"models:/{self.model}/{version or seen.champion}", tags, shown)
         entries = self.entries()
         _, in_force = replay(entries)

@@ -12,20 +12,18 @@ from ..plumbing.artifacts import experiment_option
 from ..plumbing.errors import UserError
 from ..registry.versions import (
     EXPERIMENT,
-    FILES,
-    IDENTITY,
+    PACKAGE_TAG,
+    VERDICT_TAG,
     VersionId,
     all_versions,
     find_again,
     find_version,
     get_version,
     identify,
+    package_digest,
+    register_command,
 )
 from .promotion_history import CHAMPION, ChampionState, PromotionHistory
-from .review_runs import files_digest
-
-NEEDED = {IDENTITY, FILES, "corpus", "model", "evaluation", "commit"}  # tags
-OF_CANDIDATE = {"training_sentences"}  # a tag that an older champion may lack, see leaks.py
 
 
 @dataclass(frozen=True)
@@ -60,18 +58,6 @@ class RegisteredModels:
             told += f"; or review {newest}: make review VERSION={known[-1].version}{self.option}"
         raise UserError(told)
 
-    def check_tags(self, candidate: ModelVersion) -> None:
-        """Raise UserError if a candidate lacks tags that registration gives it."""
-        if missing := ", ".join(sorted((NEEDED | OF_CANDIDATE) - candidate.tags.keys())):
-            raise UserError(
-                f"version {candidate.version} of {candidate.name} has no tag {missing}: it was not registered by the "
-                f"present version of this pipeline; register it again: {self._register(candidate)}"
-            )
-
-    def _register(self, version: ModelVersion) -> str:
-        """Return the command that gives a version its tags again."""
-        return f"make register{experiment_option(version.tags.get(EXPERIMENT, self.experiment))}"
-
     def champion(self, state: ChampionState) -> ModelVersion | None:
         """Return the champion according to the promotion history; None if no version that was champion exists.
 
@@ -86,10 +72,11 @@ class RegisteredModels:
             )
         if champion is None and (by_hand := self.told_of_alias(state)):
             raise UserError(f"{by_hand}; until then no version can be compared with the champion")
-        if champion and (missing := ", ".join(sorted(NEEDED - champion.tags.keys()))):
-            again = "" if self.production != self.candidates else f"register it again: {self._register(champion)}; or "
+        if champion and PACKAGE_TAG not in champion.tags:
+            command = register_command(champion, self.experiment)
+            again = "" if self.production != self.candidates else f"register it again: {command}; or "
             raise UserError(
-                f"the champion, version {champion.version} of {champion.name}, has no tag {missing}: it was not "
+                f"the champion, version {champion.version} of {champion.name}, has no tag {PACKAGE_TAG}: it was not "
                 f"registered by the present version of this pipeline, so no version can be compared with it; {again}"
                 f"promote another: make promote VERSION=n REASON=... FORCE=1{self.option}"
             )
@@ -115,10 +102,10 @@ class RegisteredModels:
     def check_files(self, version: ModelVersion) -> None:
         """Raise UserError if a version's files, by its tag, are not those with which it became the champion."""
         recorded = self.history.files(identify(version))
-        if recorded and recorded != files_digest(version):
+        if recorded and recorded != package_digest(version, self.experiment):
             raise UserError(
-                f"the tag {FILES} of version {version.version} of {version.name} was edited after that version became "
-                f"the champion, so its files may be others: find out who edited it, or promote another version: "
+                f"the tag {PACKAGE_TAG} of version {version.version} of {version.name} was edited after that version "
+                f"became the champion, so its files may be others: find out who edited it, or promote another version: "
                 f"make promote VERSION=n REASON=... FORCE=1{self.option}"
             )
 
@@ -209,7 +196,7 @@ class RegisteredModels:
 
     def _is_unreviewed(self, number: int) -> bool:
         version = find_version(self.client, self.production, number)
-        return version is not None and version.tags.get("review") != "pass"
+        return version is not None and not version.tags.get(VERDICT_TAG, "").startswith("pass")
 
 
 def _is_copy(version: ModelVersion, candidate: ModelVersion) -> bool:
@@ -220,7 +207,7 @@ def _is_copy(version: ModelVersion, candidate: ModelVersion) -> bool:
     return (
         version.source == f"models:/{candidate.name}/{candidate.version}"
         and int(version.creation_timestamp) >= int(candidate.creation_timestamp)
-        and version.tags.get(FILES) == candidate.tags.get(FILES)
+        and version.tags.get(PACKAGE_TAG) == candidate.tags.get(PACKAGE_TAG)
     )
 
 

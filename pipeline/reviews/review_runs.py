@@ -4,7 +4,6 @@ The runs are in an experiment of the reviewers, `<model> reviews`. So a person w
 write a verdict. The tags and the description of a version only copy what the run says.
 """
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -19,15 +18,13 @@ from mlflow.entities.model_registry import ModelVersion
 
 from ..plumbing.tracking.record import now
 from ..plumbing.tracking.store import experiment_id, store_lock
-from ..registry.versions import FILES, identify
+from ..registry.versions import DIFFERENCE_TAG, PACKAGE_TAG, VERDICT_TAG, identify
 from .description import write_description
 from .pages import run_path
 from .review import Review
 
 NO_CHAMPION = "baselines"  # in place of a champion's version, where there is none
 REPORT, DATA = "report.html", "review.json"  # artifacts of the run
-SHOWN = ("compared_with", "reviewed_by", "reviewed_at", "failed_gates", "files", "review_test_sets", "review")
-SCORE = "review/"  # begins the tags of a version that tell how it differs from its opponent
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,6 @@ class ReviewRuns:
             "reviewed_at": review.provenance.time,
             "failed_gates": ", ".join(gate.name for gate in review.gates if gate.blocks),
             "files": files_digest(candidate),
-            "review_test_sets": json.dumps({c.test_set: c.sentences for c in review.comparisons}),
             "review_test_set_digests": json.dumps(review.provenance.test_sets),
             "review_gates": json.dumps(review.provenance.settings["gates"]),
         }
@@ -115,14 +111,7 @@ class ReviewRuns:
         with tempfile.TemporaryDirectory() as scratch:
             text = Path(self.client.download_artifacts(verdict.run_id, DATA, scratch)).read_text("utf-8")
         review = Review.from_json(text)
-        found = {
-            key: value for key, value in _metrics(review).items() if key.split("/")[-2] in ("difference", "lower_limit")
-        }
-        tags = {f"{SCORE}{key}": f"{value:.6g}" for key, value in found.items()}
-        for key in version.tags:
-            if key.startswith(SCORE) and key not in tags:  # of a test set that an earlier review looked at
-                self.client.delete_model_version_tag(name, number, key)
-        for key, value in (tags | {key: run.data.tags[key] for key in SHOWN} | {"review_run": verdict.run_id}).items():
+        for key, value in _shown(verdict, review).items():
             self.client.set_model_version_tag(name, number, key, value)
         report = f"#/{run_path(run.info.experiment_id, verdict.run_id, REPORT)}"  # in the same server's pages
         self.client.update_model_version(name, number, write_description(review, report))
@@ -142,8 +131,8 @@ class ReviewRuns:
 
 
 def files_digest(version: ModelVersion) -> str:
-    """Return one digest of all files of a version's package, as its tag lists them; empty if it has no such tag."""
-    return hashlib.sha256(version.tags[FILES].encode()).hexdigest() if FILES in version.tags else ""
+    """Return one digest of all files of a version's package, which its tag has; empty if it has no such tag."""
+    return version.tags.get(PACKAGE_TAG, "")
 
 
 def _key(version: ModelVersion) -> str:
@@ -152,6 +141,19 @@ def _key(version: ModelVersion) -> str:
 
 def _of(candidate: ModelVersion) -> str:
     return f"tags.candidate_id = '{_key(candidate)}'"
+
+
+def _shown(verdict: RecordedReview, review: Review) -> dict[str, str]:
+    """Return the tags of a reviewed version: the verdict, and the difference in BLEU on the worst test set."""
+    opponent = verdict.compared_with if verdict.compared_with == NO_CHAMPION else f"version {verdict.compared_with}"
+    failed = f" ({verdict.failed})" if verdict.failed else ""
+    tags = {VERDICT_TAG: f"{verdict.verdict} against {opponent}{failed}", DIFFERENCE_TAG: "not compared"}
+    if review.comparisons:
+        worst = min(review.comparisons, key=lambda comparison: comparison.differences["bleu"].points)
+        difference = worst.differences["bleu"]
+        limits = f" [{difference.limits[0]:+.1f}, {difference.limits[1]:+.1f}]" if difference.limits else ""
+        tags[DIFFERENCE_TAG] = f"{difference.points:+.1f} BLEU{limits} on {worst.test_set}"
+    return tags
 
 
 def _metrics(review: Review) -> dict[str, float]:

@@ -23,6 +23,7 @@ from ..registry.card import write_short_card
 from ..registry.sandbox.isolation import isolation
 from ..registry.sandbox.process import Misbehaviour
 from ..registry.sandbox.sandboxed_model import SandboxedModel, SandboxedTranslation, load_sandboxed
+from ..registry.versions import package_digest
 from ..scoring.metrics import Scorer
 from ..scoring.pictures import draw_heat_map
 from ..training.facts import ModelFacts
@@ -124,7 +125,7 @@ class Reviewer:
                 f"version {candidate.version} of {candidate.name} is the champion, so there is nothing to compare; "
                 f"{self.models.first_step(state)}"
             )
-        self.models.check_tags(candidate)
+        package_digest(candidate, self.models.experiment)
         return candidate, champion
 
     def _compare(
@@ -205,15 +206,15 @@ def _best_baseline(test_set: TestSet, language: str) -> tuple[str, Sequence[str]
 
 
 def _describe_version(files: VersionFiles, measurement: Measurement | None) -> System:
-    version, tags = files.version, files.version.tags
+    version, record = files.version, files.record
     source, target = files.languages
     return System(
         name=version.name,
         version=str(version.version),
         source_language=source,
         target_language=target,
-        digests={"corpus": tags["corpus"], "model": tags["model"], "package files": files_digest(version)},
-        commit=tags["commit"] or None,
+        digests={"corpus": record.corpus, "model": record.model, "package files": files_digest(version)},
+        commit=record.commit,
         parameters=ModelFacts.of(files.model).parameters,
         size_bytes=files.size_bytes,
         speed=measurement.speed if measurement else None,

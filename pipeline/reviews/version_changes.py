@@ -72,7 +72,7 @@ def _code(champion: VersionFiles, candidate: VersionFiles) -> list[VersionChange
 
 
 def _commit(files: VersionFiles) -> str:
-    commit, _, dirty = files.version.tags["commit"].partition("-")
+    commit, _, dirty = (files.record.commit or "").partition("-")
     return f"{commit[:SHOWN]}{' with local changes' if dirty else ''}" or "not under git"
 
 

@@ -1,7 +1,8 @@
 """Fetch the files of a registered version, and those of the run that made it, and check each of them.
 
-The version's tags hold the digests of its package, of the manifests of its artifacts, and of the fingerprints of its
-training sentences. A file that does not match its digest is refused.
+The version has a tag with the digest of its package's record (registry/package_record.py). The record holds the
+digests of the package's files, of the manifests, of the test sets and of the fingerprints of the training sentences. A
+file that does not match its digest is refused.
 """
 
 import json
@@ -20,12 +21,11 @@ from ..plumbing.artifacts import Artifact, Manifest, experiment_option, open_art
 from ..plumbing.errors import UserError
 from ..plumbing.facts import Facts, mistake_in
 from ..plumbing.tracking.record import flatten
+from ..registry.package_record import PackageRecord
 from ..registry.registration import evaluation_path, training_sentences_path
-from ..registry.versions import EXPERIMENT, fetch
+from ..registry.versions import EXPERIMENT, fetch, fetch_record
 from ..scoring.facts import EvaluationFacts
 from ..training.facts import ModelFacts
-
-SIDES = {"source_language", "target_language"}  # tags
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,16 @@ class VersionFiles:
     def name(self) -> str:
         return f"version {self.version.version} of {self.version.name}"
 
+    @cached_property
+    def record(self) -> PackageRecord:
+        """What the version was made from, with the digests of its parts."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        return fetch_record(self.client, self.version, self.directory)
+
     @property
     def languages(self) -> tuple[str, str]:
-        """The codes of source and target language. Older versions have both in one tag, which may be ambiguous."""
-        tags = self.version.tags
-        if tags.keys() >= SIDES:
-            return tags["source_language"], tags["target_language"]
-        joined = tags.get("languages", "")
-        if joined.count("-") != 1:
-            raise UserError(
-                f"{self.name} has no tags source_language and target_language"
-                f"{f', and its tag languages={joined!r} is ambiguous' if joined else ''}; "
-                "set both on its page in MLflow"
-            )
-        source, target = joined.split("-")
-        return source, target
+        """The codes of source and target language."""
+        return self.record.source_language, self.record.target_language
 
     @cached_property
     def package(self) -> Path:
@@ -75,12 +70,12 @@ class VersionFiles:
     @cached_property
     def corpus(self) -> Artifact:
         """The manifest of the corpus that the version was trained on; the corpus itself is not in the run."""
-        return self._manifest("corpus", CorpusFacts)
+        return self._manifest("corpus", self.record.corpus, CorpusFacts)
 
     @cached_property
     def model(self) -> Artifact:
         """The manifest of the trained model."""
-        return self._manifest("model", ModelFacts)
+        return self._manifest("model", self.record.model, ModelFacts)
 
     @cached_property
     def run(self) -> Run:
@@ -95,12 +90,12 @@ class VersionFiles:
     @cached_property
     def evaluation(self) -> Artifact:
         """The test sets of the version's run, with the translations of the baselines."""
-        directory = self._download(evaluation_path(self.version.tags["evaluation"]))
+        directory = self._download(evaluation_path(self.record.evaluation))
         try:
             artifact = open_artifact(directory, "evaluate")
         except UserError as error:
             raise UserError(f"{self._changed('evaluation')}: {str(error).partition(';')[0]}") from None
-        if artifact.digest != self.version.tags["evaluation"]:
+        if artifact.digest != self.record.evaluation:
             raise UserError(self._changed("evaluation"))
         try:
             EvaluationFacts.model_validate(artifact.manifest.facts)
@@ -109,26 +104,24 @@ class VersionFiles:
         return artifact
 
     @cached_property
-    def training_sentences(self) -> Path | None:
-        """Fingerprints of its training sentences (data/fingerprints.py); None if the version is older than these."""
-        digest = self.version.tags.get("training_sentences")
-        if not digest:
-            return None
+    def training_sentences(self) -> Path:
+        """Fingerprints of its training sentences, see data/fingerprints.py."""
+        digest = self.record.training_sentences
         path = training_sentences_path(digest)
         file = self._download(path)
         if sha256_of(file) != digest:
             raise UserError(self._changed(path))
         return file
 
-    def _manifest(self, name: str, facts: type[Facts]) -> Artifact:
-        """Return an artifact of which the run holds only the manifest. `name` is also the tag with its digest."""
+    def _manifest(self, name: str, digest: str, facts: type[Facts]) -> Artifact:
+        """Return an artifact of which the run holds only the manifest, which must have this digest."""
         path = f"manifests/{name}.json"
         file = self._download(path)
         try:
             manifest = Manifest.of(json.loads(file.read_bytes()))
         except ValueError:
             raise UserError(self._changed(path)) from None
-        if manifest.digest != self.version.tags[name]:
+        if manifest.digest != digest:
             raise UserError(self._changed(path))
         try:
             facts.model_validate(manifest.facts)

@@ -11,6 +11,7 @@ Shapes: R open hypotheses, S source length, V vocabulary.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,14 +59,17 @@ class Glossary:
             raise UserError(f"TERMS: {path} has no terms; expected lines of source term, tab, target term")
         return cls(terms)
 
+    @cached_property
+    def _any_term(self) -> re.Pattern[str]:
+        longest_first = sorted(self.terms, key=len, reverse=True)
+        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
+
     def find(self, sentence: str) -> Iterator[tuple[int, int, str]]:
         """Yield the begin, the end and the target term of each source term in a sentence in normal form.
 
         Only whole words are found.
         """
-        longest_first = sorted(self.terms, key=len, reverse=True)
-        words = "|".join(map(re.escape, longest_first))
-        for match in re.finditer(rf"(?<!\w)(?:{words})(?!\w)", sentence, re.IGNORECASE):
+        for match in self._any_term.finditer(sentence):
             if target := self.terms.get(match[0].lower()):
                 yield *match.span(), target
 
@@ -79,8 +83,8 @@ def translate_with_terms(
 ) -> str:
     """Return the translation with the most tokens of target terms; among these, the one with the best score.
 
-    A term may be missing if the model never attended to its source term. A sentence without source terms is translated by
-    `Translator.translate`. Raises UserError for a model without attention.
+    A term may be missing if the model never attended to its source term. `Translator.translate` translates
+    sentences without source terms. Raises UserError for a model without attention.
     """
     if translator.model.uses_fixed_vector:
         raise UserError("TERMS: got a model without attention, which cannot place terms; set model.attention")

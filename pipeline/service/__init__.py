@@ -1,1 +1,1 @@
-"""What stands before a model or a store that others reach over HTTP. Begin with serving.py."""
+"""Serve a registered version over HTTP, and control who may use a server. Begin with serving.py."""

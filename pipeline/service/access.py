@@ -1,7 +1,7 @@
-"""Who may reach a server of this project: one rule for `make server` and `make serve`.
+"""Control who may use a server of this project: one rule for `make server` and `make serve`.
 
-Other machines are let in with accounts alone. All are let in by the names that are given, and by those of loopback: a
-page of another site in somebody's browser could else send requests under a name of its own (DNS rebinding).
+Other machines need accounts. Every request must name the server by loopback's names or by one of ALLOWED_HOSTS, so that
+a foreign page in somebody's browser cannot send requests under a name of its own (DNS rebinding).
 """
 
 import asyncio
@@ -22,26 +22,26 @@ from starlette.types import Scope
 
 from ..plumbing.errors import UserError
 
-OPEN = ("/ping", "/health")  # to anybody, as those who watch over servers need it
-REMEMBERED_SECONDS = 60.0  # a password that was right: to check it takes longer than to translate
-AWAY_SECONDS = 3600.0  # the same, while the accounts cannot be asked
-CHECKS = 2  # passwords checked at once, in threads that no translation waits for
-WAITING = 32  # passwords that wait for it
-HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?")  # as the header has it
+OPEN = ("/ping", "/health")  # without an account, for monitoring
+REMEMBERED_SECONDS = 60.0  # for a right password: checking it takes longer than translating
+AWAY_SECONDS = 3600.0  # for a right password while the accounts cannot be reached
+CHECKS = 2  # passwords checked at once, in threads of their own
+WAITING = 32  # passwords that wait for a check
+HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?")  # the Host header
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Access:
-    """Whom a server lets in."""
+    """Which requests a server accepts."""
 
-    auth: bool  # only with an account
-    allowed_hosts: tuple[str, ...]  # names by which it is called, besides those of this machine's loopback
+    auth: bool  # an account is required
+    allowed_hosts: tuple[str, ...]  # names of the server, besides loopback's
 
     @classmethod
     def read(cls, environment: Mapping[str, str], host: str, target: str) -> "Access":
-        """Read AUTH and ALLOWED_HOSTS. UserError if they cannot be, or let other machines in without accounts."""
+        """Read AUTH and ALLOWED_HOSTS. Raise UserError if they are wrong, or let other machines in without accounts."""
         auth, names = environment.get("AUTH") or "0", environment.get("ALLOWED_HOSTS", "")
         if auth not in ("0", "1"):
             raise UserError(f"AUTH: got {auth!r}, expected 1 for basic auth, or nothing")
@@ -55,9 +55,9 @@ class Access:
 
 
 class Guard:
-    """Lets requests in by `access`; `is_right` tells whether a name and a password belong together.
+    """Refuses requests that `access` does not allow.
 
-    Without it nobody is asked for them.
+    `is_right` tells whether a name and a password belong to an account; None if no account is required.
     """
 
     def __init__(self, access: Access, is_right: Callable[[str, str], bool] | None = None) -> None:
@@ -65,12 +65,12 @@ class Guard:
         self._accounts = _Accounts(is_right) if is_right else None
 
     async def refusal(self, scope: Scope) -> Response | None:
-        """Return the answer to a request that is not let in; None if it is."""
+        """Return the answer to a request that is refused; None for one that is accepted."""
         headers = Headers(scope=scope)
-        for host in headers.getlist("host"):  # without one it is no browser's
+        for host in headers.getlist("host"):  # every browser sends one
             name = _name_in(host)
             if not (is_loopback(name) or name in self._access.allowed_hosts):
-                return _refuse(403, "PERMISSION_DENIED", f"host: got {host!r:.80}, which is no name of this server")
+                return _refuse(403, "PERMISSION_DENIED", f"host: got {host!r:.80}, expected a name of this server")
         if self._accounts is None or scope["path"] in OPEN:
             return None
         return await self._accounts.refusal(headers.get("authorization", ""))
@@ -81,17 +81,17 @@ class Guard:
 
 
 class _Accounts:
-    """Checks credentials, and remembers those that were right."""
+    """Checks credentials, and remembers the right ones."""
 
     def __init__(self, is_right: Callable[[str, str], bool]) -> None:
         self._is_right = is_right
         self._threads = ThreadPoolExecutor(CHECKS, "accounts")
         self._checks: dict[bytes, asyncio.Future[bool]] = {}  # by the credentials' digest
-        # Digest of credentials that were right -> until when that holds, and until when if they cannot be checked.
+        # Digest of right credentials -> until when they hold, and until when if they cannot be checked again.
         self._remembered: dict[bytes, tuple[float, float]] = {}
 
     async def refusal(self, authorization: str) -> Response | None:
-        """Return the answer to a request without the credentials of an account; None if it has them."""
+        """Return the answer to a request without right credentials; None for one with them."""
         digest, now = hashlib.sha256(authorization.encode()).digest(), time.monotonic()
         known_until, kept_until = self._remembered.get(digest, (0.0, 0.0))
         if known_until > now:
@@ -104,7 +104,7 @@ class _Accounts:
             return _refuse(429, "REQUEST_LIMIT_EXCEEDED", told, {"retry-after": "1"})
         try:
             is_right = await self._check(digest, credentials)
-        except Exception as error:  # of any kind: whatever the accounts' server or database raises
+        except Exception as error:  # whatever the accounts' server or database raises
             log.warning("accounts cannot be checked: %s", type(error).__name__)
             if kept_until <= now:
                 return _refuse(503, "TEMPORARILY_UNAVAILABLE", "accounts cannot be checked now; try again later")
@@ -120,7 +120,7 @@ class _Accounts:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _check(self, digest: bytes, credentials: tuple[str, str]) -> asyncio.Future[bool]:
-        """Check them once for all who ask with them at the same time, also if the first of these goes away."""
+        """Check credentials once for all requests that wait with them, even if the first request is cancelled."""
         if digest not in self._checks:
             check = asyncio.get_running_loop().run_in_executor(self._threads, self._is_right, *credentials)
             self._checks[digest] = check
@@ -129,6 +129,7 @@ class _Accounts:
 
 
 def is_loopback(host: str) -> bool:
+    """Return whether a name or an address is this machine's loopback."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -136,14 +137,14 @@ def is_loopback(host: str) -> bool:
 
 
 def _host_name(text: str) -> str:
-    """One of ALLOWED_HOSTS: a name, without the wildcards with which MLflow would let in any."""
+    """Return one of ALLOWED_HOSTS. Refuse wildcards, with which MLflow would accept any name."""
     if not re.fullmatch(r"[A-Za-z0-9.-]+", text):
         raise UserError(f"ALLOWED_HOSTS: got {text!r}, expected names like mlflow.example.org, without a port")
     return text.lower()
 
 
 def _name_in(host: str) -> str:
-    """The name or the address in a Host header; nothing if it is none."""
+    """Return the name or the address in a Host header; empty if the header is wrong."""
     match = HOST.fullmatch(host.lower())
     return (match[1] or match[2]) if match else ""
 

@@ -1,6 +1,6 @@
-"""Owns what MLflow's basic auth needs before a server starts: the database of accounts, the secret key, its settings.
+"""Prepare MLflow's basic auth before a server starts: the database of accounts, the secret key, the settings.
 
-It makes the admin's account and no other. Who else there is, and who may do what, is told to the running server.
+Only the admin's account is made here. Other accounts and permissions are made through the running server.
 """
 
 import base64
@@ -22,11 +22,11 @@ from ..plumbing.tracking.local_store import sqlite_uri
 from ..plumbing.tracking.store import is_server, store_lock, without_password
 
 ADMIN = "admin"
-PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"  # in the environment; needed once
-ASK_SECONDS = 10.0  # how long a server is waited for
+PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"  # environment variable, needed once
+ASK_SECONDS = 10.0  # for a server to answer
 SHORTEST_PASSWORD = 12  # characters; MLflow's rule
-PUBLIC_PASSWORD = "password1234"  # MLflow's old default, with which it lets no admin in any more
-PORTS = {"postgresql": "5432", "mysql": "3306", "mssql": "1433"}  # where the URL names none
+PUBLIC_PASSWORD = "password1234"  # MLflow's old default, which it refuses
+PORTS = {"postgresql": "5432", "mysql": "3306", "mssql": "1433"}  # default ports, for URLs without one
 log = logging.getLogger(__name__)
 SETTINGS = """\
 [mlflow]
@@ -38,14 +38,14 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 
 
 def accounts_database(store: str, build: Path) -> Path:
-    """Where the accounts of a store's server are: grants name experiments by number, so each store has its own."""
+    """Return the database of accounts of a store. Grants name experiments by number, so each store has its own."""
     database, before = _accounts_name(store, build), _early_name(store, build)
     if database.exists() or not before.exists():
         return database
     if before != database:
         log.warning(
-            "the accounts in %s are used, which another port, host or database with a similar name may use, too; "
-            "a copy of them in %s is this store's alone",
+            "using the accounts in %s, which a store with a similar name may use, too; "
+            "copy this file to %s to give this store accounts of its own",
             before,
             database,
         )
@@ -53,7 +53,7 @@ def accounts_database(store: str, build: Path) -> Path:
 
 
 def _early_name(store: str, build: Path) -> Path:
-    """Where they were before ports, and hyphens in names, made a difference."""
+    """Return where an earlier version of this pipeline kept them, which ignored ports and hyphens."""
     url = make_url(store)
     if url.get_backend_name() == "sqlite":
         return Path(url.database or "mlflow.db").resolve().with_suffix(".accounts.db")
@@ -75,14 +75,15 @@ def _accounts_name(store: str, build: Path) -> Path:
 
 
 def open_accounts(uri: str, build: Path, password: str) -> Callable[[str, str], bool]:
-    """Return what tells whether a name and a password are an account's: of the server at `uri`, or of its own.
+    """Return a function that tells whether a name and a password belong to an account.
 
-    A store that is no server has the accounts of `make server`; `password` is the admin's where they are made now.
+    The accounts are those of the server at `uri`. If `uri` is a database, they are those of `make server`, and are made
+    now if they are missing, with the admin's `password`.
     """
     if is_server(uri):
         if _is_let_in(uri, ""):
             raise UserError(
-                f"AUTH=1: the server at {without_password(uri)} lets everybody in; "
+                f"AUTH=1: the server at {without_password(uri)} asks for no account; "
                 "start it with accounts, as by: make server AUTH=1"
             )
         return partial(_has_account, uri)
@@ -102,7 +103,7 @@ def _has_account(uri: str, name: str, password: str) -> bool:
 
 
 def _is_let_in(uri: str, authorization: str) -> bool:
-    parts = urlsplit(uri)  # MLflow takes a name and a password in it, this library takes none
+    parts = urlsplit(uri)  # urllib takes no name and password in a URL
     address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
     request = Request(f"{address}/api/2.0/mlflow/experiments/search?max_results=1")
     if authorization:
@@ -117,18 +118,19 @@ def _is_let_in(uri: str, authorization: str) -> bool:
 
 
 def check_password(password: str, database: Path) -> None:
-    """UserError unless an admin could be made with it. Where there are accounts already, it is not asked for."""
+    """Raise UserError unless the admin's account exists or can be made with this password."""
     if database.exists():
         return
     if len(password) < SHORTEST_PASSWORD or password == PUBLIC_PASSWORD:
         raise UserError(
             f"MLFLOW_AUTH_ADMIN_PASSWORD: got {len(password)} characters, expected {SHORTEST_PASSWORD} or more and "
-            f"not {PUBLIC_PASSWORD!r}; {database} is not there yet, so put the first password of {ADMIN!r} there"
+            f"not {PUBLIC_PASSWORD!r}; {database} does not exist yet, so put the first password "
+            f"of {ADMIN!r} there"
         )
 
 
 def prepare_accounts(database: Path, password: str) -> dict[str, str]:
-    """Make what is missing, each file whole or not at all and for this user alone; returns the server's environment."""
+    """Make the missing files, readable by this user only; return the variables for the server's process."""
     if not database.exists():
         _make_database(database, password)
     key, settings = database.with_suffix(".key"), database.with_suffix(".ini")

@@ -1,7 +1,7 @@
-"""Follow an alias: ask every few seconds which version it is on, and load that version before it is served.
+"""Watch an alias: ask every few seconds which version it is on, and load that version before it is served.
 
-Whatever goes wrong, the version that was served last is served on. To load a version is to run its code in this
-process: one that should not be served is not even fetched.
+Whatever goes wrong, the version served last is still served. Loading a version runs its code in this process, so a
+version that must not be served is not even downloaded.
 """
 
 import time
@@ -24,9 +24,9 @@ RETRY_SECONDS = 60.0  # before a version that could not be loaded is tried again
 
 
 class AliasWatcher:
-    """Loads the version that `find` returns, unless `doubt` says why it must not be served.
+    """Loads the version that `find` returns, unless `doubt` returns a reason against serving it.
 
-    `tell` is told of every change.
+    `tell` is called with a line for each change and each problem.
     """
 
     def __init__(
@@ -38,20 +38,20 @@ class AliasWatcher:
     ) -> None:
         self._client, self._find, self._doubt, self._tell = client, find, doubt, tell
         self._loaded: VersionId | None = None
-        self._failed: VersionId | None = None  # could not be loaded
-        self._retry = 0.0  # when that is tried again
+        self._failed: VersionId | None = None  # the version that could not be loaded
+        self._retry = 0.0  # when to try that version again
         self._problem = ""  # what is wrong, in few words
         self._stopped = Event()
         self._thread: Thread | None = None
 
     @property
     def problem(self) -> str:
-        """What is wrong, in few words; nothing if all is well."""
+        """Return what is wrong, in few words; empty if nothing is."""
         has_died = self._thread is not None and not self._thread.is_alive() and not self._stopped.is_set()
-        return "the alias is not followed any more" if has_died else self._problem
+        return "the thread that watches the alias has ended" if has_died else self._problem
 
     def load(self) -> ServedVersion:
-        """Load the version for the first time. UserError if that cannot be done, or must not be."""
+        """Load the first version. Raise UserError if it cannot or must not be served."""
         version = self._find()
         if doubt := self._doubt(version):
             raise UserError(doubt)
@@ -60,32 +60,32 @@ class AliasWatcher:
         return served
 
     def start(self, switch: Callable[[ServedVersion], None]) -> None:
-        """Begin to follow in a thread, which calls `switch` with each new version, loaded."""
+        """Start a thread that calls `switch` with each new version, loaded."""
 
-        def follow() -> None:
+        def watch() -> None:
             while not self._stopped.wait(POLL_SECONDS):
                 try:
                     self.look(switch)
-                except Exception as error:  # of any kind: it goes on at the next look
-                    self._note("the alias cannot be followed", error)
+                except Exception as error:  # of any kind: the next look may succeed
+                    self._note("the alias cannot be read", error)
 
-        self._thread = Thread(target=follow, name="follow", daemon=True)
+        self._thread = Thread(target=watch, name="alias watcher", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         self._stopped.set()
 
     def look(self, switch: Callable[[ServedVersion], None]) -> None:
-        """Call `switch` with the version that the alias is on, loaded, if it is another than before and may be."""
+        """Look once; if the alias is on another version that may be served, load it and call `switch` with it."""
         try:
             version = self._find()
             doubt = self._doubt(version)
-        except Exception as error:  # of any kind: a registry in trouble must not end what works
-            self._note("the registry does not say which version is to be served", error)
+        except Exception as error:  # of any kind: serving goes on
+            self._note("the registry cannot be asked which version to serve", error)
             return
         identity = identify(version)
         if doubt:
-            self._note("the alias is not on the champion of the record, and is not followed", doubt)
+            self._note("the alias is not on the recorded champion, so it is not followed", doubt)
             return
         if identity == self._loaded:
             self._note("")
@@ -94,13 +94,13 @@ class AliasWatcher:
             return
         try:
             served = self._load(version)
-        except Exception as error:  # of any kind: it is the version's own code that is run
+        except Exception as error:  # of any kind: the version's own code runs
             self._failed, self._retry = identity, time.monotonic() + RETRY_SECONDS
             self._note(f"version {version.version} cannot be loaded", error)
             return
         switch(served)
         self._loaded, self._failed = identity, None
-        self._say(f"{version.name} version {version.version} is served from now on")
+        self._say(f"now serving {version.name} version {version.version}")
         self._note("")
 
     def _load(self, version: ModelVersion) -> ServedVersion:
@@ -110,18 +110,18 @@ class AliasWatcher:
             return ServedVersion(version.name, int(version.version), package, scratch)
         except SystemExit as error:
             scratch.cleanup()
-            raise UserError(f"{version.name} version {version.version} wants to end the process: {error!r}") from None
+            raise UserError(f"{version.name} version {version.version} tries to end the process: {error!r}") from None
         except BaseException:
             scratch.cleanup()
             raise
 
     def _note(self, problem: str, reason: Exception | str | None = None) -> None:
-        """Keep in mind what is wrong, and tell it, and its end, once."""
+        """Remember what is wrong. Tell it once, and its end once."""
         if problem != self._problem:
             told = without_password(str(reason).strip().partition("\n")[0]) or type(reason).__name__
-            self._say(f"warning: {problem}: {told}" if problem else "all is well again")
+            self._say(f"warning: {problem}: {told}" if problem else "the problem is over")
         self._problem = problem
 
     def _say(self, text: str) -> None:
-        with suppress(OSError):  # nobody reads any more, as in `make serve | head -1`
+        with suppress(OSError):  # the reader has gone, as in `make serve | head -1`
             self._tell(text)

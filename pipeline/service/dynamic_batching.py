@@ -1,6 +1,6 @@
-"""Owns how simultaneous requests share one model: what waits and asks alike is translated together, in one call.
+"""Translate simultaneous requests together: those that wait, and have the same params, share one call of the model.
 
-On a processor many threads that each decode one sentence are slower than one that decodes all. Knows nothing of HTTP.
+On a CPU, many threads that each decode one sentence are slower than one thread that decodes all of them.
 """
 
 import json
@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_EXHAUSTED, ErrorCode
 from mlflow.pyfunc import PyFuncModel
 
-CHARACTERS = 8_000  # joined in one call, some batches of a beam of 5; a request with more goes alone
+BATCH_CHARACTERS = 8_000  # in one call, a few batches with beam 5; a longer request is translated alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class _Request:
 
     @property
     def kind(self) -> str:
-        """The same for requests that may be joined; as a text, because to Python 1 and 1.0 and true are equal."""
+        """Return a text that is equal for requests that may share a call. In Python 1, 1.0 and True are equal."""
         return json.dumps(self.params, sort_keys=True)
 
     @property
@@ -37,14 +37,14 @@ class _Request:
 
 
 class BatchedModel:
-    """Stands in for a loaded model: the `metadata` and the `predict` that the scoring server uses, from any thread.
+    """A loaded model for MLflow's scoring server, which batches the calls of `predict` from all threads.
 
-    `predict` waits for `patience` seconds at most. `close` ends it after the call that is under way.
+    `predict` waits for at most `timeout` seconds. `close` waits for the running call.
     """
 
-    def __init__(self, model: PyFuncModel, patience: float) -> None:
+    def __init__(self, model: PyFuncModel, timeout: float) -> None:
         self.metadata = model.metadata
-        self._model, self._patience = model, patience
+        self._model, self._timeout = model, timeout
         self._waiting: deque[_Request] = deque()
         self._changed, self._closed = Condition(), False
         self._problem = ""  # what is wrong with the model, in few words
@@ -53,9 +53,9 @@ class BatchedModel:
 
     @property
     def problem(self) -> str:
-        """What is wrong, in few words; nothing if all is well."""
+        """Return what is wrong with the model, in few words; empty if nothing is."""
         has_died = not (self._worker.is_alive() or self._closed)
-        return "nothing is translated any more" if has_died else self._problem
+        return "the translating thread has ended" if has_died else self._problem
 
     def predict(self, data: list[str], params: dict[str, Any] | None = None) -> list[Any]:
         request = _Request(data, params or {})
@@ -65,11 +65,11 @@ class BatchedModel:
             self._waiting.append(request)
             self._changed.notify()
         try:
-            return request.answer.result(self._patience)
+            return request.answer.result(self._timeout)
         except TimeoutError:
             request.answer.cancel()
             raise MlflowException(
-                f"no answer within {self._patience:g} s: try again later, or send less at once",
+                f"no answer within {self._timeout:g} s: try again later, or send less at once",
                 error_code=RESOURCE_EXHAUSTED,
             ) from None
         except MlflowException as error:
@@ -89,7 +89,7 @@ class BatchedModel:
             self._translate([r for r in requests if r.answer.set_running_or_notify_cancel()])
 
     def _next(self) -> list[_Request]:
-        """The request that has waited longest, with others that ask alike, as many as fit; none after `close`."""
+        """Return the oldest request, with as many as fit of those with the same params; none after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
@@ -97,20 +97,20 @@ class BatchedModel:
                     if request.answer.set_running_or_notify_cancel():
                         request.answer.set_exception(_stopping())
                 return []
-            joined = list(_fitting(self._waiting))
-            for request in joined:
+            batch = list(_fitting(self._waiting))
+            for request in batch:
                 self._waiting.remove(request)
-            return joined
+            return batch
 
     def _translate(self, requests: list[_Request]) -> None:
-        """Hand each its part of one call; where that fails, each half for itself: an error reaches only who made it."""
+        """Translate the requests in one call. If it fails, try each half, so that only the request at fault fails."""
         if not requests:
             return
         try:
             sentences = [sentence for request in requests for sentence in request.sentences]
             found: Iterator[Any] = iter(self._model.predict(sentences, params=requests[0].params))
             answers = [list(islice(found, len(request.sentences))) for request in requests]
-        except BaseException as error:  # sys.exit() too: it is the model's own code
+        except BaseException as error:  # SystemExit too: the model's code is not ours
             if len(requests) == 1:
                 if not isinstance(error, Exception):
                     self._problem = f"the model raised {type(error).__name__}"
@@ -128,7 +128,7 @@ class BatchedModel:
 def _fitting(waiting: Iterable[_Request]) -> Iterator[_Request]:
     first, *others = waiting
     yield first
-    room = CHARACTERS - first.characters
+    room = BATCH_CHARACTERS - first.characters
     for other in others:
         if other.kind == first.kind and other.characters <= room:
             room -= other.characters
@@ -140,7 +140,7 @@ def _stopping() -> MlflowException:
 
 
 class _Refusal(MlflowException):
-    """An error that keeps its message: the scoring server would put the whole request before it."""
+    """An error with a fixed message: the scoring server would prepend the whole request."""
 
     @property
     def message(self) -> str:

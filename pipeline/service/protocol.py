@@ -1,6 +1,6 @@
-"""What a request of MLflow's scoring protocol says: its sentences and params, in whichever of the four shapes.
+"""Read a request of MLflow's scoring protocol: its sentences and params, in any of the four shapes.
 
-What is no request is refused with what to send instead, before MLflow sees it.
+A wrong request is refused, with what to send instead, before MLflow sees it.
 """
 
 import json
@@ -8,12 +8,12 @@ from typing import Any
 
 CONTENT_TYPE = "application/json"
 SHAPES = ("inputs", "instances", "dataframe_split", "dataframe_records")
-EXAMPLE = '{"inputs": ["a sentence"], "params": {"beam_size": 5}}'
-WORK = 100_000_000  # see `work_of`; on two cores 10 to 40 s, the scoring server gives up after 60
+EXAMPLE_REQUEST = '{"inputs": ["a sentence"], "params": {"beam_size": 5}}'
+MAX_WORK = 100_000_000  # as work_of estimates it; 10 to 40 s on two cores, and the scoring server gives up after 60
 
 
 class Refused(Exception):
-    """A request that MLflow is not given: its status, and what was wrong."""
+    """Raised for a wrong request, with the HTTP status and what was wrong."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -21,31 +21,35 @@ class Refused(Exception):
 
 
 def read_request(content_type: str, body: bytes, defaults: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """Return the sentences and params of a request. What their values may be is the model's to say."""
+    """Return the sentences and params of a request. The model checks the values of the params."""
     _check_type(content_type)
     try:
         request = json.loads(body)
-    except (ValueError, RecursionError) as error:  # not JSON, not Unicode, a number of 5,000 digits; nested too deep
-        raise Refused(400, f"the body is no JSON: {error}; expected for example {EXAMPLE}") from None
+    except (ValueError, RecursionError) as error:  # not JSON, not Unicode, a number of 5,000 digits, nested too deep
+        raise Refused(400, f"the body is not JSON: {error}; expected for example {EXAMPLE_REQUEST}") from None
     shapes = [key for key in request if key in SHAPES] if isinstance(request, dict) else []
     if len(shapes) != 1 or not request.keys() <= {*shapes, "params"}:
         got = f"the keys {sorted(request)!r:.80}" if isinstance(request, dict) else f"a {type(request).__name__}"
         raise Refused(
-            400, f"the body: got {got}, expected one of {', '.join(SHAPES)} and, if wanted, params, as in {EXAMPLE}"
+            400,
+            f"the body: got {got}, expected one of {', '.join(SHAPES)} and, if wanted, params, as in {EXAMPLE_REQUEST}",
         )
     (shape,) = shapes
     sentences = _sentences(shape, request[shape])
     params = _params(request.get("params"), defaults)
     work = work_of(sentences, (defaults | params).get("beam_size"))
-    if work > WORK:
-        raise Refused(413, f"the request may take too long: its work is {work:,}, at most {WORK:,}; send it in parts")
+    if work > MAX_WORK:
+        raise Refused(
+            413, f"the request may take too long: its work is {work:,}, at most {MAX_WORK:,}; send it in parts"
+        )
     return sentences, params
 
 
 def work_of(sentences: list[str], beam_size: object) -> int:
-    """A bound of the time to translate them: each step's grows with the sentence's length, and so do the steps.
+    """Return a bound of the time to translate: the steps, and the time of a step, grow with a sentence's length.
 
-    Half a microsecond a unit, untrained models of the default size on one core. A piece has at least one byte.
+    A unit takes half a microsecond, with an untrained model of the default size on one core. The length is in bytes,
+    since a piece has at least one.
     """
     beam = min(beam_size, 1_000) if isinstance(beam_size, int) else 1
     lengths = [len(sentence.encode(errors="replace")) for sentence in sentences]
@@ -55,7 +59,9 @@ def work_of(sentences: list[str], beam_size: object) -> int:
 def _check_type(content_type: str) -> None:
     kind, *options = (part.strip().lower() for part in content_type.split(";"))
     if kind != CONTENT_TYPE or any(option not in ("", "charset=utf-8", 'charset="utf-8"') for option in options):
-        raise Refused(415, f"content type: got {content_type!r:.80}, expected {CONTENT_TYPE} in UTF-8, as in {EXAMPLE}")
+        raise Refused(
+            415, f"content type: got {content_type!r:.80}, expected {CONTENT_TYPE} in UTF-8, as in {EXAMPLE_REQUEST}"
+        )
 
 
 def _sentences(shape: str, given: Any) -> list[str]:
@@ -78,7 +84,7 @@ def _sentences(shape: str, given: Any) -> list[str]:
 
 
 def _cell(row: Any) -> Any:
-    """Return what a row of a table with one column holds; the row itself if it is no such row."""
+    """Return the only cell of a table's row; the row itself if it has not exactly one."""
     if isinstance(row, dict) and len(row) == 1:
         return next(iter(row.values()))
     if isinstance(row, list) and len(row) == 1:

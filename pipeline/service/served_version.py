@@ -1,4 +1,4 @@
-"""One version of a registered model, loaded: it answers requests until it is closed, and tells which it is."""
+"""Load one version of a registered model, and answer requests with it until it is closed."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from mlflow.pyfunc import load_model, scoring_server
 from starlette.types import ASGIApp
 
 from ..plumbing.errors import UserError
-from ..registry.packaging import EXAMPLE
+from ..registry.packaging import EXAMPLE_FILE
 from .dynamic_batching import BatchedModel
 
 
@@ -21,15 +21,15 @@ class ServedVersion:
     """MLflow's scoring server for one version, as an ASGI application."""
 
     def __init__(self, name: str, version: int, package: Path, scratch: TemporaryDirectory[str] | None = None) -> None:
-        """Load the package and try it; whatever is wrong with it is raised here. `close` removes `scratch`."""
+        """Load the package and translate its example. Raise what goes wrong. `close` removes `scratch`."""
         os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
         self.name, self.version = name, version
         model = load_model(str(package))
-        sentences = json.loads((package / EXAMPLE).read_bytes())["inputs"]
+        sentences = json.loads((package / EXAMPLE_FILE).read_bytes())["inputs"]
         if len(model.predict(sentences)) != len(sentences):
             raise UserError(f"{name} version {version} does not translate its own example")
         timeout: int = MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get()  # type: ignore[no-untyped-call]
-        self._model = BatchedModel(model, 0.8 * timeout)  # ours runs out first, and says what to do
+        self._model = BatchedModel(model, 0.8 * timeout)  # shorter than MLflow's: this one's message says what to do
         self.app: ASGIApp = scoring_server.init(self._model)  # type: ignore[arg-type]
         schema = model.metadata.get_params_schema()  # type: ignore[no-untyped-call]
         self.defaults: dict[str, Any] = {param.name: param.default for param in schema.params} if schema else {}
@@ -37,15 +37,16 @@ class ServedVersion:
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers that name the model and version."""
         return [(b"x-model-name", quote(self.name, safe=" ").encode()), (b"x-model-version", b"%d" % self.version)]
 
     @property
     def problem(self) -> str:
-        """What is wrong with it, in few words; nothing if all is well."""
+        """Return what is wrong with the model, in few words; empty if nothing is."""
         return self._model.problem
 
     def __enter__(self) -> "ServedVersion":
-        """A request begins. Only the event loop's thread may say so."""
+        """Begin a request. Only the event loop's thread may call this."""
         self._open += 1
         return self
 
@@ -54,16 +55,17 @@ class ServedVersion:
         self._close_if_unused()
 
     def replace(self) -> None:
-        """No more requests will come: close it after those that have begun."""
+        """Close the version after the requests that have begun. No more may begin."""
         self._is_replaced = True
         self._close_if_unused()
 
     def close(self) -> None:
+        """Stop translating and remove the files."""
         self._model.close()
         if self._scratch:
             self._scratch.cleanup()
 
     def _close_if_unused(self) -> None:
         if self._is_replaced and not self._open:
-            # It waits for a call whose client has given up, for which the event loop must not.
+            # In a thread: close waits for a running call, and the event loop must not wait.
             Thread(target=self.close, daemon=True).start()

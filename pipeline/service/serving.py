@@ -1,7 +1,8 @@
-"""Serve a version over HTTP: limits on what reaches MLflow's scoring server, and clear refusals of what is no request.
+"""Serve a version over HTTP in MLflow's scoring protocol.
 
-The protocol is MLflow's. Every answer has headers that say which version gave it. A request is answered by the version
-that was served when it began, also when another takes its place meanwhile.
+A request is checked and limited before MLflow's scoring server gets it; a wrong one is answered with what to send
+instead. Each answer names the model and the version in its headers. When another version is to be served, requests that
+have begun are still answered by the version before.
 """
 
 import asyncio
@@ -17,32 +18,33 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .access import Guard
 from .alias_watcher import AliasWatcher
-from .protocol import CONTENT_TYPE, EXAMPLE, Refused, read_request
+from .protocol import CONTENT_TYPE, EXAMPLE_REQUEST, Refused, read_request
 from .served_version import ServedVersion
 
-BODY = 1 << 20  # bytes
-BODY_SECONDS = 10.0  # for a client to send it
-REQUESTS = 256  # at once; each waits in a thread
-STOP_SECONDS = 10  # for those that are open when the server is told to stop
-HOME = """\
+MAX_BODY_BYTES = 1 << 20
+BODY_SECONDS = 10.0  # for a client to send the body
+MAX_OPEN_REQUESTS = 256  # each waits in a thread
+SHUTDOWN_SECONDS = 10  # for open requests when the server stops
+HOME_PAGE = """\
 {name}, version {version}
 
 A translator, served in MLflow's scoring protocol:
 
   curl http://{host}/invocations -H 'Content-Type: application/json' -d '{example}'
 
-GET /health says how it is, GET /version what is served, GET /ping no more than that it is ready.
+GET /health reports problems, GET /version the model and version, GET /ping only that the server is up.
 """
 
 
 class Service:
-    """The ASGI application before the version that is served. With a watcher, that changes while it runs.
+    """The ASGI application in front of the served version.
 
-    With a guard, not everybody is let in.
+    The watcher, if there is one, replaces the version while the service runs. The guard, if there is one, refuses
+    requests that are not allowed.
     """
 
     def __init__(self, served: ServedVersion, watcher: AliasWatcher | None = None, guard: Guard | None = None) -> None:
-        self._served, self._follower, self._guard = served, watcher, guard
+        self._served, self._watcher, self._guard = served, watcher, guard
         self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,20 +53,20 @@ class Service:
         elif scope["type"] == "http":
             with self._served as served:
                 await self._answer(served, scope, receive, _with_headers(send, served.headers))
-        else:  # a websocket: nothing here speaks over one, and the guard's answers are HTTP's
+        else:  # a websocket, which is not supported
             await receive()
             await send({"type": "websocket.close", "code": 1008})
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(REQUESTS))  # MLflow's predict runs there
-        if self._follower:
-            self._follower.start(lambda served: _in_loop(loop, self._switch, served))
+        loop.set_default_executor(ThreadPoolExecutor(MAX_OPEN_REQUESTS))  # MLflow's predict runs there
+        if self._watcher:
+            self._watcher.start(lambda served: _in_loop(loop, self._switch, served))
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self._follower:
-            self._follower.stop()
+        if self._watcher:
+            self._watcher.stop()
         if self._guard:
             self._guard.close()
         self._served.close()
@@ -88,7 +90,7 @@ class Service:
         if path == "/invocations" and method == "POST":
             await self._invoke(served, scope, receive, send)
         elif path == "/invocations":
-            message = f"{method} {path}: expected POST with a body such as {EXAMPLE}"
+            message = f"{method} {path}: expected POST with a body such as {EXAMPLE_REQUEST}"
             await _refuse(405, message, {"allow": "POST"})(scope, receive, send)
         elif path in pages and method in ("GET", "HEAD"):
             await pages[path]()(scope, receive, send)
@@ -103,13 +105,13 @@ class Service:
         return {"model": served.name, "version": str(served.version)}
 
     def _problem(self, served: ServedVersion) -> dict[str, str]:
-        problems = [served.problem, self._follower.problem if self._follower else ""]
+        problems = [served.problem, self._watcher.problem if self._watcher else ""]
         told = "; ".join(filter(None, problems))
         return {"problem": f"{told}; the server's log says why"} if told else {}
 
     async def _invoke(self, served: ServedVersion, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._open >= REQUESTS:
-            await _refuse(429, f"{REQUESTS} requests are open; try again later")(scope, receive, send)
+        if self._open >= MAX_OPEN_REQUESTS:
+            await _refuse(429, f"{MAX_OPEN_REQUESTS} requests are open; try again later")(scope, receive, send)
             return
         self._open += 1
         try:
@@ -118,7 +120,7 @@ class Service:
         except Refused as refused:
             await _refuse(refused.status, str(refused))(scope, receive, send)
         except ConnectionError:
-            pass  # nobody is left to tell
+            pass  # the client has gone
         else:
             request = json.dumps({"inputs": sentences, "params": params}).encode()
             await served.app(_with_body(scope, request), _again(request, receive), send)
@@ -127,8 +129,8 @@ class Service:
 
 
 def run(service: Service, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve on a socket that listens, until SIGINT or SIGTERM; uvicorn raises them again at the end."""
-    config = uvicorn.Config(service, log_level="warning", lifespan="on", timeout_graceful_shutdown=STOP_SECONDS)
+    """Serve on a listening socket until SIGINT or SIGTERM, which uvicorn raises again at its end."""
+    config = uvicorn.Config(service, log_level="warning", lifespan="on", timeout_graceful_shutdown=SHUTDOWN_SECONDS)
     ready()
     uvicorn.Server(config).run(sockets=[listener])
 
@@ -137,7 +139,7 @@ def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[ServedVersion]
     try:
         loop.call_soon_threadsafe(function, served)
     except RuntimeError:
-        served.close()  # the server has ended meanwhile
+        served.close()  # the server has ended in the meantime
 
 
 def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
@@ -152,7 +154,9 @@ def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
 def _home(served: ServedVersion, scope: Scope) -> Response:
     host, port = scope.get("server") or ("127.0.0.1", 80)
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return PlainTextResponse(HOME.format(name=served.name, version=served.version, host=where, example=EXAMPLE))
+    return PlainTextResponse(
+        HOME_PAGE.format(name=served.name, version=served.version, host=where, example=EXAMPLE_REQUEST)
+    )
 
 
 def _content_type(scope: Scope) -> str:
@@ -160,7 +164,7 @@ def _content_type(scope: Scope) -> str:
 
 
 async def _read(receive: Receive) -> bytes:
-    """The whole body. One that is too large is read as well, and dropped: who is still sending would hear nothing."""
+    """Return the body. Read a too large one to its end, too: a client that is still sending would get no answer."""
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -170,26 +174,26 @@ async def _read(receive: Receive) -> bytes:
                     raise ConnectionError
                 chunk = message.get("body", b"")
                 size += len(chunk)
-                if size <= BODY:
+                if size <= MAX_BODY_BYTES:
                     body += chunk
                 if not message.get("more_body"):
                     break
     except TimeoutError:
         raise Refused(408, f"the body did not arrive within {BODY_SECONDS:g} s") from None
-    if size > BODY:
-        raise Refused(413, f"the body: got {size:,} bytes, expected at most {BODY:,}; send it in parts")
+    if size > MAX_BODY_BYTES:
+        raise Refused(413, f"the body: got {size:,} bytes, expected at most {MAX_BODY_BYTES:,}; send it in parts")
     return bytes(body)
 
 
 def _with_body(scope: Scope, body: bytes) -> Scope:
-    """The request with another body, which is JSON."""
+    """Return the scope of the request with another body, which is JSON."""
     kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-type", b"content-length")]
     ours = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", b"%d" % len(body))]
     return {**scope, "headers": kept + ours}
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """`receive` for whoever wants the body that has been read."""
+    """Return a `receive` that gives the body again, which was read already."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def next_message() -> Message:
@@ -199,5 +203,5 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _refuse(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """As MLflow tells its errors."""
+    """Return an error in MLflow's form."""
     return JSONResponse({"error_code": "BAD_REQUEST", "message": message}, status, headers)

@@ -1,4 +1,4 @@
-"""Find the columns of a table with the text of the two languages, or say what is wrong with the table."""
+"""Find the columns with the two languages in a table. Mistakes in the table are UserErrors."""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path

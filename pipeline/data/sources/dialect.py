@@ -92,7 +92,7 @@ def _encoding(file: Path, options: Mapping[str, Any]) -> str:
 
 
 def check_options(file: Path, options: Mapping[str, Any], known: Collection[str]) -> None:
-    """Raise UserError for an option that is not known and may change what is read."""
+    """Raise UserError for an unknown option. It could change how the file is read."""
     for name, value in options.items():
         if name not in known and name not in WITHOUT_EFFECT:
             raise _unsupported(file, name, value)

@@ -149,7 +149,7 @@ def _json_rows(file: Path, encoding: str, field: str | None) -> Iterator[tuple[s
 
 
 def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the fields as a dict; ValueError for two of one name, of which Python would keep the last."""
+    """Return the fields as a dict. Raise ValueError if a name occurs twice: Python would keep the last."""
     found = dict(fields)
     if len(found) < len(fields):
         names = [name for name, _ in fields]

@@ -5,6 +5,7 @@ there, the record is set aside until MLflow has all of it. MLflow's run is a cop
 module does not use MLflow.
 """
 
+import getpass
 import json
 import os
 import shutil
@@ -49,6 +50,7 @@ class Record:
     commit: str | None
     settings: dict[str, str]
     datasets: list[DatasetRecord]
+    user: str = ""  # who started it; older records do not say
     status: str = "RUNNING"  # or FINISHED, FAILED, KILLED, as in MLflow
     ended: int | None = None
 
@@ -86,7 +88,8 @@ def begin(
         # In this order, so that after a kill no journal is beside the run.json of another training.
         (directory / RECORD).unlink(missing_ok=True)
         (directory / JOURNAL).unlink(missing_ok=True)
-        record = Record(uuid.uuid4().hex, training, home.name, now(), git_commit(), flatten(settings), datasets)
+        attempt, experiment, known = uuid.uuid4().hex, home.name, flatten(settings)
+        record = Record(attempt, training, experiment, now(), git_commit(), known, datasets, user_name())
     shutil.rmtree(home / UNSENT / record.attempt, ignore_errors=True)  # it is in use again
     record = replace(record, status="RUNNING", ended=None)
     record.write(directory)
@@ -124,6 +127,16 @@ def unsent(home: Path) -> list[Path]:
 def now() -> int:
     """Return the time in Unix milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def user_name() -> str:
+    """Return the name of the account on MLflow's server, or else on this machine."""
+    if account := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        return account
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container a process may run as a user who has no name
+        return f"user {os.getuid()}"
 
 
 def git_commit() -> str | None:

@@ -6,14 +6,16 @@ data set or metric (key, time, step, value) once. The package `registry` adds mo
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, SourceType, ViewType
 from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT
+from mlflow.utils import mlflow_tags
 
+from ..artifacts import experiment_option
 from ..errors import UserError
 from .journal import JOURNAL, read_journal
 from .record import DatasetRecord, Record, read_record
@@ -62,10 +64,8 @@ class Replica:
         with store_lock(self._build):
             runs = self.client.search_runs([experiment], filter_string, ViewType.ALL)
             if not runs:
-                tags = {"attempt": record.attempt, "training": record.training}
-                if record.commit:
-                    tags[MLFLOW_GIT_COMMIT] = record.commit
-                return str(self.client.create_run(experiment, record.started, tags).info.run_id)
+                made = self.client.create_run(experiment, record.started, _tags(record), _run_name(record))
+                return str(made.info.run_id)
             active = [run for run in runs if run.info.lifecycle_stage == LifecycleStage.ACTIVE]
             if not active:
                 run_id = runs[0].info.run_id
@@ -133,4 +133,43 @@ def _send_metrics(client: MlflowClient, run_id: str, batch: list[Metric]) -> Non
 def _dataset_input(record: DatasetRecord) -> DatasetInput:
     digest = record.digest[:LONGEST_DIGEST]
     dataset = Dataset(record.name, digest, record.source_type, record.source, profile=record.profile)
-    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, record.context)])
+    return DatasetInput(dataset, [InputTag(mlflow_tags.MLFLOW_DATASET_CONTEXT, record.context)])
+
+
+def _run_name(record: Record) -> str:
+    """Return `default en-de 2026-01-31 14:05`, in UTC."""
+    started = datetime.fromtimestamp(record.started / 1000, UTC)
+    return " ".join([record.experiment, *_languages(record, "-"), f"{started:%Y-%m-%d %H:%M}"])
+
+
+def _languages(record: Record, between: str) -> list[str]:
+    names = (record.settings.get(f"download.{side}_language") for side in ("source", "target"))
+    joined = between.join(filter(None, names))
+    return [joined] if joined else []
+
+
+def _tags(record: Record) -> dict[str, str]:
+    """Return the tags of a run: `attempt`, by which it is found again, and MLflow's own, which its pages show."""
+    command = f"make train{experiment_option(record.experiment)}"
+    about = {
+        mlflow_tags.MLFLOW_USER: record.user,
+        mlflow_tags.MLFLOW_SOURCE_NAME: command,
+        mlflow_tags.MLFLOW_SOURCE_TYPE: SourceType.to_string(SourceType.LOCAL),
+        mlflow_tags.MLFLOW_GIT_COMMIT: record.commit,
+        mlflow_tags.MLFLOW_RUN_NOTE: _description(record, command),
+    }
+    return {"attempt": record.attempt} | {key: value for key, value in about.items() if value}
+
+
+def _description(record: Record, command: str) -> str:
+    """Return what the run's page says: what was trained, and where its curves, translations and pictures are."""
+    option = experiment_option(record.experiment)
+    translating = "".join(f" from {languages}" for languages in _languages(record, " to "))
+    return f"""\
+Training of a translator{translating}: experiment {record.experiment}, by `{command}`.
+
+- Curves: tab *Model metrics*. `dev/` is measured on the validation split, `test/` on the test sets.
+- Translations of the test sets, and pictures of the attention: tab *Artifacts*, folder `evaluation`, after \
+`make register{option}`.
+- The trained model and its versions: *Registered models* above.
+"""

@@ -1,1 +1,1 @@
-"""Run a packaged model, which is a stranger's code, in a confined process. Begin with sandboxed_model.py."""
+"""Run a packaged model, whose code is not trusted, in a confined process. Begin with sandboxed_model.py."""

@@ -1,7 +1,8 @@
-"""Shut this process in, then become the program that is to run: python -I -S -B confine.py PLAN, see sandbox.py.
+"""Confine this process, then replace it by the program to run: python -I -S -B confine.py PLAN.
 
-Where there are namespaces, the process sees a file system of its own: what it may read, a scratch of bounded size, and
-the processes of its own namespace. Limits hold with and without them. Imports the standard library alone.
+isolation.py writes the plan. With namespaces, the process gets a file system of its own, with what it may read and a
+scratch directory of bounded size, and sees no other processes. The limits hold with and without namespaces. Imports
+only the standard library.
 """
 
 import ctypes
@@ -17,13 +18,13 @@ from typing import Any
 
 RDONLY, NOSUID, NODEV, BIND, REC, PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18  # mount(2)
 DETACH = 2  # umount2(2)
-MOUNT_SETATTR, RECURSIVE = 442, 0x8000  # mount_setattr(2), since Linux 5.12; the number is every machine's
+MOUNT_SETATTR, RECURSIVE = 442, 0x8000  # mount_setattr(2), since Linux 5.12; the same number on every machine
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 SET_PDEATHSIG, CAPBSET_DROP, SET_SECCOMP, SET_NO_NEW_PRIVS, LAST_CAPABILITY = 1, 24, 22, 38, 64  # prctl(2)
 FILTER = 2  # of PR_SET_SECCOMP
 JOIN_SESSION_KEYRING = 1  # keyctl(2)
 KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
-# Programs and libraries; the devices that every program may use, and those of GPUs.
+# Programs and libraries; devices that every program may use, and GPUs.
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store", "/sys/devices/system")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
 DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "dxg", "kfd", "dri")
@@ -40,28 +41,28 @@ def main(text: str) -> None:
         resource.setrlimit(kind, (most, most))
     if plan["root"]:
         with open("/proc/self/oom_score_adj", "w") as score:
-            score.write("1000")  # the first choice, where memory runs out
-        LIBC.syscall(KEYCTL[platform.machine()], JOIN_SESSION_KEYRING, None)  # not the user's, with their tickets
+            score.write("1000")  # the kernel kills this process first when memory runs out
+        LIBC.syscall(KEYCTL[platform.machine()], JOIN_SESSION_KEYRING, None)  # a new keyring: the user's holds tickets
         _enter(plan)
         _lose_privileges(plan["user"])
         _filter_calls(bytes.fromhex(plan["filter"]))
     os.chdir(plan["scratch"])
     if sys.platform == "linux":
-        _call("prctl", SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # it ends with the process that waits for it
-    if _is_forsaken():  # that one has ended already, and will send no signal
+        _call("prctl", SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # ends when its parent ends
+    if _has_lost_its_parent():  # it ended before prctl, so no signal will come
         sys.exit(1)
     os.execvp(plan["command"][0], plan["command"])
 
 
 def _enter(plan: dict[str, Any]) -> None:
-    """Make a file system of what may be seen, and leave the old one."""
+    """Mount a file system with what may be seen, and leave the old one."""
     root, scratch = plan["root"], plan["scratch"]
     os.umask(0o022)
     _call("mount", None, b"/", None, REC | PRIVATE, None)
     _mount_tmpfs(root, plan["scratch_bytes"])
     for path in (*SYSTEM, *SYSTEM_FILES):
         _show(path, root)
-    for path in plan["hidden"]:  # what of the user's lies in what is shown
+    for path in plan["hidden"]:  # the user's directories inside of those shown
         if os.path.isdir(root + path):
             _mount_tmpfs(root + path, plan["scratch_bytes"])
     for path in (*plan["read"], *(path for device in DEVICES for path in glob(f"/dev/{device}"))):
@@ -69,18 +70,18 @@ def _enter(plan: dict[str, Any]) -> None:
     for path in ("/proc", scratch):
         os.makedirs(root + path, exist_ok=True)
     _freeze(root)
-    # Nobody may write there, root neither: /proc/sys and /proc/sysrq-trigger are the whole system's.
+    # Read-only for root too: /proc/sys and /proc/sysrq-trigger belong to the whole system.
     _call("mount", b"proc", (root + "/proc").encode(), b"proc", RDONLY | NOSUID | NODEV, None)
     _mount_tmpfs(root + scratch, plan["scratch_bytes"], mode="1777")
     os.chdir(root)
-    _call("syscall", PIVOT_ROOT[platform.machine()], b".", b".")  # the old root now lies on the new one
+    _call("syscall", PIVOT_ROOT[platform.machine()], b".", b".")  # the old root is now mounted over the new one
     _call("umount2", b".", DETACH)
 
 
 def _lose_privileges(user: int | None) -> None:
-    """Become `user`, if one is given, and lose all capabilities for good: with the next program they are gone."""
+    """Become `user`, if one is given, and drop all capabilities; they are gone with the next exec."""
     for capability in range(LAST_CAPABILITY):
-        LIBC.prctl(CAPBSET_DROP, capability, 0, 0, 0)  # fails for those that this kernel does not know
+        LIBC.prctl(CAPBSET_DROP, capability, 0, 0, 0)  # fails for capabilities unknown to this kernel
     if user is not None:
         os.setgroups([])
         os.setresgid(user, user, user)
@@ -89,7 +90,7 @@ def _lose_privileges(user: int | None) -> None:
 
 
 def _filter_calls(steps: bytes) -> None:
-    """Refuse some system calls for good, see system_calls.py."""
+    """Install the filter of system_calls.py. It cannot be removed."""
 
     class Program(ctypes.Structure):  # struct sock_fprog
         _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
@@ -98,15 +99,15 @@ def _filter_calls(steps: bytes) -> None:
         _call("prctl", SET_SECCOMP, FILTER, ctypes.byref(Program(len(steps) // 8, steps)), 0, 0)
 
 
-def _is_forsaken() -> bool:
-    """Whether nobody is left to write to standard input."""
+def _has_lost_its_parent() -> bool:
+    """Return whether standard input is closed on the other side."""
     poll = select.poll()
     poll.register(0, 0)
     return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def _show(path: str, root: str) -> None:
-    """Bind a file or a directory at its own place below `root`; a link in the system's root stays a link."""
+    """Bind-mount a file or a directory at the same path below `root`. A symbolic link stays one."""
     inside = root + path
     if os.path.lexists(inside) or not os.path.exists(path):
         return
@@ -122,7 +123,7 @@ def _show(path: str, root: str) -> None:
 
 
 def _freeze(path: str) -> None:
-    """Let nobody write to the file systems at `path` and below; devices there work on."""
+    """Make the file systems at `path` and below read-only. Devices there still work."""
     attributes = (ctypes.c_uint64 * 4)(RDONLY | NOSUID, 0, 0, 0)  # to set, to clear, propagation, user namespace
     _call("syscall", MOUNT_SETATTR, -100, path.encode(), RECURSIVE, attributes, ctypes.c_size_t(32))
 

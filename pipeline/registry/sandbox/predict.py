@@ -1,8 +1,8 @@
-"""Answer the requests of a SandboxedModel: load a packaged model where nothing of this project is at hand, and predict.
+"""Load a packaged model and answer the requests of a SandboxedModel: python -I -S -B predict.py REQUIREMENTS PACKAGE.
 
-python -I -S -B predict.py DIRECTORY_OF_REQUIREMENTS PACKAGE, then a request a line on standard input and an answer a
-line on standard output: {"sentences": [...], "params": {...}} -> [...], the model's predictions, or null where it
-refuses the request; then it says why on standard error.
+REQUIREMENTS is a directory with the libraries; nothing of this project is on the path. Each line on standard input is a
+request, {"sentences": [...], "params": {...}}. Each line on standard output is its answer: the list of the model's
+predictions, or null for a request that the model refuses; the reason is then on standard error.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main(requirements: str, package: str) -> None:
-    # Answers have standard output for themselves; what libraries print goes where errors go.
+    # Only answers go to standard output. What libraries print goes to standard error.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.path.insert(0, requirements)

@@ -1,6 +1,6 @@
-"""Run a program that nobody here wrote: apart from the user's files, secrets, network and processes, and within limits.
+"""Run a program that is not trusted: without the user's files, secrets, network and processes, and within limits.
 
-What it may do is in docs/threat-model.md, how it is shut in in isolation.py. A line goes in, a line comes out.
+docs/threat-model.md lists what the program may do; isolation.py confines it. Each request and each answer is a line.
 """
 
 import os
@@ -21,17 +21,18 @@ import psutil
 from ...plumbing.errors import UserError
 from . import isolation
 
-PROCESSES = 64
-LEAST = psutil.virtual_memory().total // 16  # bytes of free memory that a machine should keep
-ANSWER = 16 << 20  # bytes of a line
-CHUNK = 1 << 16
-KEPT, SHOWN = 8 << 10, 10  # bytes that are kept of what it says on standard error, and lines that are shown
-TICK = 0.5  # seconds between two looks at its memory and processes
-LAST = 10.0  # seconds that the end of a process may take
+MAX_PROCESSES = 64
+MIN_FREE_MEMORY = psutil.virtual_memory().total // 16  # bytes that should stay free on the machine
+MAX_ANSWER_BYTES = 16 << 20  # in one line
+READ_BYTES = 1 << 16
+STDERR_BYTES = 8 << 10  # kept of standard error
+STDERR_LINES = 10  # shown of it
+WATCH_SECONDS = 0.5  # between two checks of its memory and processes
+END_SECONDS = 10.0  # for its processes to end
 
 
 class Misbehaviour(UserError):
-    """A program ended, broke a limit or did not answer as it must."""
+    """Raised when a program ends, breaks a limit or answers wrongly."""
 
     def __init__(self, name: str, reason: str, said: str = "") -> None:
         super().__init__(f"{name} does not load and translate in a fresh process: {reason}\n{said}".rstrip())
@@ -40,25 +41,25 @@ class Misbehaviour(UserError):
 
 @dataclass
 class SandboxedProcess:
-    """A running program. What it says is foreign: a line of any content, of bounded size, in bounded time."""
+    """A running program. Its answers are untrusted lines, of bounded size and in bounded time."""
 
     name: str  # for errors
     _process: subprocess.Popen[bytes]
-    _said: bytes = b""  # the end of standard error
-    _members: list[psutil.Process] = field(default_factory=list)  # all its processes, when last looked at
-    _broken: str = ""  # what limit it broke
-    _free: int = field(default_factory=lambda: _free_memory())  # when it started
+    _said: bytes = b""  # the last bytes of standard error
+    _members: list[psutil.Process] = field(default_factory=list)  # all its processes at the last check
+    _broken: str = ""  # the limit that it broke, in words
+    _free: int = field(default_factory=lambda: _free_memory())  # at its start
     _left: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, request: bytes, seconds: float) -> bytes:
-        """Send a line, and return the line that comes back. Misbehaviour if that is not all that comes, in time."""
+        """Send a line and return the answer. Raise Misbehaviour unless exactly one line comes within `seconds`."""
         stdin, stdout, stderr = map(_descriptor, (self._process.stdin, self._process.stdout, self._process.stderr))
         until = time.monotonic() + seconds
         waiting, answer = request + b"\n", bytearray()
         with selectors.DefaultSelector() as ready:
             ready.register(stdout, selectors.EVENT_READ)
             if ready.select(0) and os.read(stdout, 1):
-                self.fail("it spoke without being asked")
+                self.fail("it wrote to standard output before it was asked")
             ready.register(stdin, selectors.EVENT_WRITE)
             ready.register(stderr, selectors.EVENT_READ)
             while waiting or not answer.endswith(b"\n"):
@@ -69,69 +70,69 @@ class SandboxedProcess:
                     if key.fd == stdin:
                         waiting = _send(stdin, waiting)
                     elif key.fd == stdout:
-                        answer += os.read(stdout, CHUNK) or self._end()
+                        answer += os.read(stdout, READ_BYTES) or self._end()
                     elif not self._listen():
                         ready.unregister(stderr)
                 if not waiting and stdin in ready.get_map():
                     ready.unregister(stdin)
-                if len(answer) > ANSWER:
-                    self.fail(f"it answered with more than {ANSWER:,} bytes")
+                if len(answer) > MAX_ANSWER_BYTES:
+                    self.fail(f"it answered with more than {MAX_ANSWER_BYTES:,} bytes")
         if b"\n" in answer[:-1]:
             self.fail("it gave more than one answer")
         return bytes(answer)
 
     def fail(self, reason: str) -> NoReturn:
-        """Raise Misbehaviour, with the last that the program said on standard error."""
-        for _ in range(KEPT):  # it may go on for ever
+        """Raise Misbehaviour with the last lines that the program wrote to standard error."""
+        for _ in range(STDERR_BYTES):  # at most: it may write without end
             if not self._listen():
                 break
         text = self._said.decode(errors="replace")
         said = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
-        raise Misbehaviour(self.name, self._broken or reason, "\n".join(said.splitlines()[-SHOWN:]))
+        raise Misbehaviour(self.name, self._broken or reason, "\n".join(said.splitlines()[-STDERR_LINES:]))
 
     def _end(self) -> NoReturn:
-        """Tell how a program ended that closed its output."""
+        """Raise Misbehaviour for a program that closed its output, with its exit status."""
         try:
-            status = self._process.wait(LAST)
+            status = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             self.fail("it closed its output instead of answering")
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         self.fail(f"it {how} instead of answering")
 
     def _listen(self) -> bool:
-        """Read what there is on standard error; whether there may be more."""
+        """Read what is on standard error; return whether there may be more."""
         try:
-            chunk = os.read(_descriptor(self._process.stderr), CHUNK)
+            chunk = os.read(_descriptor(self._process.stderr), READ_BYTES)
         except BlockingIOError:
             return False
-        self._said = (self._said + chunk)[-KEPT:]
+        self._said = (self._said + chunk)[-STDERR_BYTES:]
         return bool(chunk)
 
     def watch(self) -> None:
-        """Until it is left, look at all its processes; end them when they have too much memory or are too many."""
-        while not self._left.wait(TICK) and not self._broken:
+        """Check all its processes until it is closed. Kill them if they use too much memory or are too many."""
+        while not self._left.wait(WATCH_SECONDS) and not self._broken:
             self._look()
-            if len(self._members) > PROCESSES:
-                self._broken = f"it started more than {PROCESSES} processes"
-            if sum(map(_resident, self._members)) > isolation.MEMORY:
-                self._broken = f"it took more than {isolation.MEMORY / 2**30:.1f} GiB of memory"
-            free = _free_memory()  # not all that it takes counts for its processes, as what waits in a socket
-            if free < LEAST and self._free - free > isolation.MEMORY // 8:
+            if len(self._members) > MAX_PROCESSES:
+                self._broken = f"it started more than {MAX_PROCESSES} processes"
+            if sum(map(_resident, self._members)) > isolation.SANDBOX_MEMORY:
+                self._broken = f"it took more than {isolation.SANDBOX_MEMORY / 2**30:.1f} GiB of memory"
+            free = _free_memory()  # some memory is in no process, as data in a socket
+            if free < MIN_FREE_MEMORY and self._free - free > isolation.SANDBOX_MEMORY // 8:
                 self._broken = f"while it ran, the machine had only {free / 2**30:.1f} GiB of memory left"
         if self._broken:
             self._kill()
 
     def close(self) -> None:
-        """End all its processes, and wait until they are gone."""
+        """Kill all its processes and wait until they are gone."""
         self._left.set()
         self._look()
         self._kill()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream:  # one that left its session may hold the other end
+            if stream:  # a process that left the session may hold the other end
                 stream.close()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(LAST)
-        until = time.monotonic() + LAST
+            self._process.wait(END_SECONDS)
+        until = time.monotonic() + END_SECONDS
         while any(map(_runs, self._members)) and time.monotonic() < until:
             time.sleep(0.01)
 
@@ -141,7 +142,7 @@ class SandboxedProcess:
             self._members = [process, *process.children(recursive=True)]
 
     def _kill(self) -> None:
-        """Kill its processes: the first takes its namespace with it, where it has one."""
+        """Kill its processes. With the first one its namespace ends, if there is one."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
         for process in self._members:
@@ -151,9 +152,9 @@ class SandboxedProcess:
 
 @contextmanager
 def run_sandboxed(name: str, command: Sequence[str], read: Sequence[Path]) -> Iterator[SandboxedProcess]:
-    """Run `command` in a scratch of its own, where it sees the system's programs and what may be `read`.
+    """Run `command`, confined. It sees the system's programs, the paths in `read`, and a scratch directory.
 
-    Nothing of it remains when this is left. Errors call it `name`.
+    On leaving, its processes are killed and its files removed. Errors call it `name`.
     """
     with tempfile.TemporaryDirectory() as directory:
         process = subprocess.Popen(
@@ -179,15 +180,15 @@ def run_sandboxed(name: str, command: Sequence[str], read: Sequence[Path]) -> It
 
 
 def _send(descriptor: int, waiting: bytes) -> bytes:
-    """Write what can be written; returns what is left."""
+    """Write as much as the pipe takes; return the rest."""
     try:
         return waiting[os.write(descriptor, waiting) :]
-    except BrokenPipeError:  # its output tells how it ended
+    except BrokenPipeError:  # reading its output reports how it ended
         return b""
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it is alive: one that waits for the system's first process to take note of its end is not."""
+    """Return whether a process is alive. A zombie is not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,8 +1,8 @@
-"""A packaged model in a confined process, which loads it as any user would, and translates on request.
+"""Load a packaged model in a confined process, as any user would load it, and let it translate.
 
-It sees the distributions that the model requires, what these require, and nothing else: neither this project nor what
-else is installed. Two models in two models share no code (MLflow would give both the code of the first). The code is
-a stranger's: it runs in a sandbox, and its answers are data that are checked.
+The process sees the distributions that the model requires, with their own requirements, and nothing else: neither this
+project nor other installed libraries. Two models in two processes share no code; in one process MLflow would give both
+the code of the first. The model's code is not trusted: its answers are checked before they are used.
 """
 
 import json
@@ -27,26 +27,27 @@ from ..packaging import REQUIREMENTS
 from .isolation import PYTHON
 from .process import SandboxedProcess, run_sandboxed
 
-HERE = Path(__file__).resolve().parent
+SANDBOX = Path(__file__).resolve().parent
 PREDICT = "predict.py"
-LOADING = 600.0  # seconds that the first answer may take
-PATIENCE = 60.0, 5.0  # seconds that another one may take, and for each of its sentences
-LONGEST, ROWS = 20_000, 5_000  # characters and pieces of a translation
+LOADING_SECONDS = 600.0  # for the first answer
+ANSWER_SECONDS = 60.0, 5.0  # for another answer, and more for each of its sentences
+MAX_CHARACTERS, MAX_PIECES = 20_000, 5_000  # of a translation
 
-Text = Annotated[str, Field(max_length=LONGEST)]
-Pieces = Annotated[list[Annotated[str, Field(max_length=1_000)]], Field(max_length=ROWS)]
-Row = Annotated[list[FiniteFloat], Field(max_length=ROWS)]
+Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
+Pieces = Annotated[list[Annotated[str, Field(max_length=1_000)]], Field(max_length=MAX_PIECES)]
+Row = Annotated[list[FiniteFloat], Field(max_length=MAX_PIECES)]
 
 
 class SandboxedTranslation(BaseModel):
-    """A translation with what the model tells of it."""
+    """A translation, with its pieces and attention if the model gave them."""
 
     model_config = ConfigDict(strict=True)
 
     text: Text
     tokens: Pieces
     source_tokens: Pieces
-    attention: Annotated[list[Row], Field(max_length=ROWS)] | None = None  # a row a token, a column a source token
+    # A row for each token, a column for each source token.
+    attention: Annotated[list[Row], Field(max_length=MAX_PIECES)] | None = None
 
 
 Answer = TypeVar("Answer")
@@ -58,21 +59,21 @@ N_BEST: TypeAdapter[list[list[SandboxedTranslation]]] = TypeAdapter(
 
 @dataclass
 class SandboxedModel:
-    """A running model. Misbehaviour where it does not load, ends, is too slow, or answers something else."""
+    """A running model. Raises Misbehaviour if it does not load, ends, is too slow, or answers in another form."""
 
     name: str  # of the model, for errors
     _sandbox: SandboxedProcess
     _loaded: bool = False
 
     def translate(self, sentences: Sequence[str]) -> tuple[list[str], float]:
-        """Translate as the model does by default; returns a text a sentence, and the seconds that passed here."""
+        """Translate with the model's defaults; return a text for each sentence, and the seconds that it took."""
         answers, seconds = self._ask(sentences, {}, TEXTS)
         return (self._refused(sentences) if answers is None else answers), seconds
 
     def explain(
         self, sentences: Sequence[str], attention: bool = False
     ) -> tuple[list[SandboxedTranslation | None], float]:
-        """The same with pieces, and with attention if that is wanted; None of a sentence that is too long for it."""
+        """Translate, and return pieces too, and attention if asked; None for a sentence too long for the model."""
         if not (asked := [sentence for sentence in sentences if len(sentence) <= CHARACTERS]):
             return [None] * len(sentences), 0.0
         found, seconds = self._explain(asked, attention)
@@ -80,7 +81,7 @@ class SandboxedModel:
         return [next(hypotheses) if len(sentence) <= CHARACTERS else None for sentence in sentences], seconds
 
     def _explain(self, sentences: Sequence[str], attention: bool) -> tuple[list[SandboxedTranslation | None], float]:
-        """Of a request that is refused each half is asked again, until those that are too long are alone."""
+        """Ask; if the model refuses, ask for each half again, until sentences that are too long are alone."""
         answers, seconds = self._ask(sentences, {"n_best": 1, "attention": attention}, N_BEST)
         if answers is None and len(sentences) > 1:
             middle = len(sentences) // 2
@@ -92,7 +93,9 @@ class SandboxedModel:
         for hypothesis in best:
             rows, shape = hypothesis.attention or [], (len(hypothesis.tokens), len(hypothesis.source_tokens))
             if rows and (len(rows) != shape[0] or any(len(row) != shape[1] for row in rows)):
-                self._sandbox.fail(f"its attention has not {shape[0]} rows of {shape[1]}, one a token, as expected")
+                self._sandbox.fail(
+                    f"its attention does not have {shape[0]} rows, one for each token, of {shape[1]} weights"
+                )
         return list(best), seconds
 
     def _refused(self, sentences: Sequence[str]) -> NoReturn:
@@ -101,11 +104,11 @@ class SandboxedModel:
     def _ask(
         self, sentences: Sequence[str], params: dict[str, Any], expected: TypeAdapter[list[Answer]]
     ) -> tuple[list[Answer] | None, float]:
-        """None where it refuses the request."""
+        """Return the answers and the seconds; None for the answers if the model refuses the request."""
         request = json.dumps({"sentences": list(sentences), "params": params}).encode()
-        once, each = PATIENCE
+        once, each = ANSWER_SECONDS
         begun = time.perf_counter()
-        line = self._sandbox.ask(request, once + each * len(sentences) if self._loaded else LOADING)
+        line = self._sandbox.ask(request, once + each * len(sentences) if self._loaded else LOADING_SECONDS)
         seconds = time.perf_counter() - begun
         self._loaded = True
         if line.strip() == b"null":
@@ -116,8 +119,8 @@ class SandboxedModel:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             place = "".join(f"[{part}] " for part in first["loc"])[:100]
             self._sandbox.fail(
-                f"it answered with something else than {'hypotheses' if params else 'texts'} "
-                f"({place}{first['msg']:.200}); if it is an old package of this pipeline, register the model again"
+                f"it answered with something other than {'translations with pieces' if params else 'texts'} "
+                f"({place}{first['msg']:.200}); if an earlier version of this pipeline packaged it, register it again"
             )
         if len(answers) != len(sentences):
             self._sandbox.fail(f"it answered {len(sentences)} sentences with {len(answers)} translations")
@@ -125,39 +128,36 @@ class SandboxedModel:
 
 
 def _may_be_too_long(sentence: str) -> bool:
-    """Whether some tokenizer makes more than `PIECES` of it: none makes more of a text than it has bytes."""
+    """Return whether a tokenizer may make more than PIECES of it; none makes more pieces than there are bytes."""
     return len(normal_form(sentence).encode(errors="surrogatepass")) >= PIECES
 
 
 @contextmanager
 def load_sandboxed(package: Path, name: str) -> Iterator[SandboxedModel]:
-    """Start the model in the directory `package`, which sees what its requirements list.
-
-    Errors call the model `name`.
-    """
+    """Start the model of the directory `package` in a sandbox; errors call it `name`."""
     with tempfile.TemporaryDirectory() as directory:
         seen = Path(directory) / "requirements"
         sites = link_requirements(package / REQUIREMENTS, seen)
         if os.geteuid() == 0:
             _open_to_all(seen, package, *package.rglob("*"))
-        command = [PYTHON, "-I", "-S", "-B", "-X", "utf8", str(HERE / PREDICT), str(seen), str(package.resolve())]
-        read = [HERE / PREDICT, seen, package.resolve(), *sites]
+        command = [PYTHON, "-I", "-S", "-B", "-X", "utf8", str(SANDBOX / PREDICT), str(seen), str(package.resolve())]
+        read = [SANDBOX / PREDICT, seen, package.resolve(), *sites]
         with run_sandboxed(name, command, read) as sandbox:
             yield SandboxedModel(name, sandbox)
 
 
 def _open_to_all(*paths: Path) -> None:
-    """Let every user read what root fetched for itself: the code runs as another one."""
+    """Let every user read these paths: root has fetched them, and the code runs as another user."""
     for path in paths:
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
 
 
 def link_requirements(requirements: Path, directory: Path) -> set[Path]:
-    """Make a directory for sys.path with the installed distributions that `requirements` need, as links.
+    """Make a directory for sys.path, with links to the installed distributions that `requirements` need.
 
-    Returns the directories that the links lead into. UserError where one is not installed here in a version that is
-    asked for.
+    Return the directories that the links lead to. Raise UserError if a distribution is not installed in the version
+    that is required.
     """
     directory.mkdir()
     lines = [line.strip() for line in requirements.read_text(encoding="utf-8").splitlines()]
@@ -201,7 +201,7 @@ def _required(distribution: metadata.Distribution, extra: str) -> Iterator[Requi
 
 
 def _link(distribution: metadata.Distribution, directory: Path) -> Path:
-    """Link what a distribution has at the top of site-packages, which is returned; several may share a directory."""
+    """Link a distribution's entries in site-packages, and return that directory. Distributions may share an entry."""
     site = Path(str(distribution.locate_file(""))).resolve()
     for name in {file.parts[0] for file in distribution.files or [] if len(file.parts) > 0}:
         if name not in ("..", "__pycache__") and not (directory / name).exists():

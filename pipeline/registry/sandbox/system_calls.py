@@ -1,7 +1,8 @@
-"""Make a filter of system calls, as seccomp(2) wants it: what namespaces and limits do not keep a program from.
+"""Build a filter of system calls for seccomp(2), against what namespaces and limits do not prevent.
 
-It makes no user namespace (in one of its own it could mount), no memory that counts for none of its processes, and no
-socket of a family that a network namespace does not shut in: AF_VSOCK reaches a virtual machine's host.
+Under it a program cannot make a user namespace, in which it could mount; cannot take memory that is counted for none of
+its processes; and cannot open sockets that a network namespace does not confine, as AF_VSOCK, which reaches the host of
+a virtual machine.
 """
 
 import errno
@@ -9,19 +10,17 @@ import platform
 import struct
 from collections.abc import Sequence
 
-MACHINES = {  # its number in the kernel's audits, and those of clone, socket, socketpair, unshare, setns,
-    # memfd_create, shmget and msgget
+# For each machine: its number in the kernel's audits, then the numbers of clone, socket, socketpair, unshare, setns,
+# memfd_create, shmget and msgget.
+MACHINES = {
     "x86_64": (0xC000003E, 56, 41, 53, 272, 308, 319, 29, 68),
     "aarch64": (0xC00000B7, 220, 198, 199, 97, 268, 279, 194, 186),
 }
-EVERYWHERE = (
-    435,
-    425,
-    447,
-)  # clone3 (libraries do with clone, whose flags are seen here), io_uring_setup, memfd_secret
-OTHER_NUMBERS = 0x40000000  # for the same calls (x32), from here on
+# clone3 (libraries fall back to clone, whose flags a filter can read), io_uring_setup, memfd_secret.
+EVERYWHERE = 435, 425, 447
+OTHER_NUMBERS = 0x40000000  # from here on, other numbers of the same calls (x32)
 NEW_USER = 0x10000000  # a flag of clone
-FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
+SOCKET_FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # operations of classic BPF
 CALL, MACHINE, FIRST = 0, 4, 16  # places in struct seccomp_data; FIRST is the lower half of the first argument
@@ -29,11 +28,11 @@ ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000
 
 
 def system_call_filter() -> bytes:
-    """Return the filter for this machine's calls, eight bytes a step; empty where their numbers are not known here."""
+    """Return the filter for this machine, eight bytes a step; empty if the machine's numbers are not known here."""
     if platform.machine() not in MACHINES:
         return b""
     audit, clone, *sockets, unshare, setns, memfd_create, shmget, msgget = MACHINES[platform.machine()]
-    families = [step for family in FAMILIES for step in _when(EQUAL, family, [_end(ALLOW)])]
+    families = [step for family in SOCKET_FAMILIES for step in _when(EQUAL, family, [_end(ALLOW)])]
     steps = [_step(LOAD, MACHINE), _step(EQUAL, audit, then=1), _end(KILL), _step(LOAD, CALL)]
     steps += _when(AT_LEAST, OTHER_NUMBERS, [_end(REFUSE | errno.ENOSYS)])
     for call in (*EVERYWHERE, unshare, setns, memfd_create, shmget, msgget):
@@ -46,7 +45,7 @@ def system_call_filter() -> bytes:
 
 
 def _when(operation: int, value: int, steps: Sequence[bytes]) -> list[bytes]:
-    """Go through `steps` if what was loaded last compares so with `value`, and past them if not."""
+    """Return steps that run `steps` if the loaded value compares with `value`, and skip them otherwise."""
     return [_step(operation, value, otherwise=len(steps)), *steps]
 
 
@@ -55,5 +54,5 @@ def _end(answer: int) -> bytes:
 
 
 def _step(operation: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
-    """A `struct sock_filter`; `then` and `otherwise` are how many steps are left out."""
+    """Return a `struct sock_filter`. `then` and `otherwise` say how many steps to skip."""
     return struct.pack("=HBBI", operation, then, otherwise, value)
