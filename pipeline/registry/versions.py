@@ -193,9 +193,9 @@ def _download(client: MlflowClient, version: ModelVersion, path: str, directory:
     location = client.get_model_version_download_uri(version.name, str(version.version))
     check_presence(uri, location, experiment_option(version.tags.get(EXPERIMENT, "default")))
     try:
-        return Path(
-            download_artifacts(f"{uri}/{path}".rstrip("/"), dst_path=str(directory), tracking_uri=client.tracking_uri)
-        )
+        # Not by `uri`, which MLflow looks up in the environment's registry, whatever the client's is.
+        source = f"{location}/{path}".rstrip("/")
+        return Path(download_artifacts(source, dst_path=str(directory), tracking_uri=client.tracking_uri))
     except (MlflowException, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"the files of {uri} cannot be fetched: {reason}; look after the artifact store") from error
