@@ -17,7 +17,7 @@ from tests.toy_corpus import sentence_pairs, write_tsv
 
 ROOT = Path(__file__).parent.parent
 # Train for seconds, not until the language is learned, and in the precision of most experiments.
-SHORTER = {"epochs: 16": "epochs: 3", "precision: fp32": "precision: auto"}
+SHORTER = {"epochs: 10": "epochs: 3", "precision: fp32": "precision: auto"}
 FILES = [
     "Makefile",
     "accelerate.yaml",

@@ -69,7 +69,7 @@ def test_an_error_of_one_process_ends_all_within_seconds_and_is_printed_once(
     (project.build / "model.training/checkpoints").write_text("in the way", encoding="utf-8")
     begun = time.monotonic()
     run = project.make("train", "NPROC=2")
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun < 240  # the processes would wait 15 minutes for each other
     assert run.returncode == 2
     assert run.stderr.count("error: ") == 1
     assert re.search(r"^error: .*model.training/checkpoints", run.stderr, re.MULTILINE)

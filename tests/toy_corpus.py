@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 LANGUAGES = ("qaa", "qab")  # codes for private use
+PAIRS = 4000  # of the corpus of `make smoke`
 
 # source stem, target stem, gender of the target's noun
 NOUNS = [
@@ -75,4 +76,4 @@ def write_tsv(path: Path, pairs: list[tuple[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    write_tsv(Path(sys.argv[1]), sentence_pairs(2400))
+    write_tsv(Path(sys.argv[1]), sentence_pairs(PAIRS))
