@@ -34,7 +34,9 @@ def summary() -> None:
     print(text)
 
 
-def summarise(evaluation: EvaluationFacts, registered: RegisteredFacts, experiment: str, has_pictures: bool) -> list[str]:
+def summarise(
+    evaluation: EvaluationFacts, registered: RegisteredFacts, experiment: str, has_pictures: bool
+) -> list[str]:
     """Return the lines of the summary. `has_pictures`: whether the evaluation has pictures of attention."""
     lines = [""]
     for name, test_set in evaluation.test_sets.items():
