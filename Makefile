@@ -107,7 +107,7 @@ OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
 UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench-tracking bench-serving clean gc \
-             translate export summary sync server ui smoke experiments compare review promote rollback versions serve
+             translate attention export summary sync server ui smoke experiments compare review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Otherwise Make would delete the manifest of a stage if it is interrupted right after the stage.
 .PRECIOUS: $(patsubst %,$(BUILD)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(BUILD)/summary.txt
@@ -116,6 +116,7 @@ UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench-track
 # another makefile may include this one.
 GOALS := $(or $(MAKECMDGOALS),all)
 READ_BY_translate := TEXT TERMS NPROC
+READ_BY_attention := TEXT
 READ_BY_review    := VERSION
 READ_BY_promote   := VERSION REASON FORCE
 READ_BY_rollback  := REASON FORCE
@@ -206,6 +207,8 @@ $(VENV): requirements.lock
 translate: RESTARTS := 0
 translate: | $(VENV) ## translate TEXT="...", or each line of standard input; TERMS=glossary.tsv
 	@$(ONE_NODE) stages.translate $(BUILD)/model $(OR_ENOUGH)
+attention: | $(VENV) ## translate TEXT="...", and draw where the model looked: a picture and a page to explore
+	@$(PY) -m stages.attention $(BUILD)/model $(BUILD)/attention
 export: | $(VENV) ## write this experiment's model as ONNX, for programs without this project
 	@$(PY) -m stages.export $(BUILD)/model $(BUILD)/export
 summary: ## print the summary of the last complete run

@@ -23,7 +23,6 @@ from pipeline.seq2seq.translator import Translator
 
 WRITTEN: tuple[SystemName, ...] = ("beam", "greedy", "memory")  # the hypotheses of `copy` are the source
 HEAT_MAP_TOKENS = range(5, 21)  # number of source pieces in a picture of attention
-TITLE_CHARACTERS = 70  # of the sentence, in the title of its picture
 
 
 def evaluate(call: StageCall) -> None:
@@ -100,15 +99,10 @@ def _examples(evaluations: list[Evaluation], settings: EvaluateSettings) -> list
     return random.Random(settings.seed).sample(triples, min(settings.examples, len(triples)))
 
 
-def _title(sentence: str) -> str:
-    """Return the sentence, or its beginning if it is too long for the title of a picture."""
-    return sentence if len(sentence) <= TITLE_CHARACTERS else f"{sentence[: TITLE_CHARACTERS - 1]}…"
-
-
 def _draw(directory: Path, evaluations: list[Evaluation], settings: EvaluateSettings, tokeniser: str) -> None:
     draw_bleu_by_length(directory / "bleu_by_length.png", {e.name: e.scores.by_length for e in evaluations}, tokeniser)
     candidates = [
-        (f"{e.name}.attention.{line}.png", _title(source), translation, translation.attention)
+        (f"{e.name}.attention.{line}.png", source, translation, translation.attention)
         for e in evaluations
         for line, (source, translation) in enumerate(zip(e.sources, e.translations, strict=True), start=1)
         if translation.attention is not None and len(translation.source_tokens) - 1 in HEAT_MAP_TOKENS

@@ -3,6 +3,7 @@
 This is not a stage: it has no settings, and its output is no artifact.
 """
 
+import fnmatch
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pipeline.plumbing.command import TARGETS, fail_clearly
 from pipeline.registry.facts import RegisteredFacts
 from pipeline.scoring.facts import EvaluationFacts, ScoredTestSet, SystemName
 
+PICTURES = "*.attention.*.png"  # of the evaluation
 SYSTEM_TITLES: dict[SystemName, str] = {
     "beam": "this model, beam",
     "greedy": "this model, greedy",
@@ -23,14 +25,19 @@ SYSTEM_TITLES: dict[SystemName, str] = {
 def summary() -> None:
     evaluation, registered = (open_artifact(Path(a).parent, TARGETS[Path(a).parent.name]) for a in sys.argv[1:3])
     path = Path(sys.argv[3])
-    text = "\n".join(summarise(EvaluationFacts.of(evaluation), RegisteredFacts.of(registered), path.parent.name))
+    facts = EvaluationFacts.of(evaluation), RegisteredFacts.of(registered)
+    has_pictures = bool(fnmatch.filter(evaluation.files, PICTURES))
+    text = "\n".join(summarise(*facts, path.parent.name, has_pictures))
     scratch = path.with_suffix(".tmp")
     scratch.write_text(text + "\n", encoding="utf-8")
     os.replace(scratch, path)
     print(text)
 
 
-def summarise(evaluation: EvaluationFacts, registered: RegisteredFacts, experiment: str) -> list[str]:
+def summarise(
+    evaluation: EvaluationFacts, registered: RegisteredFacts, experiment: str, has_pictures: bool
+) -> list[str]:
+    """Return the lines of the summary. `has_pictures`: whether the evaluation has pictures of attention."""
     lines = [""]
     for name, test_set in evaluation.test_sets.items():
         lines += [*_score_table(name, test_set), ""]
@@ -40,6 +47,11 @@ def summarise(evaluation: EvaluationFacts, registered: RegisteredFacts, experime
         lines += ["", f"  source     {example.source}"]
         lines += [f"  reference  {example.reference}", f"  hypothesis {example.hypothesis}"]
     option = experiment_option(experiment)
+    if has_pictures:
+        lines += ["", f"Pictures of where the model looked: build/{experiment}/evaluation/{PICTURES}"]
+        drawn = [f'  make attention{option} TEXT="..."']
+    else:
+        drawn = []
     if better := _better_baseline(evaluation):
         lines += [
             "",
@@ -54,6 +66,7 @@ def summarise(evaluation: EvaluationFacts, registered: RegisteredFacts, experime
         f"Registered as {registered.model_name} version {registered.version}. Next:",
         "",
         f'  make translate{option} TEXT="..."',
+        *drawn,
         *advised,
         "  make ui                        see curves, scores and models in MLflow",
         f"  make status{option}",

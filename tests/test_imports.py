@@ -18,6 +18,7 @@ NEEDED = {
     "evaluate": {"accelerate", "matplotlib", "sklearn", "torch"},
     "register": {"mlflow"},
     "translate": {"torch"},
+    "attention": {"matplotlib", "torch"},
     "export": {"torch"},
     "launch": {"accelerate", "torch"},
     "elastic_worker": set(),

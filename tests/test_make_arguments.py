@@ -39,6 +39,7 @@ def test_an_experiment_must_be_a_plain_name(project: Project, name: str) -> None
         ("train", "epochs=3", "epochs"),
         ("translate", "FILE=text.txt", "FILE"),
         ("translate", "ATTENTION=1", "ATTENTION"),
+        ("attention", "NPROC=2", "NPROC"),
         ("serve", "VERSION=3", "VERSION"),
         ("download train", "TEXT=x", "TEXT"),
         ("help", "CORPUS=/data", "CORPUS"),

@@ -9,9 +9,17 @@ from matplotlib import image
 from matplotlib.colors import to_rgb
 
 from pipeline.scoring.facts import LengthScores
-from pipeline.scoring.pictures import BARS, CELL, draw_bleu_by_length, draw_heat_map
+from pipeline.scoring.pictures import (
+    BARS,
+    CELL,
+    DOTS,
+    LONGEST_SIDE,
+    TITLE_CHARACTERS,
+    draw_bleu_by_length,
+    draw_heat_map,
+)
 
-CELL_PIXELS = CELL * 150
+CELL_PIXELS = CELL * DOTS
 
 
 def row(words: str, beam: float, memory: float, copy: float) -> LengthScores:
@@ -40,10 +48,12 @@ def test_every_test_set_has_a_panel(tmp_path: Path) -> None:
     assert areas(tmp_path / "two.png")[0] > 1.5 * areas(tmp_path / "one.png")[0]
 
 
-def draw(path: Path, attention: np.ndarray, source: list[str], target: list[str]) -> np.ndarray:
+def draw(
+    path: Path, attention: np.ndarray, source: list[str], target: list[str], title: str = "test, line 1"
+) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        draw_heat_map(path, attention.astype(np.float32), source, target, "test, line 1")
+        draw_heat_map(path, attention.astype(np.float32), source, target, title)
     pixels: np.ndarray = image.imread(path)[:, :, :3]
     return pixels
 
@@ -80,6 +90,21 @@ def test_the_dark_cell_is_in_the_row_of_its_target_and_the_column_of_its_source(
         for column in range(5):
             middle = (top + int((row + 0.5) * CELL_PIXELS), left + int((column + 0.5) * CELL_PIXELS))
             assert found[middle] == bool(attention[row, column])
+
+
+def test_a_very_long_sentence_gives_a_picture_that_can_be_opened(tmp_path: Path) -> None:
+    """At 45 pixels a cell, the longest sentence and its translation would be a picture of a thousand megapixels."""
+    pixels = draw(tmp_path / "map.png", np.ones((2, 600)) / 600, ["▁a"] * 600, ["▁a"] * 2)
+    assert LONGEST_SIDE < pixels.shape[1] < 1.1 * LONGEST_SIDE
+
+
+def test_a_long_title_is_cut(tmp_path: Path) -> None:
+    beginning = "x" * TITLE_CHARACTERS
+    whole, cut, longer = (
+        draw(tmp_path / "map.png", np.ones((1, 2)), ["a"] * 2, ["b"], beginning + end) for end in ("", "x", "yz")
+    )
+    assert np.array_equal(cut, longer)
+    assert not np.array_equal(cut, whole)
 
 
 @pytest.mark.parametrize("piece", ["▁Donaudampfschifffahrtsgesellschaftskapitän", "▁Wohlgemerkt", "."])

@@ -1,4 +1,4 @@
-"""The summary's advice: a review of a model that beats a baseline, and of no other."""
+"""The summary's advice: a review of a model that beats a baseline, and of no other; where the pictures are."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def scores(bleu: float) -> SystemScores:
     )
 
 
-def summary(*test_sets: Bleus) -> str:
+def summary(*test_sets: Bleus, experiment: str = "mine", has_pictures: bool = True) -> str:
     """Return what is said of a model with these BLEUs on its test sets."""
     evaluation = EvaluationFacts(
         test_sets={
@@ -36,7 +36,7 @@ def summary(*test_sets: Bleus) -> str:
     registered = RegisteredFacts(
         run_id="1", model_name="translator", version=1, model_uri="", model_id="m-1", store="sqlite"
     )
-    return "\n".join(summarise(evaluation, registered, "mine"))
+    return "\n".join(summarise(evaluation, registered, experiment, has_pictures))
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,12 @@ def test_a_review_is_advised_if_the_model_is_best_on_one_test_set() -> None:
     told = summary(worse, {**worse, "beam": 11.0})
     assert "make review EXP=mine" in told
     assert "not useful" not in told
+
+
+@pytest.mark.parametrize(("experiment", "option"), [("mine", " EXP=mine"), ("default", "")])
+def test_pictures_of_attention_are_named_with_the_command_that_draws_more(experiment: str, option: str) -> None:
+    scores: Bleus = {"beam": 5.0, "greedy": 5.0, "memory": 1.0, "copy": 1.0}
+    told = summary(scores, experiment=experiment)
+    assert f"Pictures of where the model looked: build/{experiment}/evaluation/*.attention.*.png\n" in told
+    assert f'make attention{option} TEXT="..."\n' in told
+    assert "attention" not in summary(scores, experiment=experiment, has_pictures=False)

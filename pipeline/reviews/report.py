@@ -8,7 +8,6 @@ import base64
 import difflib
 import itertools
 import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,14 +16,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..data.languages import has_spaces
+from ..plumbing.visible import visible
 from .comparison import CANDIDATE, OPPONENT, REFERENCE, Change, Comparison
 from .description import METRICS, WORDS, interval, share, signed
 from .pages import Pages
 from .review import AttentionMap, Review
 
 LONGEST = 1000  # characters shown of a text
-DIRECTION = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional classes
-INVISIBLE = {"Cc", "Cs", "Zl", "Zp"}  # general categories: control, half of a surrogate pair, separators of lines
 
 
 def write_report(review: Review, maps: Sequence[AttentionMap], pages: Pages) -> str:
@@ -55,7 +53,7 @@ def write_report(review: Review, maps: Sequence[AttentionMap], pages: Pages) -> 
 
 def foreign(text: str) -> Markup:
     """Return foreign text as one isolated piece of the page."""
-    return _ISOLATED.format(_numbered(_cut(text))) if text else _NOTHING
+    return _ISOLATED.format(visible(_cut(text))) if text else _NOTHING
 
 
 def mark_differences(change: Change, comparison: Comparison) -> dict[str, Markup]:
@@ -78,9 +76,9 @@ def _marked(units: Sequence[str], shared: set[int], known: set[str]) -> Markup:
     for kind, group in itertools.groupby(zip(kinds, units, strict=True), key=lambda pair: pair[0]):
         text = "".join(unit for _, unit in group)
         space = text[: len(text) - len(text.lstrip())] if kind else text
-        parts.append(Markup.escape(_numbered(space)))
+        parts.append(Markup.escape(visible(space)))
         if kind:
-            parts.append(Markup('<mark class="{}">{}</mark>').format(kind, _numbered(text[len(space) :])))
+            parts.append(Markup('<mark class="{}">{}</mark>').format(kind, visible(text[len(space) :])))
     return _ISOLATED.format(Markup("").join(parts)) if units else _NOTHING
 
 
@@ -99,15 +97,7 @@ def _cut(text: str) -> str:
 
 def _visible(value: object) -> object:
     """Return what a template is about to show, with the numbers of invisible characters in place of these."""
-    return _numbered(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _numbered(text: str) -> str:
-    return "".join(f"⟨U+{ord(c):04X}⟩" if _is_invisible(c) else c for c in text)
-
-
-def _is_invisible(character: str) -> bool:
-    return unicodedata.category(character) in INVISIBLE or unicodedata.bidirectional(character) in DIRECTION
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 _ISOLATED = Markup('<bdi dir="auto">{}</bdi>')

@@ -27,7 +27,10 @@ BARS: tuple[tuple[SystemName, str, str], ...] = (
 )
 BAR_WIDTH = 0.8 / len(BARS)  # as a share of the distance between two groups
 
-CELL = 0.3  # width and height of a cell, in inches
+CELL = 0.3  # width and height of a cell of every heat map, in inches
+DOTS = 150  # of a heat map, to an inch; fewer where the cells would need more than LONGEST_SIDE dots
+LONGEST_SIDE = 9000
+TITLE_CHARACTERS = 70
 COLOUR_BAR = 0.4  # its width, in cells
 
 # matplotlib's own font, DejaVu Sans, has no Chinese, Japanese or Korean letters. Whichever of these
@@ -69,10 +72,13 @@ def draw_heat_map(
     """Write a PNG of the attention (T, S) that each target piece paid to each source piece.
 
     Source pieces stand along the top, target pieces down the side. Darker cells have more attention; a row sums to 1.
+    Cells have one size in all pictures, and so have the labels. A title of more than TITLE_CHARACTERS is cut.
     """
     rows, columns = attention.shape
+    dots = min(DOTS, LONGEST_SIDE / (CELL * max(rows, columns)))
+    title = title if len(title) <= TITLE_CHARACTERS else f"{title[: TITLE_CHARACTERS - 1]}…"
     with _style_for("".join([title, *source_tokens, *target_tokens])) as note:
-        figure = Figure(figsize=(CELL * columns, CELL * rows), dpi=150)
+        figure = Figure(figsize=(CELL * columns, CELL * rows), dpi=dots)
         axes = figure.add_axes((0, 0, 1, 1))  # cells fill the figure; savefig enlarges it to include the labels
         image = axes.imshow(attention, cmap="Blues", vmin=0, vmax=1)
         _label(axes, source_tokens, target_tokens)
