@@ -138,7 +138,7 @@ def test_a_stage_after_a_stale_one_is_stale(toy: Toy) -> None:
     toy.run()
     rewrite_manifest(toy.artifacts["evaluate"], inputs={"model": "0" * 64})
     toy.stamp({"train": {"seed": 9}})
-    assert toy.stale()["evaluate"] == ["runs after train"]
+    assert toy.stale()["evaluate"] == ["train has to run first"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_damaged_manifest_is_reported_with_what_to_type(toy: Toy, damage: str)
     manifest = toy.artifacts["encode"] / "manifest.json"
     manifest.write_text(damage, encoding="utf-8")
     (told,) = toy.stale()["encode"]
-    assert told == f"{manifest} is damaged: it is not as it was written; remove {manifest.parent} and run: make encode"
+    assert told == f"{manifest} is damaged or was edited; remove {manifest.parent} and run: make encode"
     toy.stamp({"encode": {"max_tokens": 9}})  # reads the manifest
 
 
