@@ -256,7 +256,7 @@ def test_files_that_are_lost_are_registered_anew_once_their_version_was_deleted(
     first = registration.version(model_id)
     shutil.rmtree(registration.model.directory.parents[1] / "mlartifacts")
     assert registration.log_model() == model_id  # they may come back
-    with pytest.raises(UserError, match="^the files of models:/.* are not there: .*; if they are lost, delete the ver"):
+    with pytest.raises(UserError, match="^the files of models:/.* are missing: .*; if they are lost, delete the ver"):
         registration.try_out(model_id)
     registration.client.delete_model_version(first.name, first.version)
     again = registration.log_model()
