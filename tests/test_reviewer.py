@@ -235,7 +235,7 @@ def test_for_a_deleted_champion_a_rollback_is_named(client: MlflowClient) -> Non
     client.delete_model_version(MODEL, "1")
     told = refusal(client, 3)
     assert told.startswith(f"the champion, version 1 of {MODEL}, was deleted")
-    assert told.endswith("go back to the one before: make rollback REASON=... EXP=again")
+    assert told.endswith("go back to the previous champion: make rollback REASON=... EXP=again")
 
 
 def test_a_version_without_the_tag_of_its_registration_is_refused(client: MlflowClient) -> None:
