@@ -1,4 +1,4 @@
-"""Ask whether to do what cannot be undone: on the terminal, or by $FORCE."""
+"""Ask the user, on the terminal or through $FORCE, before something is done that cannot be undone."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ def is_forced() -> bool:
 
 
 def says_yes(question: str) -> bool | None:
-    """Ask a question and return whether the answer is yes; None if there is no terminal."""
+    """Ask a question. Return whether the answer is yes; None if there is no terminal."""
     if not sys.stdin.isatty():
         return None
     try:

@@ -42,7 +42,7 @@ def records(home: Path) -> list[Path]:
 
 
 def send(client: MlflowClient, place: Path) -> str:
-    """Send the record of a training that is not running, and say what MLflow has now."""
+    """Send the record of a training that is not running. Return a description of what MLflow has now."""
     record = killed(place)
     if record != read_record(place):
         record.write(place)
