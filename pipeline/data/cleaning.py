@@ -53,7 +53,7 @@ def is_empty(pair: Pair) -> bool:
 def with_text(pairs: Iterable[Pair], name: str) -> list[Pair]:
     """Return the normalised pairs of a held-out split that have text on both sides.
 
-    A blank line would count as an empty output of every model. Raises UserError if no pair is left.
+    A blank line would count as an empty output of every model. Raise UserError if no pair is left.
     """
     kept = [pair for pair in map(normalised, pairs) if not is_empty(pair)]
     if not kept:

@@ -36,7 +36,7 @@ def count_skipped(lines: Iterable[str]) -> int:
 def train_model(lines: Iterable[str], settings: TokenizerSettings) -> bytes:
     """Train one SentencePiece model and return its bytes; the same lines and settings give the same bytes.
 
-    Raises UserError if the vocabulary is too large or too small for the text.
+    Raise UserError if the vocabulary is too large or too small for the text.
     """
     model = io.BytesIO()
     try:

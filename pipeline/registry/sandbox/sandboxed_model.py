@@ -59,7 +59,7 @@ N_BEST: TypeAdapter[list[list[SandboxedTranslation]]] = TypeAdapter(
 
 @dataclass
 class SandboxedModel:
-    """A running model. Raises Misbehaviour if it does not load, ends, is too slow, or answers in another form."""
+    """A running model. Calls raise Misbehaviour if it does not load, ends, is too slow or gives a malformed answer."""
 
     name: str  # of the model, for errors
     _sandbox: SandboxedProcess
