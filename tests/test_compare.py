@@ -1,4 +1,4 @@
-"""`make compare`: what it says of two experiments, and of names that cannot be compared."""
+"""`make compare`: its output for two experiments, and for names that cannot be compared."""
 
 import json
 import re

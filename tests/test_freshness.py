@@ -77,7 +77,7 @@ def test_an_input_that_was_made_again_with_the_same_content_makes_nothing_stale(
 
 
 def test_an_artifact_with_unchanged_content_becomes_as_old_as_those_made_from_it(toy: Toy) -> None:
-    """It does not become older than its own inputs."""
+    """The artifact does not become older than its own inputs."""
     toy.run()
     corpus, encoded, model = (toy.artifacts[stage] for stage in ("download", "encode", "train"))
     rewrite_manifest(encoded, inputs={"corpus": open_artifact(corpus, "x").digest})

@@ -14,7 +14,7 @@ from pipeline.reviews.measurement import SINGLES, TURN, Measurement, TooLong, fi
 
 @dataclass
 class Model:
-    """Stands in for a model, which a measurement only asks to translate: answers at once, and says how long it took."""
+    """Stands in for a model. It translates at once, and reports given times."""
 
     name: str
     pace: float  # seconds a sentence

@@ -24,7 +24,7 @@ def it(registry: Path) -> Registry:
 
 
 def refusal(it: Registry, version: int = 2, forced: bool = False, settings: ReviewSettings = DEFAULT) -> str:
-    """The line with which promoting is refused; nothing has changed by it."""
+    """Return the error with which a promotion is refused. Check that the refusal changed nothing."""
     before = it.history().entries(), aliases(it.client)
     with pytest.raises(UserError) as refused:
         it.decision(forced=forced, settings=settings).promote(version)

@@ -40,7 +40,7 @@ def with_manifest(files: VersionFiles, build: Path, name: str, change: Change) -
 
 
 def again(files: VersionFiles) -> VersionFiles:
-    """Return the version as the registry has it now, to be fetched anew."""
+    """Return the version as it is in the registry now, without fetched files."""
     return VersionFiles(files.client, get(files.client, int(files.version.version)), files.directory / "again")
 
 

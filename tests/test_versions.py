@@ -1,4 +1,4 @@
-"""Versions are found, and fetched whole and as they were registered, or not at all."""
+"""Versions are found, and are fetched completely and as they were registered, or not at all."""
 
 import shutil
 from collections.abc import Callable

@@ -70,7 +70,7 @@ def _sentences(shape: str, given: Any) -> list[str]:
             raise Refused(400, f"{shape}: got {_kind(given)}, expected an object as in {_split_example()}")
         columns = given.get("columns", [""])
         if not isinstance(columns, list) or len(columns) != 1:
-            raise Refused(400, f"{shape}.columns: got {columns!r:.80}, expected one column, of texts")
+            raise Refused(400, f"{shape}.columns: got {columns!r:.80}, expected one column of texts")
         shape, given = f"{shape}.data", given["data"]
     if not isinstance(given, list):
         raise Refused(400, f"{shape}: got {_kind(given)}, expected a list; each {_expected(shape)}")
@@ -79,7 +79,7 @@ def _sentences(shape: str, given: Any) -> list[str]:
         if not isinstance(cell, str):
             raise Refused(400, f"{shape}[{place}]: got {_kind(row)}, expected {_expected(shape)}")
     if len({key for row in given if isinstance(row, dict) for key in row}) > 1:
-        raise Refused(400, f"{shape}: got rows with different columns, expected one column, of texts")
+        raise Refused(400, f"{shape}: got rows with different columns, expected one column of texts")
     return rows
 
 
@@ -93,7 +93,7 @@ def _cell(row: Any) -> Any:
 
 
 def _expected(shape: str) -> str:
-    return "a text" if shape == "inputs" else "a text, or a row with one"
+    return "a text" if shape == "inputs" else "a text, or a row with one text"
 
 
 def _kind(value: Any) -> str:
