@@ -10,7 +10,7 @@ def is_forced() -> bool:
     """Return whether $FORCE is 1."""
     text = os.environ.get("FORCE", "")
     if text not in ("", "0", "1"):
-        raise UserError(f"FORCE: got {text!r}, expected 1, which skips the question or the objection, or nothing")
+        raise UserError(f"FORCE: got {text!r}, expected 1 or nothing; 1 skips the question or the check")
     return text == "1"
 
 

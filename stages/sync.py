@@ -1,4 +1,4 @@
-"""Send MLflow what it does not have yet of every training in build/. This may be done at any time."""
+"""Send MLflow the parts that it is missing of the record of every training in build/. Run this at any time."""
 
 import shutil
 from pathlib import Path

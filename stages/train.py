@@ -105,7 +105,7 @@ def _print_plan(trainer: Trainer, padding: float, excess: float) -> None:
     if position.step:
         print(f"train: continuing after step {position.step:,} (epoch {position.epoch + 1})", file=sys.stderr)
     if position.processes not in (0, processes):
-        print(f"train: with {processes} processes, until then with {position.processes}", file=sys.stderr)
+        print(f"train: now with {processes} processes, before with {position.processes}", file=sys.stderr)
 
 
 def dataset_records(corpus: Artifact) -> list[DatasetRecord]:

@@ -51,7 +51,7 @@ def find_garbage(
             found.kept[home] = why
         else:
             found.free[home] = f"there is no experiments/{home.name}.yaml"
-    found.free |= dict.fromkeys(sorted(build.glob(REMOVED)), "left by a removal that was cut short")
+    found.free |= dict.fromkeys(sorted(build.glob(REMOVED)), "left by an interrupted removal")
     if running:
         found.kept |= {path: "downloads may be in use" for name in (WHEELS, HUB) if (path := build / name).is_dir()}
     else:
@@ -96,4 +96,4 @@ def _unused_downloads(build: Path, settings: Collection[DownloadSettings]) -> It
             yield path, "no experiment reads it"
     for path in sorted(build.glob(f"{HUB}/datasets--*/blobs/*.incomplete")):
         if path.parents[1].name in repositories:
-            yield path, "a download that was cut short"
+            yield path, "an interrupted download"

@@ -169,7 +169,7 @@ def _read_call(stamp: Path, manifests: list[Path], output: Path) -> StageCall:
 
 
 def _check_origins(inputs: dict[str, Artifact]) -> None:
-    """Raise UserError if one input was made from another version of a second input than the one given here."""
+    """Raise UserError if the inputs do not fit together: one was made from another version of a second one."""
     for name, artifact in inputs.items():
         for source, digest in artifact.inputs.items():
             if source in inputs and inputs[source].digest != digest:

@@ -1,6 +1,6 @@
 """Define types for the facts that one stage records in its artifact's manifest and that other stages read.
 
-The facts of each kind of artifact have a subclass of Facts, which is beside the code that makes the artifact:
+Each kind of artifact has a subclass of Facts. It is defined beside the code that makes the artifact:
 
     draft.facts = EncodedFacts(train=counts, validation=others)  # the stage that makes the artifact
     EncodedFacts.of(artifact).train.pairs  # whoever reads it

@@ -154,7 +154,7 @@ def _training(model: Artifact, commit: str | None) -> str:
     return (
         f"### Training\n\n{facts.epochs} epochs ({facts.steps:,} steps, best epoch {facts.best_epoch}) "
         f"in {execution.seconds / 60:.1f} minutes, "
-        f"{execution.tokens_per_second:,.0f} target tokens a second, "
+        f"{execution.tokens_per_second:,.0f} target tokens per second, "
         f"{facts.precision}; validation loss {facts.validation_loss:.4f}.\n\n"
         f"Settings: {code_span(settings, longest=900)}\n\n"
         f"Commit {code_span(commit or 'not under git')}, model artifact {code_span(model.digest)}"

@@ -92,7 +92,7 @@ class Reviewer:
         test_sets: Sequence[TestSet],
         progress: Callable[[int], Callable[[int], object]],
     ) -> tuple[Review, Sequence[AttentionMap]]:
-        """Review the candidate's files, beside those of the champion if there is one."""
+        """Review the candidate's files, and compare them with those of the champion if there is one."""
         ours, theirs = files[CANDIDATE], files.get(OPPONENT)
         leaks, kept = find_leaks(test_sets, {name: each.training_sentences for name, each in files.items()})
         measurements, maps, failure = _measure(files, test_sets, progress)

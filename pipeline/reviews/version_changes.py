@@ -67,7 +67,7 @@ def _code(champion: VersionFiles, candidate: VersionFiles) -> list[VersionChange
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if commits[0] == commits[1] and not changed:
         return []
-    told = f"files of training that differ: {len(changed)}" if changed else "the same code of training"
+    told = f"files of training code that differ: {len(changed)}" if changed else "the same training code"
     return [VersionChange("code commit", commits[0], f"{commits[1]} ({told})")]
 
 
@@ -90,5 +90,5 @@ def _speed(champion: System, candidate: System) -> list[VersionChange]:
     pairs = (before.sentences_per_second, now.sentences_per_second), (before.latency_p50_ms, now.latency_p50_ms)
     if all(max(pair) <= NOTABLE * min(pair) for pair in pairs):
         return []
-    told = [f"{s.sentences_per_second:,.0f} sentences/s, {s.latency_p50_ms:,.1f} ms a sentence" for s in (before, now)]
+    told = [f"{s.sentences_per_second:,.0f} sentences/s, {s.latency_p50_ms:,.1f} ms for a sentence" for s in (before, now)]
     return [VersionChange("speed", *told)]

@@ -114,7 +114,7 @@ class VersionFiles:
         return file
 
     def _manifest(self, name: str, digest: str, facts: type[Facts]) -> Artifact:
-        """Return an artifact that has only its manifest, which is in the run. Raise UserError if its digest differs."""
+        """Return an artifact with only its manifest, which is in the run. Raise UserError if its digest is another."""
         path = f"manifests/{name}.json"
         file = self._download(path)
         try:

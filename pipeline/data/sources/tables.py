@@ -185,7 +185,7 @@ def _json_text(row: dict[str, Any], place: Place, where: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{where}: column {'.'.join(place)!r} has half a character, \\u{ord(value[error.start]):04x}; "
+            f"{where}: column {'.'.join(place)!r} has half of a surrogate pair, \\u{ord(value[error.start]):04x}; "
             "write the text again from its source"
         ) from None
     return value
