@@ -117,7 +117,7 @@ def test_figures_are_listed_if_they_differ_and_speed_if_it_differs_clearly(
         VersionChange("package size", "5.0 MB", "7.0 MB"),
     ]
     assert found(size_bytes=5_000_001, speed=Speed(430.0, 9.5, 90.0)) == []
-    told = VersionChange("speed", "400 sentences/s, 10.0 ms for a sentence", "400 sentences/s, 12.0 ms for a sentence")
+    told = VersionChange("speed", "400 sentences/s, 10.0 ms per sentence", "400 sentences/s, 12.0 ms per sentence")
     assert found(speed=Speed(400.0, 12.0, 30.0)) == [told]
     assert found(speed=Speed(0.0, 0.0, 0.0)) != []
     assert found(speed=None) == []

@@ -197,9 +197,7 @@ class RegisterSettings(Section):
     @classmethod
     def _braces(cls, name: str) -> str:
         if set("{}") & set(re.sub(r"\{(source|target)_language\}", "", name)):
-            raise ValueError(
-                f"got {name!r}, expected only {{source_language}} and {{target_language}} in braces"
-            )
+            raise ValueError(f"got {name!r}, expected only {{source_language}} and {{target_language}} in braces")
         return name
 
 
@@ -284,7 +282,9 @@ class Params(Section):
                 )
         if download.source == "files" and "train" not in download.files.splits:
             got = ", ".join(download.files.splits) or "none"
-            raise ValueError(f"download.files.splits: got {got}, expected train, and optionally validation and test sets")
+            raise ValueError(
+                f"download.files.splits: got {got}, expected train, and optionally validation and test sets"
+            )
         if download.source == "hub" and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", download.hub.dataset):
             raise ValueError(f"download.hub.dataset: got {download.hub.dataset!r}, expected owner/name of a data set")
         return self

@@ -90,5 +90,7 @@ def _speed(champion: System, candidate: System) -> list[VersionChange]:
     pairs = (before.sentences_per_second, now.sentences_per_second), (before.latency_p50_ms, now.latency_p50_ms)
     if all(max(pair) <= NOTABLE * min(pair) for pair in pairs):
         return []
-    told = [f"{s.sentences_per_second:,.0f} sentences/s, {s.latency_p50_ms:,.1f} ms for a sentence" for s in (before, now)]
+    told = [
+        f"{s.sentences_per_second:,.0f} sentences/s, {s.latency_p50_ms:,.1f} ms per sentence" for s in (before, now)
+    ]
     return [VersionChange("speed", *told)]
