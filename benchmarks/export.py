@@ -1,6 +1,8 @@
-"""Compare an exported model with the model: equal translations of the test sets, and time. BUILD_DIRECTORY, one thread.
+"""Compare an exported model with the model: BUILD_DIRECTORY. Print the number of equal translations, and times.
 
 make EXP=name evaluate export && OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.export build/name
+
+Run it with one thread, as above.
 """
 
 import sys

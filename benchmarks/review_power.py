@@ -1,14 +1,15 @@
-"""Measure how often a review passes a candidate that is equal, or worse by 0.5, 1 or 2 BLEU, by size of the test set.
+"""Measure how often a review passes a candidate that is equal or worse by 0.5, 1 or 2 BLEU, for sizes of test sets.
 
 python -m benchmarks.review_power REFERENCES CHAMPION CANDIDATE WORSE
 
-The arguments are four files of aligned lines: the references of a large test set, and the outputs of two models that
-differ in the seed and of a worse model. From them, candidates with a known difference are made: a share of CANDIDATE's
-outputs is replaced by those of WORSE, until BLEU over the whole file is lower than CHAMPION's by the wanted difference.
-For chrF a part of that share is replaced. Each simulated review draws its sentences from the file with replacement.
+The arguments are four files of aligned lines: the references of a large test set, and the outputs of three models.
+CHAMPION and CANDIDATE come from models that differ only in the seed, WORSE from a worse model. The benchmark makes
+candidates with a known difference from them. It replaces a share of CANDIDATE's outputs by those of WORSE, until BLEU
+over the whole file is lower than CHAMPION's by the wanted difference. For chrF it replaces a part of that share. Each
+simulated review draws its sentences from the file with replacement.
 
-The old rule allows a loss of 0.5 points of BLEU and of chrF, and no loss of BLEU with p < 0.05. The new rule is the
-gates of the review, at several margins and levels. There are REVIEWS of each kind, with seed 1.
+The old rule allows a loss of 0.5 points of BLEU and of chrF, and no loss of BLEU with p < 0.05. The new rule consists
+of the gates of the review, at several margins and levels. There are REVIEWS reviews of each kind, with seed 1.
 """
 
 import sys
@@ -114,7 +115,10 @@ def at(level: float, found: Difference) -> Difference:
 
 
 def passes_old_rule(review: SimulatedReview) -> bool:
-    """Apply the old rule. Its p came from a randomisation test; here, p < 0.05 means beyond 1.96 standard errors."""
+    """Return whether the old rule passes.
+
+    Its p came from a randomisation test. Here, p < 0.05 stands for a difference beyond 1.96 standard errors.
+    """
     bleu, chrf = review["bleu"], review["chrf"]
     is_sure = bleu.points < -1.96 * (bleu.standard_error or 0.0)
     return bleu.points >= -OLD_LOSS and chrf.points >= -OLD_LOSS and not is_sure

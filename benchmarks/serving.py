@@ -1,8 +1,8 @@
 """Measure the speed of `make serve` for 32 clients that request one sentence after another.
 
 `make bench-serving` starts a real server on loopback with the version that has the alias ALIAS. The clients request
-translations of the experiment's test sets for DURATION seconds. They are threads of this process, so they use a part of
-the same processors.
+translations of the experiment's test sets for DURATION seconds. The clients are threads of this process, so they use
+some of the time of the same processors.
 """
 
 import http.client
@@ -54,7 +54,7 @@ def read_sentences(build: Path) -> list[str]:
 
 
 def ask_all(port: int, sentences: list[str], duration: float) -> tuple[list[float], list[str]]:
-    """Return the seconds of each good answer, and the errors."""
+    """Return the seconds that each good answer took, and the errors."""
     start = time.monotonic() + WARM_UP
 
     def ask(client: int) -> tuple[list[float], list[str]]:

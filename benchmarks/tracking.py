@@ -1,8 +1,9 @@
 """Measure how long training waits for a failing tracking server, and which metrics arrive.
 
 `make bench-tracking` trains on the toy language beside a real `mlflow server`. The server is stopped (SIGSTOP) several
-times, at last for a minute, and killed twice (SIGKILL). The allowed loss of speed is 1 %, and a machine's speed varies
-by more. So the kernel is asked for the share of time in which the training thread neither runs nor is ready to run.
+times, the last time for a minute, and killed twice (SIGKILL). The allowed loss of speed is 1 %, but a machine's speed
+varies by more than that. So the benchmark measures the share of time in which the training thread neither runs nor is
+ready to run, which the kernel reports.
 """
 
 import signal
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def disturb(project: Project, server: Server) -> list[float]:
-    """Train while the server fails. Return the shares of waiting: while it was healthy, stopped, healthy, and so on."""
+    """Train while the server fails. Return the shares of waiting while it was healthy, stopped, healthy, and so on."""
     environment = project.environment(MLFLOW_TRACKING_URI=server.uri)
     training = subprocess.Popen(["make", "train"], cwd=project.root, env=environment)
     while not (project.build / TRAINING / "checkpoints").exists():

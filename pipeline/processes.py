@@ -1,6 +1,6 @@
-"""Set up the processes of a stage: their number, device and precision; and add numbers over all of them.
+"""Set up the processes of a stage (their number, device and precision), and add numbers over all of them.
 
-The Makefile starts them with Accelerate's launcher. The trainer and decoding share out the work.
+The Makefile starts the processes with Accelerate's launcher. The trainer and decoding divide the work among them.
 """
 
 import atexit
@@ -13,16 +13,16 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 
 from .plumbing.errors import UserError
 
-# How long one exchange between processes waits for a process that is lost. It must be longer than anything that the
-# main process does alone while the others wait, such as writing a checkpoint or scoring a test set.
+# How long an exchange between processes waits for a missing process. It must be longer than anything that the main
+# process does alone while the others wait, such as writing a checkpoint or scoring a test set.
 TIMEOUT = timedelta(minutes=10)
 
 
 def join_processes(precision: str, expected: int) -> Accelerator:
     """Return the Accelerator of this process, which is one of `expected` processes.
 
-    `precision` is auto, bf16 or fp32. Raises UserError if another number of processes was started, if there are fewer
-    GPUs than processes on this machine, or if the machine has no bf16 but it was asked for.
+    `precision` is auto, bf16 or fp32. Raise UserError if another number of processes was started, if this machine has
+    fewer GPUs than processes, or if bf16 was requested and the machine does not support it.
     """
     if precision == "auto":
         precision = "bf16" if has_bf16() else "fp32"
@@ -54,7 +54,7 @@ def sum_over_processes(accelerator: Accelerator, *numbers: float) -> list[float]
 
 
 def machine(accelerator: Accelerator) -> dict[str, Any]:
-    """Describe what this process computes with, for an artifact's manifest."""
+    """Return the device, precision, threads and processes of this computation, for an artifact's manifest."""
     return {
         "device": torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type,
         "instructions": torch.backends.cpu.get_cpu_capability(),

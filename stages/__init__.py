@@ -13,8 +13,8 @@ def _leave(signum: int, frame: FrameType | None) -> None:
     os._exit(128 + signum)
 
 
-# `python -m stages.train` imports this package first. Its own imports then take seconds, in which Ctrl-C can end the
-# process at once. After them, pipeline.plumbing.command installs another handler.
+# `python -m stages.train` imports this package first. The imports of stages.train then take seconds. This handler lets
+# Ctrl-C end the process at once meanwhile. After that, pipeline.plumbing.command installs another handler.
 if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _leave)
 

@@ -1,4 +1,4 @@
-"""Ask whether to do what cannot be undone: on the terminal, or by $FORCE."""
+"""Ask the user, on the terminal or through $FORCE, before something is done that cannot be undone."""
 
 import os
 import sys
@@ -10,12 +10,12 @@ def is_forced() -> bool:
     """Return whether $FORCE is 1."""
     text = os.environ.get("FORCE", "")
     if text not in ("", "0", "1"):
-        raise UserError(f"FORCE: got {text!r}, expected 1, which skips the question or the objection, or nothing")
+        raise UserError(f"FORCE: got {text!r}, expected 1 or nothing; 1 skips the question or the check")
     return text == "1"
 
 
 def says_yes(question: str) -> bool | None:
-    """Ask a question and return whether the answer is yes; None if there is no terminal."""
+    """Ask a question. Return whether the answer is yes; None if there is no terminal."""
     if not sys.stdin.isatty():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Delete an experiment's outputs: EXPERIMENT_DIRECTORY. Asks before it deletes work in progress, unless $FORCE is 1."""
+"""Delete an experiment's outputs: EXPERIMENT_DIRECTORY. Ask before deleting work in progress, unless $FORCE is 1."""
 
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ def clean() -> None:
 
 
 def check_answer(home: Path, work: list[str], forced: bool) -> None:
-    """Raise UserError unless the user agrees that work in progress is deleted too."""
+    """Raise UserError if there is work in progress and the user does not agree to delete it."""
     for line in work:
         print(f"{home} has {line}", flush=True)
     option = experiment_option(home.name)

@@ -36,7 +36,7 @@ def compare() -> None:
 
 
 def experiment_in(variable: str, known: list[str]) -> str:
-    """The experiment that the environment's variable names."""
+    """Return the experiment that an environment variable names. Raise UserError if there is no such experiment."""
     name = os.environ.get(variable, "")
     if not name:
         raise UserError(f"{variable} is missing, expected the name of an experiment, {USAGE}")
@@ -46,7 +46,7 @@ def experiment_in(variable: str, known: list[str]) -> str:
 
 
 def describe(result: SideBySide, form: str) -> list[str]:
-    """The comparison in lines of text, or of Markdown."""
+    """Return the comparison in lines of text or Markdown."""
     lines = [f"# {result.b} compared with {result.a}"] if form == "markdown" else []
     for title, rows in sections(result):
         lines += ["", f"## {title}", "", *markdown(rows)] if form == "markdown" else ["", title, *aligned(rows)]
@@ -54,7 +54,7 @@ def describe(result: SideBySide, form: str) -> list[str]:
 
 
 def sections(result: SideBySide) -> Iterator[tuple[str, Rows]]:
-    """The title and the rows of each table."""
+    """Yield the title and the rows of each table."""
     head = ("", result.a, result.b)
     if result.settings:
         yield "Settings that differ", [head, *_rows(result.settings)]
@@ -66,7 +66,7 @@ def sections(result: SideBySide) -> Iterator[tuple[str, Rows]]:
         yield "Scores of free translations, with 95 % intervals", [columns, *_score_rows(result)]
     if any(result.not_compared.values()):
         names = [(", ".join(result.not_compared[side]) or "-") for side in ("a", "b")]
-        yield "Test sets that are not compared: the other has no such text", [head, ("test sets", *names)]
+        yield "Test sets that are not compared, because only one experiment has them", [head, ("test sets", *names)]
     yield "Model", [head, *_rows(result.model)]
     yield "Speed", [head, *_rows(result.speed)]
 

@@ -1,7 +1,7 @@
 """Run a stage in one of the processes that stages/launch.py starts: STAGE_MODULE ARGUMENT...
 
-The launcher restarts all processes when one fails. This module then exits at once, before it imports anything large, if
-the failure was one that a restart cannot help.
+The launcher restarts all processes when one fails. If a restart cannot help, this module then exits at once, before it
+imports anything large.
 """
 
 import os
@@ -22,8 +22,8 @@ def main() -> None:
     try:
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     except Exception as error:
-        # The launcher shows the first error of the last attempt: when one process fails, the others fail soon after,
-        # because they cannot exchange data with it.
+        # The launcher shows the first error of the last attempt. When one process fails, the others fail soon after
+        # it, because they cannot exchange data with it.
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
         get_error_handler().record_exception(error)
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _exit_with(launcher: int) -> None:
-    """Kill this process when its launcher has died: otherwise it would train on beside its replacement."""
+    """Kill this process when its launcher has died. Otherwise it would continue to train beside its replacement."""
     while os.getppid() == launcher:
         time.sleep(0.2)
     os.kill(os.getpid(), signal.SIGKILL)

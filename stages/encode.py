@@ -1,4 +1,4 @@
-"""Encode the training and validation splits as token ids. Test sets stay text, and the evaluation encodes them."""
+"""Encode the training and validation splits as token ids. Test sets stay text; the evaluation encodes them."""
 
 from pipeline.data.encoding import encode_split
 from pipeline.data.facts import EncodedFacts, EncodedSplitFacts

@@ -22,7 +22,7 @@ from stages.stamp import bring_up_to_date
 from stages.status import states_of
 
 TABLE_HEAD = ("experiment", "data", "pairs", "test set", "BLEU", "chrF", "disk", "state")
-# The settings in the column `data`:
+# The settings that the column `data` shows:
 DATA_COLUMN = (
     "download.source",
     "download.source_language",
@@ -57,7 +57,7 @@ def experiments() -> None:
 
 
 def describe(home: Path, files: list[Path], default: dict[str, str]) -> Iterator[tuple[Row, str]]:
-    """Return a row for each test set, and the text below it: after the last, settings that differ from `default`."""
+    """Yield a row for each test set, with the text below it. The last has the settings that differ from `default`."""
     try:
         params = read_params(files)
         data, differing = data_of(params.download), differences(default, settings_of(params))
@@ -77,13 +77,13 @@ def settings_of(params: Params) -> dict[str, str]:
 
 
 def data_of(settings: DownloadSettings) -> str:
-    """Name the data, as in `bentrevett/multi30k en-de`."""
+    """Return the name of the data and the languages, as in `bentrevett/multi30k en-de`."""
     source = settings.hub.dataset if settings.source == "hub" else settings.source
     return f"{source} {settings.source_language}-{settings.target_language}"
 
 
 def differences(default: dict[str, str], settings: dict[str, str]) -> str:
-    """List settings, as in `tokenizer: vocabulary_size 6000; train: epochs 13`, but not those of the data."""
+    """Return differing settings, except those of the data: `tokenizer: vocabulary_size 6000; train: epochs 13`."""
     sections: dict[str, list[str]] = {}
     for key, value in settings.items():
         if default.get(key) != value and not any(key == part or key.startswith(f"{part}.") for part in DATA_COLUMN):
@@ -109,7 +109,7 @@ def facts_of(kind: type[F], directory: Path) -> F | None:
 
 
 def state_of(home: Path, files: list[Path]) -> str:
-    """Say in a few words which stages ran, and whether their outputs are up to date."""
+    """Return a few words that say which stages ran, and whether their outputs are up to date."""
     if not any((home / name).exists() for name in (*TARGETS, "lock")):
         return "not begun"
     try:

@@ -31,7 +31,7 @@ def gc() -> None:
 
 
 def look(build: Path) -> Garbage:
-    """Find the files that nothing needs. UserError if settings or MLflow's store cannot be read."""
+    """Find the files that nothing needs. Raise UserError if settings or MLflow's store cannot be read."""
     root = Path()
     experiments: dict[str, DownloadSettings] = {
         name: read_params(settings_files(root, name)).download for name in all_experiments(root)
@@ -57,7 +57,7 @@ def registered(build: Path) -> dict[str, list[str]]:
 
 
 def describe(found: Garbage) -> list[str]:
-    """List what would be deleted, with sizes, and what stays."""
+    """Return a list of the files that would be deleted, with sizes, and of the files that stay."""
     lines = []
     if found.free:
         sizes = {path: size_of(path) for path in found.free}
@@ -71,7 +71,7 @@ def describe(found: Garbage) -> list[str]:
 
 
 def remove(build: Path, listed: Garbage) -> None:
-    """Delete what was listed and is still not needed. Holds the lock of each experiment meanwhile."""
+    """Delete the listed files that are still not needed. Hold the lock of each experiment meanwhile."""
     free = [path for path in look(build).free if path in listed.free]
     homes = experiment_directories(build)
     for path in free:

@@ -1,4 +1,4 @@
-"""Install requirements.lock into .venv, once, even if several makes run at the same time. Needs Python alone."""
+"""Install requirements.lock into .venv, once, even if several makes run at the same time. This needs only Python."""
 
 import fcntl
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 LOCK, PROJECT, ENVIRONMENT = Path("requirements.lock"), Path("pyproject.toml"), Path(".venv")
-INSTALLED = ENVIRONMENT / ".installed"  # whose time Make compares with that of LOCK
+INSTALLED = ENVIRONMENT / ".installed"  # Make compares its time with that of LOCK
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def is_fresh() -> bool:
 def install() -> None:
     print(f"installing {LOCK} into {ENVIRONMENT}", file=sys.stderr)
     venv.EnvBuilder(clear=True, symlinks=True, with_pip=True).create(ENVIRONMENT)
-    # --no-deps: the lock is complete except for torch, which is installed last, and pip would miss it here.
+    # --no-deps: the lock is complete except for torch, which is installed last. pip would report it as missing here.
     pip_install(str(LOCK), "--require-hashes", "--no-deps", "-r", str(LOCK))
     pip_install(PROJECT.name, *torch())
     INSTALLED.touch()
@@ -49,7 +49,7 @@ def pip_install(what: str, *arguments: str) -> None:
 
 
 def torch() -> list[str]:
-    """Return the project's requirement of torch. It has no digest, because the build depends on the machine."""
+    """Return the project's requirement of torch. It has no digest, because torch's build depends on the machine."""
     import tomllib  # missing in Pythons that main() refuses
 
     requirements = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]

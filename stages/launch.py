@@ -3,8 +3,8 @@
 python -m stages.launch --processes 8 --machines 4 --machine 0 --master host:29500 --restarts 3 stages.train ARGUMENT...
 
 When a process dies, the launcher (torch.distributed's elastic agent) restarts all of them, up to `--restarts` times,
-and they continue from the last checkpoint. Several machines connect to `--master` and wait for each other there; if one
-is lost, they wait for it again.
+and they continue from the last checkpoint. Several machines connect to `--master` and wait for each other there. If a
+machine is lost, the others wait for it again.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pipeline.plumbing.environment import report_removed
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.exit_status import EXIT_FILE, FAILED, ExitStatus, recorded_exit
 
-JOIN_SECONDS = 900  # for which a machine waits for the others, at the start and after one was lost
+JOIN_SECONDS = 900  # how long a machine waits for the others, at the start and after a machine was lost
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def _launch(call: argparse.Namespace) -> None:
         raise UserError(
             f"NODE_RANK: got {call.machine}, expected at most {call.machines - 1} with NODES={call.machines}"
         )
-    logging.disable(logging.ERROR)  # the agent would log every failure at length; it is printed below, once
+    logging.disable(logging.ERROR)  # the agent would log every failure at length; the failure is printed below, once
     arguments = launch_command_parser().parse_args(_launcher_options(call))
     with tempfile.TemporaryDirectory() as scratch:
         os.environ |= _environment(call, Path(scratch) / "exit")
@@ -66,11 +66,11 @@ def _environment(call: argparse.Namespace, exit_file: Path) -> dict[str, str]:
     return {
         EXIT_FILE: str(exit_file),
         "PIPELINE_NPROC": str(call.processes * call.machines),
-        # Processes share the cores, each with at least one; by default torchrun gives each process one thread.
+        # The processes share the cores, and each has at least one. By default torchrun gives each process one thread.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(-(-cores // call.processes))),
-        "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",  # and pass on; USR1 would kill the launcher
-        # With torch 2.13's static rendezvous, processes would look for dead ones after a restart. So c10d is used, on
-        # one machine too, with a new store for every attempt.
+        "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",  # and pass on: USR1 would kill the launcher
+        # With the static rendezvous of torch 2.13, processes would look for dead processes after a restart. So c10d is
+        # used, even on one machine, with a new store for every attempt.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     } | ({"PET_STANDALONE": "1"} if call.machines == 1 else {})
 
@@ -97,7 +97,7 @@ def _endpoint(master: str) -> tuple[str, str]:
 
 
 def _exit_status(error: Exception) -> ExitStatus:
-    """Return the exit status for an error of which no process could record the reason."""
+    """Return the exit status for an error whose reason no process could record."""
     if isinstance(error, SignalException):
         return ExitStatus(128 + error.sigval, f"stopped by {error.sigval.name}")
     if isinstance(error, ChildFailedError):

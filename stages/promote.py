@@ -13,7 +13,7 @@ def promote() -> None:
     if version is None:
         raise UserError("VERSION is missing; type the number of a version: make promote VERSION=3 REASON=...")
     registry = open_registry()
-    warn_if_not_isolated()  # the package of the champion is about to translate
+    warn_if_not_isolated()  # the package of the champion will be run
     champion = registry.decision(reason, forced).promote(version)
     print(
         f"{version_name(champion)} is the champion now; to undo this: make rollback REASON=...{registry.models.option}"

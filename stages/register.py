@@ -1,4 +1,4 @@
-"""corpus + model + evaluation -> a version in MLflow's registry, after translating in a fresh process."""
+"""Make a trained and evaluated model a version in MLflow's registry, after it has translated in a fresh process."""
 
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ from pipeline.registry.sandbox.isolation import warn_if_not_isolated
 
 
 def register(call: StageCall) -> None:
-    """Ask the registry what is there, and add what is missing. Running it again changes nothing."""
+    """Ask the registry what it has, and add what is missing. Running this again changes nothing."""
     settings = RegisterSettings(**call.stamp["params"]["register"])
     corpus, model, evaluation = (call.inputs[name] for name in ("corpus", "model", "evaluation"))
     client = open_store(call.output.parent.parent)

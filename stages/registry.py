@@ -27,7 +27,7 @@ LONGEST_REASON = 500  # characters
 
 @dataclass(frozen=True)
 class Registry:
-    """The registry of MLflow, as the versions of one experiment are reviewed and promoted in it."""
+    """MLflow's registry, for reviewing and promoting the versions of one experiment."""
 
     params: Params
     models: RegisteredModels
@@ -45,12 +45,12 @@ class Registry:
         return ReviewRuns(self.client, self.production, BUILD)
 
     def decision(self, reason: str, forced: bool) -> Promotion:
-        """Return the commands that change the champion, for the present user and with this reason."""
+        """Return a decision of the present user about the champion, with this reason."""
         return Promotion(self.models, self.params.review, self.review_runs, user_name(), reason, forced)
 
 
 def open_registry(uri: str = "") -> Registry:
-    """Open the registry for the experiment whose params files are the arguments; `uri` as for open_store."""
+    """Open the registry for the experiment whose params files are the arguments. `uri` is that of open_store."""
     files = [Path(argument) for argument in sys.argv[1:]]
     params = read_params(files)
     languages = params.download.source_language, params.download.target_language

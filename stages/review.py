@@ -1,6 +1,7 @@
 """Compare a version with the champion and record the verdict in the registry: PARAMS_FILE... and $VERSION.
 
-Status 0 if it passes; 1 if it fails, or if the test sets are too small to decide; 2 if there is no verdict.
+The exit status is 0 if the version passes, 1 if it fails or the test sets are too small to decide, and 2 if there is no
+verdict.
 """
 
 import sys
@@ -50,7 +51,7 @@ def _counting(bar: "tqdm[Never]") -> Callable[[int], Callable[[int], object]]:
 
 
 def _keep(registry: Registry, finding: Finding) -> list[str]:
-    """Write the review into MLflow and its report into build/. Return the lines that say where, and what to do next."""
+    """Write the review to MLflow and its report to build/. Return lines that say where, and what to do next."""
     pages, candidate = Pages(registry.client.tracking_uri), finding.candidate
     report = write_report(finding.review, finding.maps, pages)
     recorded = registry.review_runs.keep(candidate, finding.champion, finding.review, report)
@@ -86,7 +87,7 @@ def _keep(registry: Registry, finding: Finding) -> list[str]:
 
 
 def describe(finding: Finding) -> list[str]:
-    """Return the review in lines for a terminal; the verdict comes last."""
+    """Return the review in lines for a terminal. The verdict comes last."""
     review, experiment = finding.review, experiment_of(finding.candidate)
     against = f"the champion, version {finding.champion.version}" if finding.champion else "the best baseline"
     lines = [f"{review.candidate.name} version {review.candidate.version} (experiment {experiment}) against {against}"]

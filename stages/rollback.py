@@ -1,4 +1,4 @@
-"""Go back to the champion before the present one: PARAMS_FILE... and $REASON, $FORCE."""
+"""Go back to the previous champion: PARAMS_FILE... and $REASON, $FORCE."""
 
 from pipeline.plumbing.command import fail_clearly
 from pipeline.reviews.registered_models import version_name

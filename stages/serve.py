@@ -1,7 +1,8 @@
 """Serve the version with the alias ALIAS of a registered model over HTTP until Ctrl-C: PARAMS_FILE...
 
-When a promotion or a rollback moves the alias, the new version is loaded and served. A version with the alias champion
-that the promotion history does not name as champion is refused, because nobody has decided that its code may run here.
+When a promotion or a rollback moves the alias, the new version is loaded and served. A version that has the alias
+champion but is not the champion in the promotion history is refused, because nobody has decided that its code may run
+here.
 ALIAS, HOST, PORT, AUTH and ALLOWED_HOSTS are read from the environment.
 """
 
@@ -37,7 +38,7 @@ def serve() -> None:
 
 
 def listen(host: str, port: str, command: str) -> socket.socket:
-    """Return a listening socket. UserError, which advises `make COMMAND`, if the address cannot be used."""
+    """Return a listening socket. Raise UserError, with a `make COMMAND` to try, if the address cannot be used."""
     if not (port.isdecimal() and 0 < int(port) < 65536):
         raise UserError(f"PORT: got {port!r}, expected a number from 1 to 65535, as in: make {command} PORT=5002")
     try:

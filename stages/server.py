@@ -29,7 +29,7 @@ from pipeline.service.access import Access
 from pipeline.service.accounts import PASSWORD, accounts_database, check_password, prepare_accounts
 from stages.registry import open_registry
 
-SHUTDOWN_SECONDS = 10  # that MLflow's processes have to end
+SHUTDOWN_SECONDS = 10  # the time that MLflow's processes have to end
 # Variables that MLflow's process does not need: the admin's account exists already, and it calls no other server.
 WITHHELD = {PASSWORD, "MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_TRACKING_URI"}
 
@@ -46,7 +46,7 @@ class Options:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Options":
-        """Read the options from the environment. UserError if one is wrong."""
+        """Read the options from the environment. Raise UserError if one is wrong."""
         host = environment.get("HOST") or "127.0.0.1"
         return cls(
             host,
@@ -107,7 +107,7 @@ def prepare(options: Options) -> dict[str, str]:
 
 
 def describe_pages(server: str) -> list[str]:
-    """Return a line for each page of the experiment that the arguments name; none if there are no arguments."""
+    """Return a line for each page of the experiment that the arguments name. Without arguments, return no line."""
     if not sys.argv[1:]:
         return []
     models = open_registry(os.environ.get("STORE", "")).models
@@ -120,7 +120,7 @@ def describe_pages(server: str) -> list[str]:
 def run_server(options: Options, environment: dict[str, str], pages: list[str]) -> None:
     # MLflow's processes are in a process group, so that all of them end when this process is told to end.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # set by nohup
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup sets SIG_IGN
             signal.signal(number, interrupt)
     server = start(options, environment)
     try:
@@ -171,7 +171,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def free_port(text: str, host: str) -> int:
-    """Return PORT as a number. UserError if it is not one, or if the port is in use."""
+    """Return PORT as a number. Raise UserError if it is not a number, or if the port is in use."""
     if not (text.isdecimal() and 0 < int(text) < 65536):
         raise UserError(f"PORT: got {text!r}, expected a number from 1 to 65535, as in: make server PORT=5001")
     try:
@@ -190,7 +190,7 @@ def free_port(text: str, host: str) -> int:
 
 
 def database_url(text: str) -> str:
-    """Return STORE. UserError if it is not a URL of a database."""
+    """Return STORE. Raise UserError if it is not the URL of a database."""
     try:
         make_url(text)
     except ArgumentError:
@@ -202,7 +202,7 @@ def database_url(text: str) -> str:
 
 
 def as_destination(text: str) -> str:
-    """Return ARTIFACTS as a URL. UserError if MLflow does not know this kind of storage."""
+    """Return ARTIFACTS as a URL. Raise UserError if MLflow does not know this kind of storage."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

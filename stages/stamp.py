@@ -23,9 +23,9 @@ def stamp() -> None:
 
 
 def bring_up_to_date(directory: Path, files: Sequence[Path]) -> None:
-    """Write the stamps of an experiment with the settings in `files`. UserError if the settings are wrong."""
+    """Write the stamps of an experiment with the settings in `files`. Raise UserError if the settings are wrong."""
     started = time.time_ns()  # a file that is edited after this is checked again
-    # A file that was written a moment ago may change again without a change of its times: so it is not remembered.
+    # A file that was written a moment ago may change again while its times stay the same. So its signature is not kept.
     names = list(map(str, files_read(files)))
     found = {name: told if is_settled(told) else None for name, told in sources(names).items()}
     artifacts = {stage: directory.parent / name for name, stage in TARGETS.items()}

@@ -38,7 +38,7 @@ def in_words(state: str, reasons: list[str]) -> str:
 
 
 def remark(artifact: Path) -> str:
-    """Name the libraries that have another version than when the artifact was made."""
+    """Return a note with the libraries whose versions have changed since the artifact was made."""
     manifest = find_manifest(artifact)
     changes = list(changed_libraries(manifest.made_with)) if manifest else []
     return f" (made with {'; '.join(changes)})" if changes else ""

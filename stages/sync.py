@@ -1,4 +1,4 @@
-"""Send MLflow what it does not have yet of every training in build/. This may be done at any time."""
+"""Send MLflow the parts that it is missing of the record of every training in build/. Run this at any time."""
 
 import shutil
 from pathlib import Path
@@ -42,7 +42,7 @@ def records(home: Path) -> list[Path]:
 
 
 def send(client: MlflowClient, place: Path) -> str:
-    """Send the record of a training that is not running, and say what MLflow has now."""
+    """Send the record of a training that is not running. Return a description of what MLflow has now."""
     record = killed(place)
     if record != read_record(place):
         record.write(place)

@@ -1,4 +1,4 @@
-"""Train the model and publish it with the tokenizer and its record. Runs in each of NPROC processes."""
+"""Train the model and publish it with the tokenizer and its record. This runs in each of NPROC processes."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ def train(call: StageCall) -> None:
     corpus, encoded = call.inputs["corpus"], call.inputs["encoded"]
     tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)
     vocabularies = (tokenizer.source.vocab_size(), tokenizer.target.vocab_size())
-    scratch = call.output.with_name(TRAINING)  # checkpoints, journal and record, which an interruption leaves
+    scratch = call.output.with_name(TRAINING)  # checkpoints, journal and record, which stay after an interruption
     facts = CorpusFacts.of(corpus)
     validation = Validation(
         open_split(encoded.path("validation.arrow")),
@@ -105,11 +105,11 @@ def _print_plan(trainer: Trainer, padding: float, excess: float) -> None:
     if position.step:
         print(f"train: continuing after step {position.step:,} (epoch {position.epoch + 1})", file=sys.stderr)
     if position.processes not in (0, processes):
-        print(f"train: with {processes} processes, until then with {position.processes}", file=sys.stderr)
+        print(f"train: now with {processes} processes, before with {position.processes}", file=sys.stderr)
 
 
 def dataset_records(corpus: Artifact) -> list[DatasetRecord]:
-    """Describe each split for MLflow: by the digest of its file, and by where its text comes from."""
+    """Describe each split for MLflow, with the digest of its file and the sources of its text."""
     facts = CorpusFacts.of(corpus)
     sources = [source.model_dump(mode="json", exclude_none=True) for source in facts.sources]
     return [
@@ -127,7 +127,7 @@ def dataset_records(corpus: Artifact) -> list[DatasetRecord]:
 
 @contextmanager
 def _reported(call: StageCall, scratch: Path, trainer: Trainer) -> Iterator[tuple[Run, Log]]:
-    """Open the training's run, and yield it with a function that logs metrics to it and shows the progress."""
+    """Open the run of the training. Yield it, and a function that logs metrics to it and shows the progress."""
     inputs = {name: artifact.digest for name, artifact in call.inputs.items()}
     training = hashlib.sha256(json.dumps([call.stamp, inputs], sort_keys=True).encode()).hexdigest()
     progress = Progress(trainer.position.step, trainer.total_steps, trainer.steps_per_epoch)

@@ -1,6 +1,7 @@
 """Translate $TEXT, or each line of standard input, with a published model: MODEL_DIRECTORY.
 
-The output has a line for each line of the input. Runs in each of NPROC processes; the main process reads and writes.
+The output has a line for each line of the input. This runs in each of NPROC processes. The main process reads and
+writes.
 """
 
 import os
@@ -19,11 +20,11 @@ from pipeline.plumbing.errors import UserError
 from pipeline.seq2seq.terms import Glossary, translate_with_terms
 from pipeline.seq2seq.translator import BEAM_SIZE, LENGTH_PENALTY, Translator, in_order
 
-# Lines that are read and decoded together: with a beam of 5 about 40 batches, so that 8 processes have 5 each. The
-# number does not depend on that of processes, because other batches round their scores differently.
+# The number of lines that are read and decoded together. With a beam of 5 they make about 40 batches, so that each of 8
+# processes has 5. It does not depend on the number of processes, because other batches round their scores differently.
 BLOCK_LINES = 4096
 
-Advance = Callable[[int], object]  # is told how many more lines were translated
+Advance = Callable[[int], object]  # called with the number of lines translated since the last call
 
 
 def translate() -> None:
@@ -46,14 +47,14 @@ def translate() -> None:
 
 
 def _progress() -> "tqdm[Never]":
-    """A bar on standard error, if that is a terminal and the text comes from a file or a pipe; otherwise nothing."""
+    """Return a progress bar on standard error. It is hidden unless that is a terminal and a file or pipe is read."""
     is_typed = "TEXT" in os.environ or sys.stdin.isatty() or os.environ.get("RANK", "0") != "0"
     total = None if is_typed else count_lines(sys.stdin.fileno())
     return tqdm(total=total, unit=" lines", desc="translate", disable=True if is_typed else None, file=sys.stderr)
 
 
 def count_lines(file: int) -> int | None:
-    """Return how many lines are left to read from a file, and read none; None if it is a pipe, or the like."""
+    """Return the number of lines from a file's position to its end; None for a pipe or the like. The position stays."""
     if not stat.S_ISREG(os.fstat(file).st_mode):
         return None
     position, lines, last = os.lseek(file, 0, os.SEEK_CUR), 0, b"\n"
@@ -63,7 +64,7 @@ def count_lines(file: int) -> int | None:
 
 
 def read_blocks() -> Iterator[list[str]]:
-    """Yield blocks of lines: single lines from a terminal, otherwise many at once."""
+    """Yield blocks of lines. From a terminal, a block is a single line, otherwise many lines."""
     if "TEXT" in os.environ:
         try:
             yield os.environb[b"TEXT"].decode("utf-8").split("\n")
@@ -90,7 +91,7 @@ def _translate_alone(directory: Path, advance: Advance) -> Iterator[list[str]]:
 
 
 def _with_terms(directory: Path, processes: int, advance: Advance) -> Iterator[list[str]]:
-    """With the glossary that TERMS names, line by line."""
+    """Yield translations with the glossary that TERMS names, line by line."""
     if processes > 1:
         raise UserError(f"TERMS: got NPROC={processes}, expected one process with a glossary; leave NPROC out")
     glossary, translator = Glossary.load(Path(os.environ["TERMS"])), Translator.load(directory)
@@ -100,7 +101,7 @@ def _with_terms(directory: Path, processes: int, advance: Advance) -> Iterator[l
 
 
 def _translate_together(directory: Path, processes: int, advance: Advance) -> Iterator[list[str]]:
-    """Block by block in the main process; the others translate along and have nothing to say."""
+    """Yield translations, block by block, in the main process. Other processes help to translate but yield nothing."""
     from pipeline.processes import join_processes
     from pipeline.seq2seq.decoding import (  # they import accelerate, which one process does not need
         hand_out,

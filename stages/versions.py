@@ -46,7 +46,7 @@ def rows(registry: Registry, model: str) -> list[Sequence[str]]:
 
 
 def last_verdict(registry: Registry, version: ModelVersion) -> str:
-    """Return the verdict of the latest review, from its run, as `make promote` reads it: anybody can edit tags."""
+    """Return the verdict of the latest review. Like `make promote`, read it from its run: anybody can edit tags."""
     candidate = registry.models.candidate_of(version)
     try:
         found = registry.review_runs.find(candidate) if candidate else []
@@ -56,7 +56,7 @@ def last_verdict(registry: Registry, version: ModelVersion) -> str:
 
 
 def row(version: ModelVersion, aliases: Iterable[str], verdict: str) -> Sequence[str]:
-    """Return the cells of a version's row; `-` where it lacks a tag."""
+    """Return the cells of a version's row; `-` stands for a missing tag."""
     return (
         str(version.version),
         _tag(version, EXPERIMENT),
@@ -68,7 +68,7 @@ def row(version: ModelVersion, aliases: Iterable[str], verdict: str) -> Sequence
 
 
 def record(registry: Registry) -> list[str]:
-    """Return who made which version the champion, and why, the latest first; then what was changed by hand."""
+    """Return lines about all champions, latest first (when, who and why), then lines about changes by hand."""
     entries = registry.models.history.entries()
     state, in_force = replay(entries)
     production = registry.production

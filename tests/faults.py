@@ -90,7 +90,7 @@ def interrupt(project: Project, interruption: Interruption, processes: int) -> t
 
 
 def _send(make: int, number: signal.Signals, aim: str) -> None:
-    """Send the signal. Torch's workers have process groups of their own; that they end too is part of the test."""
+    """Send the signal. Torch's workers have process groups of their own. The test checks that they end too."""
     with suppress(ProcessLookupError, psutil.NoSuchProcess):
         if aim == "group":
             os.killpg(make, number)

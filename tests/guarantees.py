@@ -1,7 +1,7 @@
-"""Write into docs/guarantees.md when each guarantee was last shown: python -m tests.guarantees REPORTS
+"""Write to docs/guarantees.md when each guarantee was last tested: python -m tests.guarantees REPORTS
 
-REPORTS is a directory with the JUnit reports of pytest; `make test-all` calls this after all tests. A row of which some
-tests did not run keeps what it says.
+REPORTS is a directory with the JUnit reports of pytest. `make test-all` runs this after all tests. A row is not changed
+if one of its tests did not run.
 """
 
 import re
@@ -38,7 +38,7 @@ class Row:
 
     @classmethod
     def of(cls, line: str) -> "Row | None":
-        """Return the row that a line of the page is; None if it is none, or the head of a table."""
+        """Return the row in a line of the page; None if it is not a row, or the head of a table."""
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         return cls(*cells) if line.startswith("|") and len(cells) == 3 and TEST.search(cells[1]) else None
 
@@ -94,7 +94,7 @@ def updated(page: str, cases: Sequence[Case], when: str) -> str:
 
 
 def _commit() -> str:
-    """Return the short name of the commit; where tracked files differ from it, that too."""
+    """Return the short name of the commit, and whether tracked files differ from it."""
     name = _git("rev-parse", "--short=7", "HEAD")
     return f"{name} with changes" if _git("status", "--porcelain", "--untracked-files=no") else name
 

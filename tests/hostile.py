@@ -35,7 +35,7 @@ def save_puppet(directory: Path) -> Path:
 
 
 def corrupt(build: Path, client: MlflowClient, version: int, code: str) -> None:
-    """Append `code` to the code of a version, as if it had been registered so."""
+    """Append `code` to the code of a version, as if the version had been registered with it."""
     package = package_of(build, client, version)
     with open(package / "artifacts/code/registry/request.py", "a", encoding="utf-8") as file:
         file.write(f"\n\n{code}\n")

@@ -1,4 +1,4 @@
-"""Change manifests as if a stage had written them so."""
+"""Change manifests as if a stage had written the changed content."""
 
 import json
 import os

@@ -1,7 +1,7 @@
-"""A small Hugging Face Hub on loopback: it serves the requests that reading a data set takes.
+"""A small Hugging Face Hub on loopback. It answers all requests that are needed to read a data set.
 
-A fault is asked for by a function of (method, path) that names it: "503", "truncate" (half the bytes, then the
-connection is closed), "corrupt" (the right number of wrong bytes) or nothing.
+A function of (method, path) returns the name of the fault to cause: "503", "truncate" (half the bytes, then the
+connection is closed), "corrupt" (the right number of wrong bytes), or an empty text for none.
 """
 
 import hashlib

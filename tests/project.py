@@ -162,7 +162,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Finished(Project):
-    """A project in which `make -j2` was killed in training and then ran to its end. To change it, take `copy_to`."""
+    """A project in which `make -j2` was killed in training and then ran to its end. To change it, use `copy_to`."""
 
     kill: Kill
     log: str  # output of the last make
@@ -176,7 +176,7 @@ def finish(project: Project) -> Finished:
 
 
 def kill_in(project: Project, stage: str, sign: str | None = None) -> Kill:
-    """Start `make -j2`, and kill it with all its processes when a file shows that `stage` is in its middle."""
+    """Start `make -j2`. Kill it with all its processes when a file shows that `stage` has begun and not ended."""
     log = project.root / "killed.log"
     with open(log, "wb") as file:
         process = subprocess.Popen(

@@ -73,7 +73,7 @@ def package_of(build: Path, client: MlflowClient, version: int) -> Path:
 
 
 def rewrite_record(build: Path, client: MlflowClient, version: int, **changes: Any) -> None:
-    """Change what the record of a version's package says, and its tag with it, as if it had been registered so."""
+    """Change the record of a version's package, and its tag, as if the version had been registered with this record."""
     package = package_of(build, client, version)
     record = PackageRecord.model_validate_json((package / RECORD_FILE).read_bytes())
     digest = record.model_copy(update=changes).write(package)

@@ -24,14 +24,14 @@ both = pytest.mark.parametrize("way", [*WAYS[:1], NONE], indirect=True)
 
 @contextlib.contextmanager
 def program(code: str, *read: Path) -> Iterator[SandboxedProcess]:
-    """A program that has all that these tests' programs need."""
+    """A running program with everything that the programs of these tests need."""
     begin = "import json, os, socket, subprocess, sys, time; sys.stdin.readline()\n"
     with run_sandboxed("it", [PYTHON, "-I", "-S", "-c", begin + code], read) as running:
         yield running
 
 
 def told(code: str, *read: Path) -> object:
-    """What an expression is inside; an error's name where it raises one."""
+    """Return the value of an expression inside the sandbox, or the name of the error that it raises."""
     lines = (
         f"try:\n  found = {code}\nexcept Exception as error:\n  found = type(error).__name__\nprint(json.dumps(found))"
     )
@@ -55,7 +55,7 @@ def alive(marker: str) -> list[int]:
 
 
 def running(code: str) -> bool:
-    """Whether a program has got as far as its own code."""
+    """Return whether a program has begun to run its own code."""
     for each in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if each.cmdline()[-1:] == [code]:

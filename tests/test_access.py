@@ -1,4 +1,4 @@
-"""One rule for `make server` and `make serve`: other machines are let in with an account alone."""
+"""Access to `make server` and `make serve`: both accept other machines only with accounts."""
 
 import asyncio
 import base64
@@ -93,7 +93,7 @@ OWN = ["localhost", "LocalHost:5001", "127.0.0.1:5001", "[::1]:5001", "MT.exampl
 
 @pytest.mark.parametrize("auth", [False, True])
 def test_requests_with_another_host_name_are_refused(auth: bool) -> None:
-    """Whether the server lies on loopback or not."""
+    """This holds for servers on loopback and for others."""
     guard = Guard(Access.read({"ALLOWED_HOSTS": "mt.Example.org"}, "127.0.0.1", "serve"))
     alone = Guard(Access.read({}, "127.0.0.1", "serve"))
     for host in OTHERS:
@@ -105,7 +105,7 @@ def test_requests_with_another_host_name_are_refused(auth: bool) -> None:
 
 
 def status(guard: Guard, path: str, *hosts: str, user: str = "") -> int:
-    """The status of a refusal; 0 if there is none."""
+    """Return the status of a refusal; 0 if the request is accepted."""
     return asyncio.run(ask(guard, path, *hosts, user=user))
 
 
@@ -141,7 +141,7 @@ def test_known_accounts_are_accepted_while_accounts_cannot_be_checked(monkeypatc
 
 
 def test_passwords_wait_in_a_queue_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who checks many fills neither the threads that translate nor the memory; the same one is checked once."""
+    """Many checks of passwords take neither the threads that translate nor much memory. Equal ones are checked once."""
     free, asked = threading.Event(), []
 
     def is_right(name: str, password: str) -> bool:

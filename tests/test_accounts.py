@@ -1,4 +1,4 @@
-"""The accounts of a tracking server: where they are, and how they come to be."""
+"""The accounts of a tracking server: where they are stored, and how they are made."""
 
 import configparser
 import stat

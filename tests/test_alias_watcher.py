@@ -1,4 +1,4 @@
-"""`make serve` follows its alias: what is served changes with it, no request is lost, and no trouble ends it."""
+"""`make serve` follows its alias: it serves the version with the alias, loses no request, and survives all errors."""
 
 import http.client
 import json
@@ -53,7 +53,7 @@ def watcher(champions: Registry, told: list[str]) -> AliasWatcher:
 
 
 def look(watcher: AliasWatcher) -> ServedVersion | None:
-    """Return the version that a look loads; None if it loads none."""
+    """Return the version that one call of `look` loads; None if it loads none."""
     found: list[ServedVersion] = []
     watcher.look(found.append)
     return found[0] if found else None
@@ -92,7 +92,7 @@ def damage(champions: Registry) -> None:
 
 
 def break_code(champions: Registry) -> None:
-    """Its files are those recorded, but it fails at a request."""
+    """The files of the version are as recorded, but it fails at a request."""
     champions.break_code(2)
     record_files(champions.build, champions.client, 2)
 
@@ -178,7 +178,7 @@ def test_an_alias_that_was_moved_by_hand_is_told_and_not_followed(
 
 
 def test_a_version_that_the_record_does_not_name_is_never_loaded(champions: Registry, watcher: AliasWatcher) -> None:
-    """The alias goes back between two questions."""
+    """Somebody moves the alias and moves it back between two calls of `look`."""
     watcher._find = lambda: get(champions.client, 2)
     with pytest.raises(UserError, match=f"version 2 of {MODEL} has the alias champion, but was not promoted"):
         watcher.load()
@@ -208,7 +208,7 @@ def test_at_the_start_an_alias_moved_by_hand_is_an_error(champions: Registry, wa
 def test_health_reports_problems_of_the_registry(
     champions: Registry, watcher: AliasWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where nobody reads what is told, and where following comes to an end."""
+    """This holds even if nobody reads the messages, and when watching ends."""
     monkeypatch.setattr(alias_watcher, "POLL_SECONDS", 0.01)
     watcher._tell = broken_pipe
     with serving(Service(watcher.load(), watcher)) as port:
@@ -276,7 +276,7 @@ Answer = tuple[int, str, list[str]]  # status, version, translations
 
 
 class Clients:
-    """Threads that ask without a pause, and what they were answered."""
+    """Threads that send requests without a pause, and the answers that they got."""
 
     def __init__(self, port: int, number: int = 8) -> None:
         self.answers: list[Answer] = []
@@ -295,7 +295,7 @@ class Clients:
             thread.join()
 
     def wait_for(self, version: str) -> None:
-        """Until that version answers, and has answered each client."""
+        """Wait until that version answers, and has answered each client."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not self.errors:
             if sum(v == version for _, v, _ in self.answers) >= 2 * len(self._threads):

@@ -1,4 +1,4 @@
-"""Publishing an artifact: its digest, its time, and that it is on the disk before it counts."""
+"""Publishing an artifact: its digest, its time, and that its files are on the disk before it is renamed."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from pipeline.plumbing.facts import Execution, Facts
 def test_files_are_synced_to_disk_before_the_rename_and_the_directory_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The order of what the kernel is asked for; that a disk does as it is told is not tried."""
+    """The order of the system calls. Whether a disk obeys them is not tested."""
     asked: list[str] = []
     sync, rename = os.fsync, os.rename
 

@@ -1,4 +1,4 @@
-"""The card of a model version: what it holds, and that foreign text in it is no markup."""
+"""The card of a model version: its content, and that text from outside is not markup."""
 
 from pathlib import Path
 

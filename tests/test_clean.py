@@ -1,4 +1,4 @@
-"""`make clean`: what it asks before it removes, and what it says of what stays."""
+"""`make clean`: its question before it removes anything, and its message about what is kept."""
 
 import os
 import pty
@@ -31,7 +31,7 @@ def clean(home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def answer(home: Path, typed: bytes) -> tuple[int, str]:
-    """Status and output where a terminal is there, on which this is typed."""
+    """Return status and output of a run on a terminal on which this is typed."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "stages.clean", str(home)]
     os.write(ours, typed)

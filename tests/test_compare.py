@@ -1,4 +1,4 @@
-"""`make compare`: what it says of two experiments, and of names that cannot be compared."""
+"""`make compare`: its output for two experiments, and for names that cannot be compared."""
 
 import json
 import re
@@ -67,7 +67,7 @@ def test_a_test_set_is_known_by_its_text_and_not_by_its_name(tmp_path: Path) -> 
     assert result.not_compared == {"a": ["chat", "news"], "b": ["news"]}
     told = "\n".join(describe(result, "table"))
     assert "test = 2016 (100), BLEU" in told
-    assert "Test sets that are not compared: the other has no such text" in told
+    assert "Test sets that are not compared, because only one experiment has them" in told
 
 
 def test_without_a_common_test_set_there_are_no_differences(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def data(project: Project) -> Path:
 
 
 def is_fresh(project: Project) -> bool:
-    """Return what make -n, -q and status say of the corpus. Each is called before and after the others; they agree."""
+    """Return whether make status, -n and -q call the corpus fresh. Check that all of them agree."""
     status = project.make("status").stdout.splitlines()[1]
     told = [
         status.split()[1] == "fresh",

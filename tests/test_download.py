@@ -139,7 +139,7 @@ def test_a_size_for_a_split_that_the_source_has_is_an_error(name: str) -> None:
 
 
 def test_the_advice_repeats_the_rules_that_are_already_skipped() -> None:
-    """Otherwise following it would switch on a rule that an earlier advice switched off."""
+    """Otherwise following the advice would switch on a rule that an earlier advice switched off."""
     given = RawCorpus({"train": [Pair(f"{{a}} τὸν ἄνδρα {x}", f"the man {x}") for x in "αβγδ"]}, ORIGINS[:1])
     for skip, advised in ((None, "[placeholders, script]"), (["no_words"], "[no_words, placeholders]")):
         with pytest.raises(UserError) as refusal:

@@ -1,4 +1,4 @@
-"""Simultaneous requests for one model: joined where they ask alike, each with its own answer or error."""
+"""Simultaneous requests for one model share a call if their params are equal; each gets its own answer or error."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from pipeline.service.dynamic_batching import BATCH_CHARACTERS, BatchedModel
 
 
 class Model:
-    """Gives back the sentences in capitals; each call waits until the model is let go."""
+    """Returns the sentences in capitals. Each call waits until the test lets the model continue."""
 
     metadata = None
 

@@ -1,4 +1,4 @@
-"""No variable of the environment changes a result: those that would are removed, the others stay."""
+"""No environment variable changes a result: variables that would are removed, and the others stay."""
 
 import json
 import os

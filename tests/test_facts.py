@@ -1,4 +1,4 @@
-"""The typed facts of an artifact: written and read alike, and refused by name where they do not fit."""
+"""The typed facts of an artifact: they are read as they were written; an error names a fact of the wrong type."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def test_facts_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_a_manifest_holds_no_field_that_is_not_known(tmp_path: Path) -> None:
-    """So that an optional field, which a later version adds, leaves digests as they are."""
+    """Otherwise an optional field that a later version adds would change digests."""
     source = SourceFacts(name="a", licence="MIT", sha256="0", pairs=1)
     facts = CorpusFacts(source_language="en", target_language="de", splits={}, cut={}, dropped={}, sources=[source])
     write(tmp_path / "corpus", facts)

@@ -1,7 +1,7 @@
 """Interruptions at any place and by any signal change no file, metric, run, model or version.
 
-`make test-faults` runs it: at least 200 interruptions, each followed by a `make`. The short form, one undisturbed
-training beside one that was killed on the way, is in tests/test_make.py.
+`make test-faults` runs it: at least 200 interruptions, each followed by a `make`. The short form compares a
+training without interruptions with one that was killed. It is in tests/test_make_kills.py.
 """
 
 from pathlib import Path

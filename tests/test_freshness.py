@@ -77,7 +77,7 @@ def test_an_input_that_was_made_again_with_the_same_content_makes_nothing_stale(
 
 
 def test_an_artifact_with_unchanged_content_becomes_as_old_as_those_made_from_it(toy: Toy) -> None:
-    """It does not become older than its own inputs."""
+    """The artifact does not become older than its own inputs."""
     toy.run()
     corpus, encoded, model = (toy.artifacts[stage] for stage in ("download", "encode", "train"))
     rewrite_manifest(encoded, inputs={"corpus": open_artifact(corpus, "x").digest})
@@ -138,7 +138,7 @@ def test_a_stage_after_a_stale_one_is_stale(toy: Toy) -> None:
     toy.run()
     rewrite_manifest(toy.artifacts["evaluate"], inputs={"model": "0" * 64})
     toy.stamp({"train": {"seed": 9}})
-    assert toy.stale()["evaluate"] == ["runs after train"]
+    assert toy.stale()["evaluate"] == ["train has to run first"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_damaged_manifest_is_reported_with_what_to_type(toy: Toy, damage: str)
     manifest = toy.artifacts["encode"] / "manifest.json"
     manifest.write_text(damage, encoding="utf-8")
     (told,) = toy.stale()["encode"]
-    assert told == f"{manifest} is damaged: it is not as it was written; remove {manifest.parent} and run: make encode"
+    assert told == f"{manifest} is damaged or was edited; remove {manifest.parent} and run: make encode"
     toy.stamp({"encode": {"max_tokens": 9}})  # reads the manifest
 
 

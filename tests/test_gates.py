@@ -28,14 +28,14 @@ def gate(
     opponent: System = CHAMPION,
     leaked: Mapping[str, int] | None = None,
 ) -> Gate:
-    """One gate of a review whose test sets do not leak unless `leaked` says so."""
+    """Return one gate of a review. No test set leaks unless `leaked` names it."""
     compared = comparisons or (COMPARISON,)
     leaks = make_leaks(compared, leaked)
     return next(g for g in judge(settings, compared, candidate, opponent, leaks) if g.name == name)
 
 
 def changed(metric: str, points: float, reach: float | None, name: str = "test") -> Comparison:
-    """The comparison, with another difference and limits that are so far from it."""
+    """Return the comparison with another difference, and with limits at a distance of `reach` from it."""
     limits = None if reach is None else (points - reach, points + reach)
     differences = dict(COMPARISON.differences) | {metric: Difference(points, 0.95, limits, reach and reach / 1.645)}
     return replace(COMPARISON, test_set=name, differences=differences)

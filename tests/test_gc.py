@@ -1,4 +1,4 @@
-"""`make gc`: what it frees, and above all what it does not."""
+"""`make gc`: the files that it removes, and above all those that it keeps."""
 
 import os
 import re
@@ -28,7 +28,7 @@ HUB = DownloadSettings.model_validate(
 
 
 def garbage(build: Path, *names: str, **versions: list[str]) -> Garbage:
-    """What is found where the experiments with these names have a file."""
+    """Return the garbage if only the experiments with these names have a file."""
     return find_garbage(build, {"default": WHEELS, "hub": HUB, **dict.fromkeys(names, WHEELS)}, versions)
 
 

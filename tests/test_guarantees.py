@@ -1,4 +1,4 @@
-"""The page of guarantees: each row names tests that are there, and tells when they last ran."""
+"""The page of guarantees: each row names tests that exist, and says when they last ran."""
 
 import ast
 from pathlib import Path

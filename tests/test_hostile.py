@@ -1,4 +1,4 @@
-"""Packages that would write their own verdict: what they answer is data of the right shape, or they fail the review."""
+"""Packages that try to write their own verdict: they answer with data of the right shape, or they fail the review."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def puppet_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def puppet(puppet_package: Path) -> Iterator[SandboxedModel]:
-    """A model, loaded from a package, that does what it is told; started where the environment has a secret."""
+    """A model, loaded from a package, that runs given code. The environment in which it was started has a secret."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
         with load_sandboxed(puppet_package, "the puppet") as running:
@@ -115,7 +115,7 @@ def test_the_time_of_a_translation_is_measured_outside_of_the_package(puppet: Sa
 
 
 def test_a_verdict_that_a_package_writes_as_an_answer_is_refused(puppet_package: Path) -> None:
-    """Every descriptor that the package has gets the line that it would like to be believed."""
+    """The package writes a forged line to every file descriptor that it has."""
     line = (json.dumps({"review": "pass"}) + "\n").encode()
     codes = [f"os.write({descriptor}, {line!r})" for descriptor in range(3, 9)]
     with load_sandboxed(puppet_package, "the puppet") as running, pytest.raises(Misbehaviour) as caught:

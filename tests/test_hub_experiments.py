@@ -52,7 +52,7 @@ def ready_made() -> dict[str, DownloadSettings]:
 
 
 def published(settings: DownloadSettings, config: str, splits: dict[str, list[str]]) -> dict[str, bytes]:
-    """The files of the repository, with those of other configurations, which are not to be read."""
+    """The files of the repository, with files of other configurations, which must not be read."""
     languages = (settings.source_language, settings.target_language)
     texts = [
         {

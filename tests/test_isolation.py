@@ -1,4 +1,4 @@
-"""What a program in a sandbox can see and reach: its own scratch, what it may read, and no more."""
+"""What a program in a sandbox can see and reach: its scratch directory, the paths that it may read, and no more."""
 
 import errno
 import json
@@ -124,7 +124,7 @@ print(json.dumps(found))"""
 
 @isolated
 def test_a_program_cannot_write_to_the_kernels_files(way: Way) -> None:
-    """`core_pattern` alone would make it root outside. Asked, not tried: where this fails, nothing is written."""
+    """Writing to `core_pattern` would make the program root outside. So the test only asks whether it may write."""
     assert told("os.path.exists('/proc/sys/kernel/core_pattern')") is True
     writable = "[p for d, _, names in os.walk(top) for n in names if os.access(p := os.path.join(d, n), os.W_OK)]"
     for top in ("/proc/sys", "/sys"):
@@ -135,7 +135,7 @@ def test_a_program_cannot_write_to_the_kernels_files(way: Way) -> None:
 
 @pytest.fixture
 def trial() -> Iterator[None]:
-    """Find out anew how this system shuts programs in, and forget what was found."""
+    """Find out again how this system confines programs, and forget the result afterwards."""
     isolation.obstacle.cache_clear()
     yield
     isolation.obstacle.cache_clear()

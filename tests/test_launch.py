@@ -151,8 +151,8 @@ def test_training_continues_with_another_number_of_processes(finished: Finished,
     project.edit("experiments/smoke.yaml", "  max_minutes: 0.04\n", "")
     last = project.make("train", "NPROC=2")
     assert last.returncode == 0, last.stderr
-    assert re.search(r"continuing after step \d+ \(epoch \d\)\ntrain: with 1 processes, until then with 2", told[1])
-    assert re.search(r"continuing after step \d+ \(epoch \d\)\ntrain: with 2 processes, until then with 1", last.stderr)
+    assert re.search(r"continuing after step \d+ \(epoch \d\)\ntrain: now with 1 processes, before with 2", told[1])
+    assert re.search(r"continuing after step \d+ \(epoch \d\)\ntrain: now with 2 processes, before with 1", last.stderr)
     one, other = weights(project, "undisturbed"), weights(project)
     largest = max(float(tensor.abs().max()) for tensor in one.values())
     assert max(float((one[name] - other[name]).abs().max()) for name in one) < 2e-4 * largest

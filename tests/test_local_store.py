@@ -131,7 +131,7 @@ def test_a_copy_uses_its_own_artifacts_alone(
 def test_two_checkouts_share_a_store(
     tmp_path: Path, empty_store: Path, unset: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each has its artifacts in its own directory, whichever of them opens the store."""
+    """Each project has its artifacts in its own directory, whichever of them opens the store."""
     ours, theirs = tmp_path / "a", tmp_path / "b"
     for build in (ours, theirs):
         build.mkdir()

@@ -14,7 +14,7 @@ from pipeline.reviews.measurement import SINGLES, TURN, Measurement, TooLong, fi
 
 @dataclass
 class Model:
-    """Stands in for a model, which a measurement only asks to translate: answers at once, and says how long it took."""
+    """Stands in for a model. It translates at once, and reports given times."""
 
     name: str
     pace: float  # seconds a sentence
@@ -96,7 +96,7 @@ def test_a_sentence_that_is_too_long_for_one_model_is_not_translated_singly(mode
 
 def test_a_test_set_with_only_long_lines_is_refused(models: dict[str, Model]) -> None:
     models["opponent"].most = 5
-    told = "^test set more: each of its 2 lines is longer than a registered model takes, .*; cut the lines"
+    told = "^test set more: each of its 2 lines is longer than a registered model accepts, .*; cut the lines"
     with pytest.raises(UserError, match=told):
         measure_models(
             cast(dict[str, SandboxedModel], models), {"test": ["short"], "more": ["longer"] * 2}, lambda _: None

@@ -60,7 +60,7 @@ def test_with_the_needed_sentences_an_equal_candidate_passes_in_80_percent_of_th
 
 
 def test_a_candidate_that_is_worse_by_the_margin_passes_in_5_percent_of_the_reviews() -> None:
-    """On drawn sentences of one large test set, whose whole is the truth."""
+    """The sentences are drawn from one large test set. Its difference is the true one."""
     references = sentences(2000, 1)
     metric = BLEU(references=[references])
     champion, candidate = (sentence_counts(metric, worsen(references, share, 7)) for share in (0.2, 0.23))

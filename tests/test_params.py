@@ -163,8 +163,8 @@ def test_a_whole_number_of_more_than_64_bits_is_an_error(tmp_path: Path, name: s
 def test_two_equal_language_codes_are_an_error(tmp_path: Path, source: str, target: str) -> None:
     base = BASE.replace("source_language: en", f"source_language: {source}")
     assert complaint(tmp_path, base.replace("target_language: de", f"target_language: {target}")) == (
-        f"params.yaml: download: target_language: got {target!r}, as source_language; name the difference, as in "
-        f"{target}-x-simple"
+        f"params.yaml: download: target_language: got {target!r}, the same as source_language; name the difference, "
+        f"as in {target}-x-simple"
     )
 
 

@@ -1,4 +1,4 @@
-"""The number of processes and their precision: what was asked for, or an error that says what the machine lacks."""
+"""The number of processes and their precision are as requested, or an error says what the machine lacks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What training tells a person: how it goes and how long it will take."""
+"""The messages of training about its progress and the time that it will take."""
 
 import pytest
 

@@ -24,7 +24,7 @@ def it(registry: Path) -> Registry:
 
 
 def refusal(it: Registry, version: int = 2, forced: bool = False, settings: ReviewSettings = DEFAULT) -> str:
-    """The line with which promoting is refused; nothing has changed by it."""
+    """Return the error with which a promotion is refused. Check that the refusal changed nothing."""
     before = it.history().entries(), aliases(it.client)
     with pytest.raises(UserError) as refused:
         it.decision(forced=forced, settings=settings).promote(version)
@@ -86,7 +86,7 @@ def test_for_a_deleted_champion_a_rollback_is_named(it: Registry) -> None:
     it.client.delete_model_version(MODEL, "1")
     told = refusal(it)
     assert told.startswith(f"the champion, version 1 of {MODEL}, was deleted, so no version can be compared with it; ")
-    assert told.endswith("go back to the one before: make rollback REASON=... EXP=other")
+    assert told.endswith("go back to the previous champion: make rollback REASON=... EXP=other")
 
 
 def test_where_no_champion_is_left_a_review_against_the_baselines_counts(it: Registry) -> None:

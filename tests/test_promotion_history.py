@@ -102,7 +102,7 @@ def test_of_two_promotions_at_once_the_first_counts_and_the_other_is_refused(his
     seen = change(history, "promote", 1)
     change(history, "promote", 2, seen)
     with pytest.raises(
-        UserError, match=r"version 3 did not become the champion: ann made version 2 the champion before \(because\)"
+        UserError, match=r"version 3 did not become the champion: ann made version 2 the champion first \(because\)"
     ):
         change(history, "promote", 3, seen)
     assert aliases(history) == {CHAMPION: 2, PREVIOUS: 1}

@@ -1,4 +1,4 @@
-"""The register stage on a tiny untrained model, with real stores: what is packaged, tried and made a version."""
+"""The register stage on a tiny untrained model, with real stores: the package, its test, and the version."""
 
 import json
 import os
@@ -43,7 +43,7 @@ REQUEST: dict[str, Any] = {"sentences": SENTENCES, "params": {"beam_size": 2, "l
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
-    """A build directory as training and evaluation leave it, its name in need of quotes; tests work on copies."""
+    """A build directory after training and evaluation. Its name needs quotes. Tests work on copies."""
     build = tmp_path_factory.mktemp("my build")
     shutil.copyfile(empty_store, build / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
@@ -54,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path
 
 @pytest.fixture(scope="module")
 def registered(trained: Path) -> Artifact:
-    """What `python -m stages.register` publishes, run as Make runs it; read only."""
+    """The output of `python -m stages.register`, run as Make runs it. Tests do not change it."""
     directory = trained / "default"
     (directory / "stamp.json").write_text(json.dumps(STAMP))
     manifests = [directory / name / "manifest.json" for name in ("corpus", "model", "evaluation")]
@@ -83,7 +83,7 @@ def package(registered: Artifact, trained: Path) -> Path:
 
 @pytest.fixture
 def registration(trained: Path, build: Path) -> Registration:
-    """Ready to be registered in a store of its own, which has never heard of the training."""
+    """A registration in a store of its own, which does not have the training yet."""
     shutil.rmtree(build / "default")
     shutil.copytree(trained / "default", build / "default", ignore=shutil.ignore_patterns("registered"))
     inputs = {name: open_artifact(build / "default" / name, name) for name in ("corpus", "model", "evaluation")}
@@ -256,7 +256,7 @@ def test_files_that_are_lost_are_registered_anew_once_their_version_was_deleted(
     first = registration.version(model_id)
     shutil.rmtree(registration.model.directory.parents[1] / "mlartifacts")
     assert registration.log_model() == model_id  # they may come back
-    with pytest.raises(UserError, match="^the files of models:/.* are not there: .*; if they are lost, delete the ver"):
+    with pytest.raises(UserError, match="^the files of models:/.* are missing: .*; if they are lost, delete the ver"):
         registration.try_out(model_id)
     registration.client.delete_model_version(first.name, first.version)
     again = registration.log_model()

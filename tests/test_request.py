@@ -1,4 +1,4 @@
-"""What a request to the packaged translator may ask, what it gets, and that nothing it holds makes it crash."""
+"""Requests to the packaged translator: the params, the answers, and that no content makes it crash."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A pair of candidate and champion has one review, replaced as a whole, which the version shows."""
+"""A pair of candidate and champion has one review. A new one replaces it as a whole, and the version shows it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def at(review: Review, time: str) -> Review:
 
 
 def worse(review: Review, points: float) -> Review:
-    """The review with a candidate of less BLEU."""
+    """Return the review with a candidate that has a lower BLEU."""
     (comparison,) = review.comparisons
     scores = dict(comparison.scores)
     scores["candidate"] = replace(scores["candidate"], bleu=scores["candidate"].bleu - points)

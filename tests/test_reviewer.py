@@ -47,7 +47,7 @@ def with_test_set(name: str, path: Path) -> ReviewSettings:
 
 
 def crown(client: MlflowClient, version: int) -> None:
-    """Make a version the champion, whatever it is."""
+    """Make any version the champion."""
     history = PromotionHistory(client, MODEL)
     history.append("promote", identify(get(client, version)), history.state(), "ann", "because", forced=False)
     history.set_aliases()
@@ -69,7 +69,7 @@ def refusal(client: MlflowClient, version: int | None = 2, **more: Any) -> str:
 
 
 def timeless(review: Review) -> tuple[Any, ...]:
-    """What must be the same when a review is made again."""
+    """Return the parts of a review that must be the same when it is repeated."""
     gates = [(gate.name, gate.verdict, gate.value) for gate in review.gates if gate.name != "latency_ratio"]
     return review.comparisons, gates, review.leaks, review.verdict
 
@@ -197,7 +197,7 @@ def test_a_candidate_does_not_pass_by_references_that_it_wrote(
 
 @dataclass
 class Wordy:
-    """Stands in for a model: answers with as many pieces as it is told to, each so long."""
+    """Stands in for a model. It answers with a given number of pieces of a given length."""
 
     pieces: int
     letters: int = 3
@@ -235,7 +235,7 @@ def test_for_a_deleted_champion_a_rollback_is_named(client: MlflowClient) -> Non
     client.delete_model_version(MODEL, "1")
     told = refusal(client, 3)
     assert told.startswith(f"the champion, version 1 of {MODEL}, was deleted")
-    assert told.endswith("go back to the one before: make rollback REASON=... EXP=again")
+    assert told.endswith("go back to the previous champion: make rollback REASON=... EXP=again")
 
 
 def test_a_version_without_the_tag_of_its_registration_is_refused(client: MlflowClient) -> None:

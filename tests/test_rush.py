@@ -1,4 +1,4 @@
-"""Fifty processes promote and roll back one model at once; in the end aliases and record agree."""
+"""Fifty processes promote and roll back one model at once. In the end aliases and history agree."""
 
 import os
 import subprocess

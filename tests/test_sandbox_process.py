@@ -39,7 +39,7 @@ def test_a_program_that_does_not_answer_in_time_is_ended(way: Way | None) -> Non
 
 @pytest.fixture
 def plain_heap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Make sets it, a heap begins with more memory than the tests below allow."""
+    """With Make's settings of the allocator, a heap begins with more memory than these tests allow."""
     monkeypatch.delenv("MALLOC_TOP_PAD_", raising=False)
 
 
@@ -64,7 +64,7 @@ def test_processes_that_exceed_the_memory_together_are_ended(way: Way | None, mo
 
 @both
 def test_memory_that_is_counted_for_no_process_is_noticed(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is shared counts for the processes that touched it, and they let it go."""
+    """Shared memory counts for the processes that have used it, and these processes release it."""
     monkeypatch.setattr(process, "MIN_FREE_MEMORY", psutil.virtual_memory().total)
     monkeypatch.setattr(isolation, "SANDBOX_MEMORY", 800 << 20)
     code = "import mmap; area = mmap.mmap(-1, 300 << 20)\nif os.fork():\n  area.write(b'x' * (300 << 20)); area.close()"

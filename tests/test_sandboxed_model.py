@@ -50,7 +50,7 @@ def test_a_model_that_does_not_load_is_an_error_with_the_reason(tmp_path: Path) 
 
 @dataclass
 class Picky:
-    """Stands in for a sandbox: refuses a request of which a sentence has one of its letters."""
+    """Stands in for a sandbox. It refuses a request if a sentence has one of its letters."""
 
     letters: str
     asked: list[list[str]] = field(default_factory=list)

@@ -104,7 +104,7 @@ def test_the_search_equals_a_textbook_beam_search(words: list[int], beam_size: i
 
 
 def test_complete_hypotheses_rank_before_those_cut_off() -> None:
-    """Also if the one cut off has a better score, which happens at least once here."""
+    """This holds even if the hypothesis that was cut off has a better score, which happens at least once here."""
     sources = [[*words, EOS] for words in itertools.product(WORDS, repeat=3)]
     likelier = 0
     for found in translate(build(), sources, beam_size=5):

@@ -124,7 +124,7 @@ def test_a_server_that_does_not_answer_at_the_end(
 
 
 def test_a_server_that_makes_a_run_after_the_timeout(training: Training, server: Server) -> None:
-    """The database is locked: the server answers requests to read; those to write time out and are executed later."""
+    """The database is locked. The server answers requests that read. Requests that write time out, and run later."""
     server.start()
     store().create_experiment("default")
     lock = sqlite3.connect(server.directory / "mlflow.db", isolation_level=None)

@@ -118,7 +118,7 @@ def test_the_command_on_the_home_page_works(http: TestClient) -> None:
 @settings(deadline=5000, max_examples=150)
 @given(BODIES, TYPES)
 def test_no_request_causes_a_server_error(http: TestClient, body: bytes, content_type: str) -> None:
-    """An error of the model's code is 500 here, see joining.py: MLflow itself would answer 400."""
+    """An error of the model's code has status 500 here (see dynamic_batching.py). MLflow itself would answer 400."""
     response = http.post("/invocations", content=body, headers={b"content-type": content_type.encode("latin-1")})
     assert response.status_code in (200, 400, 413, 415), response.text
     assert len(response.content) < 100_000
@@ -139,12 +139,16 @@ def test_no_request_causes_a_server_error(http: TestClient, body: bytes, content
         (
             {"instances": {"text": ["a"]}},
             400,
-            "instances: got a dict of 1, expected a list; each a text, or a row with one",
+            "instances: got a dict of 1, expected a list; each a text, or a row with one text",
         ),
-        ({"instances": ["a", ["b", "c"]]}, 400, "instances[1]: got a list of 2, expected a text, or a row with one"),
-        ({"instances": [1]}, 400, "instances[0]: got an int, expected a text, or a row with one"),
+        (
+            {"instances": ["a", ["b", "c"]]},
+            400,
+            "instances[1]: got a list of 2, expected a text, or a row with one text",
+        ),
+        ({"instances": [1]}, 400, "instances[0]: got an int, expected a text, or a row with one text"),
         ({"dataframe_records": [{"a": "x"}, {"b": "y"}]}, 400, "dataframe_records: got rows with different columns"),
-        ({"dataframe_records": [{}]}, 400, "dataframe_records[0]: got a dict, expected a text, or a row with one"),
+        ({"dataframe_records": [{}]}, 400, "dataframe_records[0]: got a dict, expected a text, or a row with one text"),
         ({"dataframe_split": [["a"]]}, 400, "dataframe_split: got a list of 1, expected an object as in"),
         ({"dataframe_split": {"columns": ["text"]}}, 400, "dataframe_split: got a dict of 1, expected an object as in"),
         ({"dataframe_split": {"columns": ["a", "b"], "data": []}}, 400, "dataframe_split.columns: got ['a', 'b']"),

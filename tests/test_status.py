@@ -25,7 +25,7 @@ def test_status_shows_running_stages_and_damaged_artifacts(finished: Finished, t
         "remove build/smoke/model and run: make train EXP=smoke"
     )
     assert told["encode"] == (
-        "damaged: build/smoke/encoded/manifest.json is damaged: it is not as it was written; "
+        "damaged: build/smoke/encoded/manifest.json is damaged or was edited; "
         "remove build/smoke/encoded and run: make encode EXP=smoke"
     )
     assert re.fullmatch(rf"running: process {os.getpid()} on .*, since .*", told["register"])
@@ -53,4 +53,4 @@ def test_status_shows_why_a_stage_is_stale(finished: Finished, tmp_path: Path) -
     project.edit("experiments/smoke.yaml", "learning_rate: 1.0e-2", "learning_rate: 2.0e-2")
     lines = project.make("status").stdout
     assert re.search(r"^  train +stale: train\.learning_rate: 0\.01 -> 0\.02$", lines, re.MULTILINE)
-    assert re.search(r"^  evaluate +stale: runs after train$", lines, re.MULTILINE)
+    assert re.search(r"^  evaluate +stale: train has to run first$", lines, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Translation with a glossary: what is found in a sentence, and what stands in its translation."""
+"""Translation with a glossary: terms that are found in a sentence, and terms in its translation."""
 
 import os
 import subprocess
@@ -69,7 +69,7 @@ def test_without_terms_the_search_is_beam_search(translator: Translator) -> None
 
 
 def test_a_term_stands_whole_where_attention_reads_its_source(translator: Translator) -> None:
-    """It begins in a step that attends most to its source's tokens; where no step does, it is left out."""
+    """A target term begins in a step that attends most to its source term. If there is no such step, it is left out."""
     model, ids = translator.model, (300, 301, 302)
     obeyed = 0
     for source in translator.tokenizer.encode_source(SENTENCES[:3]):

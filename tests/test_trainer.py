@@ -64,7 +64,7 @@ class StopAt(StopRequest):
 
 @dataclass(frozen=True)
 class ToyValidation(Validation):
-    """The loss on toy sentences, and in place of BLEU a score that the test sets."""
+    """Computes the loss on toy sentences. A score that the test chooses replaces BLEU."""
 
     score: Callable[[Seq2Seq], float]
 
@@ -274,7 +274,7 @@ def test_training_learns_and_keeps_the_best_weights(tmp_path: Path) -> None:
 def test_the_weights_with_the_best_bleu_are_kept_not_the_last_and_not_those_with_the_lowest_loss(
     tmp_path: Path, paused_in: int | None
 ) -> None:
-    """They are the averaged weights, exactly as they were validated, also after a stop and a resume."""
+    """They are the averaged weights, exactly as they were validated, even after a stop and a resumption."""
     run = Run(tmp_path, {"epochs": 9, "learning_rate": 3e-2, "patience": 3}, bleus=[1.0, 7.0, 3.0, 6.0, 6.9, 50.0])
     validated: dict[int, dict[str, torch.Tensor]] = {}
 

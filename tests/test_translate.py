@@ -1,4 +1,4 @@
-"""`make translate` writes a line for each line that it reads, as it was typed."""
+"""`make translate` writes a line for each line that it reads, and passes on text as it was typed."""
 
 import contextlib
 import subprocess
@@ -25,7 +25,7 @@ def test_translate_prints_one_line_for_each_line(finished: Finished) -> None:
 
 
 def test_the_text_reaches_translate_as_it_was_typed(finished: Finished, tmp_path: Path) -> None:
-    """Were any of it read by Make or a shell, the translation would differ from that of standard input."""
+    """If Make or a shell interpreted a part of it, the translation would differ from that of standard input."""
     text = """It's "$HOME" `echo x` $(shell echo y) $$ ${PATH} \\n # % * 100 € ; tha felp"""
     typed = finished.make("translate", f"TEXT={text}")
     assert typed.returncode == 0

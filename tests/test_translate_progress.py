@@ -1,4 +1,4 @@
-"""What a person sees while a file is translated: a bar in a terminal, and nothing but translations elsewhere."""
+"""The output while a file is translated: a progress bar on a terminal, and only translations elsewhere."""
 
 import os
 import pty
@@ -18,7 +18,7 @@ COMMAND = [sys.executable, "-m", "stages.translate"]
 
 
 def in_a_terminal(model: Path, stdin: int, stdout: int | None = None) -> tuple[str, str]:
-    """What `stages.translate` prints, and what a terminal shows that is its standard error."""
+    """Return the output of `stages.translate`, and what the terminal shows that is its standard error."""
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 100))
     process = subprocess.Popen(

@@ -40,7 +40,7 @@ def with_manifest(files: VersionFiles, build: Path, name: str, change: Change) -
 
 
 def again(files: VersionFiles) -> VersionFiles:
-    """Return the version as the registry has it now, to be fetched anew."""
+    """Return the version as it is in the registry now, without fetched files."""
     return VersionFiles(files.client, get(files.client, int(files.version.version)), files.directory / "again")
 
 
@@ -91,17 +91,17 @@ def test_commits_are_compared_together_with_the_code_that_trains(
     champion, candidate = again(champion), again(candidate)
     assert told(champion, candidate)["code commit"] == (
         "aaaaaaaa",
-        "bbbbbbbb with local changes (the same code of training)",
+        "bbbbbbbb with local changes (the same training code)",
     )
 
     def change(content: dict[str, Any]) -> None:
         content["stamp"]["code"] = {"pipeline/seq2seq/model.py": "1", "pipeline/seq2seq/loss.py": "1"}
 
     other = with_manifest(candidate, registry, "model", change)
-    assert told(champion, other)["code commit"][1].endswith("(files of training that differ: 2)")
+    assert told(champion, other)["code commit"][1].endswith("(files of training code that differ: 2)")
     rewrite_record(registry, client, 2, commit="a" * 40)
     same = again(other)
-    assert told(champion, same)["code commit"] == ("aaaaaaaa", "aaaaaaaa (files of training that differ: 2)")
+    assert told(champion, same)["code commit"] == ("aaaaaaaa", "aaaaaaaa (files of training code that differ: 2)")
 
 
 def test_figures_are_listed_if_they_differ_and_speed_if_it_differs_clearly(
@@ -117,7 +117,7 @@ def test_figures_are_listed_if_they_differ_and_speed_if_it_differs_clearly(
         VersionChange("package size", "5.0 MB", "7.0 MB"),
     ]
     assert found(size_bytes=5_000_001, speed=Speed(430.0, 9.5, 90.0)) == []
-    told = VersionChange("speed", "400 sentences/s, 10.0 ms a sentence", "400 sentences/s, 12.0 ms a sentence")
+    told = VersionChange("speed", "400 sentences/s, 10.0 ms per sentence", "400 sentences/s, 12.0 ms per sentence")
     assert found(speed=Speed(400.0, 12.0, 30.0)) == [told]
     assert found(speed=Speed(0.0, 0.0, 0.0)) != []
     assert found(speed=None) == []

@@ -36,7 +36,7 @@ def files(registry: Path, tmp_path: Path) -> VersionFiles:
 
 @pytest.fixture
 def artifacts(registry: Path, files: VersionFiles) -> Path:
-    """Where the store keeps what the run has."""
+    """Return the directory in which the store keeps the files of the run."""
     return registry / "mlartifacts" / "other" / str(files.version.run_id) / "artifacts"
 
 

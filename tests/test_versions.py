@@ -1,4 +1,4 @@
-"""Versions are found, and fetched whole and as they were registered, or not at all."""
+"""Versions are found, and are fetched completely and as they were registered, or not at all."""
 
 import shutil
 from collections.abc import Callable
@@ -136,8 +136,8 @@ def test_an_edited_digest_is_an_error(client: MlflowClient, scratch: Path, edite
 def test_a_record_in_another_form_is_an_error(client: MlflowClient, registry: Path, scratch: Path) -> None:
     path = package_of(registry, client, 1) / RECORD_FILE
     for content, told in (
-        ("{", "is no record of this pipeline: : Invalid JSON"),
-        ("{}", "is no record of this pipeline: experiment: Field required"),
+        ("{", "is not a record of this pipeline: : Invalid JSON"),
+        ("{}", "is not a record of this pipeline: experiment: Field required"),
     ):
         path.write_text(content)
         client.set_model_version_tag(MODEL, "1", PACKAGE_TAG, sha256_of(path))
@@ -153,7 +153,7 @@ def test_a_package_without_a_record_is_an_error(client: MlflowClient, registry: 
 
 def test_missing_data_files_are_an_error(client: MlflowClient, registry: Path, scratch: Path) -> None:
     shutil.rmtree(registry / "mlartifacts")
-    told = f"files of models:/{MODEL}/1 are not there: .* in {registry}/mlartifacts/.* run: make register EXP=first$"
+    told = f"files of models:/{MODEL}/1 are missing: .* in {registry}/mlartifacts/.* run: make register EXP=first$"
     with pytest.raises(UserError, match=told):
         fetch(client, MODEL, 1, scratch)
 

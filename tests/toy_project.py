@@ -43,7 +43,7 @@ class Toy:
         write_stamps(self.stamps, params, self.artifacts, self.root, watched={})
 
     def run(self, *stages: str) -> None:
-        """What Make does: publish the artifacts of stages, each newer than its stamp."""
+        """Publish the artifacts of stages, each newer than its stamp, as Make does."""
         for stage in stages or SECTIONS:
             stamp = json.loads((self.stamps / f"{stage}.json").read_bytes())
             with publish(self.artifacts[stage], {}, stamp):
@@ -53,7 +53,7 @@ class Toy:
         return {stage: (self.stamps / f"{stage}.json").stat().st_mtime_ns for stage in SECTIONS}
 
     def rewritten(self, settings: dict[str, Any] | None = None) -> list[str]:
-        """The stages whose stamps a fresh check writes again."""
+        """Return the stages whose stamps a new check rewrites."""
         before = self.times()
         self.stamp(settings)
         after = self.times()

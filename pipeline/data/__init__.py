@@ -1,1 +1,1 @@
-"""The corpus: sources, cleaning, splits, tokenizer, token ids. Begin with corpus.py."""
+"""Make the corpus: read sources, clean pairs, split them, train the tokenizer, encode. Begin with corpus.py."""

@@ -53,7 +53,7 @@ def is_empty(pair: Pair) -> bool:
 def with_text(pairs: Iterable[Pair], name: str) -> list[Pair]:
     """Return the normalised pairs of a held-out split that have text on both sides.
 
-    A blank line would count as an empty output of every model. Raises UserError if no pair is left.
+    A blank line would count as an empty output of every model. Raise UserError if no pair is left.
     """
     kept = [pair for pair in map(normalised, pairs) if not is_empty(pair)]
     if not kept:
@@ -106,7 +106,7 @@ def has_other_placeholders(pair: Pair) -> bool:
 
 
 def _placeholders(text: str) -> list[str]:
-    """Return the placeholders of a text, sorted. A %5 counts only beside a %1: otherwise it is 5 % in Turkish."""
+    """Return the placeholders of a text, sorted. %5 counts only if the text has %1, too; in Turkish it means 5 %."""
     found = sorted(PLACEHOLDER.findall(text))
     return found if "%1" in found else [each for each in found if not NUMBERED.fullmatch(each)]
 
@@ -131,7 +131,10 @@ class Cleaned:
     skipped: list[Rule]  # rules that were not applied
 
     def advice(self) -> str:
-        """Return which rules dropped the most pairs, with examples, and how to skip them. Empty if none did."""
+        """Return a message about the rules that dropped the most pairs: how many, examples, how to skip these rules.
+
+        The message is empty if no rule dropped a pair.
+        """
         total = len(self.pairs) + self.dropped.total()
         most = [(rule, count) for rule, count in self.dropped.most_common(2) if count]
         counts = [
@@ -180,7 +183,7 @@ def clean(pairs: Iterable[Pair], settings: DownloadSettings) -> Cleaned:
 def _skipped(settings: CleaningSettings, source: str) -> list[Rule]:
     """Return the rules to skip.
 
-    If the settings do not say it, the rule for placeholders is applied to the wheels only, which are interface text.
+    By default, the rule for placeholders is applied only to the wheels, which contain the text of user interfaces.
     """
     if settings.skip is not None:
         return settings.skip

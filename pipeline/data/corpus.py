@@ -44,8 +44,8 @@ def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None])
 def build(raw: RawCorpus, settings: DownloadSettings) -> Corpus:
     """Clean the training pairs, cut missing held-out splits from them, and remove leaks.
 
-    Held-out splits of the source are not cleaned, so that scores can be compared with those of others on the same test
-    set. They are only normalised, and lose their blank pairs.
+    Held-out splits of the source are not cleaned, so that scores can be compared with other people's scores on the same
+    test set. They are only normalised, and blank pairs are removed.
     """
     if "train" not in raw.splits:
         raise UserError(f"the source has no split `train`; it has: {', '.join(raw.splits) or 'none'}")
@@ -62,7 +62,7 @@ def build(raw: RawCorpus, settings: DownloadSettings) -> Corpus:
     missing = _missing_sizes(splits, settings)
     if missing:
         before = len(splits["train"])
-        # There are blank pairs if the rule `empty` is skipped. A test set must not have them.
+        # If the rule `empty` is skipped, there are blank pairs. A test set must not have them.
         blank = [pair for pair in splits["train"] if is_empty(pair)]
         try:
             splits = {**splits, **cut([pair for pair in splits["train"] if not is_empty(pair)], missing, settings.seed)}
@@ -87,7 +87,7 @@ def build(raw: RawCorpus, settings: DownloadSettings) -> Corpus:
 
 
 def _nothing_left(text: str, dropped: Counter[str], cleaned: Cleaned) -> UserError:
-    """Return an error that says, after `text`, which rules dropped the pairs and what to do about it."""
+    """Return an error whose message is `text`, then which rules dropped the pairs, and what to do about it."""
     counts = ", ".join(f"{rule} {count}" for rule, count in dropped.most_common())
     leaks = any(rule.endswith("_leak") for rule in dropped)
     parts = [
@@ -105,15 +105,15 @@ def _check_sizes(splits: Mapping[str, object], settings: DownloadSettings) -> No
     for setting, names in brought.items():
         if names and (size := getattr(settings, setting)):
             raise UserError(
-                f"download.{setting}: got {size}, but the source already has {', '.join(names)}, always used whole; "
-                "remove the setting"
+                f"download.{setting}: got {size}, but the source already has {', '.join(names)}, which is always used "
+                "whole; remove the setting"
             )
 
 
 def _missing_sizes(splits: dict[str, list[Pair]], settings: DownloadSettings) -> dict[str, int]:
     """Return the sizes of the held-out splits that the source does not have.
 
-    Without a setting it is DEFAULT_PAIRS, or in a small corpus a tenth of its different sentences.
+    Without a setting, a size is DEFAULT_PAIRS, but at most a tenth of the corpus's different source sentences.
     """
     sizes = {}
     if "validation" not in splits:

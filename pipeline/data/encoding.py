@@ -48,7 +48,7 @@ class EncodedSplit:
 def encode_split(parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: Path) -> EncodedSplitFacts:
     """Encode a split and write it to `output`, without the pairs that have more than `max_tokens` ids on a side.
 
-    Returns the numbers of pairs written, of pairs left out, and of ids on each side.
+    Return the numbers of pairs written, of pairs left out, and of ids on each side.
     """
     texts = read_split(parquet)
     pairs = zip(tokenizer.encode_source(texts[0]), tokenizer.encode_target(texts[1]), strict=True)

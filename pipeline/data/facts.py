@@ -1,4 +1,4 @@
-"""Type what the manifests of the corpus, the tokenizer and the encoded corpus record."""
+"""Define types for what the manifests of the corpus, the tokenizer and the encoded corpus record."""
 
 from typing import Literal
 
@@ -28,11 +28,11 @@ class CorpusFacts(Facts):
 
     @property
     def test_sets(self) -> dict[str, int]:
-        """Test set -> pairs."""
+        """The number of pairs in each test set."""
         return {name: pairs for name, pairs in self.splits.items() if name not in ("train", "validation")}
 
     def dataset_name(self, split: str) -> str:
-        """Return the name by which MLflow knows a split: `en to de, test`."""
+        """Return the name under which MLflow records a split: `en to de, test`."""
         return f"{self.source_language} to {self.target_language}, {split}"
 
 

@@ -22,9 +22,10 @@ SentenceDigests = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
 LARGEST = 2 << 30  # bytes, enough for 134 million pairs
 
-# If the rule for keys has changed since a file was written, nothing in it matches, which must not be reported as "no
-# leak". So each file contains the digest of this text. It has everything that such rules treat differently: case,
-# accents, combining marks, punctuation, width, digits, placeholders, emoji.
+# If the rule for keys has changed since a file was written, nothing in the file matches. This must not be reported as
+# "no leak". So each file contains the digest of this text, which shows whether the rule is the same. The text has
+# everything that such rules may treat differently: case, accents, combining marks, punctuation, width, digits,
+# placeholders, emoji.
 PROBE = (
     "Größe I’m п'ять o‘z co-op so\u00adft Ａﾊﾞ e\u0301 %(n)d {x} {a b} a%20b %5 <b>1,5</b> दिल เสื้อ 日本語 "
     "\u200cها\u200d \u0130 $20 _x_ 🩷 👩\u200d🚀"
@@ -39,9 +40,10 @@ def fingerprints(sources: Iterable[str], targets: Iterable[str]) -> bytes:
 
 
 def find_known(path: Path, sources: Sequence[str], targets: Sequence[str]) -> dict[int, Side] | None:
-    """Return the indices of pairs with a side among the fingerprints in `path`, and which side it is, source first.
+    """Return the index of each pair that has a side among the fingerprints in `path`, and which side it is.
 
-    Returns None if the file was written with another rule for keys, so that nothing can be found.
+    If both sides are among them, it is the source. Return None if the file was written with another rule for keys, so
+    that nothing can be found.
     """
     known_sources, known_targets, probe = _read_archive(path)
     if not np.array_equal(probe, _digests([PROBE])):
@@ -53,10 +55,10 @@ def find_known(path: Path, sources: Sequence[str], targets: Sequence[str]) -> di
 
 
 def _read_archive(path: Path) -> tuple[SentenceDigests, SentenceDigests, SentenceDigests]:
-    """Return the digests of source, target and PROBE from an untrusted file; UserError if it has another format."""
+    """Return the digests of source, target and PROBE from an untrusted file. Raise UserError if its format is wrong."""
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())  # unpacking stops there
+            size = sum(member.file_size for member in archive.infolist())  # zipfile unpacks no more than this
         if size > LARGEST:
             raise ValueError(f"{size:,} bytes when unpacked, expected at most {LARGEST:,}")
         with np.load(path, allow_pickle=False) as known:

@@ -62,18 +62,18 @@ SEPARATORS = regex.compile(r"[\s\u0f0b\u0f0c\u1361]+")  # white space, tsheg, th
 SYLLABIC = ("Hani", "Hira", "Kana", "Hang", "Yiii", "Nshu", "Tang", "Ethi", "Cans", "Cher", "Vaii")
 
 # Characters that do not change what a text says: soft hyphens, direction marks, the Arabic tatweel. Joiners (U+200C,
-# U+200D) are not among them: they change words.
+# U+200D) are not among them, because they change words.
 INVISIBLE = regex.compile(r"(?V1)[[\p{Default_Ignorable_Code_Point}\u0640]--[\u200c\u200d]]+")
 _IN_RUN = r"[\p{L}\p{N}\p{M}\u200c\u200d]"
 
 
 def _letters_of(scripts: Iterable[str]) -> str:
-    """Return the inside of a regex set: characters of the scripts, also those shared with other scripts."""
+    """Return the inside of a regex set with the characters of the scripts, including those that other scripts share."""
     return "".join(rf"\p{{Script_Extensions={script}}}" for script in scripts)
 
 
 def _run_of(characters: str) -> str:
-    """Return a regex for a run of characters, with ASCII punctuation and apostrophes inside: 10.0.0.1 and ha-ha."""
+    """Return a regex for a run of characters. It may have ASCII punctuation and apostrophes inside: 10.0.0.1, ha-ha."""
     return rf"{characters}+(?:[!-/:-@\[-`{{-~’]+{characters}+)*"
 
 
@@ -101,8 +101,8 @@ _OF_SOME_SCRIPT = regex.compile(r"(?V1)[\p{L}--[\p{Script=Zyyy}\p{Script=Zinh}]]
 def scripts(code: str) -> frozenset[str]:
     """Return Unicode's names of the scripts in which a language may be written; an empty set if they are not known.
 
-    If the code contains a script, it is that one. Otherwise it is each script that Unicode lists for the language:
-    Serbian may be Cyrillic or Latin, in every region.
+    If the code contains a script, only that script is returned. Otherwise all scripts that Unicode lists for the
+    language are returned. For Serbian these are Cyrillic and Latin, in every region.
     """
     found = {script} if (script := _parse(code, normalize=False).script) else set()
     if not found:
@@ -115,7 +115,7 @@ def scripts(code: str) -> frozenset[str]:
 
 
 def _parse(code: str, *, normalize: bool = True) -> Language:
-    """Return the language of a code; `und` (undetermined) for an invalid code, which an old model may have."""
+    """Return the language of a code; `und` (undetermined) for an invalid code. An old model may have such a code."""
     try:
         return Language.get(code, normalize=normalize)
     except LanguageTagError:
@@ -138,12 +138,12 @@ def _is_known(script: str) -> bool:
 
 @functools.cache
 def _main_scripts(code: str) -> frozenset[str]:
-    """Return the scripts in which a language is usually written: for Serbian Cyrillic, for Japanese three."""
+    """Return the scripts in which a language is usually written: Cyrillic for Serbian, three scripts for Japanese."""
     language, known = _parse(code), scripts(code)
     if language.language not in LIKELY_SUBTAGS:
         language = language.prefer_macrolanguage()
     script = language.maximize().script
-    if not known or not script or language.language not in LIKELY_SUBTAGS:  # for these `maximize` would return Latin
+    if not known or not script or language.language not in LIKELY_SUBTAGS:  # otherwise `maximize` would return Latin
         return known
     return frozenset(COMPOSED.get(script, (script,)))
 
@@ -165,8 +165,8 @@ def tokeniser_for(code: str) -> str:
     """Return the name of sacreBLEU's tokeniser for a target language.
 
     For Japanese and Korean sacreBLEU recommends `ja-mecab` and `ko-mecab`, which need extra packages with dictionaries.
-    The tokeniser `char` needs none, and is used for them and for all other languages without spaces but Chinese. The
-    signature then says tok:char, and the score must not be compared with scores of word tokenisers.
+    The tokeniser `char` needs none. It is used for these two, and for all other languages without spaces except
+    Chinese. The signature then says tok:char, and the score must not be compared with scores of word tokenisers.
     """
     main = _main_scripts(code)
     if main and main <= {"Hani", "Bopo"}:
@@ -182,10 +182,10 @@ def _letters_in(code: str) -> regex.Pattern[str] | None:
 
 
 def is_in_other_script(text: str, code: str) -> bool:
-    """Return whether less than a third of a text, by `size`, is in the scripts of its language.
+    """Return whether less than a third of a text, measured by `size`, is in the scripts of its language.
 
-    A third is enough because names and terms stay in their script: "SQLAlchemy を使う" is Japanese. Returns False if
-    the scripts of the language are not known.
+    A third is enough because names and terms keep their script: "SQLAlchemy を使う" is Japanese. Return False if the
+    scripts of the language are not known.
     """
     letters = _letters_in(code)
     if letters is None:
@@ -205,8 +205,8 @@ def size(text: str) -> int:
 def count_words(text: str) -> int:
     """Return the number of words in a text.
 
-    Words are separated by spaces. For scripts without spaces it is the number of letters divided by LETTERS_A_WORD,
-    rounded up. It depends on the letters, not on a language: "用 PostgreSQL 连接" has three words.
+    Words are separated by spaces. In scripts without spaces, the number of words is the number of letters divided by
+    LETTERS_A_WORD, rounded up. It depends on the letters, not on a language: "用 PostgreSQL 连接" has three words.
     """
     words = [word for word in SEPARATORS.split(text) if word]
     if text.isascii() or not _UNSPACED_LETTER.search(text):
@@ -221,7 +221,7 @@ def _words_in(run: str) -> int:
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text for comparison: same case, width and apostrophes, no invisible characters."""
+    """Return the words of a text, for comparison: in one case, width and apostrophe, without invisible characters."""
     return [_folded(word) for word in WORD.findall(INVISIBLE.sub("", text))]
 
 
@@ -243,5 +243,5 @@ def runs(text: str) -> list[str]:
 
 
 def letters_and_runs(text: str) -> list[str]:
-    """Return the words and numbers of a text, but single letters, with their marks, of scripts without spaces."""
+    """Return the words and numbers of a text. In scripts without spaces, return single letters with their marks."""
     return list(map(str, _LETTER_OR_RUN.findall(text)))

@@ -12,11 +12,11 @@ from ..plumbing.errors import UserError
 from .cleaning import PLACEHOLDER, Pair
 from .languages import count_words, words_only
 
-LEAK_WORDS = 3  # a target of fewer words ("Settings") is no leak: it is too common
+LEAK_WORDS = 3  # a target with fewer words ("Settings") is no leak, because it is too common
 
 
 def key(text: str) -> str:
-    """Return the sentence's words in lower case, which are equal for a sentence and its trivial variants."""
+    """Return the sentence's words in lower case. A sentence and its trivial variants have the same key."""
     return words_only(PLACEHOLDER.sub(" ", text)) or text
 
 
@@ -51,8 +51,8 @@ def cut(pairs: list[Pair], sizes: dict[str, int], seed: int) -> dict[str, list[P
 def without_leaks(splits: dict[str, list[Pair]], max_similarity: float) -> tuple[dict[str, list[Pair]], Counter[str]]:
     """Remove training pairs that leak a held-out sentence; return the splits and the number of leaks of each kind.
 
-    A training pair leaks if a held-out split has the same source or the same target, by their keys. If `max_similarity`
-    is below 1, it also leaks if its source is more similar than that to a held-out source.
+    A training pair leaks if a held-out split has the same source or the same target, compared by their keys. If
+    `max_similarity` is below 1, a pair also leaks if its source is more similar than that to a held-out source.
     """
     held_out = [pair for name, pairs in splits.items() if name != "train" for pair in pairs]
     sources = {key(pair.source) for pair in held_out}

@@ -21,8 +21,8 @@ from .text import normal_form
 PAD, UNK, BOS, EOS = range(4)
 JOINT, SOURCE, TARGET = "joint.model", "source.model", "target.model"
 MAX_LINE_BYTES = 4192  # SentencePiece silently skips longer lines in training
-RESERVED = "\u2585"  # it also skips lines with this character, which it uses itself
-THREADS = 4  # part of the result: another number of threads gives another model
+RESERVED = "\u2585"  # SentencePiece also skips lines with this character, which it uses itself
+THREADS = 4  # changes the result: another number of threads gives another model
 # SentencePiece writes a space as ▁ and cannot tell it from a ▁ in the text. So a ▁ in the text is replaced by U+2028,
 # which is white space and therefore never occurs in normal form.
 META_SPACE, META_SPACE_IN_TEXT = "\u2581", "\u2028"
@@ -36,7 +36,7 @@ def count_skipped(lines: Iterable[str]) -> int:
 def train_model(lines: Iterable[str], settings: TokenizerSettings) -> bytes:
     """Train one SentencePiece model and return its bytes; the same lines and settings give the same bytes.
 
-    Raises UserError if the vocabulary is too large or too small for the text.
+    Raise UserError if the vocabulary is too large or too small for the text.
     """
     model = io.BytesIO()
     try:
@@ -66,7 +66,7 @@ def train_model(lines: Iterable[str], settings: TokenizerSettings) -> bytes:
 
 
 def _reason(error: RuntimeError) -> str:
-    """Return SentencePiece's message without the place in its source code, with which it begins."""
+    """Return SentencePiece's message. It begins with a place in SentencePiece's source code, which is removed."""
     return str(error).rsplit("] ", 1)[-1].strip() or str(error)
 
 
@@ -98,9 +98,9 @@ class Tokenizer:
         return _encode(self.source, sentences)
 
     def source_spans(self, sentence: str) -> list[tuple[int, int]]:
-        """Return where in the normal form of a sentence the piece of each id begins and ends, without that of EOS."""
+        """Return (begin, end) of each id's piece, as character positions in the sentence's normal form, without EOS."""
         text = _to_sentencepiece(sentence)
-        places = {0: 0}  # SentencePiece counts bytes: where a character ends -> how many there are until then
+        places = {0: 0}  # SentencePiece counts bytes: byte at which a character ends -> number of characters so far
         for count, end in enumerate(accumulate(len(character.encode()) for character in text), 1):
             places[end] = count
         return [(places[p.begin], places[p.end]) for p in self.source.encode(text, return_type="proto").pieces]

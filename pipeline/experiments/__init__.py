@@ -1,1 +1,1 @@
-"""What is known of all experiments: their state, how two of them differ, and what of their files nothing needs."""
+"""List experiments and their state, compare two of them, and find files in `build` that nothing needs."""

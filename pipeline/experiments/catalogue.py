@@ -13,5 +13,5 @@ def all_experiments(root: Path) -> list[str]:
 
 
 def settings_files(root: Path, name: str) -> list[Path]:
-    """Return the files with an experiment's settings, each laid over those before."""
+    """Return the files with an experiment's settings. Each replaces settings of the files before it."""
     return [root / SETTINGS, *([] if name == DEFAULT else [root / f"experiments/{name}.yaml"])]

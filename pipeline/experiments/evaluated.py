@@ -1,4 +1,4 @@
-"""Open what the stages up to evaluate made of an experiment."""
+"""Open the artifacts of an experiment that has been evaluated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from ..plumbing.tracking.record import flatten, read_record
 from ..scoring.facts import EvaluationFacts, ScoredTestSet
 from ..training.facts import ModelFacts
 
-MADE = ("corpus", "tokenizer", "encoded", "model")  # before the evaluation
+MADE = ("corpus", "tokenizer", "encoded", "model")  # artifacts that are made before the evaluation
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An experiment with scores, and the artifacts that they were made of, by directory name: corpus, model, ...
+    """An experiment with scores, and the artifacts that the scores come from, by directory name: corpus, model, ...
 
-    Of all files only those of the evaluation were checked: the others are large, and only their manifests are read.
+    Only the files of the evaluation were checked. The other artifacts are large, so only their manifests were read.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Evaluated:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings that it was made with, as `train.learning_rate`: text."""
+        """The settings of the experiment: `train.learning_rate` -> value as text."""
         params: dict[str, Any] = {}
         for artifact in self.artifacts.values():
             params |= artifact.stamp.get("params", {})
@@ -41,7 +41,7 @@ class Evaluated:
 
     @property
     def commit(self) -> str | None:
-        """The commit of this project when training began."""
+        """The commit of this project at the time when training began."""
         return read_record(self.artifacts["model"].directory).commit
 
     @cached_property
@@ -63,7 +63,7 @@ class Evaluated:
 
 
 def open_evaluated(build: Path, name: str) -> Evaluated:
-    """Open an experiment; UserError, with what to type, if it is not evaluated or if its evaluation is out of date."""
+    """Open an experiment. Raise UserError, with the command to run, if its evaluation is missing or out of date."""
     directory = build / name
     evaluation = open_artifact(directory / "evaluation", "evaluate")
     artifacts = {

@@ -1,8 +1,8 @@
-"""Find the files in `build` that nothing needs: leftovers of dead processes, downloads and outputs without experiment.
+"""Find files in `build` that nothing needs: leftovers of dead processes, and downloads and outputs of no experiment.
 
-Whatever is in doubt is kept: work in progress, what a process works on, and what a registered version was made from.
-Nothing is removed here. MLflow's store is left alone: `mlflow gc` asks neither whether a registered version needs a
-deleted run, nor can it be told to take some runs and no experiment.
+In case of doubt a file is kept: work in progress, files that a process works on, and files that a registered version
+was made from. This module removes nothing. It leaves MLflow's store alone: `mlflow gc` does not check whether a
+registered version needs a deleted run, and cannot be limited to some runs without removing experiments.
 """
 
 import time
@@ -34,10 +34,10 @@ class Garbage:
 def find_garbage(
     build: Path, experiments: Mapping[str, DownloadSettings], versions: Mapping[str, Sequence[str]]
 ) -> Garbage:
-    """Look through `build`.
+    """Find the garbage in `build`.
 
-    `experiments`: where those that have a file take their data from. `versions`: experiment -> the registered versions
-    that were made by it.
+    `experiments`: experiment -> where it takes its data from, for each that has a file. `versions`: experiment -> the
+    registered versions that it made.
     """
     found = Garbage()
     homes = experiment_directories(build)
@@ -51,7 +51,7 @@ def find_garbage(
             found.kept[home] = why
         else:
             found.free[home] = f"there is no experiments/{home.name}.yaml"
-    found.free |= dict.fromkeys(sorted(build.glob(REMOVED)), "left by a removal that was cut short")
+    found.free |= dict.fromkeys(sorted(build.glob(REMOVED)), "left by an interrupted removal")
     if running:
         found.kept |= {path: "downloads may be in use" for name in (WHEELS, HUB) if (path := build / name).is_dir()}
     else:
@@ -60,14 +60,14 @@ def find_garbage(
 
 
 def experiment_directories(build: Path) -> list[Path]:
-    """Return the directories of experiments, those without a file among them."""
+    """Return the directories of all experiments, including those that no longer have a file."""
     return sorted(path for path in build.glob("[!.]*/") if _is_home(path))
 
 
 def leftovers(home: Path) -> list[Path]:
-    """Return what dead processes have left in an experiment on which no process works."""
+    """Return the files that dead processes have left in an experiment. Call this only if no process works on it."""
     scratch = [*home.glob("*.tmp"), *home.glob("model.training/checkpoints/*.tmp")]
-    old = [path for path in home.glob("*.old") if path.with_suffix("").exists()]  # else it is the only one
+    old = [path for path in home.glob("*.old") if path.with_suffix("").exists()]  # otherwise it is the only copy
     stamps = [path for path in home.glob(f"{STAMPS}/*.tmp") if time.time() - path.stat().st_mtime > DAY]
     return sorted([*scratch, *old, *stamps])
 
@@ -77,14 +77,14 @@ def _is_home(path: Path) -> bool:
 
 
 def _needed(home: Path, versions: Mapping[str, Sequence[str]]) -> str:
-    """Why an experiment without a file is kept; nothing if it is not."""
+    """Return why an experiment without a file must be kept; an empty string if it need not be kept."""
     if made := versions.get(home.name):
         return f"{', '.join(made)} {'was' if len(made) == 1 else 'were'} made from it"
     return "; ".join(unfinished_work(home))
 
 
 def _unused_downloads(build: Path, settings: Collection[DownloadSettings]) -> Iterator[tuple[Path, str]]:
-    """Downloads that no experiment would look for, and why. No process may be downloading."""
+    """Yield each download that no experiment needs, and the reason. Call this only while no process downloads."""
     languages = {x for s in settings if s.source == "wheels" for x in (s.source_language, s.target_language)}
     wheels = {package.wheel for package in PACKAGES if languages & package.languages.keys()}
     repositories = {f"datasets--{s.hub.dataset.replace('/', '--')}" for s in settings if s.source == "hub"}
@@ -96,4 +96,4 @@ def _unused_downloads(build: Path, settings: Collection[DownloadSettings]) -> It
             yield path, "no experiment reads it"
     for path in sorted(build.glob(f"{HUB}/datasets--*/blobs/*.incomplete")):
         if path.parents[1].name in repositories:
-            yield path, "a download that was cut short"
+            yield path, "an interrupted download"

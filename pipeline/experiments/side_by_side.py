@@ -1,7 +1,7 @@
-"""Compare two evaluated experiments: settings, data, scores and speed. A is the one before, B the new one.
+"""Compare two evaluated experiments: settings, data, scores and speed. A is the old experiment, B is the new one.
 
-A test set is compared where both have it with the same sources and references, whatever its name. Whether the scores
-differ is told by the paired bootstrap (pipeline/reviews/bootstrap.py).
+A test set is compared if both experiments have one with the same sources and references, under any name. The paired
+bootstrap (pipeline/reviews/bootstrap.py) decides whether the scores differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from ..scoring.facts import EvaluationExecution
 from ..training.facts import ModelExecution
 from .evaluated import Evaluated
 
-LEVEL = 0.975  # of each limit: between the two lies the true difference in 95 % of the cases
+LEVEL = 0.975  # confidence of each limit: the true difference is between the two limits in 95 % of the cases
 METRICS = {"bleu": "BLEU", "chrf": "chrF2"}
 SHOWN = 8  # characters of a digest
 
@@ -27,22 +27,22 @@ Two = tuple[str, str]  # the values of A and of B
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of both on one test set."""
+    """A metric of both experiments on one test set."""
 
     a: float
     a_interval: Sequence[float]  # 95 %
     b: float
     b_interval: Sequence[float]
-    difference: float  # of B to A, in points
+    difference: float  # B minus A, in points
     interval: tuple[float, float] | None  # 95 %, by the paired bootstrap; None for fewer than 100 sentences
     judgement: str
 
 
 @dataclass(frozen=True)
 class SameTestSet:
-    """A test set that both were scored on."""
+    """A test set that both experiments were scored on."""
 
-    name: str  # A's
+    name: str  # in A
     name_in_b: str
     sentences: int
     scores: Mapping[str, Score]  # bleu, chrf
@@ -50,19 +50,19 @@ class SameTestSet:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """How B differs from A."""
+    """The differences between the experiments A and B."""
 
     a: str
     b: str
     settings: Mapping[str, Two]  # those that differ
     data: Mapping[str, Two]
     test_sets: Sequence[SameTestSet]
-    not_compared: Mapping[str, Sequence[str]]  # A's and B's names of test sets that the other has not
+    not_compared: Mapping[str, Sequence[str]]  # a, b -> names of the test sets that only this experiment has
     model: Mapping[str, Two]
     speed: Mapping[str, Two]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """Return the comparison as the content of a JSON object."""
         return asdict(self)
 
 
@@ -86,7 +86,7 @@ def _differing(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, Two]:
 
 
 def _both(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, Two]:
-    """The values of both by name; `-` where one has none."""
+    """Return the values of A and B for each name; `-` stands for a missing value."""
     return {key: (a.get(key, "-"), b.get(key, "-")) for key in dict.fromkeys([*a, *b])}
 
 
@@ -125,7 +125,7 @@ def _speed(experiment: Evaluated) -> dict[str, str]:
 
 
 def _same_test_sets(a: Evaluated, b: Evaluated) -> list[tuple[str, str]]:
-    """A's and B's name of each test set that has the same text in both."""
+    """Return the names, in A and in B, of each test set that has the same text in both."""
     texts = [{name: (e.lines(name, "source"), e.lines(name, "reference")) for name in e.test_sets} for e in (a, b)]
     found = []
     for name, text in texts[0].items():

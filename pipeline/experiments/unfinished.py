@@ -1,4 +1,4 @@
-"""Tell what would be lost with an experiment's directory: work that is in no artifact and not in MLflow."""
+"""Find work that would be lost with an experiment's directory, because it is in no artifact and not in MLflow."""
 
 import time
 from pathlib import Path
@@ -8,7 +8,7 @@ from ..plumbing.tracking.record import TRAINING, unsent
 
 
 def unfinished_work(home: Path) -> list[str]:
-    """Return the unfinished work in an experiment's directory: for each piece a description and the command to type."""
+    """Return a description of each piece of unfinished work in an experiment's directory, with the command to run."""
     told = []
     checkpoints = [path for path in home.glob(f"{TRAINING}/checkpoints/*/{MANIFEST}") if path.parent.name.isdigit()]
     if checkpoints:
@@ -16,7 +16,7 @@ def unfinished_work(home: Path) -> list[str]:
         saved = time.strftime("%Y-%m-%d %H:%M", time.localtime(newest.stat().st_mtime))
         told.append(
             f"a training that is not finished: its last checkpoint is of step {int(newest.parent.name):,}, saved "
-            f"{saved} (make train{experiment_option(home.name)} goes on from there)"
+            f"{saved} (make train{experiment_option(home.name)} continues from there)"
         )
     if records := unsent(home):
         told.append(f"metrics of {len(records)} earlier trainings that MLflow does not have yet (make sync sends them)")

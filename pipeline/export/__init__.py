@@ -1,1 +1,1 @@
-"""Export of a model for programs that do not have this project: two ONNX graphs and all that translating needs."""
+"""Export a model for programs without this project: two ONNX graphs and everything else that translating needs."""

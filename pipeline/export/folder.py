@@ -9,11 +9,11 @@ from ..seq2seq.translator import BEAM_SIZE, DESCRIPTION, LENGTH_PENALTY, Transla
 from .graphs import write_graphs
 
 HERE = Path(__file__).resolve().parent
-COPIED = ("translate.py", "README.md")  # they work as they stand, with any model
+COPIED = ("translate.py", "README.md")  # the same for every model
 
 
 def write_folder(model: Artifact, translator: Translator, directory: Path) -> float:
-    """Write all of the folder to `directory`; return the largest difference of a log-probability, see graphs.py."""
+    """Write the folder to `directory`. Return the largest difference in a log-probability (see graphs.py)."""
     difference = write_graphs(translator.model, directory)
     tokenizers = model_files(model.directory)
     for file in [*tokenizers, *(HERE / name for name in COPIED)]:

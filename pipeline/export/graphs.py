@@ -1,8 +1,8 @@
 """Write a model's encoder and one step of its decoder as ONNX graphs, and compare them with the model.
 
-The graphs are traced from the modules in pipeline/seq2seq, so no formula stands here a second time. The exporter is
-torch's older one (`dynamo=False`): the newer one writes the example's source length into an LSTM or GRU that runs
-backwards, and the graph then fails on every other length (torch 2.13, pytorch issue 191855).
+The graphs are traced from the modules in pipeline/seq2seq, so no formula is written a second time. The exporter is
+torch's older one (`dynamo=False`). The newer one writes the source length of the example into an LSTM or GRU that runs
+backwards. The graph then fails on every other length (torch 2.13, pytorch issue 191855).
 
 Shapes: B sentences or hypotheses, S source length, H hidden, V target vocabulary.
 """
@@ -22,8 +22,8 @@ from ..seq2seq.search import log_probabilities
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 OPSET = 17  # onnxruntime 1.12 and newer read it
-TOLERANCE = 1e-3  # of a log-probability; rounding is some hundred times smaller
-ENCODER_OUTPUT = ("keys", "values", "mask")  # what the encoder gives and every step of the decoder reads unchanged
+TOLERANCE = 1e-3  # of a log-probability; rounding errors are some hundred times smaller
+ENCODER_OUTPUT = ("keys", "values", "mask")  # outputs of the encoder that every step of the decoder reads
 
 
 class _Encoder(nn.Module):
@@ -48,7 +48,7 @@ class _DecoderStep(nn.Module):
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         size = 2 if self.model.decoder.is_lstm else 1
         layers = tuple(state[i : i + size] for i in range(0, len(state) - 1, size))
-        # The summary makes the first state, and gives its shape to the mask of dropout, which is off.
+        # A step uses the summary only for the shape of the dropout mask, and dropout is off.
         encoder_output = EncoderOutput(keys, values, mask, summary=state[-1])
         logits, weights, after = self.model.decode(tokens, encoder_output, DecoderState(layers, context=state[-1]))
         return log_probabilities(logits[:, -1]), weights[:, -1], *_flat(after)
@@ -60,11 +60,11 @@ def _flat(state: DecoderState) -> list[Tensor]:
 
 @torch.no_grad()
 def write_graphs(model: Seq2Seq, directory: Path) -> float:
-    """Write encoder.onnx and decoder.onnx; return their largest difference to the model in a log-probability.
+    """Write encoder.onnx and decoder.onnx. Return their largest difference from the model in a log-probability.
 
-    Raises UserError where the difference is more than rounding.
+    Raise UserError if the difference is larger than rounding errors.
     """
-    encoder, decoder = _Encoder(model).eval(), _DecoderStep(model).eval()  # the exporter leaves them in this mode
+    encoder, decoder = _Encoder(model).eval(), _DecoderStep(model).eval()  # the exporter keeps this mode
     source, lengths = _example(model, [5, 3])
     encoded = encoder(source, lengths)
     states = [f"state_{i}" for i in range(len(encoded) - len(ENCODER_OUTPUT))]
@@ -83,11 +83,12 @@ def write_graphs(model: Seq2Seq, directory: Path) -> float:
 
 
 def _write(module: nn.Module, inputs: tuple[Tensor, ...], path: Path, names: list[str], outputs: list[str]) -> None:
-    """Write one graph; the number of rows and the source length of each call are free."""
+    """Write one graph. Each call of the graph may have any number of rows and any source length."""
     sequences = {"source", *ENCODER_OUTPUT, "attention"}
     axes = {name: {0: "rows", 1: "length"} if name in sequences else {0: "rows"} for name in [*names, *outputs]}
     with warnings.catch_warnings():
-        # Of the older exporter, and of graphs that would be bound to the example's shape: `_difference` tries others.
+        # Warnings say that this exporter is old, and that the graph may work only for the shape of the example.
+        # `_difference` tries other shapes.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
@@ -102,7 +103,7 @@ def _write(module: nn.Module, inputs: tuple[Tensor, ...], path: Path, names: lis
 
 
 def _difference(model: Seq2Seq, directory: Path, lengths: list[int]) -> float:
-    """The largest difference in a log-probability, over sentences of `lengths` and six tokens of each translation."""
+    """Return the largest difference in a log-probability, over sentences of `lengths` and six target tokens each."""
     encoder, decoder = (onnxruntime.InferenceSession(directory / name) for name in (ENCODER, DECODER))
     source, sizes = _example(model, lengths)
     target = _ids(len(lengths), 6, model.output.out_features)
@@ -123,13 +124,13 @@ def _difference(model: Seq2Seq, directory: Path, lengths: list[int]) -> float:
 
 
 def _example(model: Seq2Seq, lengths: list[int]) -> tuple[Tensor, Tensor]:
-    """Padded source ids (B, S) and lengths (B,)."""
+    """Return padded source ids (B, S) and lengths (B,)."""
     sizes = torch.tensor(lengths)
     ids = _ids(len(lengths), max(lengths), model.source_embedding.num_embeddings)
     return ids.masked_fill(torch.arange(max(lengths)) >= sizes[:, None], PAD), sizes
 
 
 def _ids(rows: int, columns: int, vocabulary: int) -> Tensor:
-    """Ids (rows, columns) from the whole vocabulary but for the special ones."""
+    """Return ids (rows, columns) from the whole vocabulary, except for special ids."""
     spread = 97 * torch.arange(rows)[:, None] + 31 * torch.arange(columns)
     return EOS + 1 + spread % (vocabulary - EOS - 1)

@@ -17,7 +17,7 @@ BOS, EOS = 2, 3  # ids 0 to 3 are padding, unknown, begin and end of sentence
 
 
 def normal_form(text: str) -> str:
-    """Return the text as the model knows it: Unicode's NFC, each run of white space one space."""
+    """Return the text in the model's normal form: Unicode's NFC, with one space for each run of white space."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
@@ -35,8 +35,8 @@ class Translator:
         )
 
     def translate(self, sentence: str, beam_size: int | None = None, length_penalty: float | None = None) -> str:
-        """Return the best translation; a beam of 1 is greedy. None: the values in config.json."""
-        # SentencePiece writes a space as U+2581, so a U+2581 of the text goes through it as U+2028.
+        """Return the best translation. A beam size of 1 is greedy search. None stands for the value in config.json."""
+        # SentencePiece writes a space as U+2581, so a U+2581 in the text is replaced by U+2028.
         ids = [*self.source.encode(normal_form(sentence).replace("\u2581", "\u2028")), EOS]
         if len(ids) == 1:
             return ""
@@ -52,7 +52,7 @@ class Translator:
         scores = np.array([0.0] + [-np.inf] * (beam_size - 1), dtype=np.float32)  # all begin with the same token
         tokens = np.full(beam_size, BOS)
         beams: list[list[int]] = [[]] * beam_size
-        ended: list[tuple[bool, float, list[int]]] = []  # cut at the limit, -score, ids; the best is the smallest
+        ended: list[tuple[bool, float, list[int]]] = []  # (is cut at the limit, -score, ids); the smallest is the best
         limit = 2 * len(source) + 10
         for length in range(1, limit + 1):
             log_probabilities, _attention, *states = self.decoder.run(None, rows | {"tokens": tokens[:, None]})

@@ -4,7 +4,8 @@ An artifact has a `manifest.json`, which is written last and lists every other f
 manifests are Make's targets.
 
 Other artifacts refer to an artifact by its digest, which is computed from its `facts` and `files`. Two artifacts with
-the same digest have the same content. Times, speed, versions and names of runs are recorded beside it and may differ.
+the same digest have the same content. The manifest also records times, speed, versions and names of runs. These are not
+part of the digest.
 """
 
 import hashlib
@@ -81,7 +82,7 @@ class Manifest:
 
     @classmethod
     def of(cls, content: Any) -> Self:
-        """Make a manifest of the content of a manifest.json. ValueError if the content is not as it was written."""
+        """Return the manifest with the content of a manifest.json. Raise ValueError if it was changed since `write`."""
         if not isinstance(content, dict):
             raise ValueError("not a mapping")
         try:
@@ -98,18 +99,18 @@ class Manifest:
 
 
 def read_manifest(directory: Path, target: str) -> Manifest:
-    """Read the manifest in a directory. UserError, with the Make target to run, if it is missing or was changed."""
+    """Return the manifest in a directory. Raise UserError, with the command to run, if it is missing or was changed."""
     path = directory / MANIFEST
     try:
         return Manifest.of(json.loads(path.read_bytes()))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run: make {target}{experiment_option(directory.parent.name)}") from None
     except (ValueError, IsADirectoryError, RecursionError):
-        raise UserError(f"{path} is damaged: it is not as it was written; {rebuild(directory, target)}") from None
+        raise UserError(f"{path} is damaged or was edited; {rebuild(directory, target)}") from None
 
 
 def find_manifest(directory: Path) -> Manifest | None:
-    """Read the manifest in a directory; return None if it is missing or damaged, or if there is no directory."""
+    """Return the manifest in a directory; None if it is missing or damaged, or if there is no directory."""
     try:
         return read_manifest(directory, "")
     except (UserError, NotADirectoryError):
@@ -141,7 +142,7 @@ class Artifact:
         return self.manifest.digest
 
     def path(self, name: str) -> Path:
-        """Return the path of a file of the artifact. UserError if the manifest does not list it."""
+        """Return the path of a file of the artifact. Raise UserError if the manifest does not list it."""
         known = self.files | self.manifest.execution_files
         if name not in known:
             raise UserError(f"{self.directory / MANIFEST} lists no file {name!r}; it has: {', '.join(known)}")
@@ -167,7 +168,8 @@ def publish(
 
     If the block raises or the process dies, an older artifact stays as it was. The next call removes the scratch
     directory that a dead process has left. The manifest records the `stamp` of the stage and the digests of `inputs`.
-    Its modification time is `started` (ns), when the stage read them: so Make sees what changed during the stage.
+    The manifest's modification time becomes `started` (ns), the time just before the stage read its inputs. So Make
+    notices an input that changed while the stage ran.
     """
     scratch = directory.with_name(f"{directory.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -178,12 +180,12 @@ def publish(
         _finish(draft, inputs, stamp, started)
         _replace(scratch, directory)
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)  # otherwise it would keep a full disk full
+        shutil.rmtree(scratch, ignore_errors=True)  # frees its space, which a full disk needs
         raise
 
 
 def _finish(draft: Draft, inputs: Mapping[str, Artifact], stamp: dict[str, Any], started: int | None) -> None:
-    """Write the manifest of a draft, and wait until all of the draft is on the disk."""
+    """Write the manifest of a draft, and wait until the whole draft is on the disk."""
     scratch = draft.directory
     names = sorted(str(p.relative_to(scratch)) for p in scratch.rglob("*") if p.is_file())
     for name in names:
@@ -201,13 +203,13 @@ def _finish(draft: Draft, inputs: Mapping[str, Artifact], stamp: dict[str, Any],
     if started is not None:
         os.utime(scratch / MANIFEST, ns=(started, started))
     for folder in [scratch, *(p for p in scratch.rglob("*") if p.is_dir())]:
-        _sync(folder)  # the names of the files
+        _sync(folder)  # puts the names of the files on the disk
 
 
 def open_artifact(directory: Path, target: str) -> Artifact:
     """Open a published directory and check the size and sha256 of each file.
 
-    UserError, with what to type, if it is missing or damaged. `target` is the Make target that makes it.
+    Raise UserError, with the command to run, if it is missing or damaged. `target` is the Make target that makes it.
     """
     manifest = read_manifest(directory, target)
     check_artifact_files(directory, manifest, target, sha256_of)
@@ -215,7 +217,7 @@ def open_artifact(directory: Path, target: str) -> Artifact:
 
 
 def check_artifact_files(directory: Path, manifest: Manifest, target: str, sha256: Callable[[Path], str]) -> None:
-    """Raise UserError, with what to type, unless the files in the directory are those that its manifest lists."""
+    """Raise UserError, with the command to run, if a file that the manifest lists is missing or was changed."""
     remedy = rebuild(directory, target)
     for name, expected in (manifest.files | manifest.execution_files).items():
         file = directory / name
@@ -226,12 +228,12 @@ def check_artifact_files(directory: Path, manifest: Manifest, target: str, sha25
 
 
 def experiment_option(experiment: str) -> str:
-    """Return ` EXP=name`, as typed after a Make target; nothing for the default experiment."""
+    """Return ` EXP=name`, to be typed after a Make target; an empty string for the default experiment."""
     return "" if experiment == "default" else f" EXP={experiment}"
 
 
 def rebuild(directory: Path, target: str) -> str:
-    """Say what to type to make an artifact again."""
+    """Return the instruction for making an artifact again."""
     return f"remove {directory} and run: make {target}{experiment_option(directory.parent.name)}"
 
 
@@ -254,7 +256,7 @@ def _sync(path: Path) -> None:
 
 
 def _replace(scratch: Path, directory: Path) -> None:
-    """Rename `scratch` to `directory`. Between two renames the target is absent; it is never half there."""
+    """Rename `scratch` to `directory`. Between two renames `directory` does not exist; it is never incomplete."""
     old = directory.with_name(f"{directory.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if directory.exists():

@@ -75,7 +75,7 @@ def fail_clearly(work: Callable[[], None]) -> None:
     DEBUG=1 in the environment shows the traceback too.
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell sets that for background jobs
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # in place of that of stages/__init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # replaces that of stages/__init__.py
     try:
         _explained(work)
         sys.stdout.flush()
@@ -102,7 +102,7 @@ def _explained(work: Callable[[], None]) -> None:
     try:
         work()
     except Exception as error:
-        mlflow = sys.modules.get("mlflow")  # not imported here: that is slow, and without it there is no such error
+        mlflow = sys.modules.get("mlflow")  # importing MLflow is slow; only an imported MLflow can have raised an error
         if mlflow is None or not isinstance(error, mlflow.MlflowException):
             raise
         from .tracking.store import explain_failure
@@ -119,7 +119,7 @@ def _is_pipe_closed() -> bool:
 
 
 def _exit_quietly() -> NoReturn:
-    """Exit with the status of a program that SIGPIPE ends. Python ignores that signal."""
+    """Exit with the status of a program that SIGPIPE has ended. Python itself ignores that signal."""
     os.dup2(
         os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
     )  # otherwise Python reports the error again when it exits
@@ -127,13 +127,13 @@ def _exit_quietly() -> NoReturn:
 
 
 def expected_processes() -> int:
-    """Return how many processes were asked for, by `make NPROC=2` (stages/launch.py) or by another launcher."""
+    """Return the number of processes requested by `make NPROC=2` (stages/launch.py) or by another launcher."""
     return int(os.environ.get("PIPELINE_NPROC") or os.environ.get("WORLD_SIZE") or 1)
 
 
 def _run(stage: Callable[[StageCall], None], keep: bool, stamp: Path, *rest: Path) -> None:
     *manifests, output = rest
-    is_main = os.environ.get("RANK") in (None, "0")  # one of several processes holds the lock for all
+    is_main = os.environ.get("RANK") in (None, "0")  # the main process holds the lock for all processes
     with hold(output.parent, TARGETS[output.name]) if is_main else nullcontext():
         call = _read_call(stamp, manifests, output)
         if keep and _is_made_of_the_same(call):
@@ -151,7 +151,8 @@ def _run(stage: Callable[[StageCall], None], keep: bool, stamp: Path, *rest: Pat
 
 
 def _read_call(stamp: Path, manifests: list[Path], output: Path) -> StageCall:
-    # Not older than the inputs, even if the clock was set back: to Make it would stay stale for ever.
+    # The output must not be older than the inputs, even if the clock was set back. Otherwise Make would rerun the stage
+    # on every call.
     written = (path.stat().st_mtime_ns for path in (stamp, *manifests) if path.exists())
     started = max(time.time_ns(), *written)
     directories = [manifest.parent for manifest in manifests]
@@ -168,7 +169,7 @@ def _read_call(stamp: Path, manifests: list[Path], output: Path) -> StageCall:
 
 
 def _check_origins(inputs: dict[str, Artifact]) -> None:
-    """Raise UserError if an input was made from another version of one of the other inputs."""
+    """Raise UserError if the inputs do not fit together: one was made from another version of a second one."""
     for name, artifact in inputs.items():
         for source, digest in artifact.inputs.items():
             if source in inputs and inputs[source].digest != digest:
@@ -179,9 +180,10 @@ def _check_origins(inputs: dict[str, Artifact]) -> None:
 
 
 def _is_made_of_the_same(call: StageCall) -> bool:
-    """Return whether the output exists, undamaged, and was made from the stamp and the inputs of this call.
+    """Return whether the output exists, is undamaged, and was made from the stamp and the inputs of this call.
 
-    Make calls a stage like that when an input was made again with the same content, or when two makes run at once.
+    Make starts a stage with such an output if an input was made again with the same content, or if two makes run at
+    once.
     """
     try:
         made = open_artifact(call.output, TARGETS[call.output.name])

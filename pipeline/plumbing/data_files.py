@@ -13,7 +13,7 @@ FILES_JSON = "files.json"  # beside the stamps: what watch.py compares
 
 
 def find(path: str, setting: str) -> list[Path]:
-    """Return the files that a path or glob matches, with ${VARIABLE}s replaced. UserError if there is none."""
+    """Return the files that a path or glob matches, with ${VARIABLE}s replaced. Raise UserError if there is none."""
     try:
         files = [Path(name) for name in matching(path)]
     except KeyError:
@@ -30,7 +30,7 @@ def find(path: str, setting: str) -> list[Path]:
 
 
 def named_by(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return the paths and globs in a stage's sections, by the name of their setting."""
+    """Return the paths and globs in a stage's sections, keyed by the name of their setting."""
     download = params.get("download")
     if download is None or download["source"] != "files":
         return {}
@@ -38,14 +38,14 @@ def named_by(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def digests_of(named: Mapping[str, str], digests: Digests) -> dict[str, list[list[str]]]:
-    """Return [name, sha256] of each file of each setting. Folders are left out, so that files may be moved."""
+    """Return [name, sha256] of each file of each setting. A name has no folder, so a moved file changes nothing."""
     return {
         setting: [[file.name, digests.sha256(file)] for file in find(path, setting)] for setting, path in named.items()
     }
 
 
 def signatures_of(stamp: Mapping[str, Any], stamps: Path) -> dict[str, list[int]]:
-    """Return the signatures of the files in a stamp. UserError if their content is no longer that in the stamp."""
+    """Return the signatures of the files that a stamp lists. Raise UserError if their content has changed since."""
     if not stamp.get("files"):
         return {}
     named = named_by(stamp["params"])

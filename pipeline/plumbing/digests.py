@@ -1,4 +1,4 @@
-"""Remember the sha256 of files, and read only those again that have changed."""
+"""Remember the sha256 of files, and read a file again only if it has changed."""
 
 import hashlib
 import os
@@ -23,10 +23,10 @@ class Digests:
         self.memory = memory
         content = read_json(memory)
         self._before = content if isinstance(content, dict) else {}
-        self.files: dict[str, dict[str, Any]] = {}  # name -> signature and sha256, of those that were asked for
+        self.files: dict[str, dict[str, Any]] = {}  # name -> signature and sha256, of files given to sha256()
 
     def sha256(self, file: Path) -> str:
-        """Return the sha256 of a file in hexadecimal. UserError if the file keeps changing."""
+        """Return the sha256 of a file in hexadecimal. Raise UserError if the file keeps changing."""
         name = str(file)
         if name not in self.files:
             before: Any = self._before.get("files")
@@ -35,14 +35,14 @@ class Digests:
         return str(self.files[name]["sha256"])
 
     def save(self, **more: Any) -> None:
-        """Write the memory with the files that were asked for, and `more` beside them."""
+        """Write to `memory` the files that `sha256` was called for, and the keys of `more`."""
         content = {**more, "files": self.files}
         if content != self._before:
             write_json(self.memory, content)
 
 
 def is_settled(signature: Sequence[int], now: int = 0) -> bool:
-    """Return whether the last change is so long ago that the next one will change the signature."""
+    """Return whether the last change was so long ago that another change will change the signature."""
     return abs((now or time.time_ns()) - signature[2]) > CLOCK_STEP
 
 

@@ -9,14 +9,14 @@ SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file or of all files in a directory, without following links; 0 if nothing is there."""
+    """Return the bytes of a file or of all files in a directory, without following links; 0 if the path is missing."""
     if path.is_symlink() or not path.is_dir():
         return _bytes(path)
     return sum(_bytes(file) for file in path.rglob("*") if file.is_symlink() or not file.is_dir())
 
 
 def remove_directory(directory: Path) -> None:
-    """Delete a directory after a rename. A kill leaves the whole directory, or a hidden one that REMOVED matches."""
+    """Rename a directory, then delete it. A kill leaves it complete, or under a hidden name that REMOVED matches."""
     scratch = directory.with_name(REMOVED.replace("*", directory.name))
     shutil.rmtree(scratch, ignore_errors=True)
     os.rename(directory, scratch)

@@ -1,14 +1,14 @@
-"""Remove the variables of the environment that would change a result.
+"""Remove the environment variables that would change a result.
 
 A result depends on settings, code and inputs, which a stamp records. But Accelerate, torch and the libraries below them
-read hundreds of variables, and some change numbers: `ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4` quarters gradients,
+read hundreds of variables, and some change numbers: `ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4` quarters gradients, and
 `NVIDIA_TF32_OVERRIDE=1` lowers their precision. So all variables of these libraries are removed, except for those that
 say
 
 - where to compute: those in KEPT_PREFIXES, and others without a prefix below, such as CUDA_VISIBLE_DEVICES and RANK;
 - how to reach servers and where to keep files: NCCL_SOCKET_IFNAME, MLFLOW_TRACKING_URI, HF_HOME, proxies;
-- how fast to compute: OMP_NUM_THREADS and others. Another number of threads adds in another order, which changes
-  rounding.
+- how fast to compute: OMP_NUM_THREADS and others. With another number of threads, numbers are added in another order,
+  which changes rounding.
 """
 
 import os
@@ -20,7 +20,7 @@ PREFIXES = (
     *("TORCH_", "PYTORCH_", "TORCHDYNAMO_", "TORCHINDUCTOR_", "ATEN_", "XLA_", "PJRT_", "PT_HPU_"),  # torch
     *("ONEDNN_", "DNNL_", "MKL_", "MKLDNN_", "OPENBLAS_", "BLIS_", "NPY_"),  # products of matrices on processors
     *("MIOPEN_", "ROCBLAS_", "HIPBLASLT_"),
-    *("SACREBLEU_",),  # the seed of its intervals
+    *("SACREBLEU_",),  # the seed of its confidence intervals
     *("CUBLAS_", "CUBLASLT_", "CUDNN_", "NVIDIA_TF32_OVERRIDE", "NCCL_ALGO", "NCCL_PROTO"),  # products on GPUs
 )
 # Prefixes of variables that are kept: devices, threads, memory, transport, messages.
@@ -39,13 +39,13 @@ removed: dict[str, str] = {}  # what this process removed from its environment
 
 
 def remove_overrides() -> None:
-    """Remove the variables that would change a result. To be called before torch is imported, which reads them."""
+    """Remove the variables that would change a result. Call this before importing torch, which reads them."""
     for name in [name for name in os.environ if name.startswith(PREFIXES) and not name.startswith(KEPT_PREFIXES)]:
         removed[name] = os.environ.pop(name)
 
 
 def report_removed() -> None:
-    """Print the removed variables on stderr. Processes that stages/launch.py started do not repeat this."""
+    """Print the removed variables on stderr, once. Processes that stages/launch.py has started print nothing."""
     if removed and os.environ.get("RANK", "0") == "0" and "PIPELINE_NPROC" not in os.environ:
         names = ", ".join(f"{name}={value:.40}" for name, value in sorted(removed.items()))
         print(f"ignored: {names}; results depend on params.yaml, not on these variables", file=sys.stderr)

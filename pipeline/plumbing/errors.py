@@ -9,4 +9,4 @@ class UserError(ValueError):
 
 
 class Paused(Exception):
-    """Training was asked to stop and has saved a checkpoint, from which it can continue. Status 75."""
+    """Training was asked to stop, and has saved a checkpoint from which it can continue. The exit status is 75."""

@@ -1,7 +1,8 @@
-"""End a process with a message and a status that restarting it would not change.
+"""End a process with a message and an exit status, in cases where restarting the process would not help.
 
-One process prints its message itself. Of several, the first to end writes its message to a file, and the process that
-started them (stages/launch.py) prints it once. Imports little: stages/elastic_worker.py looks at that file first.
+A single process prints its message itself. If there are several processes, the first that ends writes its message to a
+file, and the process that started them (stages/launch.py) prints it once. This module imports little, because
+stages/elastic_worker.py reads the file before anything else.
 """
 
 import json
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-FAILED, PAUSED, INTERRUPTED = 2, 75, 130  # 75 is EX_TEMPFAIL of sysexits.h: try again
+FAILED, PAUSED, INTERRUPTED = 2, 75, 130  # 75 is EX_TEMPFAIL of sysexits.h, "try again"
 EXIT_FILE = "PIPELINE_EXIT_STATUS"  # the variable with the path of that file
 
 
@@ -35,10 +36,10 @@ class ExitStatus:
         mine = path.with_name(f"{path.name}.{os.getpid()}")
         mine.write_text(json.dumps(asdict(self)), encoding="utf-8")
         with suppress(FileExistsError):
-            os.link(mine, path)  # in one step, and only if no other process was first
+            os.link(mine, path)  # in one step, and only if no other process has done so
 
 
 def recorded_exit() -> ExitStatus | None:
-    """Return what the first process to end has recorded; None if none has."""
+    """Return what the first process that ended has recorded; None if no process has."""
     path = Path(os.environ[EXIT_FILE])
     return ExitStatus(**json.loads(path.read_bytes())) if path.exists() else None

@@ -1,6 +1,6 @@
-"""Type what one stage records in its artifact's manifest and other stages read there.
+"""Define types for the facts that one stage records in its artifact's manifest and that other stages read.
 
-Each artifact has a model of its facts, a subclass of Facts, beside the code that makes the artifact:
+Each kind of artifact has a subclass of Facts. It is defined beside the code that makes the artifact:
 
     draft.facts = EncodedFacts(train=counts, validation=others)  # the stage that makes the artifact
     EncodedFacts.of(artifact).train.pairs  # whoever reads it
@@ -20,7 +20,7 @@ P = TypeVar("P", bound="Part")
 
 
 class Part(BaseModel):
-    """A part of a manifest: of the types that its fields state, with no other fields."""
+    """A part of a manifest. It has no fields but the declared ones, and their values have the declared types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -30,21 +30,21 @@ class Facts(Part):
 
     @classmethod
     def of(cls, artifact: Artifact) -> Self:
-        """Return the facts of `artifact`. UserError, with what to type, if another version of the code wrote them."""
+        """Return the facts of `artifact`. Raise UserError, with the command to run, if other code wrote them."""
         return _validated(cls, artifact, artifact.manifest.facts, "facts")
 
 
 class Execution(Part):
-    """How a stage ran: what differs between two artifacts that are the same, so no part of the digest."""
+    """How a stage ran: times, speed, names of runs. Equal artifacts can differ in it, so the digest leaves it out."""
 
     @classmethod
     def of(cls, artifact: Artifact) -> Self:
-        """Return the execution of `artifact`. UserError, with what to type, if another version of the code wrote it."""
+        """Return the execution of `artifact`. Raise UserError, with the command to run, if other code wrote it."""
         return _validated(cls, artifact, artifact.manifest.execution, "execution")
 
 
 def mistake_in(error: ValidationError) -> str:
-    """Describe the first of pydantic's errors in a line: `train.pairs: Field required`."""
+    """Describe the first of pydantic's errors in one line: `train.pairs: Field required`."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 

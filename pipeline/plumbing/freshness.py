@@ -1,4 +1,4 @@
-"""Say which artifacts are stale and why, and spare the stages after one whose output did not change.
+"""Report which artifacts are stale and why, and spare Make the stages that read an artifact with unchanged content.
 
 Make compares times: it starts a stage whose artifact is missing, or older than its stamp or its inputs. This module
 compares contents: the stamp and the digests of the inputs that the artifact's manifest records.
@@ -14,12 +14,14 @@ from .errors import UserError
 
 
 def date_as_before(directory: Path, stamp: Path, inputs: Iterable[Path]) -> None:
-    """Set back the time of an artifact that was just published, if its content is what it was before.
+    """Set back the time of an artifact that was just published, if its content is the same as before.
 
-    Then Make does not run the stages that read it. Their artifacts record its digest: if all record the digest that it
-    has now, it becomes as old as the oldest of them, and so does its stamp, if that has not changed since. If one
-    records another digest, Make must run that stage, and no time is changed; nor if the artifact would become older
-    than one of its `inputs`, the manifests that its stage read.
+    Make then does not run the stages that read it. The artifacts of these stages record the digest of this artifact. If
+    all of them record its present digest, this artifact gets the time of the oldest of them. Its stamp gets that time
+    too, unless the stamp has changed since the artifact was made.
+
+    No time is changed if an artifact records another digest, because Make must run its stage. Nor is a time changed if
+    the artifact would become older than one of `inputs`, the manifests that its stage read.
     """
     path = directory / MANIFEST
     manifest = read_manifest(directory, stamp.stem)
@@ -39,7 +41,7 @@ def date_as_before(directory: Path, stamp: Path, inputs: Iterable[Path]) -> None
 
 
 def is_stamp(content: Any) -> bool:
-    """Return whether `content` is that of a stamp."""
+    """Return whether `content` is the content of a stamp."""
     return isinstance(content, dict) and all(isinstance(content.get(part), dict) for part in ("params", "code"))
 
 
@@ -73,7 +75,7 @@ def state_of_all(
         reasons = list(_changed_stamp(stamps / f"{stage}.json", manifest.stamp, made))
         for name, digest in manifest.inputs.items():
             if states[stages[name]][0] != "fresh":
-                reasons.append(f"runs after {stages[name]}")
+                reasons.append(f"{stages[name]} has to run first")
             elif _is_newer_and_other(directory.with_name(name), stages[name], digest, made):
                 reasons.append(f"the content of {name} changed")
         states[stage] = ("stale" if reasons else "fresh", reasons)
@@ -90,7 +92,7 @@ def _changed_stamp(path: Path, before: dict[str, Any], made: int) -> Iterator[st
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Name what differs between two stamps."""
+    """Yield a description of each difference between two stamps."""
     old, new = (dict(_flat(stamp.get("params", {}))) for stamp in (before, now))
     for setting in sorted(old.keys() | new.keys()):
         if old.get(setting) != new.get(setting):

@@ -11,7 +11,7 @@ from .errors import UserError
 
 
 def imported_files(start: Path) -> list[Path]:
-    """Return `start` and every project file that it imports, directly or indirectly, at any place in the code.
+    """Return `start` and every project file that it imports, directly or indirectly, anywhere in the code.
 
     A string that names a Python file, such as `"model_code.py"`, counts as an import: such code is run by its path.
     """
@@ -46,7 +46,7 @@ def imported_modules(file: Path) -> set[str]:
 
 
 def parse(file: Path, source: bytes) -> ast.Module:
-    """Parse the content of a file. UserError if it is not valid Python, as in the middle of an edit."""
+    """Parse the content of a file. Raise UserError if it is not valid Python, for example in the middle of an edit."""
     try:
         return ast.parse(source)
     except SyntaxError as error:

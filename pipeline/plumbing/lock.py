@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from .artifacts import read_json, write_json
 from .errors import UserError
 
-LOCK_SECONDS = 10.0  # for which a lock is waited for: a killed process may need a moment to end
+LOCK_SECONDS = 10.0  # how long to wait for a lock: a killed process may need a moment to end
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Holder:
 
 @contextmanager
 def hold(experiment: Path, purpose: str) -> Iterator[None]:
-    """Hold the lock of `build/<experiment>` in this block. UserError, with its holder, if another process has it.
+    """Hold the lock of `build/<experiment>` in this block. Raise UserError, naming its holder, if it is taken.
 
     The kernel releases the lock when the process dies.
     """

@@ -1,7 +1,8 @@
 """Define the settings: their types, ranges and defaults. params.yaml explains each; params_file.py reads it.
 
-Each section has a model, and each stage a section; `train` also reads `model`, and `review` belongs to no stage. A
-stamp records the values of its stage's sections, so an edit here makes a stage stale only if it changes a value.
+Each section of params.yaml has a class. Each stage reads the section of its name; `train` also reads `model`, and
+`review` belongs to no stage. A stamp records the values of its stage's sections. So an edit here makes a stage stale
+only if it changes a value.
 """
 
 import re
@@ -115,8 +116,8 @@ class DownloadSettings(Section):
     def _two_languages(self) -> Self:
         if self.source_language.lower().replace("_", "-") == self.target_language.lower().replace("_", "-"):
             raise ValueError(
-                f"target_language: got {self.target_language!r}, as source_language; name the difference, as in "
-                f"{self.target_language}-x-simple"
+                f"target_language: got {self.target_language!r}, the same as source_language; name the difference, as "
+                f"in {self.target_language}-x-simple"
             )
         return self
 
@@ -147,12 +148,12 @@ class ModelSettings(Section):
     @model_validator(mode="after")
     def _halves(self) -> Self:
         if self.hidden_size % 2:
-            raise ValueError(f"hidden_size: got {self.hidden_size}, expected an even number (a half each direction)")
+            raise ValueError(f"hidden_size: got {self.hidden_size}, expected an even number (half for each direction)")
         return self
 
 
 class TrainSettings(Section):
-    # Settings that do not change the result, so a change makes nothing stale (see stamps.py).
+    # Settings that do not change the result. So a change of them makes nothing stale (see stamps.py).
     RUN_SETTINGS: ClassVar = ("checkpoint_seconds", "max_minutes")
 
     seed: Seed = 1
@@ -196,14 +197,12 @@ class RegisterSettings(Section):
     @classmethod
     def _braces(cls, name: str) -> str:
         if set("{}") & set(re.sub(r"\{(source|target)_language\}", "", name)):
-            raise ValueError(
-                f"got {name!r}, expected {{source_language}} and {{target_language}} in braces, nothing else"
-            )
+            raise ValueError(f"got {name!r}, expected only {{source_language}} and {{target_language}} in braces")
         return name
 
 
 class LossGate(Section):
-    """A gate on a score: a test must show that the candidate's is lower by less than the margin.
+    """A gate on a score. A test must show that the candidate's score is lower than the other by less than the margin.
 
     A candidate that is worse by the margin passes at most 1 - level of the reviews. A negative margin requires a gain.
     See pipeline/reviews/non_inferiority.py and docs/review-statistics.md.
@@ -215,7 +214,7 @@ class LossGate(Section):
 
 
 class RatioGate(Section):
-    """A gate on a figure of the candidate, divided by that of the champion."""
+    """A gate on a figure of the candidate divided by the same figure of the champion."""
 
     threshold: PositiveFloat
     required: bool
@@ -234,7 +233,7 @@ class CountGate(Section):
 
 
 class GateSettings(Section):
-    """The limits of a review, applied to the worst of all test sets (see pipeline/reviews/gates.py)."""
+    """The limits of a review. Each applies to the worst value of all test sets (see pipeline/reviews/gates.py)."""
 
     bleu_drop: LossGate = LossGate(margin=1.0, level=0.95, required=True)
     chrf_drop: LossGate = LossGate(margin=1.0, level=0.95, required=True)
@@ -283,7 +282,9 @@ class Params(Section):
                 )
         if download.source == "files" and "train" not in download.files.splits:
             got = ", ".join(download.files.splits) or "none"
-            raise ValueError(f"download.files.splits: got {got}, expected train, and any of validation and test sets")
+            raise ValueError(
+                f"download.files.splits: got {got}, expected train, and optionally validation and test sets"
+            )
         if download.source == "hub" and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", download.hub.dataset):
             raise ValueError(f"download.hub.dataset: got {download.hub.dataset!r}, expected owner/name of a data set")
         return self
@@ -293,6 +294,6 @@ class Params(Section):
         if self.model.tie_embeddings == "all" and not self.tokenizer.joint:
             raise ValueError(
                 "model.tie_embeddings: got 'all', which shares one matrix between the languages, "
-                "expected target or none with one tokenizer a side (tokenizer.joint: false)"
+                "expected target or none with one tokenizer for each side (tokenizer.joint: false)"
             )
         return self

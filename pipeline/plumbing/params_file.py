@@ -1,4 +1,4 @@
-"""Read params.yaml and the experiment's file over it, and report all mistakes in them, each in a line.
+"""Read params.yaml and the experiment's file over it, and report all mistakes in them, one in each line.
 
 An experiment may build on another one: `extends: smoke` at the top of its file lays it over experiments/smoke.yaml.
 params.py defines types, ranges and defaults. Nothing else reads YAML settings.
@@ -39,9 +39,9 @@ LIMITS = {
 
 
 def read_params(paths: Sequence[Path]) -> Params:
-    """Read the first file, and let each further file replace settings, key by key.
+    """Return the settings in the files. Each file replaces settings of the files before it, key by key.
 
-    UserError with a line for each mistake, which names the file that has the value.
+    Raise UserError with a line for each mistake. The line names the file that has the wrong value.
     """
     documents = _read_documents(paths)
     try:
@@ -53,7 +53,7 @@ def read_params(paths: Sequence[Path]) -> Params:
 
 
 def files_read(paths: Sequence[Path]) -> list[Path]:
-    """Return the files that `read_params` reads. Before each experiment are the experiments that it extends."""
+    """Return the files that `read_params` reads. Each experiment comes after the experiments that it extends."""
     return list(_read_documents(paths))
 
 
@@ -67,7 +67,7 @@ def _read_documents(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
 
 
 def _read_experiment(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Path, dict[str, Any]]:
-    """Read an experiment's file and, before it, those that it extends. UserError if an experiment extends itself."""
+    """Read the files that an experiment extends, then its own. Raise UserError if an experiment extends itself."""
     content = _read_mapping(path)
     if EXTENDS not in content:
         return {path: content}
@@ -80,7 +80,7 @@ def _read_experiment(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Pat
 
 
 def _extended(path: Path, name: object) -> Path:
-    """Return the file of the experiment that `path` extends. UserError if there is no experiment of this name."""
+    """Return the file of the experiment that `path` extends. Raise UserError if no experiment has this name."""
     if not isinstance(name, str) or not name or Path(name).name != name:
         example = f"{EXTENDS}: smoke{_quotes(name)}"
         raise UserError(f"{path}: {EXTENDS}: got {_show(name)}, expected the name of one experiment, as in {example}")
@@ -92,7 +92,7 @@ def _extended(path: Path, name: object) -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML and notes keys that are not text, or that occur twice: YAML would silently take the last."""
+    """Reads YAML, and records keys that are not text or occur twice. PyYAML would silently take the last of these."""
 
     def __init__(self, text: bytes) -> None:
         super().__init__(text)
@@ -133,7 +133,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
 
 
 def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with the values of `over`; mappings in both are merged key by key."""
+    """Return `base` with the values of `over` laid over it; mappings in both are merged key by key."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -179,7 +179,7 @@ def _child(node: dict[str, Any], key: Any, schema: dict[str, Any]) -> dict[str, 
 
 
 def _alternatives(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the members of a union; for any other schema, itself."""
+    """Return the members of a union, or a list with the schema itself if it is not a union."""
     return [_resolve(option, schema) for option in node.get("anyOf", [node])]
 
 
@@ -202,7 +202,7 @@ def _expectation(node: dict[str, Any], schema: dict[str, Any]) -> str:
 
 
 def _hint(value: Any, node: dict[str, Any]) -> str:
-    """Say how to write what was probably meant, if YAML read something else."""
+    """Return how to write the value that was probably meant, if YAML read another one."""
     kinds = {option.get("type") for option in node.get("anyOf", [node])}
     if isinstance(value, str) and kinds & {"integer", "number"}:
         number = re.fullmatch(r"([+-]?)0*(\d+)(\.\d*)?(?:e([+-]?)(\d+))?", value, re.IGNORECASE)
@@ -217,7 +217,7 @@ def _hint(value: Any, node: dict[str, Any]) -> str:
 
 
 def _quotes(value: object) -> str:
-    """How to write a word that YAML took for a truth value; nothing for any other value."""
+    """Return how to write a word that YAML read as true or false; an empty string for any other value."""
     if not isinstance(value, bool):
         return ""
     words = "yes, on and true" if value else "no, off and false"
@@ -225,13 +225,13 @@ def _quotes(value: object) -> str:
 
 
 def _proposal(name: str, known: list[str]) -> str:
-    """The known name that was probably meant, else all of them."""
+    """Return a question with the known name that was probably meant, or else a list of all known names."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else "expected one of: " + ", ".join(known)
 
 
 def _holder(place: list[Any], documents: dict[Path, dict[str, Any]]) -> Path:
-    """Return the file that a value comes from: the last that has it. If none has it, the file with most of its path."""
+    """Return the last file that has the value at `place`. If none has it, return the one that has most of `place`."""
     depths = {path: _depth(content, place) for path, content in documents.items()}
     deepest = [path for path, depth in depths.items() if depth == max(depths.values())]
     return deepest[-1] if max(depths.values()) == len(place) else deepest[0]

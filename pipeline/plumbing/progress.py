@@ -1,4 +1,4 @@
-"""Show the progress of training and the time it will take: a bar in a terminal, elsewhere a line every 30 seconds."""
+"""Show the progress of training and the time left: a bar in a terminal, or else a line every 30 seconds."""
 
 import sys
 import time
@@ -12,14 +12,14 @@ class Progress:
     """Shows the metrics that training reports."""
 
     def __init__(self, done: int, total: int, steps_per_epoch: int) -> None:
-        """Begin at step `done` of `total`, where an interrupted training continues."""
+        """Begin at step `done` of `total`. It is above 0 if an interrupted training continues."""
         self.bar = tqdm(total=total, initial=done, unit=" steps", desc="train", disable=None, file=sys.stderr)
         self.total = total
         self.clock = Clock(total, steps_per_epoch)
         self.said = time.monotonic()
 
     def show(self, metrics: dict[str, float], step: int) -> None:
-        """Take the metrics that the trainer logs after `step`."""
+        """Show the metrics that the trainer logs after `step`."""
         first = self.clock.left(step) is None
         is_validation = "dev/bleu" in metrics
         self.clock.tick(step, is_validation)
@@ -50,7 +50,7 @@ class Progress:
 class Clock:
     """Measures the time of a step and of a validation, and estimates the time that is left.
 
-    The steps until the first tick are not measured: they are slower, because memory and threads are made in them.
+    The steps until the first tick are not measured. They are slower, because they allocate memory and start threads.
     """
 
     def __init__(self, total: int, steps_per_epoch: int) -> None:
@@ -60,7 +60,7 @@ class Clock:
         self.validations, self.validation_seconds = 0, 0.0
 
     def tick(self, step: int, is_validation: bool) -> None:
-        """Note that `step`, or the validation after it, is done."""
+        """Record that `step`, or the validation after it, is done."""
         now = time.monotonic()
         if self.last is not None:
             seconds, steps = now - self.last[0], step - self.last[1]

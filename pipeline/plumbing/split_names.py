@@ -15,7 +15,7 @@ MEANT = {
 
 
 def check_names(names: Collection[str], known: Iterable[str] = ()) -> None:
-    """Raise ValueError for names of test sets that cannot be used. `known` names of other splits may be among them."""
+    """Raise ValueError if a name cannot be that of a test set. The names in `known`, of other splits, are allowed."""
     mistakes = [text for name in names if name not in known and (text := _mistake(name))]
     for name, other in same_names(names):
         mistakes.append(f"{other!r} and {name!r} would be the same file on a system that ignores case; rename one")
@@ -24,7 +24,7 @@ def check_names(names: Collection[str], known: Iterable[str] = ()) -> None:
 
 
 def same_names(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return each name that equals an earlier one on a file system that ignores case, with the earlier one."""
+    """Return (name, earlier name) for names that are the same on a file system that ignores case."""
     first: dict[str, str] = {}
     found = []
     for name in names:
@@ -36,7 +36,7 @@ def same_names(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def meant_split(name: str) -> str | None:
-    """Return the split that a name probably means (`valid`, `dev2010`, `trian`); None if it names a test set."""
+    """Return the split that a name such as `valid`, `dev2010` or `trian` probably means; None if it is a test set."""
     name = name.casefold()
     if "test" in name:
         return None

@@ -37,8 +37,8 @@ def write_stamps(
 ) -> None:
     """Update each stage's stamp in `directory`. `artifacts` are the directories that the stages publish.
 
-    `watched` has the names of the files of settings, and the signatures of these and of the code (see watch.py), taken
-    before `params` was read. The next call of Make compares them with the files.
+    `watched` has the names of the settings files, and the signatures of these files and of the code (see watch.py). The
+    signatures were taken before `params` was read. The next call of Make compares them with the files.
     """
     directory.mkdir(parents=True, exist_ok=True)
     settings = params.model_dump(mode="json", by_alias=True, exclude={"train": set(TrainSettings.RUN_SETTINGS)})
@@ -57,12 +57,12 @@ def write_stamps(
         if read_json(path) != stamp:
             write_json(path, stamp)
             _take_back(path, stamp, artifacts[stage])
-    # Last: if the process is killed before this, the next one looks at all files again.
+    # This comes last: if the process is killed before it, the next process looks at all files again.
     digests.save(named=named, **watched)
 
 
 def write_run_settings(path: Path, params: Params) -> None:
-    """Write the settings of how training is run, which have no say in what comes of it and are in no stamp."""
+    """Write the settings that control how training runs. They do not change its result, so they are in no stamp."""
     run_settings = params.train.model_dump(mode="json", include=set(TrainSettings.RUN_SETTINGS))
     if read_json(path) != run_settings:
         write_json(path, run_settings)
@@ -75,7 +75,10 @@ def code_digests(root: Path, start: str) -> dict[str, str]:
 
 
 def _take_back(path: Path, stamp: dict[str, Any], artifact: Path) -> None:
-    """Give a stamp the time of the artifact, if the artifact was made with it: a change was undone before any run."""
+    """Set a stamp's time to that of its artifact, if the artifact was made with the same stamp.
+
+    This is so if a setting or code was changed and the change was undone before a stage ran.
+    """
     published = find_manifest(artifact)
     if published is not None and published.stamp == stamp:
         time = (artifact / MANIFEST).stat().st_mtime_ns
@@ -89,7 +92,7 @@ def _digest(file: Path, source: bytes) -> str:
 
 
 def _structure(node: Any) -> Any:
-    """Return a syntax tree as lists of text, which unlike ast.dump's output is the same in every version of Python."""
+    """Return a syntax tree as nested lists of text. Unlike ast.dump's output, it is the same for every Python."""
     if isinstance(node, list):
         return list(map(_structure, node))
     if not isinstance(node, ast.AST):
@@ -132,7 +135,7 @@ def _is_message(function: ast.expr) -> bool:
 
 
 def _without_text(node: ast.expr) -> ast.expr:
-    """Return an expression without its own text. Arguments of functions in it stay."""
+    """Return an expression without its own text. The arguments of functions that it calls stay."""
     match node:
         case ast.Constant(value=str()):
             return ast.Constant("")

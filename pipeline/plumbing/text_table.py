@@ -6,7 +6,7 @@ Rows = Sequence[Sequence[str]]  # all of the same length
 
 
 def aligned(rows: Rows, indent: str = "  ") -> list[str]:
-    """Return a line a row, with columns as wide as their widest cell."""
+    """Return one line for each row. Each column is as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

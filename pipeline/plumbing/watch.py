@@ -2,8 +2,8 @@
 
     python -I -S pipeline/plumbing/watch.py build/default/stamps/files.json
 
-prints `unchanged`, or nothing. Make runs this on every call, without the project's libraries. So it imports little, and
-nothing of the project.
+This command prints `unchanged` or nothing. Make runs it on every call, without the project's libraries. So this module
+imports little, and nothing from the project.
 """
 
 import glob
@@ -18,9 +18,9 @@ CODE = ("pipeline/**/*.py", "stages/*.py")
 
 
 def matching(path: str) -> list[str]:
-    """Return the names of the files that a path or glob matches, sorted. KeyError if a ${VARIABLE} is not set.
+    """Return the names of the files that a path or glob matches, sorted. Raise KeyError if a ${VARIABLE} is not set.
 
-    A path that exists as it is written is not a glob, and is returned even if it is not a file.
+    If a file or directory has exactly the name `path`, it is returned, even if the name looks like a glob.
     """
     whole = VARIABLE.sub(lambda match: os.environ[match[1]], path)
     if os.path.exists(whole) or not glob.has_magic(whole):
@@ -35,7 +35,7 @@ def signature(file: str) -> list[int]:
 
 
 def sources(settings: Sequence[str]) -> dict[str, list[int]]:
-    """Return the signatures of the files of settings and of all code in the working directory.
+    """Return the signatures of the settings files and of all code in the working directory.
 
     Make's own comparison of times would miss a deleted file, and an older file that was moved into place.
     """
@@ -44,7 +44,7 @@ def sources(settings: Sequence[str]) -> dict[str, list[int]]:
 
 
 def is_unchanged(memory: str) -> bool:
-    """Return whether all files have the signatures in `memory`, which stamps.py wrote, and no file came or went."""
+    """Return whether all files have the signatures in `memory`, written by stamps.py, and none was added or removed."""
     with open(memory, encoding="utf-8") as file:
         content = json.load(file)
     if content["sources"] != sources(content["settings"]):
@@ -55,7 +55,7 @@ def is_unchanged(memory: str) -> bool:
 
 
 def _as_written(pattern: str) -> str:
-    """Escape the leading folders of a pattern that exist as they are written, as in `data [v2]/*.tsv`."""
+    """Escape the leading folders of a pattern that exist under exactly this name, as in `data [v2]/*.tsv`."""
     parts = pattern.split("/")
     known = 1
     while known < len(parts) and os.path.isdir("/".join(parts[:known]) or "/"):

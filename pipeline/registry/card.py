@@ -1,8 +1,8 @@
 """Write the pages of a model in Markdown: the model card, its short form, and the page of the registered model.
 
 MLflow's pages show the short form and the page of the registered model. The results of a review are described in
-reviews/description.py. Texts of the corpus and names of sources come from outside: they stand in code spans, where
-nothing is markup.
+reviews/description.py. Texts of the corpus and names of sources come from outside. They are written in code spans, in
+which nothing is markup.
 """
 
 import re
@@ -12,7 +12,7 @@ from ..plumbing.artifacts import Artifact
 from ..scoring.facts import EvaluationFacts, Interval, SystemName
 from ..training.facts import ModelExecution, ModelFacts
 
-DESCRIPTION_CHARACTERS = 4800  # MLflow's databases take 5000, and a link to the report follows
+DESCRIPTION_CHARACTERS = 4800  # MLflow's databases accept 5000, and a link to the report is added
 CARD_SYSTEMS: dict[SystemName, str] = {
     "beam": "**this model, beam**",
     "greedy": "this model, greedy",
@@ -24,9 +24,9 @@ CARD_SOURCES = 6
 
 
 def write_short_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: str | None) -> str:
-    """Write what the model is, its scores beside the baselines', its training, data and examples, by importance.
+    """Return the short form: what the model is, scores beside the baselines', training, data, examples.
 
-    MLflow's table shows the first words as plain text, so they have no markup.
+    The most important part comes first. MLflow's table shows the first words as plain text, so they have no markup.
     """
     sections = [
         _title(corpus, model, evaluation),
@@ -41,7 +41,7 @@ def write_short_card(corpus: Artifact, model: Artifact, evaluation: Artifact, co
 
 
 def write_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: str | None) -> str:
-    """Write the model card (Mitchell et al. 2019, arXiv 1810.03993), with the intended use and the limits."""
+    """Return the model card (Mitchell et al. 2019, arXiv 1810.03993), with the intended use and the limits."""
     sections = [
         "# Model card",
         _title(corpus, model, evaluation),
@@ -57,9 +57,9 @@ def write_card(corpus: Artifact, model: Artifact, evaluation: Artifact, commit: 
 
 
 def write_model_page(name: str, option: str) -> str:
-    """Write the page of a registered model: how to review a version, promote it, roll back and load it.
+    """Return the page of a registered model: how to review a version, promote it, roll back and load it.
 
-    `option` is ` EXP=name` or nothing, for the commands.
+    `option` is the ` EXP=name` of the commands, or an empty string.
     """
     return f"""\
 Each version below is a translator that was trained and registered. A version's page begins with the verdict of its \
@@ -69,7 +69,7 @@ review, or with its scores if it was not reviewed yet.
 | --- | --- |
 | review a version: compare it with the champion | `make review VERSION=n{option}` |
 | make it the champion | `make promote VERSION=n REASON="..."{option}` |
-| go back to the champion before | `make rollback REASON="..."{option}` |
+| go back to the previous champion | `make rollback REASON="..."{option}` |
 | list versions, verdicts and champions | `make versions{option}` |
 | serve the champion over HTTP | `make serve{option}` |
 
@@ -90,7 +90,7 @@ def short_score(evaluation: Artifact) -> str:
 
 
 def code_span(text: str, longest: int = 160) -> str:
-    """Return one line of foreign text as a code span, which its own backticks cannot end. Long text is cut."""
+    """Return a text from outside as a code span in one line. Backticks in it cannot end the span. Long text is cut."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     line = line if len(line) <= longest else f"{line[: longest - 1]}…"
     fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
@@ -154,7 +154,7 @@ def _training(model: Artifact, commit: str | None) -> str:
     return (
         f"### Training\n\n{facts.epochs} epochs ({facts.steps:,} steps, best epoch {facts.best_epoch}) "
         f"in {execution.seconds / 60:.1f} minutes, "
-        f"{execution.tokens_per_second:,.0f} target tokens a second, "
+        f"{execution.tokens_per_second:,.0f} target tokens per second, "
         f"{facts.precision}; validation loss {facts.validation_loss:.4f}.\n\n"
         f"Settings: {code_span(settings, longest=900)}\n\n"
         f"Commit {code_span(commit or 'not under git')}, model artifact {code_span(model.digest)}"

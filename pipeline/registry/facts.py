@@ -1,4 +1,4 @@
-"""Type what the manifest of a registered version records."""
+"""Define the type of what the manifest of a registered version records."""
 
 from ..plumbing.facts import Facts
 
@@ -9,4 +9,4 @@ class RegisteredFacts(Facts):
     version: int
     model_uri: str
     model_id: str
-    store: str  # the scheme of its URL: sqlite, http, ...; where exactly depends on the machine
+    store: str  # the scheme of its URL, such as sqlite or http; the rest of the URL depends on the machine

@@ -1,7 +1,7 @@
 """Load a packaged translator and translate, for MLflow. This file is logged by path, never pickled.
 
-It imports nothing of the project: the modules that translation needs are in the package (see packaging.py), and each
-load imports them under a new name. So two versions in one process never share code.
+It imports nothing from the installed project. The modules that translation needs are in the package (see packaging.py),
+and each load imports them under a new name. So two versions in one process never share code.
 """
 
 import importlib
@@ -33,9 +33,9 @@ class PackagedTranslator(PythonModel):
 def import_apart(directory: Path, module: str) -> ModuleType:
     """Import a module from `directory`, as part of a package with a name that is used only once."""
     package = ModuleType(f"packaged_translator_{uuid.uuid4().hex}")
-    package.__path__ = [str(directory.resolve())]  # resolved: Python caches directory listings by name
+    package.__path__ = [str(directory.resolve())]  # resolved, because Python caches directory listings by name
     sys.modules[package.__name__] = package
-    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # writes no .pyc files into the store
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # no .pyc files in the store
     try:
         return importlib.import_module(f"{package.__name__}.{module}")
     finally:

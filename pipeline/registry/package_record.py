@@ -1,7 +1,8 @@
-"""The record of a package: what it was made from, and the digest of each of its files.
+"""Write and read the record of a package: what it was made from, and the digest of each of its files.
 
-The record is the file registration.json in the package. A version has one tag with the record's own digest. So one tag
-protects all that the record says, and through it every file of the package, the test sets and the training sentences.
+The record is the file registration.json in the package. A tag of the version holds the digest of the record. So this
+one tag protects everything in the record, and through it every file of the package, the test sets and the training
+sentences.
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ RECORD_FILE = "registration.json"
 
 
 class PackageRecord(BaseModel):
-    """What registration.json says. Digests are sha256, as hexadecimal text."""
+    """The content of registration.json. Digests are sha256, as hexadecimal text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -30,22 +31,22 @@ class PackageRecord(BaseModel):
     files: dict[str, str]  # path in the package -> digest, of every other file
 
     def write(self, package: Path) -> str:
-        """Write the record into the directory of a package; return its digest."""
+        """Write the record into the directory of a package. Return the record's digest."""
         path = package / RECORD_FILE
         path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return sha256_of(path)
 
 
 def read_record(path: Path, digest: str, name: str, remedy: str = "") -> PackageRecord:
-    """Read the record of the package `name`. Raise UserError, which ends with `remedy`, unless it has this digest."""
+    """Read the record of the package `name`. Raise UserError, ending with `remedy`, if it does not have this digest."""
     if sha256_of(path) != digest:
         raise UserError(
-            f"{name} is not as it was registered: {path.name} does not have the digest that its tag says; do not use "
-            f"it, and find out who changed the artifact store or the tag{remedy}"
+            f"{name} is not as it was registered: {path.name} does not have the digest in the version's tag; do not "
+            f"use it, and find out who changed the artifact store or the tag{remedy}"
         )
     try:
         return PackageRecord.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path.name} of {name} is no record of this pipeline: {place}: {first['msg']}") from None
+        raise UserError(f"{path.name} of {name} is not a record of this pipeline: {place}: {first['msg']}") from None

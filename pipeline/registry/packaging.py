@@ -30,15 +30,15 @@ def code_files() -> list[Path]:
 
 
 def package(directory: Path, model: Artifact, card: str, example: tuple[list[str], dict[str, Any]]) -> None:
-    """Write the package of `model`, with its card, to `directory`/package. The rest of `directory` is scratch.
+    """Write the package of `model`, with its card, to `directory`/package. Other files in `directory` are temporary.
 
-    `example` is an input: sentences, and the params that a request may set with their defaults.
+    `example` is an input of the model: sentences, and the params that a request may set, with their default values.
     """
     weights_and_tokenizer = [model.path(name) for name in model.files]
     _copy(weights_and_tokenizer, model.directory, directory / "model")
     _copy(code_files(), PIPELINE, directory / "code")
     shutil.copyfile(REGISTRY / MODEL_CODE, directory / MODEL_CODE)
-    # MLflow records paths as they are given to it: from inside the directory they are names.
+    # MLflow records paths as they are given to it. Inside the directory they are names only.
     with contextlib.chdir(directory):
         mlflow.pyfunc.save_model(
             "package",
@@ -52,16 +52,16 @@ def package(directory: Path, model: Artifact, card: str, example: tuple[list[str
 
 
 def digests(directory: Path) -> dict[str, str]:
-    """Return the sha256 of every file under `directory`, by its path there."""
+    """Return the sha256 of every file under `directory`, keyed by its path relative to `directory`."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {path.relative_to(directory).as_posix(): sha256_of(path) for path in files}
 
 
 def check_files(directory: Path, record: PackageRecord, name: str) -> None:
-    """Raise UserError unless the files in `directory`, into which the package `name` was fetched, are as recorded."""
+    """Raise UserError unless the files of the package `name`, fetched into `directory`, are as recorded."""
     found = digests(directory)
-    found.pop(RECORD_FILE, None)  # its digest is the version's tag, see package_record.py
-    found.pop(REGISTERED_MODEL_META_FILE_NAME, None)  # MLflow notes there where it fetched the files from
+    found.pop(RECORD_FILE, None)  # a tag of the version has its digest, see package_record.py
+    found.pop(REGISTERED_MODEL_META_FILE_NAME, None)  # MLflow writes in it where the files came from
     if differing := sorted({path for path, _ in record.files.items() ^ found.items()}):
         raise UserError(
             f"{name} is not as it was registered: {', '.join(differing)} is changed, missing or not part of it; "
@@ -72,11 +72,11 @@ def check_files(directory: Path, record: PackageRecord, name: str) -> None:
 def requirements(files: list[Path]) -> list[str]:
     """Return the distributions that `files` import, pinned to the versions installed here."""
     pins = distributions(files).items()
-    return [f"{name}=={version.partition('+')[0]}" for name, version in pins]  # torch's is 2.13.0+cpu
+    return [f"{name}=={version.partition('+')[0]}" for name, version in pins]  # torch has a version such as 2.13.0+cpu
 
 
 def _copy(files: list[Path], origin: Path, directory: Path) -> None:
-    """Copy files to the places below `directory` that they have below `origin`."""
+    """Copy files from below `origin` to the same relative paths below `directory`."""
     for file in files:
         copy = directory / file.relative_to(origin)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def _copy(files: list[Path], origin: Path, directory: Path) -> None:
 
 
 def _forget_paths(package: Path) -> None:
-    """Replace the path of the model's code, which MLflow records, by the file's name; MLflow uses no more of it."""
+    """Replace the path of the model's code in MLflow's record by the file's name. MLflow uses only the name."""
     model = Model.load(package)
     model.flavors["python_function"]["model_code_path"] = MODEL_CODE
     model.save(package / "MLmodel")

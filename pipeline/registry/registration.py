@@ -1,7 +1,7 @@
-"""Register a trained model: package it, try the package, make it a version in MLflow's registry.
+"""Register a trained model: package it, test the package, make it a version in MLflow's registry.
 
-Every step looks for its own result first, by the digest of what is registered. So a registration that was killed goes
-on where it was, and leaves one model and one version. Imports no torch.
+Every step first looks for its own result, by the digest of what is registered. So a registration that was killed
+continues where it was, and leaves only one model and one version. This module does not import torch.
 """
 
 import hashlib
@@ -49,19 +49,19 @@ from .versions import (
 )
 
 LOGGED_NAME = "translator"  # of the model inside its run
-IDENTITY = "registration"  # tag of the logged model, by which a registration that was killed finds it again
-REGISTERED_SYSTEM = "beam"  # all its scores are logged
-COMPARED_SCORES = ("bleu", "chrf")  # of the other systems
+IDENTITY = "registration"  # tag of the logged model; with it, a registration that was killed finds the model again
+REGISTERED_SYSTEM = "beam"  # all scores of this system are logged
+COMPARED_SCORES = ("bleu", "chrf")  # the scores that are logged of the other systems
 ABOUT_RUN = (mlflow_tags.MLFLOW_USER, mlflow_tags.MLFLOW_SOURCE_NAME, mlflow_tags.MLFLOW_SOURCE_TYPE)
 
 
 def evaluation_path(digest: str) -> str:
-    """Return where an evaluation lies in the run; a model that is evaluated again has several."""
+    """Return the path of an evaluation in the run. A model that was evaluated again has several evaluations."""
     return f"evaluation/{digest[:8]}"
 
 
 def training_sentences_path(digest: str) -> str:
-    """Return where fingerprints (data/fingerprints.py) lie in the run; a corpus that is made again leaves the old."""
+    """Return the path of the fingerprints (data/fingerprints.py) in the run. Those of an older corpus stay there."""
     return f"training_sentences/{digest[:8]}.npz"
 
 
@@ -87,19 +87,19 @@ class Registration:
 
     @cached_property
     def identity(self) -> str:
-        """Return a digest of what is registered: the same artifacts, code and name make the same version."""
+        """Return a digest of what is registered. The same artifacts, code and name make the same version."""
         parts = [self.experiment, self.model_name, self.corpus.digest, self.model.digest, self.evaluation.digest]
         parts += [sha256_of(file) for file in (*code_files(), REGISTRY / MODEL_CODE)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @cached_property
     def run(self) -> StoredRun:
-        """Return MLflow's run of the training, after sending what MLflow missed of it."""
+        """Return MLflow's run of the training, after sending everything of the run that MLflow does not have yet."""
         directory = self.model.path(RECORD).parent
         return self.client.get_run(replicate(self.client, directory.parents[1], directory))
 
     def complete_run(self) -> None:
-        """Put into the run: the evaluation, the manifests, and the fingerprints of the training sentences."""
+        """Add the evaluation, the manifests and the fingerprints of the training sentences to the run."""
         run_id = self.run.info.run_id
         self.client.log_artifacts(run_id, str(self.evaluation.directory), evaluation_path(self.evaluation.digest))
         for artifact in (self.corpus, self.model, self.evaluation):
@@ -112,13 +112,13 @@ class Registration:
             self.client.log_artifact(run_id, str(file), str(Path(path).parent))
 
     def log_model(self) -> str:
-        """Upload the package as a logged model of the run, with its scores; return the model's id."""
+        """Upload the package as a logged model of the run, with its scores. Return the model's id."""
         experiment, filter_string = (self.run.info.experiment_id, f"tags.{IDENTITY} = '{self.identity}'")
         for logged in self.client.search_logged_models([experiment], filter_string):
             model_id, is_ready = str(logged.model_id), logged.status == LoggedModelStatus.READY
             if is_ready and (self._find_version(model_id) or self.client.list_logged_model_artifacts(model_id)):
                 return model_id
-            # Its upload was interrupted; or its files are lost, and somebody has deleted its version for that.
+            # Its upload was interrupted, or its files were lost and somebody deleted its version for this reason.
             self.client.delete_logged_model(model_id)
         run_id = self.run.info.run_id
         with tempfile.TemporaryDirectory() as scratch:
@@ -126,7 +126,7 @@ class Registration:
             package(Path(scratch), self.model, card, self._example())
             directory = Path(scratch) / "package"
             tags = self._logged_tags() | {PACKAGE_TAG: self._record(digests(directory)).write(directory)}
-            params = self.run.data.params  # shown as the model's own
+            params = self.run.data.params  # MLflow shows these as the parameters of the model
             logged = self.client.create_logged_model(experiment, LOGGED_NAME, run_id, tags, params)
             self.client.log_model_artifacts(logged.model_id, str(directory))
         self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, ModelFacts.of(self.model).steps)])
@@ -135,7 +135,10 @@ class Registration:
         return str(logged.model_id)
 
     def try_out(self, model_id: str) -> None:
-        """Fetch the package from the store and load it in a fresh process: it must translate as it was evaluated."""
+        """Fetch the package from the store and load it in a fresh process. Raise UserError unless it translates.
+
+        Its translation of an example must be the one in the evaluation.
+        """
         examples = EvaluationFacts.of(self.evaluation).examples
         sources = [example.source for example in examples]
         logged = self.client.get_logged_model(model_id)
@@ -154,7 +157,7 @@ class Registration:
                 )
 
     def version(self, model_id: str) -> ModelVersion:
-        """Return the model's version in the registry. Make it if it is not there; set the tags that it lost."""
+        """Return the model's version in the registry. Make the version if it is missing, and set missing tags."""
         make_model(self.client, self.model_name, write_model_page(self.model_name, experiment_option(self.experiment)))
         tags = self._tags() | {PACKAGE_TAG: self.client.get_logged_model(model_id).tags[PACKAGE_TAG]}
         made = self._find_version(model_id) or self._make_version(model_id, {VERDICT_TAG: NOT_REVIEWED} | tags)
@@ -173,7 +176,7 @@ class Registration:
         return sorted(found - {self.experiment})
 
     def _metrics(self, model_id: str) -> list[Metric]:
-        """Return the scores, `test/beam/bleu`, as metrics of the model, each with the test set that it comes from."""
+        """Return the scores as metrics of the model (`test/beam/bleu`), each linked to its test set."""
         time, step, metrics = self._end(), ModelFacts.of(self.model).steps, []
         for test_set, results in EvaluationFacts.of(self.evaluation).test_sets.items():
             name = CorpusFacts.of(self.corpus).dataset_name(test_set)
@@ -187,9 +190,9 @@ class Registration:
         return metrics
 
     def _find_version(self, model_id: str) -> ModelVersion | None:
-        """Find the version by what nobody can edit: its model, and its run.
+        """Return the version with this model and its run, which nobody can edit; None if there is none.
 
-        The run is that of this training, or of an earlier one that produced the same model.
+        The run is the run of this training, or of an earlier training that produced the same model.
         """
         filter_string = f"name = '{self.model_name}' and source_path = 'models:/{model_id}'"
         versions = self.client.search_model_versions(filter_string)
@@ -204,7 +207,7 @@ class Registration:
         )
 
     def _tags(self) -> dict[str, str]:
-        """Return what a person reads of a version in MLflow's table; a review adds the difference."""
+        """Return the tags that people read in MLflow's table of versions. A review adds the difference."""
         pairs = CorpusFacts.of(self.corpus).splits["train"]
         name, dash, dirty = (self._commit or "none").partition("-")
         return {
@@ -215,7 +218,7 @@ class Registration:
         }
 
     def _logged_tags(self) -> dict[str, str]:
-        """Return the tags of the logged model. MLflow shows its own as the model's description, author and source."""
+        """Return the tags of the logged model. MLflow shows some as the model's description, author and source."""
         about = {key: self.run.data.tags[key] for key in ABOUT_RUN if key in self.run.data.tags}
         card = write_short_card(self.corpus, self.model, self.evaluation, self._commit)
         return {IDENTITY: self.identity, mlflow_tags.MLFLOW_RUN_NOTE: card} | about
@@ -247,7 +250,7 @@ class Registration:
         return self.run.data.tags.get(mlflow_tags.MLFLOW_GIT_COMMIT)
 
     def _params(self) -> dict[str, Any]:
-        """Return what a request may set, with its defaults: those of the evaluation."""
+        """Return the params that a request may set. Their defaults are the settings of the evaluation."""
         settings = self.evaluation.stamp["params"]["evaluate"]
         decoding = {name: settings[name] for name in ("beam_size", "length_penalty")}
         return decoding | {"n_best": 0, "attention": False}
@@ -256,5 +259,5 @@ class Registration:
         return [example.source for example in EvaluationFacts.of(self.evaluation).examples[:2]], self._params()
 
     def _end(self) -> int:
-        """Return when training measured last, in Unix milliseconds; the same when this is done again."""
+        """Return the time of training's last measurement, in Unix milliseconds. A repeated call returns the same."""
         return max(entry.time for entry in read_journal(self.model.path(JOURNAL)))

@@ -1,6 +1,6 @@
 """Check one request to a packaged translator, and answer it.
 
-This file is part of the package. Its errors are MLflow's, with the code for which the scoring server answers 400.
+This file is part of the package. It raises MLflow's errors, with the code for which the scoring server answers 400.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,12 +13,12 @@ from .limits import CHARACTERS, PIECES
 
 MAX_SENTENCES = 10_000  # in a request
 MAX_BEAM, MAX_PENALTY = 32, 10.0
-MAX_WEIGHTS = 4_000_000  # of attention in an answer; each takes about 10 bytes of JSON
+MAX_WEIGHTS = 4_000_000  # attention weights in an answer; each takes about 10 bytes of JSON
 
 
 @dataclass(frozen=True)
 class RequestParams:
-    """What a request may set beside its sentences, with the defaults."""
+    """The params that a request may have besides its sentences, with their defaults."""
 
     beam_size: int = BEAM_SIZE
     length_penalty: float = LENGTH_PENALTY
@@ -46,9 +46,10 @@ class RequestParams:
 
 
 def answer(translator: Translator, sentences: list[str], params: dict[str, Any]) -> list[Any]:
-    """Return a text for each sentence. With `n_best`, return for each a list of its best translations.
+    """Return a text for each sentence or, with `n_best`, a list of the best translations of each sentence.
 
-    Each of these is a dict with text, score, tokens and source tokens, and attention if asked for.
+    Such a translation is a dict with text, score, tokens and source tokens, and with attention if the request asks for
+    it.
     """
     wanted = RequestParams(**params)
     _check_sentences(translator, sentences, wanted)
@@ -59,7 +60,7 @@ def answer(translator: Translator, sentences: list[str], params: dict[str, Any])
 
 
 def _as_json(translation: Translation, attention: bool) -> dict[str, Any]:
-    """Return a translation as a dict. Attention has a row a token, a column a source token; None if there is none."""
+    """Return a translation as a dict. Attention is (tokens, source tokens), or None for a model without attention."""
     shown = asdict(translation)
     weights = shown.pop("attention")
     if attention and not translation.tokens:

@@ -1,4 +1,4 @@
-"""Find versions in MLflow's registry, and fetch their packages. A package that was changed is refused."""
+"""Find versions in MLflow's registry, and fetch their packages. Packages that were changed are refused."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,18 +20,18 @@ from .packaging import check_files
 
 PACKAGE_TAG = "package_sha256"  # tag: the digest of the package's record, see package_record.py
 EXPERIMENT = "experiment"  # tag: the experiment that made the version, a directory under build/
-# Tags for people, who see them in MLflow's table of versions. No command decides by them: anybody may edit them.
+# Tags for people, who see them in MLflow's table of versions. No command relies on them, because anybody may edit them.
 VERDICT_TAG, BLEU_TAG, DIFFERENCE_TAG, DATA_TAG, COMMIT_TAG = "verdict", "BLEU", "difference", "data", "commit"
 NOT_REVIEWED = "not reviewed"
-MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for an unknown version, and alias
+MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes: unknown version, unknown alias
 
 
 @dataclass(frozen=True)
 class VersionId:
-    """Which version of a registered model it is, whatever happens to the model.
+    """The identity of one version of a registered model. It never stands for another version.
 
-    A number alone does not say: when the model is deleted and made again, its versions start at 1 again. Tags can be
-    edited. The server's time of creation cannot, and no other version with this number has it.
+    A number is not enough: if the model is deleted and made again, its versions start at 1 again. Tags can be edited.
+    The time of creation is the server's and cannot be edited, and no other version with this number has the same.
     """
 
     number: int
@@ -42,22 +42,22 @@ class VersionId:
 
     @property
     def key(self) -> str:
-        """The identity as one word, for tags and filters."""
+        """Return the identity as one word, for tags and filters."""
         return f"{self.number}@{self.created}"
 
 
 def identify(version: ModelVersion) -> VersionId:
-    """Return which version it is."""
+    """Return the identity of a version."""
     return VersionId(int(version.version), int(version.creation_timestamp))
 
 
 def registered_name(pattern: str, source_language: str, target_language: str) -> str:
-    """A registered model's name, with the languages filled in."""
+    """Return a registered model's name: `pattern` with the languages filled in."""
     return pattern.replace("{source_language}", source_language).replace("{target_language}", target_language)
 
 
 def find_version(client: MlflowClient, name: str, version: int) -> ModelVersion | None:
-    """A version, with its aliases; None if there is none of this number."""
+    """Return the version with this number, with its aliases; None if there is none."""
     try:
         return client.get_model_version(name, str(version))
     except MlflowException as error:
@@ -67,15 +67,15 @@ def find_version(client: MlflowClient, name: str, version: int) -> ModelVersion 
 
 
 def find_again(client: MlflowClient, name: str, identity: VersionId) -> ModelVersion | None:
-    """Return this very version; None if it was deleted, though another may have its number now."""
+    """Return the version with this identity; None if it was deleted, even if another version has its number now."""
     found = find_version(client, name, identity.number)
     return found if found and identify(found) == identity else None
 
 
 def get_version(client: MlflowClient, name: str, version: int, option: str = "") -> ModelVersion:
-    """Return a version, with its aliases; UserError if there is none of this number.
+    """Return the version with this number, with its aliases. Raise UserError if there is none.
 
-    `option` is ` EXP=name` or nothing, for the command that the error names.
+    `option` is the ` EXP=name` of the command in the error message, or an empty string.
     """
     found = find_version(client, name, version)
     if found is None:
@@ -88,7 +88,7 @@ def get_version(client: MlflowClient, name: str, version: int, option: str = "")
 
 
 def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    """All versions of a registered model, the oldest first; without their aliases, which MLflow does not tell here."""
+    """Return all versions of a registered model, oldest first. They have no aliases: MLflow leaves them out here."""
     found: list[ModelVersion] = []
     token = None
     while token != "":
@@ -101,19 +101,22 @@ def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
 def makers(client: MlflowClient) -> Iterator[tuple[str, set[str]]]:
     """Yield each version of every model, such as `translator-en-de version 3`, with the experiments that made it.
 
-    There are two where somebody has edited its tag: that one, and the one that its run belongs to.
+    If somebody has edited the version's tag, there are two experiments: the one in the tag and the one of its run.
     """
     experiments = {e.experiment_id: str(e.name) for e in client.search_experiments(ViewType.ALL, max_results=50_000)}
     for model in client.search_registered_models(max_results=1_000):
         for version in all_versions(client, model.name):
             names = {version.tags.get(EXPERIMENT, "")}
-            with suppress(MlflowException):  # the run is gone for good
+            with suppress(MlflowException):  # the run was deleted permanently
                 names.add(experiments.get(client.get_run(str(version.run_id)).info.experiment_id, ""))
             yield f"{version.name} version {version.version}", names - {""}
 
 
 def make_model(client: MlflowClient, name: str, description: str) -> None:
-    """Make a registered model, or give one that has no description this one. A person's description stays."""
+    """Make a registered model with this description. If the model exists, add the description if it has none.
+
+    A description that a person wrote is not changed.
+    """
     try:
         client.create_registered_model(name, description=description)
     except MlflowException as error:
@@ -124,9 +127,10 @@ def make_model(client: MlflowClient, name: str, description: str) -> None:
 
 
 def package_digest(version: ModelVersion, experiment: str = "default") -> str:
-    """Return the digest of a version's package, which its tag has. Raise UserError if it has no such tag.
+    """Return the digest of a version's package from the version's tag. Raise UserError if there is no such tag.
 
-    `experiment` is registered again if the version has lost the tag that names its own.
+    The error message has a command that registers the version's experiment again. If the tag with the name of this
+    experiment is missing, the command has `experiment`.
     """
     if PACKAGE_TAG not in version.tags:
         raise UserError(
@@ -137,17 +141,17 @@ def package_digest(version: ModelVersion, experiment: str = "default") -> str:
 
 
 def uri_of(version: ModelVersion) -> str:
-    """Return the address by which MLflow loads a version."""
+    """Return the URI with which MLflow loads a version."""
     return f"models:/{version.name}/{version.version}"
 
 
 def register_command(version: ModelVersion, experiment: str = "default") -> str:
-    """Return the command that registers the model of a version again, and gives it back the tags that it lost."""
+    """Return the command that registers the model of a version again, which also sets missing tags again."""
     return f"make register{experiment_option(version.tags.get(EXPERIMENT, experiment))}"
 
 
 def fetch_record(client: MlflowClient, version: ModelVersion, directory: Path) -> PackageRecord:
-    """Download the record of a version's package into `directory`, and check it against the version's tag."""
+    """Download the record of a version's package into `directory`, and compare its digest with the version's tag."""
     digest = package_digest(version)  # before anything is downloaded
     return _check_record(version, _download(client, version, RECORD_FILE, directory), digest)
 
@@ -160,27 +164,28 @@ def _check_record(version: ModelVersion, file: Path, digest: str) -> PackageReco
 
 
 def check_presence(uri: str, location: str, option: str) -> None:
-    """UserError if a local store has lost the files of a package: of such MLflow would give an empty directory.
+    """Raise UserError if the files of a package are missing from a local store.
 
-    `option` is ` EXP=name` or nothing, for the command that the error names.
+    Without this check, MLflow would return an empty directory. `option` is the ` EXP=name` of the command in the error
+    message, or an empty string.
     """
     place = local_path(location)
     if place and not place.exists():
         raise UserError(
-            f"the files of {uri} are not there: MLflow's store says that they are in {place}; if they were moved, move "
+            f"the files of {uri} are missing: MLflow's store says that they are in {place}; if they were moved, move "
             f"them back; if they are lost, delete the version on its page in MLflow, and run: make register{option}"
         )
 
 
 def fetch(client: MlflowClient, name: str, version: int, directory: Path) -> Path:
-    """Download a version's package into `directory`, and check every file; return where it is.
+    """Download a version's package into `directory`, and check every file. Return the path of the package.
 
     Raise UserError if a file was changed, removed or added since the version was registered.
     """
     found = get_version(client, name, version)
     digest = package_digest(found)
     package = _download(client, found, "", directory)
-    for cache in package.rglob("__pycache__"):  # whoever loads a model from a local store leaves some there
+    for cache in package.rglob("__pycache__"):  # loading a model from a local store leaves such files there
         shutil.rmtree(cache)
     record = _check_record(found, package / RECORD_FILE, digest)
     check_files(package, record, uri_of(found))
@@ -193,9 +198,9 @@ def _download(client: MlflowClient, version: ModelVersion, path: str, directory:
     location = client.get_model_version_download_uri(version.name, str(version.version))
     check_presence(uri, location, experiment_option(version.tags.get(EXPERIMENT, "default")))
     try:
-        # Not by `uri`, which MLflow looks up in the environment's registry, whatever the client's is.
+        # MLflow would look `uri` up in the registry of the environment, which may not be that of the client.
         source = f"{location}/{path}".rstrip("/")
         return Path(download_artifacts(source, dst_path=str(directory), tracking_uri=client.tracking_uri))
     except (MlflowException, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"the files of {uri} cannot be fetched: {reason}; look after the artifact store") from error
+        raise UserError(f"the files of {uri} cannot be fetched: {reason}; check the artifact store") from error

@@ -1,1 +1,1 @@
-"""Review a candidate beside the champion, promote it, roll back. Read reviewer.py first, then promotion.py."""
+"""Compare a candidate with the champion, promote it, roll back. Read reviewer.py first, then promotion.py."""

@@ -1,8 +1,8 @@
 """Estimate the difference of two systems' scores on one test set, with confidence limits, by the paired bootstrap.
 
-The method is Koehn 2004 (Statistical significance tests for machine translation evaluation). It works on sacreBLEU's
-counts of each sentence, with the seed, the draws and the number of samples of sacreBLEU's `PairedTest`. That class
-gives an interval for each system, but none for their difference.
+The method is that of Koehn 2004 (Statistical significance tests for machine translation evaluation). It works on
+sacreBLEU's counts of each sentence, with the seed, the draws and the number of samples of sacreBLEU's `PairedTest`.
+That class computes an interval for each system, but none for the difference of two systems.
 """
 
 from collections.abc import Sequence
@@ -31,17 +31,17 @@ class Difference:
 
 
 def sentence_counts(metric: Metric, texts: Sequence[str]) -> Counts:
-    """Return the counts of `metric`, which holds the references, for each text. `score` takes the sum of such rows."""
+    """Return a row of counts of `metric` for each text. `metric` holds the references. `score` takes a sum of rows."""
     return np.array(metric._extract_corpus_statistics(texts, None), dtype=np.float64)
 
 
 def score(metric: Metric, counts: Any) -> float:
-    """Return the score for one row of counts: those of a sentence, or the sum over a corpus."""
+    """Return the score for one row of counts, which are those of a sentence or the sum over a corpus."""
     return float(metric._compute_score_from_stats(counts.tolist()).score)
 
 
 def difference(metric: Metric, candidate: Counts, opponent: Counts, level: float) -> Difference:
-    """Return how the candidate's score differs from the opponent's over the same sentences."""
+    """Return the candidate's score minus the opponent's on the same sentences, with confidence limits at `level`."""
     points = score(metric, candidate.sum(0)) - score(metric, opponent.sum(0))
     if len(candidate) < FEWEST:
         return Difference(points, level, None, None)
@@ -51,7 +51,7 @@ def difference(metric: Metric, candidate: Counts, opponent: Counts, level: float
 
 
 def _resampled(metric: Metric, counts: Counts) -> NDArray[np.float64]:
-    """Return the scores of SAMPLES corpora, drawn with replacement; the draws are the same for every system."""
+    """Return the scores of SAMPLES corpora, drawn with replacement. The draws are the same for every system."""
     sentences = len(counts)
     drawn = np.random.default_rng(SEED).choice(sentences, size=(SAMPLES, sentences), replace=True)
     sums = np.stack([np.bincount(row, minlength=sentences) @ counts for row in drawn])

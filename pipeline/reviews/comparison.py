@@ -17,7 +17,7 @@ from ..scoring.metrics import BUCKETS, Scorer
 from .bootstrap import Counts, Difference, difference, score, sentence_counts
 from .output_faults import Faults, find_faults
 
-SHOWN = 20  # sentences with the largest gain, and with the largest loss
+SHOWN = 20  # the number of sentences with the largest gain, and with the largest loss, that are shown
 CANDIDATE, OPPONENT, REFERENCE = "candidate", "opponent", "reference"
 
 
@@ -32,9 +32,9 @@ class Speed:
 
 @dataclass(frozen=True)
 class System:
-    """A model version, or a baseline. A baseline has no version, and None for all that only a version has."""
+    """A model version, or a baseline. In a baseline, every field that only a version has is None."""
 
-    name: str  # the registered model's, or the baseline's
+    name: str  # of the registered model or of the baseline
     version: str | None
     source_language: str
     target_language: str
@@ -86,7 +86,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The results of candidate and opponent on one test set."""
+    """The results of the candidate and the opponent on one test set."""
 
     test_set: str
     target_language: str
@@ -100,7 +100,7 @@ class Comparison:
     worse: int
     gains: Sequence[Change]  # the largest first
     losses: Sequence[Change]  # the largest first
-    faults: Mapping[str, Faults]  # candidate, opponent; reference, to show what is usual in such text
+    faults: Mapping[str, Faults]  # candidate, opponent, and reference, which shows what is usual in such text
 
 
 def compare(
@@ -114,9 +114,10 @@ def compare(
     levels: Mapping[str, float],
     lines: Sequence[int],
 ) -> Comparison:
-    """Compare two systems' translations of `sources`. All texts are lines of one test set, in its order; at least one.
+    """Compare two systems' translations of `sources`. All texts are lines of one test set, at least one, in its order.
 
-    `levels`: confidence levels for bleu and chrf. `lines`: the line numbers in the test set, which may have gaps.
+    `levels`: confidence levels for bleu and chrf. `lines`: the numbers of these lines in the test set; some lines may
+    be missing.
     """
     if not len(sources) == len(references) == len(candidate) == len(opponent) > 0:
         lengths = [len(texts) for texts in (sources, references, candidate, opponent)]
@@ -183,7 +184,7 @@ def _by_length(
     sources: Sequence[str],
     levels: Mapping[str, float],
 ) -> list[Bucket]:
-    """Compare by length of the source. Buckets without a sentence are left out."""
+    """Compare the systems for each bucket of source lengths. Buckets without a sentence are left out."""
     lengths = [count_words(source) for source in sources]
     buckets = []
     for first, last in BUCKETS:

@@ -15,7 +15,7 @@ from .non_inferiority import Loss, judge_loss
 from .output_faults import Faults
 
 GateVerdict = Literal["pass", "fail", "inconclusive", "missing", "does not apply"]
-LOSSES = {"bleu_drop": "bleu", "chrf_drop": "chrf"}  # gate -> the score of which it is the loss
+LOSSES = {"bleu_drop": "bleu", "chrf_drop": "chrf"}  # gate on a loss -> the score that is lost
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,22 @@ class Gate:
 
     @property
     def holds(self) -> bool:
-        """Whether it passes or does not apply."""
+        """Return whether the gate passes or does not apply."""
         return self.verdict in ("pass", "does not apply")
 
     @property
     def blocks(self) -> bool:
-        """Whether it alone keeps the review from passing. A gate that does not hold but is not required only warns."""
+        """Return whether the gate keeps the review from passing. A gate that is not required only causes a warning."""
         return self.required and not self.holds
 
 
 def judge(
     settings: GateSettings, comparisons: Sequence[Comparison], candidate: System, opponent: System, leaks: Leaks
 ) -> list[Gate]:
-    """Judge every gate, in the order of the settings. If a test set was not compared, the losses are missing.
+    """Judge every gate, in the order of the settings. If a test set was not compared, the gates on losses are missing.
 
-    A new champion may lose up to the margin. Against a baseline there is no margin: the first champion must be better.
+    A new champion may lose up to the margin against the old one. Against a baseline the margin is 0, so the first
+    champion must be better.
     """
     tested = list(leaks.test_sets)
     compared = {comparison.test_set for comparison in comparisons} == set(tested)
@@ -72,7 +73,10 @@ def judge(
 
 
 def judge_all(gates: Iterable[Gate]) -> Literal["pass", "fail", "inconclusive"]:
-    """Return pass if every required gate holds, and inconclusive if those that do not only need more sentences."""
+    """Return pass if every required gate holds, or else inconclusive or fail.
+
+    It is inconclusive if the required gates that do not hold only need more sentences.
+    """
     blocking = [gate.verdict for gate in gates if gate.blocks]
     if not blocking:
         return "pass"
@@ -95,7 +99,7 @@ def _faults(comparisons: Sequence[Comparison]) -> list[Faults]:
 
 
 def _over_all(tested: Sequence[str], values: Mapping[str, float]) -> float | None:
-    """Return the largest value; None if a test set has none, since what was not measured may be bad."""
+    """Return the largest value; None if a test set has no value, because a value that was not measured may be bad."""
     return _largest(values[name] for name in tested) if set(tested) <= values.keys() else None
 
 
@@ -108,6 +112,6 @@ def _ratio(candidate: float | None, opponent: float | None) -> float | None:
 
 
 def _largest(values: Iterable[float]) -> float | None:
-    """Return the largest value: None if there are none, and NaN if one of them is NaN."""
+    """Return the largest value; None if there is no value, and NaN if one of them is NaN."""
     known = list(values)
     return math.nan if any(map(math.isnan, known)) else max(known, default=None)

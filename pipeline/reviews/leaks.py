@@ -1,9 +1,10 @@
 """Find the test sentences that the candidate or the champion was trained on, and leave them out of the comparison.
 
 A model has an advantage on sentences of its training data. So sentences that either model was trained on are left out
-for both. The gate `leak` also fails a candidate that was trained on more of a test set than the settings allow. Such a
-champion is not failed: the comparison is fair without these sentences. If the champion cannot be checked, its scores
-may be too high, which only makes it harder for the candidate; so this is a warning.
+for both. The gate `leak` also fails a candidate that was trained on more of a test set than the settings allow. A
+champion of this kind does not fail the review, because the comparison is fair without these sentences. If the champion
+cannot be checked, its scores may be too high. This only makes it harder for the candidate to pass, so it causes a
+warning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,19 +31,19 @@ class Leak:
 
 @dataclass(frozen=True)
 class Leaks:
-    """The leaks of all test sets. Every mapping by test set has an entry for each."""
+    """The leaks of all test sets. Every mapping with test sets as keys has all of them."""
 
     test_sets: Mapping[str, int]  # name -> sentences, before any are left out
     counts: Mapping[str, Mapping[str, int]]  # system -> test set -> sentences that it was trained on
-    left_out: Mapping[str, int]  # test set -> sentences that any of them was trained on
+    left_out: Mapping[str, int]  # test set -> sentences that at least one system was trained on
     unchecked: Sequence[str]  # systems whose training data are not known
     examples: Sequence[Leak]  # at most SHOWN
 
 
 def find_leaks(test_sets: Sequence[TestSet], trained_on: Mapping[str, Path]) -> tuple[Leaks, dict[str, list[int]]]:
-    """Look each test sentence up in the fingerprints of each system's training data.
+    """Look up each test sentence in the fingerprints of each system's training data.
 
-    Also return, for each test set, the indices of the sentences that no system was trained on.
+    Return the leaks and, for each test set, the indices of the sentences that no system was trained on.
     """
     examples: list[Leak] = []
     seen: dict[str, set[int]] = {test_set.name: set() for test_set in test_sets}

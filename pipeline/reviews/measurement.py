@@ -1,11 +1,11 @@
 """Translate the test sets with the packaged models, and measure how fast they are.
 
 Each model runs in a process of its own, with the parameters that it was evaluated with. The models take turns, so that
-whatever slows the machine down slows them all down. Nothing is judged here.
+anything that slows the machine down slows all of them down. This module judges nothing.
 
-A model takes sentences up to a limit (registry/limits.py), and a test set may have longer ones. These are left out for
-both models. A sentence that is too long for the candidate alone stays, with an empty translation: a candidate must not
-choose what it is tested on.
+A model accepts sentences up to a limit (registry/limits.py), and a test set may have longer ones. These are left out
+for both models. But a sentence that is too long only for the candidate stays, with an empty translation, because a
+candidate must not choose what it is tested on.
 """
 
 import re
@@ -22,7 +22,7 @@ from .comparison import CANDIDATE, OPPONENT, Speed
 
 TURN = 64  # sentences that one model translates before the next model's turn
 SINGLES = 100  # sentences that are also translated one by one
-UNKNOWN = re.compile(r"<unk>|<0x[0-9A-F]{2}>")  # the piece for unknown text, or a byte of such text
+UNKNOWN = re.compile(r"<unk>|<0x[0-9A-F]{2}>")  # the piece for unknown text, or a piece for one byte of such text
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Measurement:
     texts: Mapping[str, list[str]]  # test set -> translations, each one line
     unknown_pieces: Mapping[str, float]  # test set -> share of the sources' pieces
     speed: Speed
-    too_long: Mapping[str, Sequence[int]]  # test set -> indices of sentences too long for it; their texts are empty
+    too_long: Mapping[str, Sequence[int]]  # test set -> indices of sentences that are too long; their texts are empty
 
 
 @dataclass(frozen=True)
 class TooLong:
-    """The lines of each test set, counted from 1, that are too long for a model. A test set without any is left out."""
+    """The lines of each test set, counted from 1, that are too long for a model. Test sets without any are missing."""
 
     left_out: Mapping[str, Sequence[int]] = field(default_factory=dict)
     empty: Mapping[str, Sequence[int]] = field(default_factory=dict)  # too long for the candidate alone
@@ -48,7 +48,7 @@ def measure_models(
 ) -> dict[str, Measurement]:
     """Translate the sources of all test sets with every model. `advance` is called with the number of new translations.
 
-    Raises UserError if every sentence of a test set is too long for one of the models.
+    Raise UserError if every sentence of a test set is too long for one of the models.
     """
     outputs: dict[str, dict[str, list[SandboxedTranslation | None]]] = {name: {} for name in models}
     seconds = dict.fromkeys(models, 0.0)
@@ -76,7 +76,7 @@ def measure_models(
 def _measurement(
     outputs: Mapping[str, Sequence[SandboxedTranslation | None]], rate: float, latencies: Sequence[float]
 ) -> Measurement:
-    """Return what is known of one model. `rate`: sentences a second; `latencies`: seconds of single sentences."""
+    """Return the measurement of one model. `rate`: sentences per second; `latencies`: seconds for single sentences."""
     p50, p99 = np.percentile(latencies, [50, 99]) * 1000
     return Measurement(
         {name: [normal_form(output.text) if output else "" for output in found] for name, found in outputs.items()},
@@ -87,7 +87,11 @@ def _measurement(
 
 
 def find_too_long(measurements: Mapping[str, Measurement]) -> TooLong:
-    """Return the lines that were too long. The champion decides which are left out; without one, the candidate does."""
+    """Return the lines that were too long.
+
+    Lines that are too long for the champion are left out of the comparison. If there is no champion, lines that are too
+    long for the candidate are left out.
+    """
     if not measurements:
         return TooLong()
     candidate, deciding = measurements[CANDIDATE].too_long, measurements.get(OPPONENT, measurements[CANDIDATE]).too_long

@@ -3,10 +3,11 @@
 The null hypothesis is that the candidate is worse by the margin or more. It is rejected, and the candidate passes, if
 the upper confidence limit of its loss is within the margin. This bounds the error that harms users: a candidate that is
 truly worse by the margin passes in at most 1 - level of the reviews. How often an equal candidate fails depends on the
-number of sentences, see `sentences_needed`.
+number of sentences (see `sentences_needed`).
 
-A candidate must pass on every test set, each tested at the full level: an intersection-union test (Berger 1982). A
-candidate that is worse on one test set must pass there as well, so no correction for several tests is needed.
+A candidate must pass on every test set, and each is tested at the full level. This is an intersection-union test
+(Berger 1982). A candidate that is worse on one test set must pass on that one too, so no correction for several tests
+is needed.
 """
 
 import math
@@ -17,14 +18,14 @@ from typing import Literal
 
 from .bootstrap import FEWEST, Difference
 
-POWER = 0.8  # share of the reviews that an equal candidate should pass; if fewer, the test set is too small
+POWER = 0.8  # share of the reviews that an equal candidate should pass; if it is lower, the test set is too small
 
 Verdict = Literal["pass", "fail", "inconclusive", "missing"]
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The loss of one score over all test sets, judged."""
+    """The judged loss of one score over all test sets."""
 
     limit: float | None  # upper confidence limit in points, on the worst test set
     verdict: Verdict
@@ -32,7 +33,7 @@ class Loss:
 
 
 def judge_loss(differences: Iterable[tuple[str, int, Difference]], margin: float) -> Loss:
-    """Test the loss on every test set. `differences`: name, number of sentences and difference of each."""
+    """Test the loss on every test set. `differences`: name, number of sentences and difference for each test set."""
     limits: list[float | None] = []
     verdicts: list[Verdict] = []
     needed: dict[str, int] = {}
@@ -48,10 +49,11 @@ def judge_loss(differences: Iterable[tuple[str, int, Difference]], margin: float
 
 
 def sentences_needed(sentences: int, difference: Difference, margin: float) -> int:
-    """Return how many sentences like these an equal candidate needs to pass in POWER of the reviews.
+    """Return how many sentences like these a test set needs, so that an equal candidate passes POWER of the reviews.
 
-    The estimated difference of an equal candidate is normal about 0. Its standard error falls with the square root of
-    the number of sentences. The candidate passes if the estimate is above z(level) standard errors minus the margin.
+    The estimated difference of an equal candidate has a normal distribution around 0. Its standard error falls with the
+    square root of the number of sentences. The candidate passes if the estimate is above z(level) standard errors minus
+    the margin.
     """
     if difference.standard_error is None:
         return FEWEST
@@ -68,6 +70,6 @@ def _verdict(sentences: int, difference: Difference, margin: float) -> Verdict:
     low, high = difference.limits
     if -low <= margin:
         return "pass"
-    if margin <= 0 or -high > margin:  # a gain was required, or the loss is certainly beyond the margin
+    if margin <= 0 or -high > margin:  # a gain is required, or the loss is certainly beyond the margin
         return "fail"
     return "inconclusive" if sentences_needed(sentences, difference, margin) > sentences else "fail"

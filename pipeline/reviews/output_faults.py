@@ -2,10 +2,10 @@
 
 - empty: nothing but white space.
 - copied: the source, word for word, although the reference differs from it.
-- looping: 1 to 4 words, repeated four times or more in a row. In languages written without spaces, the letters of 1 to
-  4 words (see languages.letters_a_word); a number or a word of another script counts as a letter. Punctuation does not
-  count. If the source or the reference repeats something as well ("no no no no"), it is no fault.
-- undecodable: contains U+FFFD, which stands for bytes that are no character.
+- looping: has 1 to 4 words four times or more in a row. In languages without spaces, has the letters of 1 to 4 words
+  (see languages.letters_a_word) four times or more in a row; a number or a word of another script counts as a letter.
+  Punctuation does not count. If the source or the reference repeats something as well ("no no no no"), it is no fault.
+- undecodable: contains U+FFFD, which stands for bytes that are not a character.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Faults:
 def find_faults(
     sources: Sequence[str], references: Sequence[str], outputs: Sequence[str], target_language: str
 ) -> Faults:
-    """Return the share of each fault among `outputs`, which are the translations of `sources`."""
+    """Return the share of `outputs` with each fault. `outputs` are the translations of `sources`."""
     letters = letters_a_word(target_language)
     triples = list(zip(sources, references, outputs, strict=True))
     words = [tuple(text.split() for text in triple) for triple in triples]
@@ -49,14 +49,14 @@ def find_faults(
 
 
 def _loops(text: str, letters: int | None) -> bool:
-    """Return whether a text repeats itself. `letters`: those of a word if words are written without spaces."""
+    """Return whether a text repeats itself. `letters`: the letters in a word, if the language has no spaces."""
     if _repeats(runs(text), LOOPED_WORDS):
         return True
     return letters is not None and _repeats(letters_and_runs(text), LOOPED_WORDS * letters)
 
 
 def _repeats(units: Sequence[str], longest: int) -> bool:
-    """Return whether 1 to `longest` units come `TIMES` times in a row."""
+    """Return whether a sequence of 1 to `longest` units occurs `TIMES` times in a row."""
     for length in range(1, longest + 1):
         equal = 0  # units in a row that equal the unit `length` before them
         for before, after in zip(units, units[length:], strict=False):

@@ -1,7 +1,8 @@
-"""Promote a version to champion, or roll back to the champion before it.
+"""Promote a version to champion, or roll back to the previous champion.
 
-The checks come first: is there a passed review (review_runs.py), and is all as it was reviewed? Then the decision is
-appended to the history (promotion_history.py), the aliases are set, and the new champion must translate.
+The checks come first: the version must have passed a review (review_runs.py), and nothing may have changed since. After
+that, the decision is appended to the history (promotion_history.py) and the aliases are set. Finally the new champion
+must translate.
 """
 
 import json
@@ -27,7 +28,7 @@ from .review_runs import NO_CHAMPION, RecordedReview, ReviewRuns, files_digest
 from .test_sets import read_test_sets
 from .version_files import VersionFiles
 
-PROMOTED = "promoted"  # tag for people: when, by whom and why a version last became champion
+PROMOTED = "promoted"  # tag for people: when a version last became champion, by whom and why
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Promotion:
     review_runs: ReviewRuns
     by: str
     reason: str
-    forced: bool  # overrides every check, but not another person's decision that came first
+    forced: bool  # overrides every check, but not a decision that another person made first
 
     @property
     def client(self) -> MlflowClient:
@@ -56,8 +57,8 @@ class Promotion:
     def promote(self, number: int) -> ModelVersion:
         """Make a candidate the champion. Return its version in production.
 
-        Raises UserError if its review does not allow this, if another decision came first, or if the new champion does
-        not answer a request; then the former champion is restored.
+        Raise UserError if its review does not allow this, if another decision came first, or if the new champion does
+        not answer a request. In the last case the former champion is restored.
         """
         state = self._state()
         candidate = self.models.candidate(number)
@@ -81,7 +82,7 @@ class Promotion:
         except Exception as error:  # of any kind: the champion does not answer
             self._take_back(entry, before, error)
         self.history.settle(entry)
-        if not self._is_mine(entry):  # another person began it, and it is recorded as theirs
+        if not self._is_mine(entry):  # another person began this promotion, and it is recorded as theirs
             raise UserError(
                 f"version {entry.version} of {self.production} is the champion already: {entry.by} promoted it "
                 f"({entry.reason})"
@@ -92,7 +93,7 @@ class Promotion:
         """Go back to the latest earlier champion that still exists. Return its version."""
         state = self._state()
         entry, before = self._unfinished(state)
-        # If an interrupted rollback is typed again, it is completed; a second step back is not what was meant.
+        # A user who types an interrupted rollback again wants to complete it, and does not want a second step back.
         if entry is None or entry.action != "rollback" or not self._is_mine(entry):
             self._check_alias(state)
             target = self.models.rollback_target(state)
@@ -112,17 +113,17 @@ class Promotion:
         """Return the present state. If the last decision was interrupted, first set the aliases for it."""
         state = self.history.state()
         if not state.settled and self.history.is_certain(state):
-            self.history.set_aliases()  # the process of the last entry died before this, or is about to do it
+            self.history.set_aliases()  # the process that wrote the last entry died before this, or is about to do it
         return state
 
     def _check_alias(self, state: ChampionState) -> None:
-        """Raise UserError if the champion's alias was moved by hand. A removed alias is set again later."""
+        """Raise UserError if somebody moved the champion's alias by hand. A removed alias is set again later."""
         moved = self.history.moved_by_hand(state)
         if moved and moved[0] and not self.forced:
             raise UserError(str(self.models.told_of_alias(state)))
 
     def _put_back(self, state: ChampionState) -> ModelVersion:
-        """Set the champion's alias again after it was changed by hand. Raises UserError if it was not."""
+        """Set the champion's alias again after it was changed by hand. Raise UserError if it was not changed."""
         champion = state.champion
         assert champion
         if not self.history.moved_by_hand(state):
@@ -143,7 +144,7 @@ class Promotion:
         return f"{told}; {self.models.first_step(state)}"
 
     def _check(self, candidate: ModelVersion, state: ChampionState) -> None:
-        """Raise UserError unless the candidate passed a review against the champion and nothing changed since."""
+        """Raise UserError unless the candidate passed a review against the champion and nothing has changed since."""
         name = f"version {candidate.version} of {candidate.name}"
         remedy = f"run: make review VERSION={candidate.version}{self.models.option}"
         package_digest(candidate, self.models.experiment)
@@ -172,7 +173,7 @@ class Promotion:
                 raise UserError(f"the {changed} of {name} changed after its review; {remedy}")
 
     def _changed(self, verdict: RecordedReview, ours: VersionFiles, theirs: VersionFiles | None) -> str:
-        """Return which gates or test sets changed after the review; an empty text if none did."""
+        """Return the gates or test sets that changed after the review; an empty text if none did."""
         gates = self.settings.gates.model_dump(mode="json")
         if names := sorted(name for name in {*gates, *verdict.gates} if gates.get(name) != verdict.gates.get(name)):
             return f"gates (review.gates: {', '.join(names)})"
@@ -184,7 +185,7 @@ class Promotion:
         return f"test sets ({', '.join(names)})" if names else ""
 
     def _check_files(self, version: VersionId) -> None:
-        """Raise UserError unless the files of a version in production are as they were registered."""
+        """Raise UserError if the files of a version in production have changed since it was registered."""
         self.models.check_files(get_version(self.client, self.production, version.number, self.models.option))
         with tempfile.TemporaryDirectory() as scratch:
             fetch(self.client, self.production, version.number, Path(scratch))
@@ -214,7 +215,7 @@ class Promotion:
         return get_version(self.client, self.production, entry.version.number)
 
     def _unfinished(self, state: ChampionState) -> tuple[HistoryEntry | None, ChampionState]:
-        """Return the last decision, if it was not carried out completely, and the state before it."""
+        """Return the last decision and the state before it, if the decision was not carried out completely."""
         entries = [] if state.settled else self.history.entries()
         for entry in entries:
             if entry.number == state.number:
@@ -222,14 +223,14 @@ class Promotion:
         return None, state
 
     def _carry_out(self, entry: HistoryEntry, before: ChampionState) -> None:
-        """Set the aliases, and write into the version's tags how it became the champion."""
+        """Set the aliases, and write into the version's tags when, by whom and why it became the champion."""
         self.history.set_aliases()
         if entry.version and find_again(self.client, self.production, entry.version):
             told = f"{entry.at} by {entry.by}: {entry.reason}"
             self.client.set_model_version_tag(self.production, str(entry.version), PROMOTED, told)
 
     def _ask_champion(self) -> None:
-        """Load the champion by its alias, as users do, and let it translate its example."""
+        """Load the champion by its alias, as users do, and let it translate its example. Raise an error if it fails."""
         uri = f"models:/{self.production}@{CHAMPION}"
         with tempfile.TemporaryDirectory() as scratch:
             try:
@@ -247,7 +248,7 @@ class Promotion:
             raise UserError(f"{uri} translates {sentences!r} as {answers!r}, expected a text for each")
 
     def _take_back(self, entry: HistoryEntry, before: ChampionState, error: Exception) -> NoReturn:
-        """Restore the champion before `entry`, if it still exists, and raise a UserError that says why."""
+        """Restore the champion before `entry`, if it still exists. Raise a UserError that gives the reason, `error`."""
         told = str(error) or type(error).__name__
         after = self.history.state()
         if after.number == entry.number:
@@ -265,5 +266,5 @@ class Promotion:
 
 
 def _opponent(compared_with: str) -> str:
-    """Return the opponent of a review in words."""
+    """Return a description of the opponent in a review."""
     return "the best baseline" if compared_with == NO_CHAMPION else f"version {compared_with}"

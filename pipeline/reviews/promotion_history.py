@@ -1,11 +1,12 @@
 """Keep the history of promotions and rollbacks, and set the aliases `champion` and `previous` to match it.
 
-MLflow's aliases have no history and no compare-and-set: if two people move an alias, the last one wins and the other is
-not told. But MLflow numbers the versions of a registered model in order, whoever creates them. So the history is a
-registered model of its own, `<model>.promotions`. Each attempt to change the champion is a version of it, which is
-never changed, and names the last entry that its author saw in force. An entry is in force if no other came between the
-two. Everybody who reads the entries in order comes to the same result. No lock is needed, and the aliases can be set
-again at any time.
+MLflow's aliases have no history and no compare-and-set. If two people move an alias, the last one wins, and the other
+does not learn of it. But MLflow numbers the versions of a registered model in order, whoever creates them. So the
+history is a registered model of its own, `<model>.promotions`. Each attempt to change the champion is a version of this
+model, called an entry. An entry is never changed. It names the last entry in force that its author saw.
+
+An entry is in force if no other entry came between it and the entry that it names. Everybody who reads the entries in
+order gets the same result. No lock is needed, and the aliases can be set again at any time.
 
 An entry names a version by number and time of creation. So the history stays true when versions, models, aliases, tags,
 runs or experiments are deleted. If an entry itself is deleted, the others still count.
@@ -27,15 +28,15 @@ from ..registry.card import code_span
 from ..registry.versions import VersionId, all_versions, find_again, find_version, identify, make_model
 
 CHAMPION, PREVIOUS = "champion", "previous"
-PATIENCE = 60.0  # seconds of trying again: MLflow fails if several create a version at once
+PATIENCE = 60.0  # seconds of trying again: MLflow fails if several processes create a version at once
 Action = Literal["promote", "rollback"]
 PAGE = """\
-This is not a model to load. It is the record of the promotions and rollbacks of `{model}`: each version records one, \
-with its author and reason in its tags. `make versions` prints it. Do not edit or delete it: the alias `champion` is \
-set from it.
+This is not a model to load. It is the record of the promotions and rollbacks of `{model}`. Each version records one, \
+with its author and reason in its tags. `make versions` prints the record. Do not edit or delete it: the alias \
+`champion` is set from it.
 """
 SETTLED = "settled"  # tag of an entry that was carried out completely
-LOST = "lost"  # tag of an entry without effect because another came first, even if the other is deleted later
+LOST = "lost"  # tag of an entry without effect, because another came first; it stays if the other is deleted later
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class HistoryEntry:
     """An attempt to change the champion."""
 
     number: int  # its place in the history
-    key: str  # chosen by its author, so that a request that was sent twice counts once
+    key: str  # chosen by its author, so that an entry whose request was sent twice counts once
     action: Action
     version: VersionId | None  # the new champion; None for no champion
     after: int  # number of the last entry in force that its author saw; 0 for none
@@ -52,7 +53,7 @@ class HistoryEntry:
     reason: str
     forced: bool
     settled: bool  # whether it was carried out completely
-    files: str  # digest of the version's files at that time, see files_digest; empty if not known
+    files: str  # digest of the version's files at that time (see files_digest); empty if not known
     lost: bool  # whether its author found that another came first
 
 
@@ -61,31 +62,31 @@ class ChampionState:
     """The champion after some entries, and the champions before it."""
 
     number: int  # of the last entry in force; 0 for none
-    champions: tuple[VersionId, ...]  # the champion is the last; rollbacks lead to the others, one after another
+    champions: tuple[VersionId, ...]  # the champion is the last; rollbacks lead to the others, backwards
     settled: bool  # whether the last entry in force was carried out completely
 
     @property
     def champion(self) -> VersionId | None:
-        """The present champion; None if there is none."""
+        """Return the present champion; None if there is none."""
         return self.champions[-1] if self.champions else None
 
 
 def replay(entries: Sequence[HistoryEntry], until: int | None = None) -> tuple[ChampionState, set[int]]:
-    """Return the state after `entries`, which are in order, and the numbers of the entries in force.
+    """Return the state after `entries`, given in order, and the numbers of those that are in force.
 
     With `until`, stop before the entry with this number.
     """
     state, in_force = ChampionState(0, (), True), set()
-    seen = {entry.after for entry in entries if entry.after < entry.number}  # in force, even if deleted since
+    seen = {entry.after for entry in entries if entry.after < entry.number}  # in force, even if deleted since then
     for entry in entries:
         if until and entry.number >= until:
             break
-        # In force if its author saw the last entry in force, or a later one in force that has been deleted since.
+        # It is in force if its author saw the last entry in force, or a later one in force that was deleted since.
         if entry.lost or not state.number <= entry.after < entry.number:
             continue
         if any(
             entry.after < number < entry.number for number in seen
-        ):  # another came first, and has been deleted since
+        ):  # another entry came first, and has been deleted since
             continue
         in_force.add(entry.number)
         kept = list(state.champions)
@@ -132,13 +133,13 @@ class PromotionHistory:
         forced: bool,
         files: str = "",
     ) -> HistoryEntry:
-        """Append an entry. Raises UserError, naming the other author, if the state is no longer as it was `seen`."""
+        """Append an entry. Raise UserError, naming the other author, if the state is no longer `seen`."""
         key = uuid.uuid4().hex
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         tags = {"key": key, "action": action, "after": str(seen.number)}
         tags |= {"version": str(version or 0), "created": str(version.created if version else 0)}
         tags |= {"by": by, "at": at, "reason": reason, "forced": str(forced).lower(), "files": files}
-        # The first line is plain text, because tables of MLflow show it as it stands.
+        # The first line is plain text, because MLflow's tables do not render Markdown.
         what = f"{action} to {version or 'none'}, from {seen.champion or 'none'}"
         shown = f"{what}\n\n{at}, {code_span(by)}: {code_span(reason)}"
         make_model(self.client, self.name, PAGE.format(model=self.model))
@@ -152,7 +153,7 @@ class PromotionHistory:
             faster = next((e for e in entries if e.number in in_force and e.after >= seen.number), None)
             told = f"{self.name} was changed by hand"
             if faster:
-                told = f"{faster.by} made version {faster.version or 'none'} the champion before ({faster.reason})"
+                told = f"{faster.by} made version {faster.version or 'none'} the champion first ({faster.reason})"
             raise UserError(
                 f"version {version} did not become the champion: {told}; look at make versions and decide again"
             )
@@ -170,11 +171,11 @@ class PromotionHistory:
         return next((each for each in reversed(champions) if find_again(self.client, self.model, each)), None)
 
     def before(self, state: ChampionState) -> VersionId | None:
-        """Return the version that a rollback leads to: the last earlier champion that still exists."""
+        """Return the version that a rollback restores: the last earlier champion that still exists."""
         return self.last_existing([each for each in state.champions if each != state.champion])
 
     def set_aliases(self) -> ChampionState:
-        """Set the aliases as the history says, until both agree. Return the state."""
+        """Set the aliases to match the history, and repeat this until they agree. Return the state."""
         deadline = time.monotonic() + PATIENCE
         while True:
             state = self.state()
@@ -187,7 +188,7 @@ class PromotionHistory:
                 # If two processes change an alias at the same moment, the database refuses one of them.
                 if error.error_code != "BAD_REQUEST" or time.monotonic() > deadline:
                     raise
-            # The process that sets an alias last reads the history after that, so in the end both agree.
+            # The process that is last to set an alias then reads the history. So in the end both agree.
             aliases = self._aliases()
             if self.state().number == state.number and wanted == tuple(aliases.get(a, 0) for a in (CHAMPION, PREVIOUS)):
                 break
@@ -198,15 +199,15 @@ class PromotionHistory:
         self.client.set_model_version_tag(self.name, str(entry.number), SETTLED, "true")
 
     def is_certain(self, state: ChampionState) -> bool:
-        """Return whether no deleted entry could have come before the last entry in force, in place of it."""
+        """Return whether the last entry in force is certain: no entry between it and the one it names was deleted."""
         entry = next((entry for entry in self.entries() if entry.number == state.number), None)
         there = {int(version.version) for version in all_versions(self.client, self.name)}
         return entry is None or there.issuperset(range(entry.after + 1, entry.number))
 
     def moved_by_hand(self, state: ChampionState) -> tuple[int, int] | None:
-        """If the champion's alias was changed by hand, return the versions that it is on and should be on; 0 for none.
+        """Return the version that the champion's alias is on, and the version that it should be on; 0 for none.
 
-        Return None if the alias is right, or if the process that promotes is about to set it.
+        Return None if nobody changed the alias by hand: it is right, or a process that promotes is about to set it.
         """
         if not state.settled:
             return None
@@ -216,14 +217,14 @@ class PromotionHistory:
         return found, recorded
 
     def has_decided_on(self, version: VersionId) -> bool:
-        """Return whether a version was promoted: the champion, or an earlier one until the aliases are set."""
+        """Return whether a version is the champion or, while the last decision is not settled, an earlier champion."""
         entries = self.entries()
         state, in_force = replay(entries)
         before = {entry.version for entry in entries if entry.number in in_force}
         return version == state.champion or (not state.settled and version in before)
 
     def _aliases(self) -> dict[str, int]:
-        # By a search: if the model does not exist, a server with accounts answers only that it may not be read.
+        # A search is used because, for a missing model, a server with accounts answers only that it may not be read.
         found = self.client.search_registered_models(f"name = '{self.model}'")
         return {alias: int(version) for alias, version in found[0].aliases.items()} if found else {}
 
@@ -246,13 +247,13 @@ class PromotionHistory:
                 return
             except MlflowException as error:
                 if any(entry.key == tags["key"] for entry in self.entries()):
-                    return  # the entry was created, only the answer was lost
+                    return  # the entry was created, but the answer was lost
                 if "creation error" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(random.uniform(0, 0.2))
 
     def _entry(self, version: ModelVersion) -> HistoryEntry | None:
-        """Read an entry; None if its tags were edited and make no sense."""
+        """Return the entry in a version; None if its tags were edited and make no sense."""
         tags = version.tags
         try:
             if tags["action"] not in get_args(Action):
@@ -275,7 +276,7 @@ class PromotionHistory:
             return None
 
     def _version(self, entry: ModelVersion) -> VersionId | None:
-        """Return the version of an entry. Entries of an early pipeline hold only its number, which may be reused."""
+        """Return the version of an entry. Old entries have only its number, which may stand for another version now."""
         number = int(entry.tags["version"])
         if not number:
             return None

@@ -1,6 +1,6 @@
 """Find the versions of a review or a promotion in the registry: the candidate that the user named, and the champion.
 
-Each message names commands that solve the problem. They work as they are written.
+Each error message names commands that solve the problem. They can be typed exactly as they are written.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class RegisteredModels:
 
     @property
     def option(self) -> str:
-        """` EXP=name`, or nothing for the default experiment: the end of the commands in messages."""
+        """Return ` EXP=name` for the commands in messages; an empty string for the default experiment."""
         return experiment_option(self.experiment)
 
     @property
@@ -45,7 +45,7 @@ class RegisteredModels:
         return PromotionHistory(self.client, self.production)
 
     def candidate(self, number: int | None) -> ModelVersion:
-        """Return the candidate with this number, of any experiment; without a number, the newest of this experiment."""
+        """Return the candidate with this number, from any experiment; for None, the newest of this experiment."""
         if number:
             return get_version(self.client, self.candidates, number, self.option)
         known = all_versions(self.client, self.candidates)
@@ -61,14 +61,15 @@ class RegisteredModels:
     def champion(self, state: ChampionState) -> ModelVersion | None:
         """Return the champion according to the promotion history; None if no version that was champion exists.
 
-        Raises UserError if the champion was deleted but an earlier one exists, if it lacks tags of its registration, or
-        if the alias is on a version that never became the champion: that version is served, so it must not be ignored.
+        Raise UserError if the champion was deleted but an earlier one exists, or if it lacks tags of its registration.
+        Also raise it if the alias is on a version that never became the champion. Users get that version, so the error
+        must not be ignored.
         """
         champion = find_again(self.client, self.production, state.champion) if state.champion else None
         if champion is None and self.history.last_existing(state.champions):
             raise UserError(
                 f"the champion, version {state.champion} of {self.production}, was deleted, so no version can be "
-                f"compared with it; go back to the one before: make rollback REASON=...{self.option}"
+                f"compared with it; go back to the previous champion: make rollback REASON=...{self.option}"
             )
         if champion is None and (by_hand := self.told_of_alias(state)):
             raise UserError(f"{by_hand}; until then no version can be compared with the champion")
@@ -83,8 +84,8 @@ class RegisteredModels:
         return champion
 
     def resolve(self, alias: str) -> ModelVersion:
-        """Return the version in production that has this alias; UserError if none has it."""
-        # By a search: if the model does not exist, a server with accounts answers only that it may not be read.
+        """Return the version in production that has this alias. Raise UserError if none has it."""
+        # A search is used because, for a missing model, a server with accounts answers only that it may not be read.
         found = self.client.search_registered_models(f"name = '{self.production}'")
         aliases = found[0].aliases if found else {}
         if alias in aliases:
@@ -100,24 +101,24 @@ class RegisteredModels:
         )
 
     def check_files(self, version: ModelVersion) -> None:
-        """Raise UserError if a version's files, by its tag, are not those with which it became the champion."""
+        """Raise UserError if a version's tag names other files than those with which it became the champion."""
         recorded = self.history.files(identify(version))
         if recorded and recorded != package_digest(version, self.experiment):
             raise UserError(
                 f"the tag {PACKAGE_TAG} of version {version.version} of {version.name} was edited after that version "
-                f"became the champion, so its files may be others: find out who edited it, or promote another version: "
-                f"make promote VERSION=n REASON=... FORCE=1{self.option}"
+                f"became the champion, so its files may have changed: find out who edited it, or promote another "
+                f"version: make promote VERSION=n REASON=... FORCE=1{self.option}"
             )
 
     def in_production(self, candidate: ModelVersion) -> ModelVersion | None:
-        """Return the candidate's version in production; None if it was not copied there yet."""
+        """Return the candidate's version in production; None if the candidate was not copied there yet."""
         if self.production == self.candidates:
             return candidate
         copies = [v for v in all_versions(self.client, self.production) if _is_copy(v, candidate)]
         return copies[-1] if copies else None
 
     def told_of_alias(self, state: ChampionState) -> str | None:
-        """Return a line that says how the champion's alias was changed by hand, and what to do; None if it was not."""
+        """Return a line that says how the champion's alias was changed by hand, and what to do. Return None if not."""
         moved = self.history.moved_by_hand(state)
         if moved is None:
             return None
@@ -143,7 +144,10 @@ class RegisteredModels:
         )
 
     def told_of_doubt(self, version: ModelVersion) -> str | None:
-        """Return a line that says what to do if a version has the champion's alias but was never promoted; or None."""
+        """Return a line that says what to do about a version that has the champion's alias but was never promoted.
+
+        Return None for any other version.
+        """
         if self.history.has_decided_on(identify(version)):
             return None
         return self.told_of_alias(self.history.state()) or (
@@ -154,14 +158,14 @@ class RegisteredModels:
     def rollback_target(self, state: ChampionState) -> VersionId | None:
         """Return the latest earlier champion that still exists.
 
-        Without one, return the champion itself if somebody removed its alias, since a rollback then sets it again.
+        If there is none, return the champion itself if somebody removed its alias, because a rollback sets it again.
         """
         return self.history.before(state) or (
             self.history.last_existing(state.champions) if self.history.moved_by_hand(state) else None
         )
 
     def first_step(self, state: ChampionState) -> str:
-        """Return the first command on the way to another champion, or why there is none."""
+        """Return the first command that leads to another champion, or a reason why there is no such command."""
         known = all_versions(self.client, self.candidates)
         others = [version for version in known if not self.is_champion(version, state)]
         if others:
@@ -182,14 +186,14 @@ class RegisteredModels:
         return f"the champion is version {state.champion}{'' if is_there else ', which was deleted'}"
 
     def candidate_of(self, version: ModelVersion) -> ModelVersion | None:
-        """Return the candidate that this version in production is, or was copied from; None if it does not exist."""
+        """Return the candidate that a version in production is, or is a copy of; None if it does not exist."""
         if version.name == self.candidates:
             return version
         found = [each for each in all_versions(self.client, self.candidates) if _is_copy(version, each)]
         return found[0] if found else None
 
     def _candidate_number(self, number: int) -> int:
-        """Return the number of the candidate that this version in production was copied from; 0 if there is none."""
+        """Return the number of the candidate that version `number` in production is or is a copy of; 0 if none."""
         version = find_version(self.client, self.production, number) if number else None
         candidate = self.candidate_of(version) if version else None
         return int(candidate.version) if candidate else 0
@@ -200,9 +204,11 @@ class RegisteredModels:
 
 
 def _is_copy(version: ModelVersion, candidate: ModelVersion) -> bool:
-    """Return whether a version in production is a copy of a candidate, judged by facts that nobody can edit.
+    """Return whether a version in production is a copy of a candidate.
 
-    A copy that is older than the candidate was made from another one, which had the same number and was deleted.
+    The source and the times of creation decide this, which nobody can edit. The digests of the packages must be equal,
+    too. A copy that is older than the candidate was made from another candidate, which had the same number and was
+    deleted.
     """
     return (
         version.source == f"models:/{candidate.name}/{candidate.version}"

@@ -1,6 +1,6 @@
-"""The result of a review as data: both systems, their comparisons, the gates, the leaks, and how it was made.
+"""Define the result of a review: both systems, their comparisons, the gates, the leaks, and how the review was made.
 
-It is kept as JSON beside the report. `report` and `description` show it.
+The result is stored as JSON beside the report. The modules `report` and `description` show it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,18 @@ from .version_changes import VersionChange
 
 @dataclass(frozen=True)
 class Provenance:
-    """When, by whom, with what and where the review was made."""
+    """When and where a review was made, by whom, and with which settings, test sets and code."""
 
     time: str  # ISO 8601, UTC
     reviewer: str
     settings: Mapping[str, Any]  # the section `review`
     test_sets: Mapping[str, str]  # name -> digest of its sentences, see test_sets.py
-    commit: str | None  # of the project that reviewed
+    commit: str | None  # of the project whose code made the review
     hardware: str  # one line
     isolation: str  # of the packages' code, see registry/sandbox/isolation.py
     # Older reviews have none of these:
-    origins: Mapping[str, Origin] = field(default_factory=dict)  # test set -> whose it is
-    experiment: str = "default"  # whose settings were used, for the commands that follow
+    origins: Mapping[str, Origin] = field(default_factory=dict)  # test set -> where it comes from
+    experiment: str = "default"  # the experiment whose settings were used; for the commands to type next
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Failure:
     """Why a candidate could not be compared."""
 
     reason: str
-    said: str  # the last lines that its process wrote on standard error; foreign text
+    said: str  # the last lines that its process wrote on standard error; this text comes from outside
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class AttentionMap:
 
 @dataclass(frozen=True)
 class Review:
-    """All that a review found."""
+    """Everything that a review found."""
 
     candidate: System
-    opponent: System  # the champion; where there is none, the best baseline
-    comparisons: Sequence[Comparison]  # one a test set
+    opponent: System  # the champion or, if there is none, the best baseline
+    comparisons: Sequence[Comparison]  # one for each test set
     gates: Sequence[Gate]
     leaks: Leaks
     provenance: Provenance
@@ -67,7 +67,7 @@ class Review:
 
     @property
     def verdict(self) -> Literal["pass", "fail", "inconclusive"]:
-        """Whether all required gates hold; a candidate that could not be compared fails."""
+        """Return whether all required gates hold. A candidate that could not be compared fails."""
         return "fail" if self.failure else judge_all(self.gates)
 
     def to_json(self) -> str:
@@ -76,7 +76,7 @@ class Review:
 
     @classmethod
     def from_json(cls, text: str) -> "Review":
-        """Read a review. Raises pydantic's ValidationError, a ValueError, if `text` is none."""
+        """Return the review in a JSON text. Raise pydantic's ValidationError, a ValueError, if it is not a review."""
         return _ADAPTER.validate_json(text)
 
 

@@ -1,7 +1,7 @@
 """Keep reviews in MLflow: a run for each pair of candidate and champion, with the report and the verdict.
 
-The runs are in an experiment of the reviewers, `<model> reviews`. So a person who may train need not have the right to
-write a verdict. The tags and the description of a version only copy what the run says.
+The runs are in an experiment of the reviewers, `<model> reviews`. So people who train models do not need the right to
+write a verdict. The tags and the description of a version are only copies of what the run says.
 """
 
 import json
@@ -23,20 +23,20 @@ from .description import write_description
 from .pages import run_path
 from .review import Review
 
-NO_CHAMPION = "baselines"  # in place of a champion's version, where there is none
+NO_CHAMPION = "baselines"  # stands for a champion's version if there is no champion
 REPORT, DATA = "report.html", "review.json"  # artifacts of the run
 
 
 @dataclass(frozen=True)
 class RecordedReview:
-    """The result of a review, as its run tells it."""
+    """The result of a review, as recorded in its run."""
 
     run_id: str
     verdict: str  # as in Review
     compared_with: str  # number of the champion, or NO_CHAMPION
     opponent: str  # identity of the champion, or NO_CHAMPION
     files: str  # digest of the candidate's files, see files_digest
-    gates: Mapping[str, Any]  # the settings that it was judged by
+    gates: Mapping[str, Any]  # the settings of the gates in this review
     test_sets: Mapping[str, str]  # name -> digest
     failed: str  # names of the gates that failed
     by: str
@@ -49,7 +49,7 @@ class RecordedReview:
 
 @dataclass(frozen=True)
 class ReviewRuns:
-    """The reviews of candidates for one model, the one that has the champion."""
+    """The reviews of candidates for one registered model, which has the champion."""
 
     client: MlflowClient
     model: str
@@ -60,14 +60,14 @@ class ReviewRuns:
         return f"{self.model} reviews"
 
     def check(self) -> None:
-        """Raise UserError if a review could not be kept because the experiment of the reviews was deleted."""
+        """Raise UserError if the experiment of the reviews was deleted, so that a review could not be kept."""
         if self.client.get_experiment_by_name(self.experiment):
             experiment_id(self.client, self.experiment, self.build)
 
     def find(self, candidate: ModelVersion) -> list[RecordedReview]:
         """Return the reviews of a candidate, one for each champion that it was compared with, the latest first.
 
-        Raises UserError if the experiment of the reviews was deleted.
+        Raise UserError if the experiment of the reviews was deleted.
         """
         if self.client.get_experiment_by_name(self.experiment) is None:
             return []
@@ -77,7 +77,7 @@ class ReviewRuns:
         return sorted(ended, key=lambda verdict: verdict.at, reverse=True)
 
     def keep(self, candidate: ModelVersion, champion: ModelVersion | None, review: Review, page: str) -> RecordedReview:
-        """Put a review and its report into the run of the pair, in place of an earlier one. The verdict comes last."""
+        """Write a review and its report into the run of the pair, replacing an earlier one. Write the verdict last."""
         run = self._run(candidate, champion)
         run_id, tags = run.info.run_id, run.data.tags
         if "review" in tags:
@@ -86,7 +86,8 @@ class ReviewRuns:
             for name, text in {REPORT: page, DATA: review.to_json()}.items():
                 (Path(scratch) / name).write_text(text, encoding="utf-8")
             self.client.log_artifacts(run_id, scratch)
-        # A repeated review with equal results adds nothing. MLflow shows the latest value; of equal times the largest.
+        # A repeated review with equal results adds no metrics. Of several values, MLflow shows the latest one, and of
+        # those with equal times the largest.
         known, time = run.data.metrics, now()
         metrics = [Metric(key, value, time, 0) for key, value in _metrics(review).items() if known.get(key) != value]
         self.client.log_batch(run_id, metrics=metrics)
@@ -113,11 +114,11 @@ class ReviewRuns:
         review = Review.from_json(text)
         for key, value in _shown(verdict, review).items():
             self.client.set_model_version_tag(name, number, key, value)
-        report = f"#/{run_path(run.info.experiment_id, verdict.run_id, REPORT)}"  # in the same server's pages
+        report = f"#/{run_path(run.info.experiment_id, verdict.run_id, REPORT)}"  # a page of the same server
         self.client.update_model_version(name, number, write_description(review, report))
 
     def _run(self, candidate: ModelVersion, champion: ModelVersion | None) -> StoredRun:
-        """Return the run of a pair; it is made at the first review."""
+        """Return the run of a pair. Make the run if this is the first review of the pair."""
         experiment = experiment_id(self.client, self.experiment, self.build)
         opponent = identify(champion).key if champion else NO_CHAMPION
         with store_lock(self.build):
@@ -131,7 +132,7 @@ class ReviewRuns:
 
 
 def files_digest(version: ModelVersion) -> str:
-    """Return one digest of all files of a version's package, which its tag has; empty if it has no such tag."""
+    """Return the digest of all files of a version's package, from the version's tag; empty if there is no such tag."""
     return version.tags.get(PACKAGE_TAG, "")
 
 
@@ -157,7 +158,7 @@ def _shown(verdict: RecordedReview, review: Review) -> dict[str, str]:
 
 
 def _metrics(review: Review) -> dict[str, float]:
-    """Return the scores and differences: figures that are the same when a review is repeated, which times are not."""
+    """Return the scores and differences. Times are left out, because they change when a review is repeated."""
     found: dict[str, float] = {}
     for comparison in review.comparisons:
         for system, scores in comparison.scores.items():
@@ -171,7 +172,7 @@ def _metrics(review: Review) -> dict[str, float]:
 
 
 def _verdict(run: StoredRun) -> RecordedReview | None:
-    """Read the result of a review; None if the review was interrupted, or if its tags were edited and make no sense."""
+    """Return the result of a review; None if the review was interrupted, or if its tags make no sense after an edit."""
     tags = run.data.tags
     try:
         return RecordedReview(

@@ -1,6 +1,6 @@
 """Review a candidate: fetch it and the champion, translate the test sets with both, compare and judge the results.
 
-`comparison` compares, `gates` judges, and `review_runs` keeps the result in MLflow.
+The module `comparison` compares, `gates` judges, and `review_runs` keeps the result in MLflow.
 """
 
 import os
@@ -39,13 +39,15 @@ from .version_changes import find_version_changes
 from .version_files import VersionFiles
 
 MAPS = 3  # pictures of attention
-MAP_PIECES = range(5, 21)  # of the source, for a picture neither dull nor crowded
-MAP_ROWS, MAP_LETTERS = 60, 40  # of the translation, and of a piece: a candidate must not choose how long drawing takes
+MAP_PIECES = range(5, 21)  # pieces of a source sentence that is drawn; other pictures would be dull or crowded
+# The most pieces of a translation in a picture, and the most letters of a piece. A candidate must not choose how long
+# drawing takes.
+MAP_ROWS, MAP_LETTERS = 60, 40
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A review, and what is kept with it."""
+    """A review, and what is recorded with it."""
 
     review: Review
     maps: Sequence[AttentionMap]
@@ -63,7 +65,7 @@ class Reviewer:
     by: str
 
     def review(self, version: int | None, progress: Callable[[int], Callable[[int], object]]) -> Finding:
-        """Review a version; without a number, the newest version of the experiment.
+        """Review a version; for None, the newest version of the experiment.
 
         `progress` is called with the number of sentences to translate. It returns a function that is called with the
         number of sentences translated since the last call.
@@ -90,7 +92,7 @@ class Reviewer:
         test_sets: Sequence[TestSet],
         progress: Callable[[int], Callable[[int], object]],
     ) -> tuple[Review, Sequence[AttentionMap]]:
-        """Review the candidate's files, beside the champion's where there is one."""
+        """Review the candidate's files, and compare them with those of the champion if there is one."""
         ours, theirs = files[CANDIDATE], files.get(OPPONENT)
         leaks, kept = find_leaks(test_sets, {name: each.training_sentences for name, each in files.items()})
         measurements, maps, failure = _measure(files, test_sets, progress)
@@ -117,7 +119,7 @@ class Reviewer:
         return review, maps
 
     def _pair(self, number: int | None) -> tuple[ModelVersion, ModelVersion | None]:
-        """Return the candidate and the champion; UserError if they cannot be compared."""
+        """Return the candidate and the champion. Raise UserError if they cannot be compared."""
         state = self.models.history.state()
         candidate, champion = self.models.candidate(number), self.models.champion(state)
         if champion and self.models.is_champion(candidate, state):
@@ -136,9 +138,9 @@ class Reviewer:
         champion: VersionFiles | None,
         language: str,
     ) -> list[Comparison]:
-        """Compare the systems on the `kept` sentences of each test set. A test set without any is not compared.
+        """Compare the systems on the `kept` sentences of each test set. Test sets without any are not compared.
 
-        Without measurements, nothing is.
+        Without measurements, nothing is compared.
         """
         gates = self.settings.gates.model_dump()
         levels = {metric: gates[name]["level"] for name, metric in LOSSES.items()}
@@ -173,7 +175,7 @@ def _measure(
     test_sets: Sequence[TestSet],
     progress: Callable[[int], Callable[[int], object]],
 ) -> tuple[Mapping[str, Measurement], Sequence[AttentionMap], Failure | None]:
-    """Translate the test sets with each package in a sandbox; or return why the candidate's could not be used."""
+    """Translate the test sets with each package in a sandbox. If the candidate's fails, return the reason instead."""
     sources = {test_set.name: test_set.sources for test_set in test_sets}
     with ExitStack() as processes:
         models = {
@@ -189,7 +191,7 @@ def _measure(
 
 
 def _check_languages(files: Mapping[str, VersionFiles]) -> None:
-    """Raise UserError if the champion translates between other languages than the candidate."""
+    """Raise UserError if the champion and the candidate do not translate between the same languages."""
     ours, theirs = files[CANDIDATE], files.get(OPPONENT)
     if theirs and list(map(standard_code, ours.languages)) != list(map(standard_code, theirs.languages)):
         raise UserError(
@@ -224,14 +226,14 @@ def _describe_version(files: VersionFiles, measurement: Measurement | None) -> S
 
 
 def _describe_baseline(candidate: VersionFiles, comparisons: Sequence[Comparison]) -> System:
-    """Describe the best baseline. If it is not the same on all test sets, name all that were best on one."""
+    """Describe the best baseline. If several baselines are best, each on some test sets, name all of them."""
     source, target = candidate.languages
     names = " or ".join(dict.fromkeys(comparison.opponent for comparison in comparisons)) or "not chosen"
     return System(names, None, source, target, {}, None, None, None, None, {})
 
 
 def _draw_maps(model: SandboxedModel, test_set: TestSet) -> list[AttentionMap]:
-    """Draw the attention for a few sentences, the same in every review; a model without attention has no pictures."""
+    """Draw the attention for a few sentences, the same ones in every review. A model without attention has none."""
     lines = np.random.default_rng(1).permutation(len(test_set.sources)) + 1
     maps: list[AttentionMap] = []
     for line in map(int, lines[: 20 * MAPS]):
@@ -245,7 +247,7 @@ def _draw_maps(model: SandboxedModel, test_set: TestSet) -> list[AttentionMap]:
 
 
 def _picture(best: SandboxedTranslation) -> bytes:
-    """Draw the attention of a translation, without a title: the report shows it as text."""
+    """Draw the attention of a translation. The picture has no title, because the report shows the title as text."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "attention.png"
         draw_heat_map(path, np.array(best.attention, dtype=np.float32), best.source_tokens, best.tokens, title="")
@@ -253,6 +255,6 @@ def _picture(best: SandboxedTranslation) -> bytes:
 
 
 def _is_drawable(best: SandboxedTranslation) -> bool:
-    """Return whether a picture of it is small. The candidate decides how many pieces there are, and how long."""
+    """Return whether a picture would be small. The candidate chooses the number of pieces and their lengths."""
     longest = max(map(len, [*best.tokens, *best.source_tokens]), default=0)
     return len(best.source_tokens) - 1 in MAP_PIECES and len(best.tokens) <= MAP_ROWS and longest <= MAP_LETTERS

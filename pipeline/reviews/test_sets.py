@@ -26,7 +26,7 @@ BASELINES = {"memory": "translation memory", "copy": "source copied"}
 class TestSet:
     """Sentences with their references, and the translations of the baselines."""
 
-    __test__ = False  # pytest would take the name for a test's
+    __test__ = False  # otherwise pytest would take this class for a test
 
     name: str
     sources: Sequence[str]
@@ -44,9 +44,10 @@ class TestSet:
 def read_test_sets(
     evaluation: Artifact, champion: Artifact | None, settings: ReviewSettings, languages: tuple[str, str]
 ) -> list[TestSet]:
-    """Return the test sets of both runs with both baselines, then those of the settings with copying as the only one.
+    """Return the test sets of both runs, with two baselines, then those of the settings, with only the baseline `copy`.
 
-    `evaluation` is the candidate's, `champion` that of the champion. A test set that both have is returned once.
+    `evaluation` is the evaluation of the candidate, and `champion` that of the champion. A test set that both have is
+    returned once.
     """
     own = _own(evaluation, champion)
     for name, other in same_names([*(test_set.name for test_set in own), *settings.test_sets]):
@@ -60,7 +61,7 @@ def read_test_sets(
 def _own(candidate: Artifact, champion: Artifact | None) -> list[TestSet]:
     """Return the test sets of the candidate's and the champion's run.
 
-    Of two that differ but have the same name, the champion's becomes `NAME of the champion`.
+    If two test sets differ but have the same name, the champion's is renamed to `NAME of the champion`.
     """
     found = [_evaluated(candidate, name, "candidate") for name in EvaluationFacts.of(candidate).test_sets]
     if champion is None:

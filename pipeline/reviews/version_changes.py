@@ -1,6 +1,6 @@
 """List how a candidate differs from the champion: settings, data, code, parameters, size and speed.
 
-Only what differs is listed, in words for the reviewer. How the translations differ is told by `comparison`.
+Only differences are listed, in words for the reviewer. The module `comparison` finds how the translations differ.
 """
 
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from ..data.facts import CorpusFacts, SourceFacts
 from .comparison import System
 from .version_files import VersionFiles
 
-NONE = "–"  # where one of the two has no such setting, split or source
+NONE = "–"  # stands for a setting, split or source that one of the two does not have
 SHOWN = 8  # characters of a digest
 NOTABLE = 1.1  # ratio of two speeds; smaller differences come and go from one review to the next
 
 
 @dataclass(frozen=True)
 class VersionChange:
-    """Something that is not the same in champion and candidate."""
+    """Something that differs between the champion and the candidate."""
 
     what: str  # such as `train.epochs`, or `train pairs`
     champion: str
@@ -27,7 +27,7 @@ class VersionChange:
 def find_version_changes(
     candidate: VersionFiles, champion: VersionFiles, candidate_system: System, champion_system: System
 ) -> list[VersionChange]:
-    """Return what differs between two versions. The systems hold what was measured of each."""
+    """Return the differences between two versions. The systems hold the measurements of each."""
     return [
         *_differing(champion.settings, candidate.settings),
         *_differing(_data(champion, candidate), _data(candidate, champion)),
@@ -44,7 +44,7 @@ def _differing(champion: Mapping[str, str], candidate: Mapping[str, str]) -> lis
 
 
 def _data(files: VersionFiles, other: VersionFiles) -> dict[str, str]:
-    """Describe the corpus of one version. Of its sources, name those that the other version was not trained on."""
+    """Describe the corpus of one version. Name only those of its sources that the other version was not trained on."""
     facts = CorpusFacts.of(files.corpus)
     own, others = (set(map(_source, CorpusFacts.of(each.corpus).sources)) for each in (files, other))
     return {
@@ -56,18 +56,18 @@ def _data(files: VersionFiles, other: VersionFiles) -> dict[str, str]:
 
 
 def _source(source: SourceFacts) -> str:
-    """Return a source's name with what distinguishes its states: version, revision or digest."""
+    """Return a source's name with its version, revision or digest."""
     return f"{source.name} {(source.version or source.revision or source.sha256)[:SHOWN]}"
 
 
 def _code(champion: VersionFiles, candidate: VersionFiles) -> list[VersionChange]:
-    """Compare the commits, and the files of code that training depends on: most commits change none of these."""
+    """Compare the commits, and the files of code that training depends on. Most commits do not change these files."""
     commits = [_commit(files) for files in (champion, candidate)]
     before, now = (files.model.stamp.get("code", {}) for files in (champion, candidate))
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if commits[0] == commits[1] and not changed:
         return []
-    told = f"files of training that differ: {len(changed)}" if changed else "the same code of training"
+    told = f"files of training code that differ: {len(changed)}" if changed else "the same training code"
     return [VersionChange("code commit", commits[0], f"{commits[1]} ({told})")]
 
 
@@ -90,5 +90,7 @@ def _speed(champion: System, candidate: System) -> list[VersionChange]:
     pairs = (before.sentences_per_second, now.sentences_per_second), (before.latency_p50_ms, now.latency_p50_ms)
     if all(max(pair) <= NOTABLE * min(pair) for pair in pairs):
         return []
-    told = [f"{s.sentences_per_second:,.0f} sentences/s, {s.latency_p50_ms:,.1f} ms a sentence" for s in (before, now)]
+    told = [
+        f"{s.sentences_per_second:,.0f} sentences/s, {s.latency_p50_ms:,.1f} ms per sentence" for s in (before, now)
+    ]
     return [VersionChange("speed", *told)]

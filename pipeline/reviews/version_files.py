@@ -30,14 +30,14 @@ from ..training.facts import ModelFacts
 
 @dataclass(frozen=True)
 class VersionFiles:
-    """A registered version. Its files are fetched into `directory` when they are first needed."""
+    """A registered version. Its files are fetched into `directory` when they are needed for the first time."""
 
     client: MlflowClient
     version: ModelVersion
     directory: Path
 
     def fetch_all(self) -> None:
-        """Fetch and check every part now. Raises UserError for a part that is missing or was changed."""
+        """Fetch and check every part now. Raise UserError for a part that is missing or was changed."""
         _ = self.evaluation, self.training_sentences, self.corpus, self.model, self.package
 
     @property
@@ -46,7 +46,7 @@ class VersionFiles:
 
     @cached_property
     def record(self) -> PackageRecord:
-        """What the version was made from, with the digests of its parts."""
+        """The record of what the version was made from, with the digests of its parts."""
         self.directory.mkdir(parents=True, exist_ok=True)
         return fetch_record(self.client, self.version, self.directory)
 
@@ -64,22 +64,22 @@ class VersionFiles:
 
     @property
     def size_bytes(self) -> int:
-        """Size of the package: all its files."""
+        """The size of all files of the package together."""
         return sum(path.stat().st_size for path in self.package.rglob("*") if path.is_file())
 
     @cached_property
     def corpus(self) -> Artifact:
-        """The manifest of the corpus that the version was trained on; the corpus itself is not in the run."""
+        """The corpus that the version was trained on. It has only the manifest: the corpus is not in the run."""
         return self._manifest("corpus", self.record.corpus, CorpusFacts)
 
     @cached_property
     def model(self) -> Artifact:
-        """The manifest of the trained model."""
+        """The trained model. It has only the manifest."""
         return self._manifest("model", self.record.model, ModelFacts)
 
     @cached_property
     def run(self) -> Run:
-        """The MLflow run of its training."""
+        """The MLflow run of the version's training."""
         return self.client.get_run(str(self.version.run_id))
 
     @property
@@ -105,7 +105,7 @@ class VersionFiles:
 
     @cached_property
     def training_sentences(self) -> Path:
-        """Fingerprints of its training sentences, see data/fingerprints.py."""
+        """The file with the fingerprints of the training sentences (see data/fingerprints.py)."""
         digest = self.record.training_sentences
         path = training_sentences_path(digest)
         file = self._download(path)
@@ -114,7 +114,7 @@ class VersionFiles:
         return file
 
     def _manifest(self, name: str, digest: str, facts: type[Facts]) -> Artifact:
-        """Return an artifact of which the run holds only the manifest, which must have this digest."""
+        """Return an artifact with only its manifest, which is in the run. Raise UserError if its digest is another."""
         path = f"manifests/{name}.json"
         file = self._download(path)
         try:
@@ -142,7 +142,7 @@ class VersionFiles:
 
     @property
     def _again(self) -> str:
-        """` EXP=name` or nothing, for the commands that messages name."""
+        """Return ` EXP=name` for the commands in messages, or an empty string."""
         return experiment_option(self.version.tags.get(EXPERIMENT, "default"))
 
     def _other_pipeline(self, path: str, error: ValidationError, command: str) -> str:

@@ -1,1 +1,1 @@
-"""Evaluate translations: BLEU and chrF beside two baselines, and pictures. Begin with evaluation.py."""
+"""Evaluate translations: BLEU and chrF of the model and two baselines, and pictures. Begin with evaluation.py."""

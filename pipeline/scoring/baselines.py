@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.pipeline import make_union
 
 CELLS = 8_000_000  # similarities in memory at once (32 MB), for a corpus of any size
-DIGITS = 5  # decimal places of a similarity; rounding hides float32 errors, so that equal ones are really ties
+DIGITS = 5  # decimal places of a similarity; rounding removes float32 errors, so that equal similarities are ties
 
 
 # A word with its combining marks, or one punctuation mark. `\w` of the module `re` would split words at the marks.
@@ -21,9 +21,10 @@ TOKEN = regex.compile(r"[\w\p{M}\u200c\u200d]+|[^\w\s]")
 class TranslationMemory:
     """Translates a sentence by finding the most similar training source and returning its target.
 
-    Similarity is a sum of two cosines of TF-IDF vectors: of character 2- to 5-grams, and of word 1- to 3-grams, both
-    case-sensitive. On validation sets the sum had a higher BLEU than characters alone, and a higher chrF than words
-    alone. Between equally similar sources, or if none is similar at all, the first one in the training data wins.
+    Similarity is the sum of two cosines of TF-IDF vectors: one of character 2- to 5-grams, and one of word 1- to
+    3-grams, both case-sensitive. On validation sets the sum had a higher BLEU than characters alone, and a higher chrF
+    than words alone. If several sources are equally similar, or if none is similar at all, the first one in the
+    training data is used.
     """
 
     def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
@@ -46,6 +47,6 @@ class TranslationMemory:
 
 
 def _tf_idf(grams: CountVectorizer) -> TfidfVectorizer:
-    """Return a vectorizer of these n-grams. A text too short to have an n-gram counts as one n-gram."""
+    """Return a TF-IDF vectorizer of these n-grams. A text that is too short for an n-gram counts as one n-gram."""
     analyze: Callable[[str], list[str]] = grams.build_analyzer()
     return TfidfVectorizer(analyzer=lambda text: analyze(text) or [text], dtype=np.float32)

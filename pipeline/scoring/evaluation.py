@@ -1,4 +1,4 @@
-"""Evaluate a model on a test set: translate it, and score the translations beside those of the baselines.
+"""Evaluate a model on a test set: translate it, and score the translations of the model and of the baselines.
 
 The model sees only the sources. Its hypotheses come from free decoding, never from teacher forcing.
 """
@@ -31,7 +31,7 @@ class Decoding:
     references: list[str]
     beam: list[Translation]
     greedy: list[Translation]
-    seconds: dict[SystemName, float]  # of beam and greedy, until the last process was done
+    seconds: dict[SystemName, float]  # for beam and greedy, until the last process had finished
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,10 @@ def decode_split(
     accelerator: Accelerator,
     advance: Callable[[int], object],
 ) -> Decoding:
-    """Translate a test set with greedy and with beam search. All processes share the work, and all get the result.
+    """Translate a test set with greedy and with beam search. All processes share the work, and each gets the result.
 
-    `advance` is called with the number of sentences translated since the last call; each sentence counts twice.
+    `advance` is called with the number of sentences translated since the last call. Each sentence counts twice, once
+    for each search.
     """
     sources, references = read_split(path)
 
@@ -96,6 +97,6 @@ def evaluate_split(decoding: Decoding, memory: TranslationMemory, target_languag
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    """Call `work`, and return its result and the seconds it took."""
+    """Call `work`. Return its result and the seconds that it took."""
     start = time.perf_counter()
     return work(), time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Type what the manifest of an evaluation records."""
+"""Define types for what the manifest of an evaluation records."""
 
 from typing import Annotated, Literal
 
@@ -23,7 +23,7 @@ class SystemScores(Part):
 
 
 class LengthScores(Part):
-    """BLEU on the sentences whose source has so many words."""
+    """BLEU on the sentences whose sources have a similar number of words."""
 
     words: str  # such as 5-9 or 30+
     sentences: int

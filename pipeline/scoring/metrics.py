@@ -18,7 +18,7 @@ BUCKETS = ((1, 4), (5, 9), (10, 19), (20, 29), (30, None))
 
 
 class Scorer:
-    """Scores systems against the references of one test set."""
+    """Scores hypotheses against the references of one test set."""
 
     def __init__(self, sources: Sequence[str], references: Sequence[str], target_language: str) -> None:
         self.sources = sources
@@ -70,7 +70,7 @@ class Scorer:
 def _interval(metric: Metric, hypotheses: Sequence[str]) -> tuple[float, float]:
     """Return the 95 % confidence interval of a score, by sacreBLEU's bootstrap of 1,000 resamples with a fixed seed.
 
-    It is the mean of the resamples plus and minus half the width of their middle 95 %.
+    The interval is the mean of the resamples plus and minus half the width of their middle 95 %.
     """
     _, columns = PairedTest([("system", hypotheses)], {"metric": metric}, references=None, test_type="bs")()
     (result,) = (column[0] for name, column in columns.items() if name != "System")
@@ -78,4 +78,4 @@ def _interval(metric: Metric, hypotheses: Sequence[str]) -> tuple[float, float]:
     assert result.mean is not None
     assert result.ci is not None
     low, high = float(result.mean - result.ci), float(result.mean + result.ci)
-    return round(max(0.0, low), 2), round(high, 2)  # symmetric around the mean, so it could begin below 0
+    return round(max(0.0, low), 2), round(high, 2)  # symmetric around the mean, so `low` could be below 0

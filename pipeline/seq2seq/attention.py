@@ -22,7 +22,7 @@ class Attention(nn.Module):
         self.hidden_size = hidden_size
 
     def project_keys(self, values: Tensor) -> Tensor:
-        """Return the keys, computed once a sentence and used in every step: (B, S, H) -> (B, S, H)."""
+        """Return the keys, which are computed once for a sentence and used in all steps: (B, S, H) -> (B, S, H)."""
         return values
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
@@ -75,6 +75,6 @@ class AdditiveAttention(Attention):
 
 
 def build_attention(name: str, hidden_size: int) -> Attention:
-    """Return the attention of the setting `model.attention`. For `none`, Seq2Seq.encode leaves one value a sentence."""
+    """Return the attention that `model.attention` names. For `none`, Seq2Seq.encode gives each sentence one value."""
     classes = {"dot": Attention, "general": GeneralAttention, "additive": AdditiveAttention, "none": Attention}
     return classes[name](hidden_size)

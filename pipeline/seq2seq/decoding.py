@@ -1,4 +1,4 @@
-"""Translate with several processes: each translates some of the batches, and all get every translation."""
+"""Translate with several processes. Each process translates some of the batches, and gets all translations."""
 
 from collections.abc import Callable, Iterator
 
@@ -19,7 +19,7 @@ def translate_all(
     """Translate `sentences` with all processes, and return all translations, in order, in every process.
 
     The result is bit-identical to that of `translator.translate`. `advance` is called with the number of sentences
-    translated since the last call. Until all processes are done this is an estimate from this process.
+    translated since the last call. Until all processes have finished, this number is estimated from this process.
     """
     rank, processes = accelerator.process_index, accelerator.num_processes
     mine: list[Numbered[Translation]] = []
@@ -35,7 +35,7 @@ def translate_all(
 
 
 def hand_out(blocks: Iterator[list[str]], accelerator: Accelerator) -> Iterator[list[str]]:
-    """Yield the main process's `blocks` in every process. The other processes' own `blocks` are not used."""
+    """Yield the `blocks` of the main process in every process. The `blocks` of the other processes are not used."""
     while True:
         message = [next(blocks, None) if accelerator.is_main_process else None]
         (block,) = broadcast_object_list(message)

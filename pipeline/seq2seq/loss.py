@@ -1,7 +1,7 @@
 """Compute the loss of the output layer: cross-entropy with label smoothing, a few tokens at a time.
 
-The logits of a whole batch, N x V numbers, never exist at once. Matrix products are in the dtype of the features
-(bf16), softmax and sums in the dtype of the weights (fp32). torch.nn.functional.linear_cross_entropy works in chunks
+The logits of a whole batch, N x V numbers, are never in memory at once. Matrix products have the dtype of the features
+(bf16). Softmax and sums have the dtype of the weights (fp32). torch.nn.functional.linear_cross_entropy works in chunks
 too, but has no label smoothing, and in bf16 it returns a sum rounded to 8 bits (torch 2.13).
 
 Shapes: N tokens, E features, V vocabulary.
@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 512  # tokens whose logits exist at once; so few stay in the CPU's cache
+CHUNK = 512  # tokens whose logits are in memory at once; they are few enough for the CPU's cache
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
-    """The loss as an autograd function. `forward` computes the gradients too, while it has the logits."""
+    """The loss as an autograd function. `forward` also computes the gradients, while the logits are in memory."""
 
     @staticmethod
     def forward(
@@ -51,7 +51,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
 def _accumulate(
     gradients: tuple[Tensor, Tensor, Tensor], rows: slice, features: Tensor, weight: Tensor, by_logits: Tensor
 ) -> None:
-    """Add the gradients of some rows, given the gradient `by_logits` of their logits."""
+    """Add the gradients of some rows to `gradients`. `by_logits` is the gradient of the loss by their logits."""
     by_features, by_weight, by_bias = gradients
     by_bias += by_logits.sum(dim=0)
     cast = by_logits.to(features.dtype)

@@ -27,7 +27,7 @@ class EncoderOutput:
     summary: Tensor  # (B, H): last state of the forward direction, first state of the backward direction
 
     def select(self, rows: Tensor) -> "EncoderOutput":
-        """Return the output for some sentences of the batch: `rows` are their indices, with repetitions if wanted."""
+        """Return the output for some sentences of the batch. `rows` are their indices, which may repeat."""
         return EncoderOutput(self.keys[rows], self.values[rows], self.mask[rows], self.summary[rows])
 
 
@@ -35,7 +35,7 @@ class EncoderOutput:
 class DecoderState:
     """The decoder's state between two steps."""
 
-    layers: tuple[tuple[Tensor, ...], ...]  # one tuple a layer: (h,) of a GRU, (h, c) of an LSTM, each (B, H)
+    layers: tuple[tuple[Tensor, ...], ...]  # for each layer (h,) of a GRU or (h, c) of an LSTM, each (B, H)
     context: Tensor  # (B, H): the context of the last step, for input feeding
 
     def select(self, rows: Tensor) -> "DecoderState":
@@ -46,7 +46,8 @@ class DecoderState:
 class TimelessDropout(nn.Dropout):
     """Dropout with the same mask in all steps of a sentence (Gal and Ghahramani 2016, arXiv 1512.05287).
 
-    It suits recurrent networks. It also draws far fewer random numbers, which would take a tenth of a training step.
+    It suits recurrent networks. It also draws far fewer random numbers. Drawing a mask for each step would take a tenth
+    of a training step.
     """
 
     def mask(self, like: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ class Encoder(nn.Module):
     """Bidirectional recurrent layers with H / 2 units in each direction (Schuster and Paliwal 1997).
 
     The backward direction reads each sentence reversed within its own length. So padding comes last in both directions
-    and changes no state of a real token. This avoids packed sequences, and torch's fused kernels can be used.
+    and changes no state of a real token. Packed sequences are not needed, and torch's fused kernels can be used.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -73,7 +74,7 @@ class Encoder(nn.Module):
         self.dropout = TimelessDropout(settings.dropout)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode embedded sources (B, S, E) with lengths (B,): return states (B, S, H) and their summary (B, H)."""
+        """Encode embedded sources (B, S, E) with lengths (B,). Return states (B, S, H) and their summary (B, H)."""
         reversal = _reversal(lengths, inputs.shape[1])
         for ahead, back in zip(self.forwards, self.backwards, strict=True):
             forward_states = ahead(inputs)[0]
@@ -87,10 +88,10 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Recurrent decoder. The states of its first layer are the queries of the attention.
 
-    With one layer it is the decoder of Luong et al. 2015 (arXiv 1508.04025): attention after the recurrent layer. With
-    more it has the layout of GNMT (Wu et al. 2016, arXiv 1609.08144, section 3): each upper layer reads
-    [state below ; context]. Each layer runs over the whole target in one call. With `input_feeding` (Luong et al.,
-    section 3.3) it runs step by step instead, because each step reads the context of the step before.
+    With one layer it is the decoder of Luong et al. 2015 (arXiv 1508.04025), in which attention follows the recurrent
+    layer. With more layers it has the layout of GNMT (Wu et al. 2016, arXiv 1609.08144, section 3): each upper layer
+    reads [state below ; context]. Each layer runs over the whole target in one call. With `input_feeding` (Luong et
+    al., section 3.3) the decoder runs step by step instead, because each step reads the context of the previous step.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -116,7 +117,7 @@ class Decoder(nn.Module):
     def forward(
         self, inputs: Tensor, encoder_output: EncoderOutput, state: DecoderState
     ) -> tuple[Tensor, Tensor, DecoderState]:
-        """Read embedded targets (B, T, E): return [context ; state] (B, T, 2H), weights (B, T, S), the last state."""
+        """Read embedded targets (B, T, E). Return [context ; state] (B, T, 2H), weights (B, T, S), the last state."""
         mask = self.dropout.mask(encoder_output.summary[:, None, :])
         if not self.input_feeding:
             return self._run(inputs, encoder_output, state, mask)
@@ -141,7 +142,7 @@ class Decoder(nn.Module):
         return torch.cat([context, states * mask], dim=-1), weights, DecoderState(tuple(layers), context[:, -1])
 
     def _recur(self, layer: nn.Module, inputs: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run one recurrent layer. torch wants its states with a leading axis for the layers."""
+        """Run one recurrent layer. torch requires a leading axis for the layers in its states."""
         parts = tuple(part[None].to(inputs.dtype) for part in state)
         outputs, last = layer(inputs, parts if self.is_lstm else parts[0])
         return outputs, tuple(part[0] for part in (last if self.is_lstm else (last,)))
@@ -175,7 +176,7 @@ class Seq2Seq(nn.Module):
             self.output.weight = self.target_embedding.weight
 
     def encode(self, source: Tensor, lengths: Tensor) -> EncoderOutput:
-        """Encode source ids (B, S). `lengths` (B,) are the numbers of real tokens; padding follows them."""
+        """Encode source ids (B, S). `lengths` (B,) are the numbers of real tokens, which padding follows."""
         states, summary = self.encoder(self._embed(self.source_embedding, source), lengths)
         if self.uses_fixed_vector:  # the bottleneck: one vector for the whole sentence
             mask = torch.ones_like(lengths, dtype=torch.bool)[:, None]
@@ -186,15 +187,15 @@ class Seq2Seq(nn.Module):
     def decode(
         self, tokens: Tensor, encoder_output: EncoderOutput, state: DecoderState
     ) -> tuple[Tensor, Tensor, DecoderState]:
-        """Read target ids (B, T): return logits of the next ids (B, T, V), weights (B, T, S), the last state."""
+        """Read target ids (B, T). Return logits of the next ids (B, T, V), weights (B, T, S), the last state."""
         features, weights, state = self._features(tokens, encoder_output, state)
         return self.output(features), weights, state
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the cross-entropy in nats, summed over the real tokens of `target` (B, T), which end in EOS.
 
-        Teacher forcing: the decoder reads the target shifted right by BOS, not its own predictions. `source` is (B, S)
-        and `lengths` (B,).
+        With teacher forcing, the decoder reads the target shifted right by BOS, not its own predictions. `source` is
+        (B, S) and `lengths` (B,).
         """
         encoder_output = self.encode(source, lengths)
         inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
@@ -212,7 +213,7 @@ class Seq2Seq(nn.Module):
         return self.projection(features), weights, state
 
     def _embed(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
-        """Embed ids. Training replaces some by <unk> (Sennrich and Zhang 2019, arXiv 1905.11901, section 3)."""
+        """Embed ids. In training, replace some by <unk> (Sennrich and Zhang 2019, arXiv 1905.11901, section 3)."""
         if self.training and self.word_dropout:
             ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.word_dropout, UNK)
         embedded: Tensor = self.dropout(embedding(ids))
@@ -220,7 +221,7 @@ class Seq2Seq(nn.Module):
 
 
 def _embedding(vocabulary: int, size: int) -> nn.Embedding:
-    """Return an embedding with weights so small that a tied output layer starts with nearly equal probabilities."""
+    """Return an embedding. Its weights are so small that a tied output layer starts with nearly equal probabilities."""
     embedding = nn.Embedding(vocabulary, size, padding_idx=PAD)
     nn.init.normal_(embedding.weight, std=size**-0.5)
     with torch.no_grad():

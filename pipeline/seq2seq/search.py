@@ -1,7 +1,7 @@
-"""Beam search over a batch of sentences; greedy search is a beam of one.
+"""Search for the best translations of a batch of sentences by beam search. Greedy search is a beam of one.
 
 A translation does not depend on the other sentences in the batch: padding gets no attention, and hypotheses compete
-only within their sentence. Finished sentences leave the batch, so that no time is spent on them.
+only within their sentence. Finished sentences are removed from the batch, so that no time is spent on them.
 
 Shapes: B sentences in the batch, N of them still open, K beam size, V target vocabulary, S source length.
 """
@@ -28,7 +28,10 @@ class Hypothesis:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """Return the sort key, lowest for the best: complete hypotheses before those cut off, then by score."""
+        """Return the sort key, lowest for the best. Complete hypotheses come first, then those that were cut off.
+
+        Among each of these, the score decides.
+        """
         return self.ids[-1] != EOS, -self.score
 
 
@@ -46,11 +49,12 @@ class _Beams:
 def search(
     model: Seq2Seq, source: Tensor, lengths: Tensor, beam_size: int, length_penalty: float, limits: list[int]
 ) -> list[list[Hypothesis]]:
-    """Translate source ids (B, S) of `lengths` (B,): return up to `beam_size` hypotheses of each, best first.
+    """Translate source ids (B, S) of `lengths` (B,). Return up to `beam_size` hypotheses of each, best first.
 
     A sentence is finished when `beam_size` hypotheses have ended in EOS and no open one scores better than the best of
     them. It is also finished when its hypotheses have as many tokens as its limit in `limits` (B), EOS included. Open
-    hypotheses are cut off there. They rank after all complete ones, since a prefix is likelier than what it begins.
+    hypotheses are cut off there. They rank after all complete ones, because a prefix of a sentence is more probable
+    than the whole sentence.
 
     Scores are log-probabilities divided by length ** length_penalty, a simple form of the length normalisation of
     Wu et al. 2016 (arXiv 1609.08144, section 7).
@@ -76,7 +80,7 @@ def search(
 
 
 def _start(sentences: int, beam_size: int, encoder_output: EncoderOutput) -> _Beams:
-    """Return one empty hypothesis for each sentence. The first step extends it to K different ones."""
+    """Return one empty hypothesis for each sentence. The first step extends it to K different hypotheses."""
     device = encoder_output.mask.device
     scores = torch.full((sentences, beam_size), float("-inf"), device=device)
     scores[:, 0] = 0
@@ -95,7 +99,8 @@ def log_probabilities(logits: Tensor) -> Tensor:
 def _extend(beams: _Beams, log_p: Tensor, weights: Tensor) -> Tensor:
     """Replace the hypotheses of each sentence by their K best extensions by one token.
 
-    `log_p` is (N, K, V) and `weights` (N * K, S). Returns the decoder rows (N * K,) of the hypotheses extended.
+    `log_p` is (N, K, V) and `weights` (N * K, S). Return the rows (N * K,) of the decoder state of the hypotheses that
+    were extended.
     """
     sentences, beam_size, vocabulary = log_p.shape
     scores, flat = (beams.scores[:, :, None] + log_p).view(sentences, -1).topk(beam_size, dim=-1)
@@ -111,8 +116,8 @@ def _extend(beams: _Beams, log_p: Tensor, weights: Tensor) -> Tensor:
 def _collect(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: float, limits: list[int]) -> None:
     """Move hypotheses that end in EOS, or that reach their limit, from `beams` to `finished`.
 
-    `finished` keeps the K best of each sentence, best first: with a high length penalty a hypothesis may end in nearly
-    every step. Attention is copied, because a view would keep the attention of the whole batch in memory.
+    `finished` keeps only the K best of each sentence, best first, because with a high length penalty a hypothesis may
+    end in nearly every step. Attention is copied, because a view would keep the attention of the whole batch in memory.
     """
     length = beams.ids.shape[2]
     at_limit = torch.tensor([limits[s] <= length for s in beams.sentences], device=beams.ids.device)
@@ -147,7 +152,7 @@ def _still_open(beams: _Beams, finished: list[list[Hypothesis]], length_penalty:
 def _shrink(
     beams: _Beams, encoder_output: EncoderOutput, state: DecoderState, keep: list[int]
 ) -> tuple[_Beams, EncoderOutput, DecoderState]:
-    """Remove all sentences from the batch but those at the indices `keep`."""
+    """Remove all sentences from the batch, except those at the indices `keep`."""
     if len(keep) == len(beams.sentences):
         return beams, encoder_output, state
     kept = torch.tensor(keep, dtype=torch.long, device=beams.ids.device)

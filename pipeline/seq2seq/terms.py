@@ -1,9 +1,9 @@
-"""Translate with a user's glossary: a source term is translated by its target term.
+"""Translate with a user's glossary: each source term is translated by its target term.
 
-The search is a grid beam search (Hokamp and Liu 2017, arXiv 1704.07138, algorithm 1): a hypothesis competes only with
+The search is a grid beam search (Hokamp and Liu 2017, arXiv 1704.07138, algorithm 1). A hypothesis competes only with
 hypotheses that have the same number of term tokens. As in Hasler et al. 2018 (arXiv 1805.03750), attention decides
-where a term belongs: it can begin only in a step that attends most to a token of its source term. Sentences are
-translated one at a time.
+where a term belongs: a target term can begin only in a step that attends most to a token of its source term. Sentences
+are translated one at a time.
 
 Shapes: R open hypotheses, S source length, V vocabulary.
 """
@@ -41,7 +41,7 @@ class Glossary:
 
     @classmethod
     def load(cls, path: Path) -> "Glossary":
-        """Read a file in UTF-8 with a source term, a tab and a target term in each line. UserError if it is not one."""
+        """Read a UTF-8 file with a source term, a tab and a target term in each line. Raise UserError for others."""
         terms: dict[str, str] = {}
         try:
             lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -81,10 +81,10 @@ def translate_with_terms(
     beam_size: int = BEAM_SIZE,
     length_penalty: float = LENGTH_PENALTY,
 ) -> str:
-    """Return the translation with the most tokens of target terms; among these, the one with the best score.
+    """Return the translation with the most tokens of target terms. Among several such translations, the score decides.
 
-    A term may be missing if the model never attended to its source term. `Translator.translate` translates
-    sentences without source terms. Raises UserError for a model without attention.
+    A target term may be missing if the model never attended to its source term. Sentences without source terms are
+    translated by `Translator.translate`. Raise UserError for a model without attention.
     """
     if translator.model.uses_fixed_vector:
         raise UserError("TERMS: got a model without attention, which cannot place terms; set model.attention")
@@ -97,7 +97,7 @@ def translate_with_terms(
 
 
 def terms_in(text: str, glossary: Glossary, tokenizer: Tokenizer) -> tuple[Term, ...]:
-    """Return the glossary's terms in a text in normal form, in order."""
+    """Return the terms of the glossary that occur in a text in normal form, in order."""
     found = list(glossary.find(text))
     spans = tokenizer.source_spans(text)
     targets = tokenizer.encode_target([target for _, _, target in found])
@@ -118,7 +118,7 @@ class _Open(NamedTuple):
 
     @property
     def missing(self) -> int:
-        """The number of term tokens that it does not contain yet."""
+        """The number of term tokens that the hypothesis does not contain yet."""
         return len(self.rest) + sum(len(term.ids) for term in self.waiting)
 
     def longer(self, token: int, row: int, log_p: Tensor, waiting: tuple[Term, ...], rest: tuple[int, ...]) -> "_Open":
@@ -129,7 +129,7 @@ class _Open(NamedTuple):
 def _search(
     model: Seq2Seq, source: list[int], terms: tuple[Term, ...], beam_size: int, length_penalty: float
 ) -> list[int]:
-    """Return the ids of the best translation: the fewest missing term tokens, then the best score."""
+    """Return the ids of the best translation, which has the fewest missing term tokens and then the best score."""
     device = next(model.parameters()).device
     encoder_output = model.encode(torch.tensor([source], device=device), torch.tensor([len(source)], device=device))
     state = model.decoder.initial_state(encoder_output)

@@ -1,6 +1,6 @@
-"""Translate text: a trained model with its tokenizer, from sentences to sentences.
+"""Translate text, from sentences to sentences, with a trained model and its tokenizer.
 
-A packaged model contains this module and the modules that it imports, and no others of the project.
+A packaged model contains this module and the modules that it imports, and no other modules of the project.
 """
 
 import json
@@ -22,7 +22,7 @@ from .model import Seq2Seq
 from .search import Hypothesis, search
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
-BATCH_CELLS = 8192  # source tokens times beam size in a batch: limits memory, changes no translation
+BATCH_CELLS = 8192  # source tokens times beam size in a batch; it limits memory and does not change translations
 BEAM_SIZE, LENGTH_PENALTY = 5, 1.0  # the defaults
 
 
@@ -38,7 +38,7 @@ class Translation:
 
 
 T = TypeVar("T")
-Numbered = tuple[int, T]  # with the index of its sentence
+Numbered = tuple[int, T]  # (index of the sentence, result)
 BLANK = Translation("", 0.0, [], [], None)
 
 
@@ -63,7 +63,7 @@ class Translator:
     def translate(
         self, sentences: list[str], beam_size: int = BEAM_SIZE, length_penalty: float = LENGTH_PENALTY
     ) -> list[Translation]:
-        """Return the best translation of each sentence, in order. The translation of a blank sentence is blank."""
+        """Return the best translation of each sentence, in order. The translation of a blank sentence is empty."""
         share = self.translate_share(sentences, beam_size, length_penalty)
         return in_order(chain.from_iterable(share), len(sentences))
 
@@ -72,7 +72,8 @@ class Translator:
     ) -> list[list[Translation]]:
         """Return the `n_best` best translations of each sentence in the beam, best first.
 
-        There are at most `beam_size` of them, and one of a blank sentence. The first is the one of `translate`.
+        There are at most `beam_size` of them, and only one for a blank sentence. The first is the one that `translate`
+        returns.
         """
         share = self._share(sentences, n_best, beam_size, length_penalty)
         return in_order(chain.from_iterable(share), len(sentences))
@@ -95,8 +96,8 @@ class Translator:
     ) -> Iterator[list[Numbered[list[Translation]]]]:
         """Yield, batch by batch, the n-best translations that this process makes.
 
-        The cut into batches does not depend on the number of processes, and process r of W takes batches r, r + W and
-        so on. Kernels round differently for other batch shapes, so only the same batches give bit-identical results.
+        The batches do not depend on the number of processes. Process r of W takes the batches r, r + W and so on.
+        Kernels round differently for other shapes of a batch, so only the same batches give bit-identical results.
         """
         sources = self.tokenizer.encode_source(sentences)
         if rank == 0:
@@ -143,7 +144,7 @@ def save_weights(
 
 
 def in_order(translations: Iterable[Numbered[T]], count: int) -> list[T]:
-    """Sort the translations of `count` sentences by sentence; UserError unless there is exactly one of each."""
+    """Return the translations of `count` sentences in order. Raise UserError unless each has exactly one."""
     found = sorted(translations, key=lambda numbered: numbered[0])
     if [i for i, _ in found] != list(range(count)):
         raise UserError(

@@ -1,7 +1,8 @@
-"""Control who may use a server of this project: one rule for `make server` and `make serve`.
+"""Control who may use a server of this project. The same rules hold for `make server` and `make serve`.
 
-Other machines need accounts. Every request must name the server by loopback's names or by one of ALLOWED_HOSTS, so that
-a foreign page in somebody's browser cannot send requests under a name of its own (DNS rebinding).
+Requests from other machines need accounts. The Host header of every request must be a name of loopback or one of
+ALLOWED_HOSTS. So a foreign page in somebody's browser cannot send requests under a host name of its own (DNS
+rebinding).
 """
 
 import asyncio
@@ -22,11 +23,11 @@ from starlette.types import Scope
 
 from ..plumbing.errors import UserError
 
-OPEN = ("/ping", "/health")  # without an account, for monitoring
-REMEMBERED_SECONDS = 60.0  # for a right password: checking it takes longer than translating
-AWAY_SECONDS = 3600.0  # for a right password while the accounts cannot be reached
-CHECKS = 2  # passwords checked at once, in threads of their own
-WAITING = 32  # passwords that wait for a check
+OPEN = ("/ping", "/health")  # paths that need no account, for monitoring
+REMEMBERED_SECONDS = 60.0  # how long a right password is remembered: checking it takes longer than translating
+AWAY_SECONDS = 3600.0  # how long it is remembered while the accounts cannot be reached
+CHECKS = 2  # the most passwords that are checked at once, each in a thread
+WAITING = 32  # the most passwords that wait for a check
 HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?")  # the Host header
 
 log = logging.getLogger(__name__)
@@ -34,14 +35,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Access:
-    """Which requests a server accepts."""
+    """The rules for the requests that a server accepts."""
 
     auth: bool  # an account is required
     allowed_hosts: tuple[str, ...]  # names of the server, besides loopback's
 
     @classmethod
     def read(cls, environment: Mapping[str, str], host: str, target: str) -> "Access":
-        """Read AUTH and ALLOWED_HOSTS. Raise UserError if they are wrong, or let other machines in without accounts."""
+        """Read AUTH and ALLOWED_HOSTS. Raise UserError if they are wrong or admit other machines without accounts."""
         auth, names = environment.get("AUTH") or "0", environment.get("ALLOWED_HOSTS", "")
         if auth not in ("0", "1"):
             raise UserError(f"AUTH: got {auth!r}, expected 1 for basic auth, or nothing")
@@ -49,7 +50,7 @@ class Access:
         if not is_loopback(host) and not (access.auth and access.allowed_hosts):
             raise UserError(
                 f"HOST={host} lets other machines in, which needs basic auth and the names by which they call this "
-                f"one: make {target} HOST={host} AUTH=1 ALLOWED_HOSTS=mlflow.example.org"
+                f"machine: make {target} HOST={host} AUTH=1 ALLOWED_HOSTS=mlflow.example.org"
             )
         return access
 
@@ -57,7 +58,7 @@ class Access:
 class Guard:
     """Refuses requests that `access` does not allow.
 
-    `is_right` tells whether a name and a password belong to an account; None if no account is required.
+    `is_right` returns whether a name and a password belong to an account. It is None if no account is required.
     """
 
     def __init__(self, access: Access, is_right: Callable[[str, str], bool] | None = None) -> None:
@@ -65,7 +66,7 @@ class Guard:
         self._accounts = _Accounts(is_right) if is_right else None
 
     async def refusal(self, scope: Scope) -> Response | None:
-        """Return the answer to a request that is refused; None for one that is accepted."""
+        """Return the answer to a request that is refused; None for a request that is accepted."""
         headers = Headers(scope=scope)
         for host in headers.getlist("host"):  # every browser sends one
             name = _name_in(host)
@@ -87,11 +88,11 @@ class _Accounts:
         self._is_right = is_right
         self._threads = ThreadPoolExecutor(CHECKS, "accounts")
         self._checks: dict[bytes, asyncio.Future[bool]] = {}  # by the credentials' digest
-        # Digest of right credentials -> until when they hold, and until when if they cannot be checked again.
+        # Digest of right credentials -> time until they are checked again, time until they hold without a check.
         self._remembered: dict[bytes, tuple[float, float]] = {}
 
     async def refusal(self, authorization: str) -> Response | None:
-        """Return the answer to a request without right credentials; None for one with them."""
+        """Return the answer to a request with wrong credentials or none; None for a request with right credentials."""
         digest, now = hashlib.sha256(authorization.encode()).digest(), time.monotonic()
         known_until, kept_until = self._remembered.get(digest, (0.0, 0.0))
         if known_until > now:
@@ -120,7 +121,7 @@ class _Accounts:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _check(self, digest: bytes, credentials: tuple[str, str]) -> asyncio.Future[bool]:
-        """Check credentials once for all requests that wait with them, even if the first request is cancelled."""
+        """Check credentials once for all requests that wait with the same ones, even if the first is cancelled."""
         if digest not in self._checks:
             check = asyncio.get_running_loop().run_in_executor(self._threads, self._is_right, *credentials)
             self._checks[digest] = check
@@ -129,7 +130,7 @@ class _Accounts:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a name or an address is this machine's loopback."""
+    """Return whether a name or an address is that of this machine's loopback interface."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -137,7 +138,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _host_name(text: str) -> str:
-    """Return one of ALLOWED_HOSTS. Refuse wildcards, with which MLflow would accept any name."""
+    """Return one of ALLOWED_HOSTS. Raise UserError for a wildcard, with which MLflow would accept any name."""
     if not re.fullmatch(r"[A-Za-z0-9.-]+", text):
         raise UserError(f"ALLOWED_HOSTS: got {text!r}, expected names like mlflow.example.org, without a port")
     return text.lower()

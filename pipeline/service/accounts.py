@@ -1,6 +1,6 @@
 """Prepare MLflow's basic auth before a server starts: the database of accounts, the secret key, the settings.
 
-Only the admin's account is made here. Other accounts and permissions are made through the running server.
+This module makes only the admin's account. Other accounts and permissions are made through the running server.
 """
 
 import base64
@@ -38,14 +38,14 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 
 
 def accounts_database(store: str, build: Path) -> Path:
-    """Return the database of accounts of a store. Grants name experiments by number, so each store has its own."""
+    """Return the database of accounts of a store. Permissions name experiments by number, so each store has its own."""
     database, before = _accounts_name(store, build), _early_name(store, build)
     if database.exists() or not before.exists():
         return database
     if before != database:
         log.warning(
             "using the accounts in %s, which a store with a similar name may use, too; "
-            "copy this file to %s to give this store accounts of its own",
+            "to give this store accounts of its own, copy this file to %s",
             before,
             database,
         )
@@ -53,7 +53,7 @@ def accounts_database(store: str, build: Path) -> Path:
 
 
 def _early_name(store: str, build: Path) -> Path:
-    """Return where an earlier version of this pipeline kept them, which ignored ports and hyphens."""
+    """Return the file that an earlier version of this pipeline used. Its name ignores ports and hyphens."""
     url = make_url(store)
     if url.get_backend_name() == "sqlite":
         return Path(url.database or "mlflow.db").resolve().with_suffix(".accounts.db")
@@ -75,16 +75,16 @@ def _accounts_name(store: str, build: Path) -> Path:
 
 
 def open_accounts(uri: str, build: Path, password: str) -> Callable[[str, str], bool]:
-    """Return a function that tells whether a name and a password belong to an account.
+    """Return a function that returns whether a name and a password belong to an account.
 
-    The accounts are those of the server at `uri`. If `uri` is a database, they are those of `make server`, and are made
-    now if they are missing, with the admin's `password`.
+    The accounts are those of the server at `uri`. If `uri` is a database, they are those of `make server` for this
+    database. If these are missing, they are made now, with `password` for the admin.
     """
     if is_server(uri):
         if _is_let_in(uri, ""):
             raise UserError(
                 f"AUTH=1: the server at {without_password(uri)} asks for no account; "
-                "start it with accounts, as by: make server AUTH=1"
+                "start it with accounts, as in: make server AUTH=1"
             )
         return partial(_has_account, uri)
     database = accounts_database(uri, build)
@@ -103,7 +103,7 @@ def _has_account(uri: str, name: str, password: str) -> bool:
 
 
 def _is_let_in(uri: str, authorization: str) -> bool:
-    parts = urlsplit(uri)  # urllib takes no name and password in a URL
+    parts = urlsplit(uri)  # urllib accepts no name and password in a URL
     address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
     request = Request(f"{address}/api/2.0/mlflow/experiments/search?max_results=1")
     if authorization:
@@ -124,13 +124,13 @@ def check_password(password: str, database: Path) -> None:
     if len(password) < SHORTEST_PASSWORD or password == PUBLIC_PASSWORD:
         raise UserError(
             f"MLFLOW_AUTH_ADMIN_PASSWORD: got {len(password)} characters, expected {SHORTEST_PASSWORD} or more and "
-            f"not {PUBLIC_PASSWORD!r}; {database} does not exist yet, so put the first password "
-            f"of {ADMIN!r} there"
+            f"not {PUBLIC_PASSWORD!r}; {database} does not exist yet, so set this variable to the first password "
+            f"of {ADMIN!r}"
         )
 
 
 def prepare_accounts(database: Path, password: str) -> dict[str, str]:
-    """Make the missing files, readable by this user only; return the variables for the server's process."""
+    """Make missing files, which only this user can read. Return the environment variables for the server's process."""
     if not database.exists():
         _make_database(database, password)
     key, settings = database.with_suffix(".key"), database.with_suffix(".ini")

@@ -1,7 +1,7 @@
-"""Watch an alias: ask every few seconds which version it is on, and load that version before it is served.
+"""Watch an alias: ask every few seconds which version has it, and load that version before it is served.
 
-Whatever goes wrong, the version served last is still served. Loading a version runs its code in this process, so a
-version that must not be served is not even downloaded.
+If anything goes wrong, the server continues to serve the last version. Loading a version runs its code in this process.
+So a version that must not be served is not even downloaded.
 """
 
 import time
@@ -20,7 +20,7 @@ from ..registry.versions import VersionId, fetch, identify
 from .served_version import ServedVersion
 
 POLL_SECONDS = 3.0
-RETRY_SECONDS = 60.0  # before a version that could not be loaded is tried again
+RETRY_SECONDS = 60.0  # the time before a version that could not be loaded is tried again
 
 
 class AliasWatcher:
@@ -46,7 +46,7 @@ class AliasWatcher:
 
     @property
     def problem(self) -> str:
-        """Return what is wrong, in few words; empty if nothing is."""
+        """Return a short description of what is wrong; empty if nothing is wrong."""
         has_died = self._thread is not None and not self._thread.is_alive() and not self._stopped.is_set()
         return "the thread that watches the alias has ended" if has_died else self._problem
 
@@ -60,13 +60,13 @@ class AliasWatcher:
         return served
 
     def start(self, switch: Callable[[ServedVersion], None]) -> None:
-        """Start a thread that calls `switch` with each new version, loaded."""
+        """Start a thread that loads each new version and calls `switch` with it."""
 
         def watch() -> None:
             while not self._stopped.wait(POLL_SECONDS):
                 try:
                     self.look(switch)
-                except Exception as error:  # of any kind: the next look may succeed
+                except Exception as error:  # of any kind: the next try may succeed
                     self._note("the alias cannot be read", error)
 
         self._thread = Thread(target=watch, name="alias watcher", daemon=True)
@@ -76,7 +76,7 @@ class AliasWatcher:
         self._stopped.set()
 
     def look(self, switch: Callable[[ServedVersion], None]) -> None:
-        """Look once; if the alias is on another version that may be served, load it and call `switch` with it."""
+        """Look up the alias once. If another version has it and may be served, load it and call `switch` with it."""
         try:
             version = self._find()
             doubt = self._doubt(version)
@@ -116,7 +116,7 @@ class AliasWatcher:
             raise
 
     def _note(self, problem: str, reason: Exception | str | None = None) -> None:
-        """Remember what is wrong. Tell it once, and its end once."""
+        """Remember what is wrong. Print a line when a problem begins, and a line when it is over."""
         if problem != self._problem:
             told = without_password(str(reason).strip().partition("\n")[0]) or type(reason).__name__
             self._say(f"warning: {problem}: {told}" if problem else "the problem is over")

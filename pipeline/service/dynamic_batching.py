@@ -1,4 +1,4 @@
-"""Translate simultaneous requests together: those that wait, and have the same params, share one call of the model.
+"""Translate simultaneous requests together. Waiting requests with the same params share one call of the model.
 
 On a CPU, many threads that each decode one sentence are slower than one thread that decodes all of them.
 """
@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_EXHAUSTED, ErrorCode
 from mlflow.pyfunc import PyFuncModel
 
-BATCH_CHARACTERS = 8_000  # in one call, a few batches with beam 5; a longer request is translated alone
+BATCH_CHARACTERS = 8_000  # in one call, which are a few batches with beam 5; a longer request is translated alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class _Request:
 
     @property
     def kind(self) -> str:
-        """Return a text that is equal for requests that may share a call. In Python 1, 1.0 and True are equal."""
+        """Return a text that is equal for requests that may share a call. It tells apart 1, 1.0 and True."""
         return json.dumps(self.params, sort_keys=True)
 
     @property
@@ -53,7 +53,7 @@ class BatchedModel:
 
     @property
     def problem(self) -> str:
-        """Return what is wrong with the model, in few words; empty if nothing is."""
+        """Return a short description of what is wrong with the model; empty if nothing is wrong."""
         has_died = not (self._worker.is_alive() or self._closed)
         return "the translating thread has ended" if has_died else self._problem
 
@@ -89,7 +89,7 @@ class BatchedModel:
             self._translate([r for r in requests if r.answer.set_running_or_notify_cancel()])
 
     def _next(self) -> list[_Request]:
-        """Return the oldest request, with as many as fit of those with the same params; none after `close`."""
+        """Return the oldest request, and as many others with the same params as fit. Return none after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
@@ -103,14 +103,14 @@ class BatchedModel:
             return batch
 
     def _translate(self, requests: list[_Request]) -> None:
-        """Translate the requests in one call. If it fails, try each half, so that only the request at fault fails."""
+        """Translate the requests in one call. If it fails, try each half, so that only the faulty request fails."""
         if not requests:
             return
         try:
             sentences = [sentence for request in requests for sentence in request.sentences]
             found: Iterator[Any] = iter(self._model.predict(sentences, params=requests[0].params))
             answers = [list(islice(found, len(request.sentences))) for request in requests]
-        except BaseException as error:  # SystemExit too: the model's code is not ours
+        except BaseException as error:  # even SystemExit: the model's code is not trusted
             if len(requests) == 1:
                 if not isinstance(error, Exception):
                     self._problem = f"the model raised {type(error).__name__}"
@@ -140,7 +140,7 @@ def _stopping() -> MlflowException:
 
 
 class _Refusal(MlflowException):
-    """An error with a fixed message: the scoring server would prepend the whole request."""
+    """An error with a fixed message. Otherwise the scoring server would prepend the whole request to it."""
 
     @property
     def message(self) -> str:

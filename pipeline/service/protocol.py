@@ -1,6 +1,6 @@
-"""Read a request of MLflow's scoring protocol: its sentences and params, in any of the four shapes.
+"""Read the sentences and params in a request of MLflow's scoring protocol, which has four shapes.
 
-A wrong request is refused, with what to send instead, before MLflow sees it.
+A wrong request is refused before MLflow sees it. The message says what to send instead.
 """
 
 import json
@@ -9,7 +9,7 @@ from typing import Any
 CONTENT_TYPE = "application/json"
 SHAPES = ("inputs", "instances", "dataframe_split", "dataframe_records")
 EXAMPLE_REQUEST = '{"inputs": ["a sentence"], "params": {"beam_size": 5}}'
-MAX_WORK = 100_000_000  # as work_of estimates it; 10 to 40 s on two cores, and the scoring server gives up after 60
+MAX_WORK = 100_000_000  # a value of work_of; it takes 10 to 40 s on two cores, and the scoring server gives up after 60
 
 
 class Refused(Exception):
@@ -46,10 +46,10 @@ def read_request(content_type: str, body: bytes, defaults: dict[str, Any]) -> tu
 
 
 def work_of(sentences: list[str], beam_size: object) -> int:
-    """Return a bound of the time to translate: the steps, and the time of a step, grow with a sentence's length.
+    """Return an upper bound of the time to translate. Both the steps and the time of a step grow with the length.
 
     A unit takes half a microsecond, with an untrained model of the default size on one core. The length is in bytes,
-    since a piece has at least one.
+    because a piece has at least one byte.
     """
     beam = min(beam_size, 1_000) if isinstance(beam_size, int) else 1
     lengths = [len(sentence.encode(errors="replace")) for sentence in sentences]
@@ -70,7 +70,7 @@ def _sentences(shape: str, given: Any) -> list[str]:
             raise Refused(400, f"{shape}: got {_kind(given)}, expected an object as in {_split_example()}")
         columns = given.get("columns", [""])
         if not isinstance(columns, list) or len(columns) != 1:
-            raise Refused(400, f"{shape}.columns: got {columns!r:.80}, expected one column, of texts")
+            raise Refused(400, f"{shape}.columns: got {columns!r:.80}, expected one column of texts")
         shape, given = f"{shape}.data", given["data"]
     if not isinstance(given, list):
         raise Refused(400, f"{shape}: got {_kind(given)}, expected a list; each {_expected(shape)}")
@@ -79,12 +79,12 @@ def _sentences(shape: str, given: Any) -> list[str]:
         if not isinstance(cell, str):
             raise Refused(400, f"{shape}[{place}]: got {_kind(row)}, expected {_expected(shape)}")
     if len({key for row in given if isinstance(row, dict) for key in row}) > 1:
-        raise Refused(400, f"{shape}: got rows with different columns, expected one column, of texts")
+        raise Refused(400, f"{shape}: got rows with different columns, expected one column of texts")
     return rows
 
 
 def _cell(row: Any) -> Any:
-    """Return the only cell of a table's row; the row itself if it has not exactly one."""
+    """Return the only cell of a table's row, or the row itself if it does not have exactly one cell."""
     if isinstance(row, dict) and len(row) == 1:
         return next(iter(row.values()))
     if isinstance(row, list) and len(row) == 1:
@@ -93,7 +93,7 @@ def _cell(row: Any) -> Any:
 
 
 def _expected(shape: str) -> str:
-    return "a text" if shape == "inputs" else "a text, or a row with one"
+    return "a text" if shape == "inputs" else "a text, or a row with one text"
 
 
 def _kind(value: Any) -> str:

@@ -21,7 +21,7 @@ class ServedVersion:
     """MLflow's scoring server for one version, as an ASGI application."""
 
     def __init__(self, name: str, version: int, package: Path, scratch: TemporaryDirectory[str] | None = None) -> None:
-        """Load the package and translate its example. Raise what goes wrong. `close` removes `scratch`."""
+        """Load the package and translate its example. Raise any error of these. `close` removes `scratch`."""
         os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
         self.name, self.version = name, version
         model = load_model(str(package))
@@ -29,7 +29,7 @@ class ServedVersion:
         if len(model.predict(sentences)) != len(sentences):
             raise UserError(f"{name} version {version} does not translate its own example")
         timeout: int = MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get()  # type: ignore[no-untyped-call]
-        self._model = BatchedModel(model, 0.8 * timeout)  # shorter than MLflow's: this one's message says what to do
+        self._model = BatchedModel(model, 0.8 * timeout)  # shorter than MLflow's, whose message does not say what to do
         self.app: ASGIApp = scoring_server.init(self._model)  # type: ignore[arg-type]
         schema = model.metadata.get_params_schema()  # type: ignore[no-untyped-call]
         self.defaults: dict[str, Any] = {param.name: param.default for param in schema.params} if schema else {}
@@ -42,7 +42,7 @@ class ServedVersion:
 
     @property
     def problem(self) -> str:
-        """Return what is wrong with the model, in few words; empty if nothing is."""
+        """Return a short description of what is wrong with the model; empty if nothing is wrong."""
         return self._model.problem
 
     def __enter__(self) -> "ServedVersion":
@@ -55,7 +55,7 @@ class ServedVersion:
         self._close_if_unused()
 
     def replace(self) -> None:
-        """Close the version after the requests that have begun. No more may begin."""
+        """Close the version after the requests that have begun. No other request may begin."""
         self._is_replaced = True
         self._close_if_unused()
 

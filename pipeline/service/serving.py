@@ -1,8 +1,8 @@
 """Serve a version over HTTP in MLflow's scoring protocol.
 
-A request is checked and limited before MLflow's scoring server gets it; a wrong one is answered with what to send
-instead. Each answer names the model and the version in its headers. When another version is to be served, requests that
-have begun are still answered by the version before.
+A request is checked and limited before MLflow's scoring server gets it. The answer to a wrong request says what to send
+instead. Each answer names the model and the version in its headers. When another version is to be served, the old
+version still answers the requests that have begun.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from .protocol import CONTENT_TYPE, EXAMPLE_REQUEST, Refused, read_request
 from .served_version import ServedVersion
 
 MAX_BODY_BYTES = 1 << 20
-BODY_SECONDS = 10.0  # for a client to send the body
+BODY_SECONDS = 10.0  # the time that a client has to send the body
 MAX_OPEN_REQUESTS = 256  # each waits in a thread
-SHUTDOWN_SECONDS = 10  # for open requests when the server stops
+SHUTDOWN_SECONDS = 10  # the time for open requests when the server stops
 HOME_PAGE = """\
 {name}, version {version}
 
@@ -129,7 +129,7 @@ class Service:
 
 
 def run(service: Service, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve on a listening socket until SIGINT or SIGTERM, which uvicorn raises again at its end."""
+    """Serve on a listening socket until SIGINT or SIGTERM. uvicorn sends the signal again when it ends."""
     config = uvicorn.Config(service, log_level="warning", lifespan="on", timeout_graceful_shutdown=SHUTDOWN_SECONDS)
     ready()
     uvicorn.Server(config).run(sockets=[listener])
@@ -164,7 +164,7 @@ def _content_type(scope: Scope) -> str:
 
 
 async def _read(receive: Receive) -> bytes:
-    """Return the body. Read a too large one to its end, too: a client that is still sending would get no answer."""
+    """Return the body. A body that is too large is also read to its end: a client that still sends gets no answer."""
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -193,7 +193,7 @@ def _with_body(scope: Scope, body: bytes) -> Scope:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives the body again, which was read already."""
+    """Return a `receive` that returns the body again after it was read."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def next_message() -> Message:
@@ -203,5 +203,5 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _refuse(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return an error in MLflow's form."""
+    """Return an error in the format of MLflow."""
     return JSONResponse({"error_code": "BAD_REQUEST", "message": message}, status, headers)

@@ -2,7 +2,7 @@
 
 The plan depends only on the sentence lengths, the settings, the seed and the epoch. Every step has the same number of
 micro-batches. Process r of W computes micro-batches r, r + W, r + 2W and so on. So each update learns from the same
-sentences, whatever the number of processes.
+sentences, for any number of processes.
 
 Shapes: B pairs in a batch, S longest source, T longest target.
 """
@@ -46,7 +46,7 @@ class Batch:
 
 
 def micro_batches_per_step(batch_tokens: int, micro_batch_tokens: int, processes: int) -> int:
-    """Return the number of micro-batches in a step; UserError if there are fewer than processes."""
+    """Return the number of micro-batches in a step. Raise UserError if there are fewer micro-batches than processes."""
     count = max(1, batch_tokens // micro_batch_tokens)
     if processes > count:
         raise UserError(
@@ -77,7 +77,7 @@ def plan_epoch(data: EncodedSplit, per_step: int, micro_batch_tokens: int, seed:
 
 
 def plan_in_order(data: EncodedSplit, tokens: int) -> list[Rows]:
-    """Return micro-batches for validation: sorted by length, always the same."""
+    """Return the micro-batches for validation, sorted by length. They are always the same."""
     rows = np.lexsort((data.target.lengths, data.source.lengths))
     return _cut(rows, data.target.lengths, tokens)
 
@@ -92,7 +92,7 @@ def padding_share(data: EncodedSplit, steps: list[Step]) -> float:
 def imbalance(data: EncodedSplit, steps: list[Step], processes: int) -> float:
     """Return how many more target tokens the busiest process of a step has than the average process.
 
-    This is a share of the average (0.1 for 10 % more), and a mean over the steps.
+    The number is a share of the average, such as 0.1 for 10 % more. It is a mean over the steps.
     """
     lengths = data.target.lengths
     excess = []
@@ -119,15 +119,15 @@ def _pad(side: EncodedSide, rows: Rows) -> Tensor:
 def _sorted_rows(data: EncodedSplit, random: np.random.Generator) -> Rows:
     """Return the rows sorted by source length, then by target length, so that batches need little padding.
 
-    Target lengths rise for odd source lengths and fall for even ones, so that neighbours stay similar where the source
-    length changes. Pairs with the same two lengths are in random order.
+    Target lengths increase for odd source lengths and decrease for even ones. So neighbours are similar even where the
+    source length changes. Pairs with the same two lengths are in random order.
     """
     source, target = data.source.lengths, data.target.lengths
     return np.lexsort((random.random(len(data)), np.where(source % 2, target, -target), source))
 
 
 def _cut(rows: Rows, lengths: NDArray[np.int64], tokens: int) -> list[Rows]:
-    """Cut rows, in order, into groups of up to `tokens` target tokens, padding included: rows times longest target."""
+    """Cut rows, in order, into groups of up to `tokens` target tokens with padding: rows times the longest target."""
     groups, begin, longest = [], 0, 0
     for end, length in enumerate(lengths[rows]):
         longest = max(longest, int(length))
@@ -139,7 +139,7 @@ def _cut(rows: Rows, lengths: NDArray[np.int64], tokens: int) -> list[Rows]:
 
 
 def _split_largest(groups: list[Rows], times: int) -> None:
-    """Add `times` groups by halving the group with the most rows, again and again."""
+    """Halve the group with the most rows, `times` times."""
     for _ in range(times):
         largest = max(range(len(groups)), key=lambda i: len(groups[i]))
         rows = groups[largest]

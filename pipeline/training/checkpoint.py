@@ -15,7 +15,7 @@ from ..plumbing.errors import UserError
 from ..plumbing.facts import Facts
 
 STATE = "state.pt"
-KEPT = 2  # checkpoints: the newest, and the one before it in case the newest is damaged
+KEPT = 2  # checkpoints that are kept: the newest, and the previous one in case the newest is damaged
 
 
 @dataclass
@@ -34,8 +34,8 @@ class Position:
     best_bleu: float = -1.0
     tokens: int = 0  # target tokens learned from
     skipped: int = 0  # steps skipped because their loss or gradient was not finite
-    seconds: float = 0.0  # spent training, interruptions not counted
-    processes: int = 0  # that saved the checkpoint; any other number may resume from it
+    seconds: float = 0.0  # of training, without interruptions
+    processes: int = 0  # the number of processes that saved the checkpoint; another number may resume from it
 
     def is_best(self, bleu: float, loss: float) -> bool:
         """Return whether these scores are better than the best so far.
@@ -52,19 +52,19 @@ class CheckpointFacts(Facts):
 class Checkpoints:
     """The checkpoints of one training: a directory of artifacts, each named by its step.
 
-    A checkpoint belongs to the training with the same `stamp` (settings and code) and `inputs`; those of other
+    A checkpoint belongs to the training with the same `stamp` (settings and code) and `inputs`. Checkpoints of other
     trainings are ignored. A checkpoint also records the length of `journal`, the log of metrics. If the journal has
-    become shorter since, metrics were lost, and the checkpoint is ignored too.
+    become shorter since then, metrics were lost, and the checkpoint is ignored too.
     """
 
     def __init__(self, directory: Path, inputs: dict[str, Artifact], stamp: dict[str, Any], journal: Path) -> None:
         self.directory, self.inputs, self.stamp, self.journal = directory, inputs, stamp, journal
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Publish `state` (tensors, numbers, strings, and lists and dicts of them), then delete the oldest."""
+        """Publish `state` (tensors, numbers, strings, and lists and dicts of them), then delete old checkpoints."""
         with publish(self.directory / f"{step:09d}", self.inputs, self.stamp) as draft:
             draft.facts = CheckpointFacts(journal_bytes=_synced_length(self.journal))
-            buffer = io.BytesIO()  # torch.save to a path would hide why the file cannot be written
+            buffer = io.BytesIO()  # torch.save to a path would hide the reason why the file cannot be written
             torch.save(state, buffer)
             (draft.directory / STATE).write_bytes(buffer.getbuffer())
         for old in self._saved()[:-KEPT]:
@@ -77,7 +77,7 @@ class Checkpoints:
             try:
                 artifact = open_artifact(directory, "train")
             except UserError:
-                continue  # damaged: try the one before
+                continue  # it is damaged: try the previous one
             is_ours = artifact.stamp == self.stamp and artifact.inputs == inputs
             if is_ours and _length(self.journal) >= CheckpointFacts.of(artifact).journal_bytes:
                 state: dict[str, Any] = torch.load(artifact.path(STATE), map_location="cpu", weights_only=True)

@@ -1,10 +1,10 @@
-"""Type what the manifest of a trained model records."""
+"""Define types for what the manifest of a trained model records."""
 
 from ..plumbing.facts import Execution, Facts
 
 
 class ModelFacts(Facts):
-    validation_loss: float  # of the best epoch, in nats a target token
+    validation_loss: float  # of the best epoch, in nats for each target token
     validation_bleu: float  # of the best epoch
     best_epoch: int  # counted from 1
     epochs: int
@@ -15,9 +15,9 @@ class ModelFacts(Facts):
 
 
 class ModelExecution(Execution):
-    seconds: float  # of training, interruptions not counted
+    seconds: float  # of training, without interruptions
     tokens_per_second: float  # target tokens
     processes: int
     padding: float  # share of padding in the target ids of an epoch
     imbalance: float  # see batching.imbalance
-    attempt: str  # the training that MLflow shows as a run
+    attempt: str  # identifies the training, which MLflow shows as a run

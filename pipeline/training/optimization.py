@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class Update:
     """The result of one optimiser step, the same in every process."""
 
-    loss: float  # nats a target token, with label smoothing
+    loss: float  # nats for each target token, with label smoothing
     gradient_norm: float  # before clipping
     learning_rate: float
     stop_requested: bool  # in at least one process
@@ -49,7 +49,7 @@ class Optimizer:
         accelerator: Accelerator,
         state: dict[str, Any] | None,
     ) -> None:
-        """Resume from `state`, which an earlier `state()` returned; start from `model`'s weights if it is None."""
+        """Resume from `state`, which an earlier `state()` returned. If it is None, start with `model`'s weights."""
         self.settings, self.data, self.total_steps, self.accelerator = settings, data, total_steps, accelerator
         self.averaged = AveragedModel(model, multi_avg_fn=moving_average(settings.ema_decay))
         adamw = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -61,7 +61,7 @@ class Optimizer:
         self.network, self.adamw = accelerator.prepare(model, adamw)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint needs to resume from here."""
+        """Return the state that a checkpoint needs to resume from here."""
         return {
             "model": self.accelerator.unwrap_model(self.network).state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -72,7 +72,7 @@ class Optimizer:
         """Learn from one step, and advance `position`.
 
         The loss is a mean over the target tokens of all processes and micro-batches. If the loss or the gradient is not
-        finite, the weights stay as they are. Raises UserError when this happens more than `max_skipped_steps` times.
+        finite, the weights do not change. Raise UserError if this happens more than `max_skipped_steps` times.
         """
         settings = self.settings
         rate = settings.learning_rate * schedule(position.step + 1, settings.warmup_steps, self.total_steps)
@@ -80,7 +80,7 @@ class Optimizer:
             group["lr"] = rate
         parts = self._accumulate(step, position.step)
         norm = float(self.accelerator.clip_grad_norm_(self.network.parameters(), settings.gradient_clip))
-        # One exchange for both: each exchange makes all processes wait for the slowest.
+        # Both numbers share one exchange, because each exchange makes all processes wait for the slowest.
         loss, stop = sum_over_processes(self.accelerator, sum(parts.values()), float(stop_requested))
         if math.isfinite(loss) and math.isfinite(norm):  # the same numbers in every process, so the same decision
             self.adamw.step()
@@ -95,14 +95,14 @@ class Optimizer:
     def _accumulate(self, step: Step, number: int) -> dict[int, float]:
         """Add up the gradients of this process's micro-batches.
 
-        Returns the part of the step's loss that each contributes, by the micro-batch's place in the step.
+        Return the part of the step's loss that each micro-batch contributes: place in the step -> part.
         """
         self.network.train()
         processes = self.accelerator.num_processes
         share = step.share(self.accelerator.process_index, processes)
         parts: dict[int, Tensor] = {}
         for place, rows in share:
-            is_last = place == share[-1][0]  # processes exchange gradients once a step
+            is_last = place == share[-1][0]  # processes exchange gradients once in a step
             batch = collate(self.data, rows)
             with (
                 nullcontext() if is_last else self.accelerator.no_sync(self.network),
@@ -117,8 +117,9 @@ class Optimizer:
     def _loss(self, batch: Batch, step: int, place: int) -> Tensor:
         """Return the summed loss of one micro-batch.
 
-        The seed of its dropout depends on the step and on the micro-batch's place in it, neither on the process nor on
-        earlier random numbers. So training is the same on any number of processes, and resuming is exact.
+        The seed of its dropout depends on the step and on the micro-batch's place in it. It depends neither on the
+        process nor on earlier random numbers. So training is the same on any number of processes, and resuming is
+        exact.
         """
         torch.manual_seed(_seed(self.settings.seed, step, place))
         batch = batch.to(self.accelerator.device)
@@ -127,7 +128,7 @@ class Optimizer:
         return loss
 
     def _skip(self, step: Step, parts: dict[int, float], position: Position) -> None:
-        """Count and report a step whose loss or gradient is not finite; raise UserError if there are too many."""
+        """Count and report a step whose loss or gradient is not finite. Raise UserError if there are too many steps."""
         bad = sorted(gather_object([place for place, part in parts.items() if not math.isfinite(part)]))
         rows = np.concatenate([step.micro_batches[place] for place in bad or range(len(step.micro_batches))])
         what, pairs = ("loss" if bad else "gradient"), ", ".join(map(str, sorted(rows)))
@@ -147,9 +148,9 @@ class Optimizer:
 
 
 def schedule(step: int, warmup: int, total: int) -> float:
-    """Return the factor of the learning rate in a step, counted from 1.
+    """Return the factor of the learning rate in `step`, counted from 1.
 
-    It rises linearly to 1 in `warmup` steps, then falls to 0 as half a cosine (arXiv 1608.03983, section 3).
+    The factor rises linearly to 1 in `warmup` steps, then falls to 0 like half a cosine (arXiv 1608.03983, section 3).
     """
     if step <= warmup:
         return step / warmup
@@ -169,8 +170,8 @@ def check_warmup(warmup: int, epochs: int, steps_per_epoch: int) -> None:
 def moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], None]:
     """Return an update of an exponential moving average, for AveragedModel.
 
-    After n steps the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage: a smaller
-    decay at first, so that the average soon forgets the initial weights.
+    After n steps the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage. The decay is
+    smaller at first, so that the average soon forgets the initial weights.
     """
 
     @torch.no_grad()

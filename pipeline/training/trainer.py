@@ -1,6 +1,7 @@
 """Train a model: steps, validation after each epoch, early stopping, checkpoints, and stopping on request.
 
-The steps themselves are in optimization.py, the batches in batching.py. The trainer reports metrics through a `Log`.
+The code of the steps is in optimization.py, and that of the batches in batching.py. The trainer reports metrics through
+a `Log`.
 """
 
 import math
@@ -31,9 +32,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # preemption, a sched
 
 
 class StopRequest:
-    """Request a clean stop of training: by a signal, or when `max_minutes` have passed.
+    """A request to stop training cleanly, made by a signal or when `max_minutes` have passed.
 
-    The trainer looks at it between two steps. A second Ctrl-C raises KeyboardInterrupt at once.
+    The trainer looks for it between two steps. A second Ctrl-C raises KeyboardInterrupt at once.
     """
 
     def __init__(self, max_minutes: float | None) -> None:
@@ -45,7 +46,7 @@ class StopRequest:
 
     @property
     def reason(self) -> str | None:
-        """The signal or setting that requested the stop; None if nothing has."""
+        """The signal or setting that requested the stop; None if there is no request."""
         if self._received:
             return self._received.name
         if self._deadline is not None and time.monotonic() > self._deadline:
@@ -60,7 +61,7 @@ class StopRequest:
 
 @dataclass
 class Trainer:
-    """One training. It resumes from the newest checkpoint, and ends with the same weights as without a stop."""
+    """One training. It resumes from the newest checkpoint, and ends with the same weights as without interruptions."""
 
     settings: TrainSettings
     model: Seq2Seq
@@ -92,7 +93,7 @@ class Trainer:
     def fit(self, log: Log) -> None:
         """Train from `position` to the last epoch, or until `patience` epochs have brought no better BLEU.
 
-        Raises Paused, after saving a checkpoint, when a stop was requested in any process.
+        If a stop was requested in any process, save a checkpoint and raise Paused.
         """
         self._log = log
         self._clock = self._saved = time.monotonic()
@@ -116,7 +117,7 @@ class Trainer:
         )
 
     def _train_epoch(self) -> None:
-        """Make the remaining steps of the epoch. Save after the last step, on a stop request, and when it is time."""
+        """Make the remaining steps of the epoch. Save after the last step, on a stop request, and at intervals."""
         steps = self.plan(self.position.epoch)
         while self.position.index < len(steps):
             stop_requested = self.stop_request.reason is not None
@@ -131,7 +132,7 @@ class Trainer:
                 self._pause()
 
     def _validate(self) -> None:
-        """Score the averaged weights, keep them if they are the best so far, and go on to the next epoch."""
+        """Score the averaged weights, keep them if they are the best so far, and advance to the next epoch."""
         position = self.position
         model: Seq2Seq = self.optimizer.averaged.module  # type: ignore[assignment]
         model.eval()
@@ -169,11 +170,11 @@ class Trainer:
         )
 
     def _elapsed(self) -> float:
-        """Return the seconds of training so far, interruptions not counted."""
+        """Return the seconds of training so far, without interruptions."""
         return self.position.seconds + time.monotonic() - self._clock
 
     def _save(self) -> None:
-        """Save a checkpoint. Only the main process writes: weights and optimiser are the same in all of them."""
+        """Save a checkpoint. Only the main process writes it: weights and optimiser are the same in all processes."""
         self.position.seconds, self._clock = self._elapsed(), time.monotonic()
         self.position.processes, self._saved = self.accelerator.num_processes, self._clock
         if self.accelerator.is_main_process:
@@ -181,7 +182,7 @@ class Trainer:
             self.checkpoints.save(self.position.step, self.optimizer.state() | rest)
 
     def _pause(self) -> None:
-        # All processes wait here for the main one, which saves first: if another one left, the main one would fail.
+        # All processes wait here for the main process, which saves first. If another process ended, it would fail.
         reason = next(reason for reason in gather_object([self.stop_request.reason]) if reason)
         raise Paused(
             f"train: stopped by {reason} after step {self.position.step:,} of {self.total_steps:,}; "
@@ -189,7 +190,7 @@ class Trainer:
         )
 
     def _newest_state(self) -> dict[str, Any] | None:
-        """Return the state of the newest checkpoint; UserError unless all processes find the same one."""
+        """Return the state of the newest checkpoint. Raise UserError unless all processes find the same checkpoint."""
         state = self.checkpoints.latest()
         found = gather_object([state["position"]["step"] if state else 0])
         if len(set(found)) > 1:
@@ -201,6 +202,6 @@ class Trainer:
 
 
 def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a copy in main memory. Tied weights stay one tensor, so that a checkpoint stores them once."""
+    """Return a copy of weights in main memory. Tied weights stay one tensor, so that a checkpoint stores them once."""
     copies = {tensor.data_ptr(): tensor.cpu().clone() for tensor in weights.values()}
     return {name: copies[tensor.data_ptr()] for name, tensor in weights.items()}

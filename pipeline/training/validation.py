@@ -1,4 +1,4 @@
-"""Score a model on the validation split: its loss by teacher forcing, its BLEU by greedy decoding."""
+"""Score a model on the validation split: compute its loss by teacher forcing, and its BLEU by greedy decoding."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class Validation:
 
     @torch.no_grad()
     def loss(self, model: Seq2Seq) -> float:
-        """Return the cross-entropy in nats a target token, by teacher forcing."""
+        """Return the cross-entropy in nats for each target token, by teacher forcing."""
         accelerator = self.accelerator
         plan = plan_in_order(self.encoded, self.micro_batch_tokens)
         total = torch.zeros((), device=accelerator.device)

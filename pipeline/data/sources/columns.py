@@ -7,11 +7,11 @@ from ...plumbing.errors import UserError
 
 Fields = Sequence[tuple[str, Sequence[str]]]  # column, and the names of its fields if it is a struct
 Place = tuple[str, ...]  # a column, or a column and one of its fields
-LISTED = 20  # most names in a message
+LISTED = 20  # the largest number of names in a message
 
 
 def choose_columns(fields: Fields, languages: tuple[str, str], file: Path) -> list[Place]:
-    """Return the place of the text of each language. Raises UserError if there is none, or more than one.
+    """Return the place of the text of each language. Raise UserError if there is no such place, or more than one.
 
     Each language has a column, or there is one column with a field for each language, as in the type Translation of
     `datasets`.
@@ -45,19 +45,19 @@ def show(value: object) -> str:
 
 
 def listed(names: Collection[str]) -> str:
-    """Return the names, separated by commas, and shortened if they are many or long."""
+    """Return the names, separated by commas. The text is shortened if they are many or long."""
     shown = [name if len(name) <= 60 else f"{name[:59]}…" for name in list(names)[:LISTED]]
     return ", ".join(name or "(no name)" for name in shown or ["nothing"]) + (", …" if len(names) > LISTED else "")
 
 
 def _matching(names: Collection[str], languages: tuple[str, str]) -> list[str]:
-    """Return the names for both languages, or an empty list."""
+    """Return the names that stand for the two languages, or an empty list if one is missing."""
     found = [_named(names, language) for language in languages]
     return [name for name in found if name is not None] if None not in found else []
 
 
 def _named(names: Collection[str], language: str) -> str | None:
-    """Return the name that is the code of the language, in any case and with - or _; None if there is none.
+    """Return the name that is the code of the language, in upper or lower case, with - or _; None if there is none.
 
     `pt_br` is found for pt-BR. `pt` is not, because it may be another variety.
     """
@@ -72,7 +72,7 @@ def _normal_code(code: str) -> str:
 
 
 def _missing(fields: Fields, languages: tuple[str, str], file: Path) -> str:
-    """Return an error message for a table without the two languages: what it has, and what may be meant."""
+    """Return an error message for a table that lacks a language: what the table has, and what may be meant."""
     for column, inner in fields:
         if set(inner) == {"language", "translation"}:
             return (

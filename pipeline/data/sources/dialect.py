@@ -1,6 +1,6 @@
-"""Translate the options of a data set's card, which say how its text files are written, for tables.py.
+"""Translate the options of a data set's card for tables.py. They say how the text files of the data set are written.
 
-The options are in the card's `configs`. They are those of the builders `csv` and `json` of `datasets`.
+The options are in the card's `configs`. They are the options of the builders `csv` and `json` of `datasets`.
 """
 
 import codecs

@@ -1,9 +1,9 @@
 """Read data sets of the Hugging Face Hub, pinned to a commit and verified by digests. tables.py reads a single file.
 
 `datasets.load_dataset` does neither. If the Hub cannot be reached, it uses any revision in the cache, and it compares
-no checksums (huggingface/datasets#7928). So `datasets` is only asked which files make up the splits, and which options
-the card has for reading them. The files are downloaded by commit, compared with the Hub's digests, and read as local
-files. No token is sent, so only public data sets can be read.
+no checksums (huggingface/datasets#7928). So `datasets` only tells which files make up the splits, and which options the
+card has for reading them. The files are downloaded by commit, compared with the Hub's digests, and read as local files.
+No token is sent, so only public data sets can be read.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from ..cleaning import Pair
 from . import RawCorpus
 from .tables import read_pairs
 
-TRIES = 4  # of a request that fails for a temporary reason, after 1, 2 and 4 seconds
+TRIES = 4  # of a request that fails for a temporary reason; the waits between them are 1, 2 and 4 seconds
 
 Answer = TypeVar("Answer")
 
@@ -36,7 +36,7 @@ Answer = TypeVar("Answer")
 def read_hub(
     settings: HubSettings, languages: tuple[str, str], cache: Path, report: Callable[[str], None]
 ) -> RawCorpus:
-    """Read the pairs of every split of the data set, all of one commit."""
+    """Read the pairs of every split of the data set, all at the same commit."""
     api = HfApi(token=False)
     info = _attempt(settings, lambda: api.dataset_info(settings.dataset, revision=settings.revision))
     commit, licence = str(info.sha), str(getattr(info.card_data, "license", None) or "not stated")
@@ -75,7 +75,7 @@ def chosen_splits(files: dict[str, list[str]], report: Callable[[str], None]) ->
             report(f"split {name} is used as {meant}")
             chosen[meant] = files[name]
         else:
-            report(f"split {name} is left out: by its name it is no test set, and training does not use it")
+            report(f"split {name} is left out: its name is not that of a test set, and training does not use it")
     return chosen
 
 
@@ -112,7 +112,7 @@ def _downloader(api: HfApi, dataset: str, commit: str, path: str, cache: Path) -
         if not _is_intact(file, expected):
             os.unlink(
                 os.path.realpath(file)
-            )  # `file` links to it; a file left in the cache would never be downloaded again
+            )  # `file` links to it; if it stayed in the cache, it would never be downloaded again
             file.unlink(missing_ok=True)
             raise ConnectionError(f"the downloaded {path} does not have the digest that the Hub has for it")
         return file
@@ -129,7 +129,7 @@ def _is_intact(file: Path, expected: RepoFile) -> bool:
 
 
 def _attempt(settings: HubSettings, request: Callable[[], Answer]) -> Answer:
-    """Return the result of a request. Repeat it after a temporary failure; raise UserError if it cannot succeed."""
+    """Return the result of a request. Repeat it after a temporary failure. Raise UserError if it cannot succeed."""
     wanted = f"download.hub: {settings.dataset}"
     for pause in [2.0**n for n in range(TRIES - 1)] + [None]:
         try:

@@ -31,13 +31,13 @@ BYTE_ORDER_MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     **{codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32"},
     **{codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"},
 }
-HEAD = 4096  # bytes that are looked at to recognise the encoding
+HEAD = 4096  # bytes that are read to recognise the encoding
 
 
 def read_lines(file: Path, encoding: str = "utf-8") -> Iterator[str]:
     """Yield each line without its line end and byte order mark, and with a space for each lone CR.
 
-    Raises UserError if the file has another format, and, with the number of the line, if it has another encoding.
+    Raise UserError if the file has another format or another encoding. For the encoding, the message names the line.
     """
     try:
         _check_format(file)
@@ -93,7 +93,7 @@ def _wide_unicode(head: bytes) -> str | None:
             continue
         if any(
             sign in text for sign in "\n\r{"
-        ):  # a table has one of them, but not if its bytes are read in the wrong order
+        ):  # every table has one of these characters, unless its bytes are decoded in the wrong order
             return name
     return None
 

@@ -20,16 +20,16 @@ from .dialect import Dialect, check_options, delimited_dialect, json_options
 from .lines import COMPRESSED, read_lines
 
 PARQUET, JSON, DELIMITED = (".parquet",), (".jsonl", ".ndjson", ".json"), (".csv", ".tsv")
-MAX_QUOTED = 10_000_000  # characters of a field; after a missing quotation mark a field would be the rest of the file
+MAX_QUOTED = 10_000_000  # characters of a field; if a quotation mark is missing, the rest of the file is one field
 
 
 def read_pairs(
     file: Path, languages: tuple[str, str], options: Mapping[str, Any] | None = None
 ) -> list[tuple[str, str]]:
-    """Return (source, target) of each row. choose_columns finds the columns; a missing value is an empty text.
+    """Return (source, target) of each row. A missing value becomes an empty text. choose_columns finds the columns.
 
-    `options` are those of a data set's card (see dialect.py). Raises UserError, with the place in the file, if anything
-    cannot be read.
+    `options` are the options of a data set's card (see dialect.py). Raise UserError, with the place in the file, if
+    anything cannot be read.
     """
     suffix = _format(file)
     if suffix in PARQUET:
@@ -58,7 +58,7 @@ def read_aligned(source: Path, target: Path) -> list[tuple[str, str]]:
 
 
 def _format(file: Path) -> str:
-    """Return the suffix of the format, without that of a compression; UserError if the format is not supported."""
+    """Return the suffix of the format, without a suffix of compression. Raise UserError if it is not supported."""
     name = file.name.lower()
     packing = next((suffix for suffix in COMPRESSED if name.endswith(suffix)), "")
     suffix = Path(name.removesuffix(packing)).suffix
@@ -108,7 +108,7 @@ def _texts(column: pa.ChunkedArray, place: Place, file: Path) -> list[str]:
 
 
 def _example(column: pa.ChunkedArray, row: int) -> object:
-    """Return the value of a row; None if there is none, or if Python cannot hold it, as a date after the year 9999."""
+    """Return the value of a row. Return None if there is none, or if Python cannot hold it (a date after 9999)."""
     try:
         return column[row].as_py() if row >= 0 else None
     except UnicodeDecodeError:  # the caller reports it, with the bytes
@@ -131,7 +131,7 @@ def _read_json(file: Path, languages: tuple[str, str], options: Mapping[str, Any
 
 
 def _json_rows(file: Path, encoding: str, field: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the place of each object, for messages, and the object. A file has one in each line, or one list."""
+    """Yield each object with its place, for messages. A file has one object in each line, or one list of objects."""
     lines = list(read_lines(file, encoding))
     if field is not None or next((line for line in lines if line.strip()), "").lstrip().startswith("["):
         whole = _parsed("\n".join(lines), str(file))
@@ -149,7 +149,7 @@ def _json_rows(file: Path, encoding: str, field: str | None) -> Iterator[tuple[s
 
 
 def _object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the fields as a dict. Raise ValueError if a name occurs twice: Python would keep the last."""
+    """Return the fields as a dict. Raise ValueError if a name occurs twice: Python would keep the last value."""
     found = dict(fields)
     if len(found) < len(fields):
         names = [name for name, _ in fields]
@@ -185,7 +185,7 @@ def _json_text(row: dict[str, Any], place: Place, where: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise UserError(
-            f"{where}: column {'.'.join(place)!r} has half a character, \\u{ord(value[error.start]):04x}; "
+            f"{where}: column {'.'.join(place)!r} has half of a surrogate pair, \\u{ord(value[error.start]):04x}; "
             "write the text again from its source"
         ) from None
     return value

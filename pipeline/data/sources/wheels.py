@@ -27,7 +27,7 @@ from .packages import PACKAGES, Package
 
 ENGLISH = "en"
 TAG = re.compile(r"</?[A-Za-z][^<>]*>")
-LINK = re.compile(r"!?\[([^\[\]]+)\]\([^()]*\)")  # of Markdown: [text](address)
+LINK = re.compile(r"!?\[([^\[\]]+)\]\([^()]*\)")  # a link in Markdown: [text](address)
 EMPHASIS = re.compile(r"\*\*")
 # The marks of keyboard shortcuts: &File, F&ile, _File, 파일(&F)
 ACCELERATOR = re.compile(r"(?<!\w)[&_](?=[A-Za-z]\w)|(?<=\w)&(?=[a-z])|\s*\(&\w\)")
@@ -149,5 +149,5 @@ def _gettext_entries(name: str, content: bytes) -> Iterator[tuple[str, str]]:
 
 
 def plain(text: str) -> str:
-    """Return the text without HTML, without Markdown links and emphasis, and without marks of keyboard shortcuts."""
+    """Return the text without HTML, Markdown links, Markdown emphasis and the marks of keyboard shortcuts."""
     return ACCELERATOR.sub("", EMPHASIS.sub("", LINK.sub(r"\1", html.unescape(TAG.sub(" ", text)))))

@@ -24,10 +24,10 @@ class JournalEntry:
 
 
 def read_journal(path: Path, start: int = 0) -> Iterator[JournalEntry]:
-    """Yield the entries from byte position `start` on, up to the first that is incomplete.
+    """Yield the entries from byte position `start` on, up to the first incomplete one.
 
-    A killed process leaves half a line, and a power cut leaves zeros. What follows was measured after the last
-    checkpoint, and is measured again.
+    A killed process can leave half a line, and a power cut can leave zeros. Entries after that were measured after the
+    last checkpoint, and are measured again.
     """
     end = start
     with open(path, "rb") as file:
@@ -46,7 +46,7 @@ def read_journal(path: Path, start: int = 0) -> Iterator[JournalEntry]:
 class Journal:
     """The journal of a training, open for writing after the entries of an interrupted training.
 
-    The steps of a metric only increase. A resumed training repeats the steps since its checkpoint; they are in the
+    The steps of a metric only increase. A resumed training repeats the steps since its checkpoint. These are in the
     journal already, with the time at which they were first measured, and are not written again.
     """
 
@@ -64,7 +64,7 @@ class Journal:
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Append the metrics that have no value yet at this step, as one line that survives a kill of the process.
 
-        OSError if the disk is full. The journal then is as it was before.
+        Raise OSError if the disk is full; the journal is then unchanged.
         """
         with self._lock:
             new = {key: float(value) for key, value in metrics.items() if step > self._last_step.get(key, -1)}
@@ -82,7 +82,7 @@ class Journal:
         self._file.close()
 
     def _append(self, line: bytes) -> None:
-        """Write a line completely or not at all."""
+        """Append a line completely or not at all."""
         left = memoryview(line)
         try:
             while left:  # a full disk accepts a part of the line, and fails on the next write

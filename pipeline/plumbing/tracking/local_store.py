@@ -1,8 +1,8 @@
-"""Give the URL of MLflow's database in `build`, and correct the locations in it after the project was moved or copied.
+"""Find MLflow's database in `build`, and correct the locations in it after the project was moved or copied.
 
 MLflow writes absolute locations of artifacts into its database. After a move or a copy they are rewritten, so that a
-copy of the project finds its own artifacts, and not those of the original. Another checkout may use the database of
-this one but its own `build` for artifacts: locations of artifacts that are only there do not change.
+copy of the project finds its own artifacts, and not those of the original. Another checkout may use this database but
+keep its artifacts in its own `build`. The locations of artifacts that exist only there do not change.
 """
 
 import logging
@@ -26,7 +26,7 @@ LOCATIONS = (
     ("model_versions", "source"),
     ("trace_tags", "value"),
 )
-# A tag of the experiments that this pipeline makes. It also chooses MLflow's pages for training.
+# A tag of the experiments that this pipeline makes. It also makes MLflow show its pages for training.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def local_uri(build: Path) -> str:
 
 
 def sqlite_uri(path: Path) -> str:
-    """Return the URL of a SQLite database. UserError if its path cannot be part of one."""
+    """Return the URL of a SQLite database. Raise UserError if its path cannot be part of a URL."""
     text = str(path)
     if not text.isprintable():  # a newline would end a line of Make and of MLflow's settings
         raise UserError(f"the path {text!r} has characters that cannot be printed; rename that directory")
@@ -56,12 +56,12 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def artifact_location(build: Path, experiment: str) -> str:
-    """Return the location of an experiment's artifacts if no server decides it."""
+    """Return the location of an experiment's artifacts in a store without a server, which would choose another."""
     return (build.resolve() / ARTIFACTS / experiment).as_uri()
 
 
 def local_path(location: str) -> Path | None:
-    """Return the directory of a location of MLflow on this machine; None if it is elsewhere."""
+    """Return the directory that a location of MLflow stands for; None if it is not on this machine."""
     path: str | None = get_local_path_or_none(location)  # type: ignore[no-untyped-call]
     return Path(path) if path else None
 

@@ -1,8 +1,8 @@
 """Write and read the record of a training: run.json, with its settings and status, and the journal of its metrics.
 
-The record is beside the checkpoints during training, and then in the model's artifact. If another training begins
-there, the record is set aside until MLflow has all of it. MLflow's run is a copy of the record (see replica.py); this
-module does not use MLflow.
+During training the record is beside the checkpoints, and afterwards it is in the model's artifact. If another training
+is about to replace it, the record is set aside until MLflow has all of it. MLflow's run is a copy of the record (see
+replica.py). This module does not use MLflow.
 """
 
 import getpass
@@ -29,7 +29,7 @@ UNSENT = "unsent"  # of trainings that were set aside, each in a subdirectory wi
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """A split of the corpus as MLflow records data."""
+    """A split of the corpus, described as MLflow describes a data set."""
 
     name: str
     digest: str
@@ -43,14 +43,14 @@ class DatasetRecord:
 class Record:
     """The content of run.json. Times are in Unix milliseconds."""
 
-    attempt: str  # identifies this training; chosen here, so that an error of MLflow cannot make two runs
+    attempt: str  # identifies this training; not chosen by MLflow, so that its errors cannot make two runs
     training: str  # digest of everything that the training depends on
     experiment: str
     started: int
     commit: str | None
     settings: dict[str, str]
     datasets: list[DatasetRecord]
-    user: str = ""  # who started it; older records do not say
+    user: str = ""  # who started it; empty in older records
     status: str = "RUNNING"  # or FINISHED, FAILED, KILLED, as in MLflow
     ended: int | None = None
 
@@ -72,10 +72,10 @@ def read_record(directory: Path) -> Record:
 def begin(
     directory: Path, home: Path, training: str, settings: Mapping[str, Any], datasets: list[DatasetRecord]
 ) -> Record:
-    """Write the record of a training in `directory`; continue the record there if it is of the same `training`.
+    """Begin the record of a training in `directory`, or continue the record there if it is of the same `training`.
 
-    `home` is the experiment's directory. The record of its model, which this training will replace, is set aside; so is
-    the record of another training in `directory`.
+    `home` is the experiment's directory. This training will replace the experiment's model, so the record of that model
+    is set aside. A record of another training in `directory` is set aside too.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if (home / MODEL / RECORD).exists():
@@ -90,14 +90,14 @@ def begin(
         (directory / JOURNAL).unlink(missing_ok=True)
         attempt, experiment, known = uuid.uuid4().hex, home.name, flatten(settings)
         record = Record(attempt, training, experiment, now(), git_commit(), known, datasets, user_name())
-    shutil.rmtree(home / UNSENT / record.attempt, ignore_errors=True)  # it is in use again
+    shutil.rmtree(home / UNSENT / record.attempt, ignore_errors=True)  # this record is in use again
     record = replace(record, status="RUNNING", ended=None)
     record.write(directory)
     return record
 
 
 def killed(directory: Path) -> Record:
-    """Read the record of a training whose process has ended; if it recorded no end, it was killed."""
+    """Return the record of a training whose process has ended, as KILLED if the process recorded no end."""
     record = read_record(directory)
     if record.status != "RUNNING":
         return record
@@ -130,7 +130,7 @@ def now() -> int:
 
 
 def user_name() -> str:
-    """Return the name of the account on MLflow's server, or else on this machine."""
+    """Return the name of the user's account on MLflow's server, or else on this machine."""
     if account := os.environ.get("MLFLOW_TRACKING_USERNAME"):
         return account
     try:

@@ -1,7 +1,7 @@
 """Copy the record of a training to MLflow, as a run with its settings, data sets, metrics and status.
 
-Every step can be repeated without adding anything: the run is found by its attempt, and MLflow stores the same setting,
-data set or metric (key, time, step, value) once. The package `registry` adds models and versions. Imports no torch.
+Repeating a step adds nothing: the run is found by its attempt, and MLflow stores the same setting, data set or metric
+(key, time, step, value) only once. The package `registry` adds models and versions. This module does not import torch.
 """
 
 import time
@@ -43,11 +43,11 @@ class Replica:
     def __init__(self, client: MlflowClient, build: Path, directory: Path) -> None:
         self.client, self._build, self._journal = client, build, directory / JOURNAL
         self._run_id = ""
-        self._status = ""  # the last that was sent
+        self._status = ""  # the last status that was sent
         self._sent = 0  # byte position in the journal
 
     def update(self, record: Record) -> str:
-        """Send what MLflow does not have yet, and return the run's id. DeletedRun, or MLflow's errors, if it fails."""
+        """Send what MLflow does not have yet, and return the run's id. Raise DeletedRun or MLflow's errors."""
         is_new = record.status != self._status
         if is_new:
             self._run_id = self._find_or_make(record)
@@ -76,7 +76,7 @@ class Replica:
     def _only(self, runs: list[StoredRun]) -> str:
         """Keep one of several runs of the same record, and delete the others.
 
-        A slow server may make a second run: the client no longer waits for the first answer, and sends its request
+        A slow server may make a second run, because the client stops waiting for the first answer and sends its request
         again. The run that was used has settings; the other has none.
         """
         chosen, *duplicates = sorted(
@@ -149,7 +149,7 @@ def _languages(record: Record, between: str) -> list[str]:
 
 
 def _tags(record: Record) -> dict[str, str]:
-    """Return the tags of a run: `attempt`, by which it is found again, and MLflow's own, which its pages show."""
+    """Return the tags of a run: `attempt`, which identifies it, and MLflow's own tags, which its pages show."""
     command = f"make train{experiment_option(record.experiment)}"
     about = {
         mlflow_tags.MLFLOW_USER: record.user,
@@ -162,7 +162,7 @@ def _tags(record: Record) -> dict[str, str]:
 
 
 def _description(record: Record, command: str) -> str:
-    """Return what the run's page says: what was trained, and where its curves, translations and pictures are."""
+    """Return the text of the run's page: what was trained, and where its curves, translations and pictures are."""
     option = experiment_option(record.experiment)
     translating = "".join(f" from {languages}" for languages in _languages(record, " to "))
     return f"""\

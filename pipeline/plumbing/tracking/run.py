@@ -1,14 +1,14 @@
-"""Record a training while it runs: on disk, and from there to MLflow in a thread.
+"""Record a training on disk while it runs, and copy the record to MLflow in a thread.
 
-Failures of MLflow neither stop nor slow training. The record on disk is complete without it, and is sent later by the
-thread, by the register stage or by `make sync`. Imports no torch.
+Failures of MLflow neither stop nor slow training. The record on disk is complete without MLflow. The thread, the
+register stage or `make sync` sends it later. This module does not import torch.
 
     with open_run(build, experiment, scratch, training=digest, settings=params, datasets=splits) as run:
         trainer.fit(..., log=run.log)  # run.log({"train/loss": 3.2, "train/tokens_per_second": 9e3}, step=100)
     ...  # run.attempt, scratch / RECORD and scratch / JOURNAL go into the model's artifact
 
 Only the main process opens a run. A run that is opened again with the same `scratch` and `training` continues. It need
-not be set back to a checkpoint, because the journal skips the metrics that it has (see journal.py).
+not be set back to a checkpoint, because the journal skips metrics that it already has (see journal.py).
 """
 
 import logging
@@ -28,20 +28,20 @@ from .store import open_store, short_timeouts, without_password
 from .system_metrics import SystemMetrics
 
 SEND_SECONDS = 2.0
-LAST_SEND_SECONDS = 15.0  # for which the end of training waits for MLflow
+LAST_SEND_SECONDS = 15.0  # how long the end of training waits for MLflow
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Run:
-    """The run of a training, which takes metrics."""
+    """The run of a training. It accepts metrics."""
 
     attempt: str
     _journal: Journal
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Record metrics of a step, in microseconds, whatever MLflow does. OSError if the disk is full."""
+        """Record metrics of a step. It takes microseconds, whatever MLflow does. Raise OSError if the disk is full."""
         self._journal.log(metrics, step)
 
 
@@ -56,8 +56,9 @@ def open_run(
 ) -> Iterator[Run]:
     """Begin the record of a training, or continue the one that an interrupted training left in `scratch`.
 
-    `training` is a digest of everything that the training depends on. The run ends FINISHED, FAILED, or KILLED (paused,
-    or by Ctrl-C). If the process is killed, the run stays RUNNING until it is opened again or `make sync` ends it.
+    `training` is a digest of everything that the training depends on. The run ends with the status FINISHED, FAILED, or
+    KILLED (by a pause or Ctrl-C). If the process is killed, the status stays RUNNING until the run is opened again or
+    `make sync` ends it.
     """
     home = build / experiment
     record = begin(scratch, home, training, settings, datasets)
@@ -75,7 +76,7 @@ def open_run(
             record = record.end(status, now())
             try:
                 record.write(scratch)
-            except OSError:  # on a full disk; an earlier error is the one to show
+            except OSError:  # the disk is full; an earlier error is more important
                 if status == "FINISHED":
                     raise
             finally:
@@ -98,7 +99,7 @@ class Sender:
         self._thread.start()
 
     def close(self, record: Record) -> None:
-        """Send the rest of the record, which has ended. Log a warning if MLflow does not accept it in time."""
+        """Send the rest of the finished `record`. Log a warning if MLflow does not accept it in time."""
         self._record = record
         self._stop.set()
         self._thread.join(LAST_SEND_SECONDS)
@@ -113,7 +114,10 @@ class Sender:
         self._is_delivered = self._deliver()
 
     def _deliver(self) -> bool:
-        """Send what MLflow does not have yet. Log a failure once, and its end; the next call tries again."""
+        """Send what MLflow does not have yet. If that fails, the next call tries again.
+
+        Log the first failure, and the first success after it. Return whether everything was sent.
+        """
         try:
             self._send()
         except Exception as error:  # of any kind: no failure of a server may stop training

@@ -33,7 +33,7 @@ def tracking_uri(build: Path) -> str:
 
 
 def _is_local(uri: str, build: Path) -> bool:
-    """Return whether a URL, of whatever form, names the store in `build`."""
+    """Return whether a URL, in any form, names the store in `build`."""
     path = sqlite_path(uri)
     return path is not None and path.resolve() == build.resolve() / DATABASE
 
@@ -51,15 +51,16 @@ def without_password(text: str) -> str:
 
 
 def open_store(build: Path, uri: str = "") -> MlflowClient:
-    """Return a client of the store, and make the store if it is missing. UserError within seconds if it is unusable.
+    """Return a client of the store, and make the store if it is missing.
 
-    `uri` names the store that a server is to use, in place of that of the environment.
+    Raise UserError, within seconds, if the store cannot be used. A server passes the URL of its own store as `uri`. By
+    default it is that of `tracking_uri`.
     """
     os.environ.setdefault(
         "MLFLOW_DISABLE_TELEMETRY", "true"
-    )  # otherwise the first run asks a server of MLflow's developers
+    )  # otherwise the first run would contact a server of MLflow's developers
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # which has a password in it
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the URL may contain a password
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # otherwise it warns of every retry
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # seconds; PostgreSQL's library would wait for ever
@@ -121,7 +122,7 @@ def explain_failure(uri: str, errors: type[Exception] = MlflowException, remedy:
         raise
     except errors as error:
         reason = str(error).strip().partition("\n")[0]
-        is_open = errors is MlflowException  # otherwise the error is about the address
+        is_open = errors is MlflowException  # otherwise the store is being opened, and the error is about its URL
         if is_open and isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE":
             raise UserError(without_password(f"MLflow's store {uri} refuses a value: {reason}")) from error
         if "You are not authenticated" in reason:
@@ -167,7 +168,7 @@ def restore_command(uri: str, build: Path, what: Literal["runs", "experiments"],
 def short_timeouts() -> Iterator[None]:
     """Use one retry and a timeout of 5 s in this block, unless the user set them. By default MLflow waits for 246 s.
 
-    MLflow reads them from the environment, which threads share. So the block must last longer than the threads in it.
+    MLflow reads these values from the environment, which threads share. So the block must outlast the threads in it.
     """
     wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
     ours = {name: value for name, value in wanted.items() if name not in os.environ}

@@ -1,8 +1,8 @@
 """Confine this process, then replace it by the program to run: python -I -S -B confine.py PLAN.
 
-isolation.py writes the plan. With namespaces, the process gets a file system of its own, with what it may read and a
-scratch directory of bounded size, and sees no other processes. The limits hold with and without namespaces. Imports
-only the standard library.
+isolation.py writes the plan. With namespaces, the process gets its own file system, which has only what it may read and
+a scratch directory of bounded size. It sees no other processes. The limits hold with and without namespaces. This
+module imports only the standard library.
 """
 
 import ctypes
@@ -42,27 +42,27 @@ def main(text: str) -> None:
     if plan["root"]:
         with open("/proc/self/oom_score_adj", "w") as score:
             score.write("1000")  # the kernel kills this process first when memory runs out
-        LIBC.syscall(KEYCTL[platform.machine()], JOIN_SESSION_KEYRING, None)  # a new keyring: the user's holds tickets
+        LIBC.syscall(KEYCTL[platform.machine()], JOIN_SESSION_KEYRING, None)  # a new keyring: the user's holds secrets
         _enter(plan)
         _lose_privileges(plan["user"])
         _filter_calls(bytes.fromhex(plan["filter"]))
     os.chdir(plan["scratch"])
     if sys.platform == "linux":
         _call("prctl", SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)  # ends when its parent ends
-    if _has_lost_its_parent():  # it ended before prctl, so no signal will come
+    if _has_lost_its_parent():  # the parent ended before prctl, so no signal will come
         sys.exit(1)
     os.execvp(plan["command"][0], plan["command"])
 
 
 def _enter(plan: dict[str, Any]) -> None:
-    """Mount a file system with what may be seen, and leave the old one."""
+    """Mount a file system with the paths that may be seen, make it the root, and unmount the old one."""
     root, scratch = plan["root"], plan["scratch"]
     os.umask(0o022)
     _call("mount", None, b"/", None, REC | PRIVATE, None)
     _mount_tmpfs(root, plan["scratch_bytes"])
     for path in (*SYSTEM, *SYSTEM_FILES):
         _show(path, root)
-    for path in plan["hidden"]:  # the user's directories inside of those shown
+    for path in plan["hidden"]:  # the user's directories inside the directories that are shown
         if os.path.isdir(root + path):
             _mount_tmpfs(root + path, plan["scratch_bytes"])
     for path in (*plan["read"], *(path for device in DEVICES for path in glob(f"/dev/{device}"))):
@@ -79,7 +79,7 @@ def _enter(plan: dict[str, Any]) -> None:
 
 
 def _lose_privileges(user: int | None) -> None:
-    """Become `user`, if one is given, and drop all capabilities; they are gone with the next exec."""
+    """Become `user`, if one is given, and drop all capabilities. They are gone after the next exec."""
     for capability in range(LAST_CAPABILITY):
         LIBC.prctl(CAPBSET_DROP, capability, 0, 0, 0)  # fails for capabilities unknown to this kernel
     if user is not None:
@@ -100,14 +100,14 @@ def _filter_calls(steps: bytes) -> None:
 
 
 def _has_lost_its_parent() -> bool:
-    """Return whether standard input is closed on the other side."""
+    """Return whether the other end of standard input is closed."""
     poll = select.poll()
     poll.register(0, 0)
     return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def _show(path: str, root: str) -> None:
-    """Bind-mount a file or a directory at the same path below `root`. A symbolic link stays one."""
+    """Bind-mount a file or a directory at the same path below `root`. A symbolic link stays a symbolic link."""
     inside = root + path
     if os.path.lexists(inside) or not os.path.exists(path):
         return

@@ -1,6 +1,6 @@
 """Choose how this system confines a program: file system, namespaces, environment and limits.
 
-On a system without namespaces only the environment and most limits hold; `isolation` says so, and why.
+On a system without namespaces, only the environment and most limits hold. `isolation` reports this and the reason.
 """
 
 import functools
@@ -23,7 +23,7 @@ from .confine import SYSTEM
 from .system_calls import system_call_filter
 
 CONFINE = "confine.py"
-PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))  # not the virtual environment's
+PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))  # not that of the virtual environment
 # The variables that a program gets. None of them holds a password, key or token.
 ALLOWED = re.compile(
     r"PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|OMP_NUM_THREADS|MKL_NUM_THREADS|CUDA_VISIBLE_DEVICES|MALLOC_\w+"
@@ -32,8 +32,8 @@ ADDED = {"USER": "nobody", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFL
 NOBODY = 65534  # user and group of a program that root starts
 
 SANDBOX_MEMORY = min(8 << 30, psutil.virtual_memory().total // 2)  # bytes, for all processes of a program together
-SANDBOX_THREADS = 512 + 8 * (os.cpu_count() or 1)  # for all its processes together
-SANDBOX_SCRATCH = 256 << 20  # bytes; files that it writes are kept in memory
+SANDBOX_THREADS = 512 + 8 * (os.cpu_count() or 1)  # for all processes of a program together
+SANDBOX_SCRATCH = 256 << 20  # bytes; files that a program writes are kept in memory
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ def find_way() -> Way | None:
 
 
 def _usual_way() -> Way:
-    """Return the way for this user. Root gets no user namespace: in one, its programs keep root's rights to files."""
+    """Return the way for this user. Root gets no user namespace: programs would keep root's rights to files there."""
     return AS_NOBODY if os.geteuid() == 0 else AS_USER
 
 
 @functools.cache
 def obstacle(way: Way) -> str | None:
-    """Return why `way` does not work here, found out by running a program; None if it works."""
+    """Run a program to find out why `way` does not work here. Return the reason; None if it works."""
     missing = [name for name in ("unshare", "setpriv") if not shutil.which(name)]
     if missing:
         return f"{' and '.join(missing)} of util-linux not found"
@@ -108,7 +108,7 @@ def obstacle(way: Way) -> str | None:
 
 
 def shut_in(way: Way | None, command: Sequence[str], read: Sequence[Path], directory: Path) -> list[str]:
-    """Return the command that confines a program and then becomes it. `directory` must be empty."""
+    """Return the command that confines itself and then becomes the program. `directory` must be empty."""
     root, scratch = directory / "root", directory / "scratch"
     for path in (root, scratch):
         path.mkdir()
@@ -135,13 +135,13 @@ def shut_in(way: Way | None, command: Sequence[str], read: Sequence[Path], direc
 
 
 def _private() -> set[Path]:
-    """Return the user's directories, which may lie in directories that are shown: home and project."""
+    """Return the user's home and the project. They may be inside directories that are shown."""
     found = {Path(path).resolve() for path in (os.path.expanduser("~"), os.getcwd(), Path(__file__).parents[2])}
     system = [Path(path).resolve() for path in SYSTEM]
     return {path for path in found if not any(member.is_relative_to(path) for member in system)}
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """Return the environment of a program whose scratch is in `directory`."""
+    """Return the environment of a program whose scratch directory is in `directory`."""
     allowed = {name: value for name, value in os.environ.items() if ALLOWED.fullmatch(name)}
     return allowed | ADDED | dict.fromkeys(("HOME", "TMPDIR"), str(directory / "scratch"))

@@ -1,8 +1,8 @@
 """Load a packaged model and answer the requests of a SandboxedModel: python -I -S -B predict.py REQUIREMENTS PACKAGE.
 
-REQUIREMENTS is a directory with the libraries; nothing of this project is on the path. Each line on standard input is a
-request, {"sentences": [...], "params": {...}}. Each line on standard output is its answer: the list of the model's
-predictions, or null for a request that the model refuses; the reason is then on standard error.
+REQUIREMENTS is a directory with the libraries. Nothing of this project is on the path. Each line on standard input is a
+request, {"sentences": [...], "params": {...}}. Each line on standard output is an answer: the list of the model's
+predictions, or null for a request that the model refuses. The reason for a refusal is on standard error.
 """
 
 import json

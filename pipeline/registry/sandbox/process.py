@@ -1,6 +1,6 @@
-"""Run a program that is not trusted: without the user's files, secrets, network and processes, and within limits.
+"""Run an untrusted program within limits, without access to the user's files, secrets, network and processes.
 
-docs/threat-model.md lists what the program may do; isolation.py confines it. Each request and each answer is a line.
+docs/threat-model.md lists what the program may do. isolation.py confines it. Each request and each answer is one line.
 """
 
 import os
@@ -25,14 +25,14 @@ MAX_PROCESSES = 64
 MIN_FREE_MEMORY = psutil.virtual_memory().total // 16  # bytes that should stay free on the machine
 MAX_ANSWER_BYTES = 16 << 20  # in one line
 READ_BYTES = 1 << 16
-STDERR_BYTES = 8 << 10  # kept of standard error
-STDERR_LINES = 10  # shown of it
-WATCH_SECONDS = 0.5  # between two checks of its memory and processes
-END_SECONDS = 10.0  # for its processes to end
+STDERR_BYTES = 8 << 10  # the last bytes of standard error, which are kept
+STDERR_LINES = 10  # the last lines of standard error, which are shown
+WATCH_SECONDS = 0.5  # between two checks of the program's memory and processes
+END_SECONDS = 10.0  # for the program's processes to end
 
 
 class Misbehaviour(UserError):
-    """Raised when a program ends, breaks a limit or answers wrongly."""
+    """Raised when a program ends, breaks a limit or gives a wrong answer."""
 
     def __init__(self, name: str, reason: str, said: str = "") -> None:
         super().__init__(f"{name} does not load and translate in a fresh process: {reason}\n{said}".rstrip())
@@ -83,7 +83,7 @@ class SandboxedProcess:
 
     def fail(self, reason: str) -> NoReturn:
         """Raise Misbehaviour with the last lines that the program wrote to standard error."""
-        for _ in range(STDERR_BYTES):  # at most: it may write without end
+        for _ in range(STDERR_BYTES):  # no more, because the program may never stop writing
             if not self._listen():
                 break
         text = self._said.decode(errors="replace")
@@ -91,7 +91,7 @@ class SandboxedProcess:
         raise Misbehaviour(self.name, self._broken or reason, "\n".join(said.splitlines()[-STDERR_LINES:]))
 
     def _end(self) -> NoReturn:
-        """Raise Misbehaviour for a program that closed its output, with its exit status."""
+        """Raise Misbehaviour, with the exit status, for a program that closed its output."""
         try:
             status = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -100,7 +100,7 @@ class SandboxedProcess:
         self.fail(f"it {how} instead of answering")
 
     def _listen(self) -> bool:
-        """Read what is on standard error; return whether there may be more."""
+        """Read what the program wrote on standard error. Return whether there may be more."""
         try:
             chunk = os.read(_descriptor(self._process.stderr), READ_BYTES)
         except BlockingIOError:
@@ -109,26 +109,26 @@ class SandboxedProcess:
         return bool(chunk)
 
     def watch(self) -> None:
-        """Check all its processes until it is closed. Kill them if they use too much memory or are too many."""
+        """Check all processes of the program until it is closed. Kill them if they are too many or take much memory."""
         while not self._left.wait(WATCH_SECONDS) and not self._broken:
             self._look()
             if len(self._members) > MAX_PROCESSES:
                 self._broken = f"it started more than {MAX_PROCESSES} processes"
             if sum(map(_resident, self._members)) > isolation.SANDBOX_MEMORY:
                 self._broken = f"it took more than {isolation.SANDBOX_MEMORY / 2**30:.1f} GiB of memory"
-            free = _free_memory()  # some memory is in no process, as data in a socket
+            free = _free_memory()  # some memory belongs to no process, such as data in a socket
             if free < MIN_FREE_MEMORY and self._free - free > isolation.SANDBOX_MEMORY // 8:
                 self._broken = f"while it ran, the machine had only {free / 2**30:.1f} GiB of memory left"
         if self._broken:
             self._kill()
 
     def close(self) -> None:
-        """Kill all its processes and wait until they are gone."""
+        """Kill all processes of the program and wait until they have ended."""
         self._left.set()
         self._look()
         self._kill()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream:  # a process that left the session may hold the other end
+            if stream:  # a process that left the session may keep the other end open
                 stream.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
@@ -142,7 +142,7 @@ class SandboxedProcess:
             self._members = [process, *process.children(recursive=True)]
 
     def _kill(self) -> None:
-        """Kill its processes. With the first one its namespace ends, if there is one."""
+        """Kill the program's processes. If it has a namespace, the namespace ends with the first process."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
         for process in self._members:
@@ -154,7 +154,7 @@ class SandboxedProcess:
 def run_sandboxed(name: str, command: Sequence[str], read: Sequence[Path]) -> Iterator[SandboxedProcess]:
     """Run `command`, confined. It sees the system's programs, the paths in `read`, and a scratch directory.
 
-    On leaving, its processes are killed and its files removed. Errors call it `name`.
+    At the end of the block, its processes are killed and its files are removed. Error messages call it `name`.
     """
     with tempfile.TemporaryDirectory() as directory:
         process = subprocess.Popen(
@@ -180,7 +180,7 @@ def run_sandboxed(name: str, command: Sequence[str], read: Sequence[Path]) -> It
 
 
 def _send(descriptor: int, waiting: bytes) -> bytes:
-    """Write as much as the pipe takes; return the rest."""
+    """Write as much as the pipe accepts. Return the rest."""
     try:
         return waiting[os.write(descriptor, waiting) :]
     except BrokenPipeError:  # reading its output reports how it ended

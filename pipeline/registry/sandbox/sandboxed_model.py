@@ -1,8 +1,8 @@
 """Load a packaged model in a confined process, as any user would load it, and let it translate.
 
-The process sees the distributions that the model requires, with their own requirements, and nothing else: neither this
-project nor other installed libraries. Two models in two processes share no code; in one process MLflow would give both
-the code of the first. The model's code is not trusted: its answers are checked before they are used.
+The process sees the distributions that the model requires, and the requirements of these. It sees neither this project
+nor other installed libraries. Two models in two processes share no code. In one process, MLflow would run both with the
+code of the first. The model's code is not trusted, so its answers are checked before they are used.
 """
 
 import json
@@ -30,7 +30,7 @@ from .process import SandboxedProcess, run_sandboxed
 SANDBOX = Path(__file__).resolve().parent
 PREDICT = "predict.py"
 LOADING_SECONDS = 600.0  # for the first answer
-ANSWER_SECONDS = 60.0, 5.0  # for another answer, and more for each of its sentences
+ANSWER_SECONDS = 60.0, 5.0  # for each later answer, and in addition for each of its sentences
 MAX_CHARACTERS, MAX_PIECES = 20_000, 5_000  # of a translation
 
 Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
@@ -39,7 +39,7 @@ Row = Annotated[list[FiniteFloat], Field(max_length=MAX_PIECES)]
 
 
 class SandboxedTranslation(BaseModel):
-    """A translation, with its pieces and attention if the model gave them."""
+    """A translation, with its pieces and attention if the model returned them."""
 
     model_config = ConfigDict(strict=True)
 
@@ -59,21 +59,21 @@ N_BEST: TypeAdapter[list[list[SandboxedTranslation]]] = TypeAdapter(
 
 @dataclass
 class SandboxedModel:
-    """A running model. Raises Misbehaviour if it does not load, ends, is too slow, or answers in another form."""
+    """A running model. Calls raise Misbehaviour if it does not load, ends, is too slow or gives a malformed answer."""
 
     name: str  # of the model, for errors
     _sandbox: SandboxedProcess
     _loaded: bool = False
 
     def translate(self, sentences: Sequence[str]) -> tuple[list[str], float]:
-        """Translate with the model's defaults; return a text for each sentence, and the seconds that it took."""
+        """Translate with the model's defaults. Return a text for each sentence, and the seconds that this took."""
         answers, seconds = self._ask(sentences, {}, TEXTS)
         return (self._refused(sentences) if answers is None else answers), seconds
 
     def explain(
         self, sentences: Sequence[str], attention: bool = False
     ) -> tuple[list[SandboxedTranslation | None], float]:
-        """Translate, and return pieces too, and attention if asked; None for a sentence too long for the model."""
+        """Return translations with pieces, and with attention if wanted; None for sentences too long for the model."""
         if not (asked := [sentence for sentence in sentences if len(sentence) <= CHARACTERS]):
             return [None] * len(sentences), 0.0
         found, seconds = self._explain(asked, attention)
@@ -81,7 +81,7 @@ class SandboxedModel:
         return [next(hypotheses) if len(sentence) <= CHARACTERS else None for sentence in sentences], seconds
 
     def _explain(self, sentences: Sequence[str], attention: bool) -> tuple[list[SandboxedTranslation | None], float]:
-        """Ask; if the model refuses, ask for each half again, until sentences that are too long are alone."""
+        """Ask the model. If it refuses, ask again with each half, until each sentence that is too long is alone."""
         answers, seconds = self._ask(sentences, {"n_best": 1, "attention": attention}, N_BEST)
         if answers is None and len(sentences) > 1:
             middle = len(sentences) // 2
@@ -104,7 +104,7 @@ class SandboxedModel:
     def _ask(
         self, sentences: Sequence[str], params: dict[str, Any], expected: TypeAdapter[list[Answer]]
     ) -> tuple[list[Answer] | None, float]:
-        """Return the answers and the seconds; None for the answers if the model refuses the request."""
+        """Return the answers, and the seconds that they took. The answers are None if the model refuses the request."""
         request = json.dumps({"sentences": list(sentences), "params": params}).encode()
         once, each = ANSWER_SECONDS
         begun = time.perf_counter()
@@ -128,13 +128,13 @@ class SandboxedModel:
 
 
 def _may_be_too_long(sentence: str) -> bool:
-    """Return whether a tokenizer may make more than PIECES of it; none makes more pieces than there are bytes."""
+    """Return whether a tokenizer may make more than PIECES pieces of it. It never makes more pieces than bytes."""
     return len(normal_form(sentence).encode(errors="surrogatepass")) >= PIECES
 
 
 @contextmanager
 def load_sandboxed(package: Path, name: str) -> Iterator[SandboxedModel]:
-    """Start the model of the directory `package` in a sandbox; errors call it `name`."""
+    """Start the model of the directory `package` in a sandbox. Error messages call it `name`."""
     with tempfile.TemporaryDirectory() as directory:
         seen = Path(directory) / "requirements"
         sites = link_requirements(package / REQUIREMENTS, seen)
@@ -147,7 +147,7 @@ def load_sandboxed(package: Path, name: str) -> Iterator[SandboxedModel]:
 
 
 def _open_to_all(*paths: Path) -> None:
-    """Let every user read these paths: root has fetched them, and the code runs as another user."""
+    """Let every user read these paths. If root has fetched them, the model's code runs as another user."""
     for path in paths:
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
@@ -156,8 +156,8 @@ def _open_to_all(*paths: Path) -> None:
 def link_requirements(requirements: Path, directory: Path) -> set[Path]:
     """Make a directory for sys.path, with links to the installed distributions that `requirements` need.
 
-    Return the directories that the links lead to. Raise UserError if a distribution is not installed in the version
-    that is required.
+    Return the directories that the links point into. Raise UserError if a distribution is not installed in the required
+    version.
     """
     directory.mkdir()
     lines = [line.strip() for line in requirements.read_text(encoding="utf-8").splitlines()]
@@ -201,7 +201,7 @@ def _required(distribution: metadata.Distribution, extra: str) -> Iterator[Requi
 
 
 def _link(distribution: metadata.Distribution, directory: Path) -> Path:
-    """Link a distribution's entries in site-packages, and return that directory. Distributions may share an entry."""
+    """Link a distribution's entries in site-packages. Return that site-packages. Distributions may share an entry."""
     site = Path(str(distribution.locate_file(""))).resolve()
     for name in {file.parts[0] for file in distribution.files or [] if len(file.parts) > 0}:
         if name not in ("..", "__pycache__") and not (directory / name).exists():

@@ -1,8 +1,8 @@
-"""Build a filter of system calls for seccomp(2), against what namespaces and limits do not prevent.
+"""Build a filter of system calls for seccomp(2). It prevents what namespaces and limits do not prevent.
 
-Under it a program cannot make a user namespace, in which it could mount; cannot take memory that is counted for none of
-its processes; and cannot open sockets that a network namespace does not confine, as AF_VSOCK, which reaches the host of
-a virtual machine.
+A filtered program cannot make a user namespace, in which it could mount file systems. It cannot use memory that counts
+for none of its processes. It cannot open sockets that a network namespace does not confine, such as AF_VSOCK, which
+reaches the host of a virtual machine.
 """
 
 import errno
@@ -10,25 +10,25 @@ import platform
 import struct
 from collections.abc import Sequence
 
-# For each machine: its number in the kernel's audits, then the numbers of clone, socket, socketpair, unshare, setns,
-# memfd_create, shmget and msgget.
+# For each architecture: its number in the kernel's audits, then the numbers of clone, socket, socketpair, unshare,
+# setns, memfd_create, shmget and msgget.
 MACHINES = {
     "x86_64": (0xC000003E, 56, 41, 53, 272, 308, 319, 29, 68),
     "aarch64": (0xC00000B7, 220, 198, 199, 97, 268, 279, 194, 186),
 }
 # clone3 (libraries fall back to clone, whose flags a filter can read), io_uring_setup, memfd_secret.
 EVERYWHERE = 435, 425, 447
-OTHER_NUMBERS = 0x40000000  # from here on, other numbers of the same calls (x32)
+OTHER_NUMBERS = 0x40000000  # numbers from here on stand for the same calls again (x32)
 NEW_USER = 0x10000000  # a flag of clone
 SOCKET_FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # operations of classic BPF
-CALL, MACHINE, FIRST = 0, 4, 16  # places in struct seccomp_data; FIRST is the lower half of the first argument
+CALL, MACHINE, FIRST = 0, 4, 16  # offsets in struct seccomp_data; FIRST is the lower half of the first argument
 ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000
 
 
 def system_call_filter() -> bytes:
-    """Return the filter for this machine, eight bytes a step; empty if the machine's numbers are not known here."""
+    """Return the filter for this machine, eight bytes for each step; empty if MACHINES lacks this architecture."""
     if platform.machine() not in MACHINES:
         return b""
     audit, clone, *sockets, unshare, setns, memfd_create, shmget, msgget = MACHINES[platform.machine()]
@@ -45,7 +45,7 @@ def system_call_filter() -> bytes:
 
 
 def _when(operation: int, value: int, steps: Sequence[bytes]) -> list[bytes]:
-    """Return steps that run `steps` if the loaded value compares with `value`, and skip them otherwise."""
+    """Return steps that run `steps` if `operation` holds for the loaded value and `value`, or else skip them."""
     return [_step(operation, value, otherwise=len(steps)), *steps]
 
 
