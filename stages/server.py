@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,10 +25,12 @@ from pipeline.plumbing.command import BUILD, fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.text_table import aligned
 from pipeline.plumbing.tracking.store import is_server, open_store, store_lock, tracking_uri, without_password
-from pipeline.reviews.pages import Pages, find_pages
+from pipeline.registry.versions import EXPERIMENT, all_versions
+from pipeline.reviews.pages import Pages
+from pipeline.reviews.review_runs import REPORT
 from pipeline.service.access import Access
 from pipeline.service.accounts import PASSWORD, accounts_database, check_password, prepare_accounts
-from stages.registry import open_registry
+from stages.registry import Registry, open_registry
 
 SHUTDOWN_SECONDS = 10  # the time that MLflow's processes have to end
 # Variables that MLflow's process does not need: the admin's account exists already, and it calls no other server.
@@ -110,11 +113,32 @@ def describe_pages(server: str) -> list[str]:
     """Return a line for each page of the experiment that the arguments name. Without arguments, return no line."""
     if not sys.argv[1:]:
         return []
-    models = open_registry(os.environ.get("STORE", "")).models
-    found = list(find_pages(models, Pages(server)))
+    registry = open_registry(os.environ.get("STORE", ""))
+    found = list(find_pages(registry, Pages(server)))
     if not found:
-        return [f"  MLflow has nothing of {models.experiment} yet; run: make{models.option}\n"]
+        return [f"  MLflow has nothing of {registry.models.experiment} yet; run: make{registry.models.option}\n"]
     return [f"{line}\n" for line in aligned(found)]
+
+
+def find_pages(registry: Registry, pages: Pages) -> Iterator[tuple[str, str]]:
+    """Yield a title and an address for each page of an experiment and its registered models that is there."""
+    client, models = registry.client, registry.models
+    if found := client.get_experiment_by_name(models.experiment):
+        yield f"runs of {models.experiment}", pages.experiment(found.experiment_id)
+    for name in dict.fromkeys((models.candidates, models.production)):
+        versions = all_versions(client, name)
+        if not versions:
+            continue
+        yield f"model {name}", pages.model(name)
+        newest = next((v for v in reversed(versions) if v.tags.get(EXPERIMENT) == models.experiment), versions[-1])
+        yield f"newest version, {newest.version}", pages.version(name, str(newest.version))
+        with suppress(UserError):  # the experiment of the reviews was deleted
+            for review in registry.review_runs.find(newest)[:1]:
+                run = client.get_run(review.run_id).info
+                yield f"its review, {review.verdict}", pages.run(run.experiment_id, run.run_id, REPORT)
+        (registered,) = client.search_registered_models(f"name = '{name}'")
+        for alias, version in registered.aliases.items():
+            yield f"{alias}, version {version}", pages.version(name, str(version))
 
 
 def run_server(options: Options, environment: dict[str, str], pages: list[str]) -> None:

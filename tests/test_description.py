@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.registry.card import NBSP
 from pipeline.reviews.bootstrap import Difference
 from pipeline.reviews.comparison import Change, Comparison
-from pipeline.reviews.description import NBSP, gate_limit, gate_value, next_step, verdict_sentence, warnings
+from pipeline.reviews.description import gate_limit, gate_value, next_step, verdict_sentence, warnings
 from pipeline.reviews.measurement import TooLong
 from pipeline.reviews.review import Failure, Review
 from pipeline.reviews.test_sets import Origin
@@ -158,6 +159,8 @@ def test_changes_are_listed_and_the_rest_counted() -> None:
     review = make_review([better()])
     many = replace(review, changes=[VersionChange(f"a.b{n}", "1", "2") for n in range(11)])
     assert "- `a.b7`: `1` → `2`\n- 3 more differences are in the report.\n\n### Gates" in description(many)
+    commit = VersionChange("code commit", "12345678", "12345678 with local changes (the same code of training)")
+    assert f"→ `{commit.candidate}`" in description(replace(review, changes=[commit]))
     same = replace(review, changes=[])
     assert "version 2\n\nSettings, data, code, size and speed are the same.\n\n### Gates" in description(same)
     assert "What changed" not in description(make_review([better()], opponent=BASELINE))

@@ -69,6 +69,12 @@ def test_an_interval_never_begins_below_zero() -> None:
     assert Scorer(SOURCES * 10, REFERENCES * 10, "de").score(lucky).bleu_interval[0] == 0
 
 
+def test_an_interval_never_ends_above_100() -> None:
+    one_wrong = [HYPOTHESES[0], *(REFERENCES * 10)[1:]]
+    score = Scorer(SOURCES * 10, REFERENCES * 10, "de").score(one_wrong)
+    assert (score.bleu_interval[1], score.chrf_interval[1]) == (100, 100)
+
+
 def test_empty_and_copied_hypotheses_are_counted() -> None:
     score = Scorer(SOURCES, REFERENCES, "de").score(HYPOTHESES)
     assert (score.empty, score.copied) == (0.25, 0.25)

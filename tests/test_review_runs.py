@@ -79,6 +79,24 @@ def test_a_repeated_review_leaves_one_run_and_one_value_of_each_metric(
         assert len(review_runs.client.get_metric_history(run.info.run_id, key)) == 1
 
 
+def test_the_run_of_a_review_has_a_name_a_description_an_author_and_a_source(
+    review_runs: ReviewRuns, candidate: ModelVersion
+) -> None:
+    kept = review_runs.keep(candidate, champion(review_runs, 1), PASS, "")
+    run = review_runs.client.get_run(kept.run_id)
+    assert run.info.run_name == "version 2 against version 1"
+    experiment = review_runs.client.get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.note.content"].startswith(f"Reviews of candidates for the model {MODEL}, ")
+    assert (run.data.tags["mlflow.user"], run.data.tags["mlflow.source.name"]) == ("jane", "make review VERSION=2")
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("Review: pass. Better than ")
+    for path in (f"/runs/{kept.run_id}/artifacts/{REPORT}", f"#/models/{MODEL}/versions/2"):
+        assert path in note
+    review_runs.keep(candidate, champion(review_runs, 1), FAIL, "")
+    note = review_runs.client.get_run(kept.run_id).data.tags["mlflow.note.content"]
+    assert note.startswith("Review: fail. It fails against ")
+
+
 def test_a_review_with_another_result_replaces_the_first(review_runs: ReviewRuns, candidate: ModelVersion) -> None:
     review_runs.keep(candidate, champion(review_runs, 1), PASS, "")
     verdict = review_runs.keep(candidate, champion(review_runs, 1), worse(FAIL, 3.0), "")

@@ -16,11 +16,12 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.tracking.store import open_store
+from pipeline.reviews.review_runs import REPORT, ReviewRuns
 from stages.server import Options, describe_pages, free_port, main
 from tests.accounts import ADMIN, REVIEWER, TRAINER, Team
 from tests.mlflow_server import ROOT, Server, unused_port
 from tests.project import Project, stages_in
-from tests.registered import MODEL
+from tests.registered import MODEL, PASS, get
 
 
 @pytest.mark.parametrize("port", ["", "x", "0", "65536", "-1", "5000 "])
@@ -101,12 +102,18 @@ def test_the_pages_of_an_experiment_are_named(registry: Path, monkeypatch: pytes
     client.create_model_version(MODEL, f"models:/{MODEL}/1", tags={"experiment": "first"})
     found = client.get_experiment_by_name("other")
     assert found
+    reviews = ReviewRuns(client, MODEL, registry)
+    run = client.get_run(reviews.keep(get(client, 2), get(client, 1), PASS, "").run_id).info
     lines = [line.split() for line in describe_pages("http://here")]
     form = "?workflowType=machine_learning"
     assert [(" ".join(words[:-1]), words[-1]) for words in lines] == [
         ("runs of other", f"http://here/#/experiments/{found.experiment_id}/runs{form}"),
         (f"model {MODEL}", f"http://here/#/models/{MODEL}{form}"),
         ("newest version, 2", f"http://here/#/models/{MODEL}/versions/2{form}"),
+        (
+            "its review, pass",
+            f"http://here/#/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/{REPORT}{form}",
+        ),
         ("champion, version 1", f"http://here/#/models/{MODEL}/versions/1{form}"),
     ]
     overlay.write_text("register: {model_name: nothing}")

@@ -12,6 +12,7 @@ from ..plumbing.artifacts import Artifact
 from ..scoring.facts import EvaluationFacts, Interval, SystemName
 from ..training.facts import ModelExecution, ModelFacts
 
+NBSP = "\N{NO-BREAK SPACE}"  # at the end of cells, and between a number and its unit
 DESCRIPTION_CHARACTERS = 4800  # MLflow's databases accept 5000, and a link to the report is added
 CARD_SYSTEMS: dict[SystemName, str] = {
     "beam": "**this model, beam**",
@@ -61,17 +62,21 @@ def write_model_page(name: str, option: str) -> str:
 
     `option` is the ` EXP=name` of the commands, or an empty string.
     """
+    commands = {
+        "review a version: compare it with the champion": f"make review VERSION=n{option}",
+        "make it the champion": f'make promote VERSION=n REASON="..."{option}',
+        "go back to the previous champion": f'make rollback REASON="..."{option}',
+        "list versions, verdicts and champions": f"make versions{option}",
+        "serve the champion over HTTP": f"make serve{option}",
+    }
+    rows = "\n".join(table_row(aim, f"`{command}`") for aim, command in commands.items())
     return f"""\
 Each version below is a translator that was trained and registered. A version's page begins with the verdict of its \
 review, or with its scores if it was not reviewed yet.
 
-| to | type |
+{table_row("to", "type")}
 | --- | --- |
-| review a version: compare it with the champion | `make review VERSION=n{option}` |
-| make it the champion | `make promote VERSION=n REASON="..."{option}` |
-| go back to the previous champion | `make rollback REASON="..."{option}` |
-| list versions, verdicts and champions | `make versions{option}` |
-| serve the champion over HTTP | `make serve{option}` |
+{rows}
 
 To load a version in Python: `mlflow.pyfunc.load_model("models:/{name}/n").predict(["a sentence"])`. The champion is \
 `models:/{name}@champion`, once there is one.
@@ -96,6 +101,11 @@ def code_span(text: str, longest: int = 160) -> str:
     fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
     pad = " " if line.startswith("`") or line.endswith("`") or not line else ""
     return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def table_row(*cells: str) -> str:
+    """Return a row of a table. MLflow's page puts no space between columns, so each cell ends with some."""
+    return f"| {' | '.join(cell.replace('|', '¦') + 2 * NBSP for cell in cells)} |"
 
 
 def _title(corpus: Artifact, model: Artifact, evaluation: Artifact) -> str:
@@ -130,14 +140,19 @@ def _limits(corpus: Artifact) -> str:
 
 
 def _scores(evaluation: Artifact) -> str:
-    lines = ["### Scores on held-out text", "", "| test set | system | BLEU | chrF2 |", "| --- | --- | --- | --- |"]
+    lines = [
+        "### Scores on held-out text",
+        "",
+        table_row("test set", "system", "BLEU", "chrF2"),
+        "| --- | --- | --- | --- |",
+    ]
     facts = EvaluationFacts.of(evaluation)
     for name, test_set in facts.test_sets.items():
         for system, title in CARD_SYSTEMS.items():
             scores = test_set.systems[system]
             bleu = _with_interval(scores.bleu, scores.bleu_interval)
-            figures = f"{bleu} | {_with_interval(scores.chrf, scores.chrf_interval)}"
-            lines.append(f"| {name} ({test_set.sentences:,}) | {title} | {figures} |")
+            chrf = _with_interval(scores.chrf, scores.chrf_interval)
+            lines.append(table_row(f"{name} ({test_set.sentences:,})", title, bleu, chrf))
     signatures = " · ".join(map(code_span, facts.signatures.values()))
     lines += ["", f"In brackets: 95 % intervals. {signatures}"]
     return "\n".join(lines)

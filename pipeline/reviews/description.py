@@ -11,7 +11,7 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..plumbing.artifacts import experiment_option
-from ..registry.card import DESCRIPTION_CHARACTERS, code_span
+from ..registry.card import DESCRIPTION_CHARACTERS, NBSP, code_span, table_row
 from ..registry.limits import TOO_LONG
 from .bootstrap import Difference
 from .comparison import CANDIDATE, OPPONENT, Comparison, System
@@ -37,7 +37,6 @@ GATES = {
     "unknown_pieces": ("unknown pieces", "share of the sources' pieces that the tokenizer does not know"),
     "leak": ("leaked test sentences", "test sentences that the candidate was trained on"),
 }
-NBSP = "\N{NO-BREAK SPACE}"  # between a number and its unit
 NAMED = 3  # test sets in one sentence
 
 
@@ -194,11 +193,6 @@ def _code(name: str, longest: int = 48) -> str:
     return code_span(name, longest)
 
 
-def _row(*cells: str) -> str:
-    """Return a row of a table. MLflow's page puts no space between columns, so each cell ends with some."""
-    return f"| {' | '.join(cell.replace('|', '¦') + 2 * NBSP for cell in cells)} |"
-
-
 def _worst_difference(review: Review, metric: str, quote: Quote) -> str:
     """Return the difference on the test set with the lowest lower limit. If there are several, name that test set."""
     differences = {comparison.test_set: comparison.differences[metric] for comparison in review.comparisons}
@@ -284,5 +278,5 @@ WORDS = {
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-_ENVIRONMENT.globals |= WORDS | {"code": _code, "row": _row}
+_ENVIRONMENT.globals |= WORDS | {"code": _code, "row": table_row}
 _TEMPLATE = _ENVIRONMENT.get_template("description.md")

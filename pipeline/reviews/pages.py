@@ -1,12 +1,9 @@
 """Return the addresses of MLflow's pages about an experiment, a registered model, a version, a run or an artifact."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from ..plumbing.tracking.store import is_server, without_password
-from ..registry.versions import EXPERIMENT, all_versions
-from .registered_models import RegisteredModels
 
 LOCAL = "http://127.0.0.1:5000"  # where `make ui` shows a store that has no server
 # Without this MLflow opens with its pages for agents and prompts, which have no list of models.
@@ -34,7 +31,7 @@ class Pages:
 
     def version(self, name: str, number: int | str) -> str:
         """Return the address of a model version's page."""
-        return self._at(f"models/{quote(name, safe='', errors='replace')}/versions/{number}{WORKFLOW}")
+        return self._at(version_path(name, number))
 
     def run(self, experiment_id: str, run_id: str, artifact: str = "") -> str:
         """Return the address of a run's page, or of one of its artifacts."""
@@ -45,23 +42,11 @@ class Pages:
         return f"{base.rstrip('/')}/#/{path}"
 
 
-def find_pages(models: RegisteredModels, pages: Pages) -> Iterator[tuple[str, str]]:
-    """Yield a title and an address for each page of an experiment and its registered models that is there."""
-    client = models.client
-    if found := client.get_experiment_by_name(models.experiment):
-        yield f"runs of {models.experiment}", pages.experiment(found.experiment_id)
-    for name in dict.fromkeys((models.candidates, models.production)):
-        versions = all_versions(client, name)
-        if not versions:
-            continue
-        yield f"model {name}", pages.model(name)
-        newest = next((v for v in reversed(versions) if v.tags.get(EXPERIMENT) == models.experiment), versions[-1])
-        yield f"newest version, {newest.version}", pages.version(name, str(newest.version))
-        (registered,) = client.search_registered_models(f"name = '{name}'")
-        for alias, version in registered.aliases.items():
-            yield f"{alias}, version {version}", pages.version(name, str(version))
-
-
 def run_path(experiment_id: str, run_id: str, artifact: str = "") -> str:
     """Return the path of a run's page, or of one of its artifacts, after the `#/` of an address."""
     return f"experiments/{experiment_id}/runs/{run_id}{f'/artifacts/{artifact}' if artifact else ''}{WORKFLOW}"
+
+
+def version_path(name: str, number: int | str) -> str:
+    """Return the path of a model version's page, after the `#/` of an address."""
+    return f"models/{quote(name, safe='', errors='replace')}/versions/{number}{WORKFLOW}"

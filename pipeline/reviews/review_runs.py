@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, RunTag
+from mlflow.entities import Metric, RunTag, SourceType
 from mlflow.entities import Run as StoredRun
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.utils import mlflow_tags
 
+from ..plumbing.artifacts import experiment_option
 from ..plumbing.tracking.record import now
 from ..plumbing.tracking.store import experiment_id, store_lock
+from ..registry.card import code_span
 from ..registry.versions import DIFFERENCE_TAG, PACKAGE_TAG, VERDICT_TAG, identify
-from .description import write_description
-from .pages import run_path
+from .description import verdict_sentence, write_description
+from .pages import run_path, version_path
 from .review import Review
 
 NO_CHAMPION = "baselines"  # stands for a champion's version if there is no champion
@@ -98,7 +101,7 @@ class ReviewRuns:
             "files": files_digest(candidate),
             "review_test_set_digests": json.dumps(review.provenance.test_sets),
             "review_gates": json.dumps(review.provenance.settings["gates"]),
-        }
+        } | _about(run, candidate, review)
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in told.items()])
         self.client.set_tag(run_id, "review", review.verdict)
         self.client.set_terminated(run_id)
@@ -119,13 +122,17 @@ class ReviewRuns:
 
     def _run(self, candidate: ModelVersion, champion: ModelVersion | None) -> StoredRun:
         """Return the run of a pair. Make the run if this is the first review of the pair."""
-        experiment = experiment_id(self.client, self.experiment, self.build)
+        description = (
+            f"Reviews of candidates for the model {self.model}, which make promote reads: a run for each pair of "
+            f"candidate and champion, with its report in {REPORT}"
+        )
+        experiment = experiment_id(self.client, self.experiment, self.build, description)
         opponent = identify(champion).key if champion else NO_CHAMPION
         with store_lock(self.build):
             for run in self.client.search_runs([experiment], f"{_of(candidate)} and tags.opponent_id = '{opponent}'"):
                 return run
             compared_with = str(champion.version) if champion else NO_CHAMPION
-            title = f"version {candidate.version} against {compared_with}"
+            title = f"version {candidate.version} against {_opponent(compared_with)}"
             tags = {"candidate": f"{candidate.name}/{candidate.version}", "candidate_id": _key(candidate)}
             tags |= {"compared_with": compared_with, "opponent_id": opponent}
             return self.client.create_run(experiment, tags=tags, run_name=title)
@@ -144,9 +151,28 @@ def _of(candidate: ModelVersion) -> str:
     return f"tags.candidate_id = '{_key(candidate)}'"
 
 
+def _opponent(compared_with: str) -> str:
+    return compared_with if compared_with == NO_CHAMPION else f"version {compared_with}"
+
+
+def _about(run: StoredRun, candidate: ModelVersion, review: Review) -> dict[str, str]:
+    """Return MLflow's own tags of a review, which its page shows as author, source and description."""
+    option = experiment_option(review.provenance.experiment)
+    report = f"#/{run_path(run.info.experiment_id, run.info.run_id, REPORT)}"  # in the same server's pages
+    version = f"#/{version_path(candidate.name, str(candidate.version))}"
+    sentence = verdict_sentence(review, code_span)
+    return {
+        mlflow_tags.MLFLOW_USER: review.provenance.reviewer,
+        mlflow_tags.MLFLOW_SOURCE_NAME: f"make review VERSION={candidate.version}{option}",
+        mlflow_tags.MLFLOW_SOURCE_TYPE: SourceType.to_string(SourceType.LOCAL),
+        mlflow_tags.MLFLOW_RUN_NOTE: f"Review: {review.verdict}. {sentence}\n\n"
+        f"[The whole report]({report}) · [version {candidate.version} of {candidate.name}]({version})\n",
+    }
+
+
 def _shown(verdict: RecordedReview, review: Review) -> dict[str, str]:
     """Return the tags of a reviewed version: the verdict, and the difference in BLEU on the worst test set."""
-    opponent = verdict.compared_with if verdict.compared_with == NO_CHAMPION else f"version {verdict.compared_with}"
+    opponent = _opponent(verdict.compared_with)
     failed = f" ({verdict.failed})" if verdict.failed else ""
     tags = {VERDICT_TAG: f"{verdict.verdict} against {opponent}{failed}", DIFFERENCE_TAG: "not compared"}
     if review.comparisons:
@@ -165,9 +191,9 @@ def _metrics(review: Review) -> dict[str, float]:
             found[f"{comparison.test_set}/{system}/bleu"] = scores.bleu
             found[f"{comparison.test_set}/{system}/chrf"] = scores.chrf
         for metric, difference in comparison.differences.items():
-            found[f"{comparison.test_set}/difference/{metric}"] = difference.points
+            found[f"{comparison.test_set}/difference/{metric}"] = round(difference.points, 2)
             if difference.limits is not None:
-                found[f"{comparison.test_set}/lower_limit/{metric}"] = difference.limits[0]
+                found[f"{comparison.test_set}/lower_limit/{metric}"] = round(difference.limits[0], 2)
     return found
 
 

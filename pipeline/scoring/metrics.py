@@ -78,4 +78,4 @@ def _interval(metric: Metric, hypotheses: Sequence[str]) -> tuple[float, float]:
     assert result.mean is not None
     assert result.ci is not None
     low, high = float(result.mean - result.ci), float(result.mean + result.ci)
-    return round(max(0.0, low), 2), round(high, 2)  # symmetric around the mean, so `low` could be below 0
+    return round(max(0.0, low), 2), round(min(high, 100.0), 2)  # symmetric around the mean, so it could leave the scale

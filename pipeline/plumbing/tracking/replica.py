@@ -59,7 +59,8 @@ class Replica:
         return self._run_id
 
     def _find_or_make(self, record: Record) -> str:
-        experiment = experiment_id(self.client, record.experiment, self._build)
+        description = f"Trainings of a translator by make{experiment_option(record.experiment)}: a run for each"
+        experiment = experiment_id(self.client, record.experiment, self._build, description)
         filter_string = f"tags.attempt = '{record.attempt}'"
         with store_lock(self._build):
             runs = self.client.search_runs([experiment], filter_string, ViewType.ALL)

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.utils import mlflow_tags
 from sqlalchemy import create_engine
 
 from ..errors import UserError
@@ -133,15 +134,16 @@ def explain_failure(uri: str, errors: type[Exception] = MlflowException, remedy:
         raise UserError(without_password(f"MLflow's store {uri} cannot be used: {reason}; ") + remedy) from error
 
 
-def experiment_id(client: MlflowClient, name: str, build: Path) -> str:
-    """Return the id of MLflow's experiment `name`, and make it if it is missing."""
+def experiment_id(client: MlflowClient, name: str, build: Path, description: str = "") -> str:
+    """Return the id of MLflow's experiment `name`, and make it, with this description, if it is missing."""
     # A server decides where artifacts are kept. A database alone would put them into the working directory.
     location = None if is_server(client.tracking_uri) else artifact_location(build, name)
     with store_lock(build):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return str(client.create_experiment(name, artifact_location=location, tags=KIND))
+                tags = KIND | ({mlflow_tags.MLFLOW_RUN_NOTE: description} if description else {})
+                return str(client.create_experiment(name, artifact_location=location, tags=tags))
             except MlflowException as error:  # another machine has made it meanwhile
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
