@@ -235,7 +235,7 @@ def test_an_error_of_several_fields_names_their_section(tmp_path: Path) -> None:
         ),
         ("download: {seed: -1}", "download.seed: got -1, expected a whole number >= 0"),
         ("evaluate: {seed: -1}", "evaluate.seed: got -1, expected a whole number >= 0"),
-        ("register: {model_name: 'a-{x}'}", "register.model_name: got 'a-{x}', expected {source_language} and"),
+        ("register: {model_name: 'a-{x}'}", "register.model_name: got 'a-{x}', expected only {source_language} and"),
         (
             "download: {cleaning: {min_source_words: 81}}",
             "download.cleaning: min_source_words: got 81, expected at most max_words: 80",
