@@ -41,7 +41,6 @@ from .versions import (
     EXPERIMENT,
     NOT_REVIEWED,
     PACKAGE_TAG,
-    TRANSLATOR,
     VERDICT_TAG,
     all_versions,
     check_presence,
@@ -156,8 +155,7 @@ class Registration:
 
     def version(self, model_id: str) -> ModelVersion:
         """Return the model's version in the registry. Make it if it is not there; set the tags that it lost."""
-        page = write_model_page(self.model_name, experiment_option(self.experiment))
-        make_model(self.client, self.model_name, TRANSLATOR, page)
+        make_model(self.client, self.model_name, write_model_page(self.model_name, experiment_option(self.experiment)))
         tags = self._tags() | {PACKAGE_TAG: self.client.get_logged_model(model_id).tags[PACKAGE_TAG]}
         made = self._find_version(model_id) or self._make_version(model_id, {VERDICT_TAG: NOT_REVIEWED} | tags)
         for key, value in tags.items():

@@ -122,8 +122,8 @@ class ReviewRuns:
     def _run(self, candidate: ModelVersion, champion: ModelVersion | None) -> StoredRun:
         """Return the run of a pair; it is made at the first review."""
         description = (
-            f"Reviews of candidates for the model {self.model}, which make promote reads: a run for each pair of "
-            f"candidate and champion, with its report in {REPORT}"
+            f"make review, for the model {self.model}: a run for each pair of candidate and champion, with its report in "
+            f"{REPORT}; make promote reads them"
         )
         experiment = experiment_id(self.client, self.experiment, self.build, description)
         opponent = identify(champion).key if champion else NO_CHAMPION
