@@ -122,8 +122,8 @@ class ReviewRuns:
     def _run(self, candidate: ModelVersion, champion: ModelVersion | None) -> StoredRun:
         """Return the run of a pair; it is made at the first review."""
         description = (
-            f"make review, for the model {self.model}: a run for each pair of candidate and champion, with its report in "
-            f"{REPORT}; make promote reads them"
+            f"make review, for the model {self.model}: a run for each pair of candidate and champion, with its report "
+            f"({REPORT}); make promote reads them"
         )
         experiment = experiment_id(self.client, self.experiment, self.build, description)
         opponent = identify(champion).key if champion else NO_CHAMPION
