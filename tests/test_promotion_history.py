@@ -68,7 +68,7 @@ def test_promotions_and_rollbacks_move_both_aliases(history: PromotionHistory) -
     assert (history.state(), history.entries()) == (ChampionState(0, (), True), [])
     change(history, "promote", 1)
     assert aliases(history) == {CHAMPION: 1}
-    assert history.client.get_registered_model(history.name).tags == {"kind": "record of promotions, not a model"}
+    assert history.client.get_registered_model(history.name).tags == {"kind": "record, not a model"}
     for version in (2, 3):
         change(history, "promote", version)
     assert aliases(history) == {CHAMPION: 3, PREVIOUS: 2}

@@ -30,7 +30,7 @@ from pipeline.registry.package_record import RECORD_FILE, read_record
 from pipeline.registry.packaging import CARD, digests
 from pipeline.registry.registration import IDENTITY, Registration, training_sentences_path
 from pipeline.registry.sandbox import isolation
-from pipeline.registry.versions import KIND_TAG, PACKAGE_TAG, TRANSLATOR, fetch_record
+from pipeline.registry.versions import PACKAGE_TAG, fetch_record
 from stages.register import register
 from tests.manifests import rewrite_manifest
 from tests.mlflow_server import Server
@@ -152,7 +152,6 @@ def test_the_logged_model_has_scores_with_their_test_set_parameters_and_a_card(r
 def test_the_page_of_the_model_says_how_to_decide_and_leaves_what_a_person_wrote(registration: Registration) -> None:
     registration.version(registration.log_model())
     client, name = registration.client, registration.model_name
-    assert client.get_registered_model(name).tags == {KIND_TAG: TRANSLATOR}
     page = str(client.get_registered_model(name).description)
     for part in ("make review VERSION=n", "make promote", "make rollback", f"models:/{name}@champion"):
         assert part in page
@@ -169,7 +168,7 @@ def test_the_run_has_a_name_a_description_an_author_and_a_source(registered: Art
     assert re.fullmatch(r"default 20\d\d-\d\d-\d\d \d\d:\d\d", str(run.info.run_name))
     assert run.data.tags["mlflow.note.content"].startswith("Training of a translator")
     experiment = MlflowClient().get_experiment(run.info.experiment_id)
-    assert experiment.tags["mlflow.note.content"] == "Trainings of a translator by make: a run for each"
+    assert experiment.tags["mlflow.note.content"] == "make: a run for each training"
     assert run.data.tags["mlflow.source.name"] == "make train"
     assert run.data.tags["mlflow.user"] == user_name()
     assert [key for key in run.data.tags if not key.startswith("mlflow.")] == ["attempt"]

@@ -86,7 +86,7 @@ def test_the_run_of_a_review_has_a_name_a_description_an_author_and_a_source(
     run = review_runs.client.get_run(kept.run_id)
     assert run.info.run_name == "version 2 against version 1"
     experiment = review_runs.client.get_experiment(run.info.experiment_id)
-    assert experiment.tags["mlflow.note.content"].startswith(f"Reviews of candidates for the model {MODEL}, ")
+    assert experiment.tags["mlflow.note.content"].startswith(f"make review, for the model {MODEL}: ")
     assert (run.data.tags["mlflow.user"], run.data.tags["mlflow.source.name"]) == ("jane", "make review VERSION=2")
     note = run.data.tags["mlflow.note.content"]
     assert note.startswith("Review: pass. Better than ")

@@ -41,7 +41,6 @@ from .versions import (
     EXPERIMENT,
     NOT_REVIEWED,
     PACKAGE_TAG,
-    TRANSLATOR,
     VERDICT_TAG,
     all_versions,
     check_presence,
@@ -159,8 +158,7 @@ class Registration:
 
     def version(self, model_id: str) -> ModelVersion:
         """Return the model's version in the registry. Make the version if it is missing, and set missing tags."""
-        page = write_model_page(self.model_name, experiment_option(self.experiment))
-        make_model(self.client, self.model_name, TRANSLATOR, page)
+        make_model(self.client, self.model_name, write_model_page(self.model_name, experiment_option(self.experiment)))
         tags = self._tags() | {PACKAGE_TAG: self.client.get_logged_model(model_id).tags[PACKAGE_TAG]}
         made = self._find_version(model_id) or self._make_version(model_id, {VERDICT_TAG: NOT_REVIEWED} | tags)
         for key, value in tags.items():

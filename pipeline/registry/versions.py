@@ -22,7 +22,7 @@ PACKAGE_TAG = "package_sha256"  # tag: the digest of the package's record, see p
 EXPERIMENT = "experiment"  # tag: the experiment that made the version, a directory under build/
 # Tags for people, who see them in MLflow's table of versions. No command relies on them, because anybody may edit them.
 VERDICT_TAG, BLEU_TAG, DIFFERENCE_TAG, DATA_TAG, COMMIT_TAG = "verdict", "BLEU", "difference", "data", "commit"
-KIND_TAG, TRANSLATOR = "kind", "translator"  # tag of a registered model, and its value unless the model is a record
+KIND_TAG = "kind"  # tag of a registered model
 NOT_REVIEWED = "not reviewed"
 MISSING = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes: unknown version, unknown alias
 
@@ -113,18 +113,19 @@ def makers(client: MlflowClient) -> Iterator[tuple[str, set[str]]]:
             yield f"{version.name} version {version.version}", names - {""}
 
 
-def make_model(client: MlflowClient, name: str, kind: str, description: str) -> None:
+def make_model(client: MlflowClient, name: str, description: str, kind: str = "") -> None:
     """Make a registered model with this description. If the model exists, add the description if it has none.
 
-    A description that a person wrote is not changed. `kind` is shown beside its name in MLflow's list of models.
+    A description that a person wrote is not changed. MLflow's list of models shows `kind` beside the name. Translators
+    have none, because a tag on a model's page moves the table of versions down.
     """
     try:
-        client.create_registered_model(name, {KIND_TAG: kind}, description)
+        client.create_registered_model(name, {KIND_TAG: kind} if kind else None, description)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
         found = client.get_registered_model(name)
-        if KIND_TAG not in found.tags:
+        if kind and KIND_TAG not in found.tags:
             client.set_registered_model_tag(name, KIND_TAG, kind)
         if not found.description:
             client.update_registered_model(name, description)

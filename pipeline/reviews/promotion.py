@@ -21,16 +21,7 @@ from ..plumbing.params import ReviewSettings
 from ..registry.card import write_model_page
 from ..registry.packaging import EXAMPLE_FILE
 from ..registry.sandbox.sandboxed_model import load_sandboxed
-from ..registry.versions import (
-    TRANSLATOR,
-    VersionId,
-    fetch,
-    find_again,
-    get_version,
-    identify,
-    make_model,
-    package_digest,
-)
+from ..registry.versions import VersionId, fetch, find_again, get_version, identify, make_model, package_digest
 from .promotion_history import CHAMPION, Action, ChampionState, HistoryEntry, PromotionHistory, replay
 from .registered_models import RegisteredModels
 from .review_runs import NO_CHAMPION, RecordedReview, ReviewRuns, files_digest
@@ -200,7 +191,7 @@ class Promotion:
             fetch(self.client, self.production, version.number, Path(scratch))
 
     def _copy(self, candidate: ModelVersion) -> ModelVersion:
-        make_model(self.client, self.production, TRANSLATOR, write_model_page(self.production, self.models.option))
+        make_model(self.client, self.production, write_model_page(self.production, self.models.option))
         return self.client.create_model_version(  # refers to the same files
             self.production,
             f"models:/{candidate.name}/{candidate.version}",

@@ -142,7 +142,7 @@ class PromotionHistory:
         # The first line is plain text, because MLflow's tables do not render Markdown.
         what = f"{action} to {version or 'none'}, from {seen.champion or 'none'}"
         shown = f"{what}\n\n{at}, {code_span(by)}: {code_span(reason)}"
-        make_model(self.client, self.name, "record of promotions, not a model", PAGE.format(model=self.model))
+        make_model(self.client, self.name, PAGE.format(model=self.model), kind="record, not a model")
         self._create(f"models:/{self.model}/{version or seen.champion}", tags, shown)
         entries = self.entries()
         _, in_force = replay(entries)

@@ -123,8 +123,8 @@ class ReviewRuns:
     def _run(self, candidate: ModelVersion, champion: ModelVersion | None) -> StoredRun:
         """Return the run of a pair. Make the run if this is the first review of the pair."""
         description = (
-            f"Reviews of candidates for the model {self.model}, which make promote reads: a run for each pair of "
-            f"candidate and champion, with its report in {REPORT}"
+            f"make review, for the model {self.model}: a run for each pair of candidate and champion, with its report "
+            f"({REPORT}); make promote reads them"
         )
         experiment = experiment_id(self.client, self.experiment, self.build, description)
         opponent = identify(champion).key if champion else NO_CHAMPION

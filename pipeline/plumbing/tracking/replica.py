@@ -59,7 +59,7 @@ class Replica:
         return self._run_id
 
     def _find_or_make(self, record: Record) -> str:
-        description = f"Trainings of a translator by make{experiment_option(record.experiment)}: a run for each"
+        description = f"make{experiment_option(record.experiment)}: a run for each training"
         experiment = experiment_id(self.client, record.experiment, self._build, description)
         filter_string = f"tags.attempt = '{record.attempt}'"
         with store_lock(self._build):
