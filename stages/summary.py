@@ -68,7 +68,7 @@ def summarise(
         f'  make translate{option} TEXT="..."',
         *drawn,
         *advised,
-        "  make ui                        see curves, scores and models in MLflow",
+        f"  make ui{option}".ljust(33) + "see curves, scores and models in MLflow",
         f"  make status{option}",
         "  make help",
     ]

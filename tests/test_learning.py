@@ -1,4 +1,4 @@
-"""What the models learn of the toy language: with attention nearly all of it, without attention half at most."""
+"""What models learn of the toy language in the minute of `make smoke`: all of it with attention, a part of it without."""
 
 import json
 
@@ -38,13 +38,11 @@ def bleu(project: Project, cell: str, attention: str, seed: int = 1) -> dict[str
 def test_with_attention_the_toy_language_is_learned_and_without_it_is_not(school: Project, cell: str) -> None:
     scores = {attention: bleu(school, cell, attention) for attention in ("none", "dot", "general", "additive")}
     beam = {attention: told["beam"] for attention, told in scores.items()}
-    memory = scores["none"]["memory"]
-    assert memory < beam["none"] < 60
-    assert beam["dot"] > beam["none"] + 10
-    assert min(beam["general"], beam["additive"]) > max(90, beam["dot"])
+    assert scores["none"]["memory"] + 10 < beam["none"] < 60
+    assert min(beam["dot"], beam["general"], beam["additive"]) > 95
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [2, 3, 4, 5])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_smoke_is_learned_with_other_seeds(school: Project, seed: int) -> None:
-    assert bleu(school, "lstm", "general", seed)["beam"] > 90
+    assert bleu(school, "lstm", "general", seed)["beam"] > 95
