@@ -65,8 +65,8 @@ def sections(result: SideBySide) -> Iterator[tuple[str, Rows]]:
         columns = (*head, "difference", "by the paired bootstrap")
         yield "Scores of free translations, with 95 % intervals", [columns, *_score_rows(result)]
     if any(result.not_compared.values()):
-        names = [(", ".join(result.not_compared[side]) or "-") for side in ("a", "b")]
-        yield "Test sets that are not compared, because only one experiment has them", [head, ("test sets", *names)]
+        title = "Scores that are not compared, because only one experiment has the test set"
+        yield title, [head, *_other_rows(result)]
     yield "Model", [head, *_rows(result.model)]
     yield "Speed", [head, *_rows(result.speed)]
 
@@ -82,6 +82,17 @@ def _score_rows(result: SideBySide) -> Rows:
         for metric, score in test_set.scores.items():
             title = f"{test_set.name}{other} ({test_set.sentences:,}), {METRICS[metric]}"
             rows.append((title, *_cells(score), score.judgement))
+    return rows
+
+
+def _other_rows(result: SideBySide) -> Rows:
+    rows = []
+    for side, place in (("a", 0), ("b", 1)):
+        for name, scores in result.not_compared[side].items():
+            for metric, value in scores.items():
+                cells = ["-", "-"]
+                cells[place] = f"{value:.1f}"
+                rows.append((f"{name}, {METRICS[metric]}", *cells))
     return rows
 
 

@@ -47,15 +47,17 @@ def summarise(
         lines += ["", f"  source     {example.source}"]
         lines += [f"  reference  {example.reference}", f"  hypothesis {example.hypothesis}"]
     option = experiment_option(experiment)
+    lines += ["", f"BLEU by sentence length: build/{experiment}/evaluation/bleu_by_length.png"]
     if has_pictures:
-        lines += ["", f"Pictures of where the model looked: build/{experiment}/evaluation/{PICTURES}"]
+        lines += [f"Pictures of where the model looked: build/{experiment}/evaluation/{PICTURES}"]
         drawn = [f'  make attention{option} TEXT="..."']
     else:
         drawn = []
     if better := _better_baseline(evaluation):
         lines += [
             "",
-            f"The model is not useful yet: a baseline, {better}, scores as well. Use more text, or train longer.",
+            f"The model is not useful yet: a baseline, {better}, has the same or a higher BLEU. "
+            "Use more text, or train longer.",
         ]
         advised = []
     else:

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import torch
@@ -130,17 +130,20 @@ def _reported(call: StageCall, scratch: Path, trainer: Trainer) -> Iterator[tupl
     """Open the run of the training. Yield it, and a function that logs metrics to it and shows the progress."""
     inputs = {name: artifact.digest for name, artifact in call.inputs.items()}
     training = hashlib.sha256(json.dumps([call.stamp, inputs], sort_keys=True).encode()).hexdigest()
-    progress = Progress(trainer.position.step, trainer.total_steps, trainer.steps_per_epoch)
     settings = {k: v for made in call.inputs.values() for k, v in made.stamp["params"].items()} | call.stamp["params"]
     build = call.output.parent.parent
-    with open_run(build, call.experiment, scratch, training, settings, dataset_records(call.inputs["corpus"])) as run:
+    datasets = dataset_records(call.inputs["corpus"])
+    # The bar closes before the message of an interruption, so that this message is the last line.
+    with (
+        open_run(build, call.experiment, scratch, training, settings, datasets) as run,
+        closing(Progress(trainer.position.step, trainer.total_steps, trainer.steps_per_epoch)) as progress,
+    ):
 
         def log(metrics: dict[str, float], step: int) -> None:
             run.log(metrics, step)
             progress.show(metrics, step)
 
         yield run, log
-    progress.close()
 
 
 if __name__ == "__main__":

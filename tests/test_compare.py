@@ -64,10 +64,17 @@ def test_a_test_set_is_known_by_its_text_and_not_by_its_name(tmp_path: Path) -> 
     publish_evaluated(tmp_path, "mine", FAIR, {"2016": sets["test"], "news": (SOURCES[:50], REFERENCES[:50])})
     result = compared(tmp_path)
     assert [(t.name, t.name_in_b) for t in result.test_sets] == [("test", "2016")]
-    assert result.not_compared == {"a": ["chat", "news"], "b": ["news"]}
+    assert {side: list(scores) for side, scores in result.not_compared.items()} == {
+        "a": ["chat", "news"],
+        "b": ["news"],
+    }
     told = "\n".join(describe(result, "table"))
     assert "test = 2016 (100), BLEU" in told
-    assert "Test sets that are not compared, because only one experiment has them" in told
+    assert "Scores that are not compared, because only one experiment has the test set" in told
+    assert [line.split() for line in told.splitlines() if line.strip().startswith("news, BLEU")] == [
+        ["news,", "BLEU", f"{result.not_compared['a']['news']['bleu']:.1f}", "-"],
+        ["news,", "BLEU", "-", f"{result.not_compared['b']['news']['bleu']:.1f}"],
+    ]
 
 
 def test_without_a_common_test_set_there_are_no_differences(tmp_path: Path) -> None:
@@ -76,8 +83,8 @@ def test_without_a_common_test_set_there_are_no_differences(tmp_path: Path) -> N
     result = compared(tmp_path)
     assert result.test_sets == []
     told = "\n".join(describe(result, "markdown"))
-    assert "Scores" not in told
-    assert "## Test sets that are not compared" in told
+    assert "Scores of free translations" not in told
+    assert "## Scores that are not compared" in told
 
 
 def test_an_experiment_that_is_not_evaluated_is_told_with_the_command(tmp_path: Path) -> None:

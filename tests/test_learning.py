@@ -1,4 +1,4 @@
-"""What models learn of the toy language in the minute of `make smoke`: all of it with attention, a part of it without."""
+"""What models learn of the toy language in the time of `make smoke`: all with attention, a part without."""
 
 import json
 

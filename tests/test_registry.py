@@ -117,7 +117,12 @@ def test_the_registry_has_both_models_and_the_option_of_its_experiment(overlay: 
 @pytest.mark.parametrize(
     ("stage", "asked", "told"),
     [
-        (promote.promote, {"REASON": "x"}, "error: VERSION is missing; type the number of a version"),
+        (
+            promote.promote,
+            {"REASON": "x"},
+            "error: VERSION is missing; make versions EXP=again lists them; type the number of one: "
+            "make promote VERSION=number REASON=... EXP=again",
+        ),
         (promote.promote, {"VERSION": "2"}, "error: REASON is missing"),
         (
             promote.promote,
@@ -198,10 +203,8 @@ def test_a_review_ends_with_its_verdict(
     # Ten sentences show nothing, so what must be shown is inconclusive; that is no pass.
     verdict = "inconclusive" if status else "pass"
     assert f"\nverdict: {verdict}. " in run.stdout
-    assert (
-        f"\n  report   build/reviews/{MODEL}/3.html\n  version  http://127.0.0.1:5000/#/models/{MODEL}/versions/3\n"
-        in (run.stdout)
-    )
+    page = f"http://127.0.0.1:5000/#/models/{MODEL}/versions/3?workflowType=machine_learning"
+    assert f"\n  report   build/reviews/{MODEL}/3.html\n  version  {page}\n" in run.stdout
     assert run.stdout.splitlines()[-1].startswith(
         "  make review VERSION=3" if status else "  make promote VERSION=3 REASON="
     )

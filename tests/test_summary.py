@@ -49,7 +49,7 @@ def summary(*test_sets: Bleus, experiment: str = "mine", has_pictures: bool = Tr
 )
 def test_no_review_is_advised_if_a_baseline_is_better(test_sets: list[Bleus], better: str) -> None:
     told = summary(*test_sets)
-    assert f"The model is not useful yet: a baseline, {better}, scores as well" in told
+    assert f"The model is not useful yet: a baseline, {better}, has the same or a higher BLEU" in told
     assert "make review" not in told
     assert "make translate EXP=mine" in told
 

@@ -52,6 +52,8 @@ def test_a_glossary_that_is_none_is_refused(tmp_path: Path, content: bytes, mess
         Glossary.load(tmp_path / "terms.tsv")
     with pytest.raises(UserError, match="^TERMS: .* could not be read"):
         Glossary.load(tmp_path)
+    with pytest.raises(UserError, match="^TERMS: there is no file .*none.tsv; type the path"):
+        Glossary.load(tmp_path / "none.tsv")
 
 
 def test_a_sentence_without_a_term_is_translated_as_ever(translator: Translator, tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def test_translate_reads_the_glossary_that_terms_names(tiny_model: Path, tmp_pat
     assert [run.stdout.split("\n")[i] for i in (0, 2, 3)] == [plain[i] for i in (0, 2, 3)]
     run = translate(tiny_model, TEXT=text, TERMS=str(tmp_path / "none.tsv"))
     assert (run.returncode, run.stdout) == (2, "")
-    assert run.stderr.startswith(f"error: TERMS: {tmp_path}/none.tsv could not be read")
+    assert run.stderr.startswith(f"error: TERMS: there is no file {tmp_path}/none.tsv;")
     run = translate(tiny_model, TEXT=text, TERMS=str(tmp_path / "terms.tsv"), PIPELINE_NPROC="2")
     assert (run.returncode, run.stdout) == (2, "")
     assert "TERMS: got NPROC=2, expected one process" in run.stderr

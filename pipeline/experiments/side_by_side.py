@@ -57,7 +57,7 @@ class SideBySide:
     settings: Mapping[str, Two]  # those that differ
     data: Mapping[str, Two]
     test_sets: Sequence[SameTestSet]
-    not_compared: Mapping[str, Sequence[str]]  # a, b -> names of the test sets that only this experiment has
+    not_compared: Mapping[str, Mapping[str, Mapping[str, float]]]  # a, b -> scores of test sets that only it has
     model: Mapping[str, Two]
     speed: Mapping[str, Two]
 
@@ -75,7 +75,7 @@ def compare_experiments(a: Evaluated, b: Evaluated) -> SideBySide:
         _differing(a.settings, b.settings),
         _both(_data(a), _data(b)),
         [_compare_test_set(a, b, *names) for names in same],
-        {"a": sorted(set(a.test_sets) - {n for n, _ in same}), "b": sorted(set(b.test_sets) - {n for _, n in same})},
+        {"a": _scores_of_others(a, {n for n, _ in same}), "b": _scores_of_others(b, {n for _, n in same})},
         _both(_model(a), _model(b)),
         _both(_speed(a), _speed(b)),
     )
@@ -133,6 +133,12 @@ def _same_test_sets(a: Evaluated, b: Evaluated) -> list[tuple[str, str]]:
         if alike:
             found.append((name, name if name in alike else alike[0]))
     return found
+
+
+def _scores_of_others(experiment: Evaluated, compared: set[str]) -> dict[str, dict[str, float]]:
+    """Return BLEU and chrF2 of each test set that the other experiment does not have."""
+    scores = {name: experiment.test_sets[name].systems["beam"] for name in sorted(set(experiment.test_sets) - compared)}
+    return {name: {"bleu": score.bleu, "chrf": score.chrf} for name, score in scores.items()}
 
 
 def _compare_test_set(a: Evaluated, b: Evaluated, name: str, name_in_b: str) -> SameTestSet:

@@ -45,6 +45,8 @@ class Glossary:
         terms: dict[str, str] = {}
         try:
             lines = path.read_text(encoding="utf-8-sig").split("\n")
+        except FileNotFoundError:
+            raise UserError(f"TERMS: there is no file {path}; type the path of your glossary") from None
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"TERMS: {path} could not be read as text in UTF-8: {error}") from None
         for number, line in enumerate(lines, 1):
