@@ -24,6 +24,8 @@ from pipeline.seq2seq.translator import BEAM_SIZE, LENGTH_PENALTY, Translator, i
 # processes has 5. It does not depend on the number of processes, because other batches round their scores differently.
 BLOCK_LINES = 4096
 
+SHOWN_LINES = 10  # numbers of lines in a message
+
 Advance = Callable[[int], object]  # called with the number of lines translated since the last call
 
 
@@ -32,9 +34,11 @@ def translate() -> None:
     open_artifact(directory, TARGETS[directory.name])
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     processes = expected_processes()
+    if "TEXT" not in os.environ and sys.stdin.isatty() and os.environ.get("RANK", "0") == "0":
+        print("translate: type a sentence, then Enter; Ctrl-D ends", file=sys.stderr)
     with _progress() as bar:
         if "TERMS" in os.environ:
-            blocks = _with_terms(directory, processes, bar.update)
+            blocks = with_terms(directory, processes, bar.update)
         elif processes == 1:
             blocks = _translate_alone(directory, bar.update)
         else:
@@ -90,14 +94,21 @@ def _translate_alone(directory: Path, advance: Advance) -> Iterator[list[str]]:
         yield [translation.text for translation in in_order(translations, len(lines))]
 
 
-def _with_terms(directory: Path, processes: int, advance: Advance) -> Iterator[list[str]]:
-    """Yield translations with the glossary that TERMS names, line by line."""
+def with_terms(directory: Path, processes: int, advance: Advance) -> Iterator[list[str]]:
+    """Yield translations with the glossary that TERMS names, line by line. At the end, name lines that lack a term."""
     if processes > 1:
         raise UserError(f"TERMS: got NPROC={processes}, expected one process with a glossary; leave NPROC out")
     glossary, translator = Glossary.load(Path(os.environ["TERMS"])), Translator.load(directory)
-    for line in chain.from_iterable(read_blocks()):
-        yield [translate_with_terms(translator, glossary, line)]
+    lacking = []
+    for number, line in enumerate(chain.from_iterable(read_blocks()), start=1):
+        translation = translate_with_terms(translator, glossary, line)
+        if not glossary.is_obeyed(line, translation):
+            lacking.append(number)
+        yield [translation]
         advance(1)
+    if lacking:
+        shown = ", ".join(map(str, lacking[:SHOWN_LINES])) + (", ..." if len(lacking) > SHOWN_LINES else "")
+        tqdm.write(f"translate: {len(lacking):,} lines lack a term of the glossary: {shown}", file=sys.stderr)
 
 
 def _translate_together(directory: Path, processes: int, advance: Advance) -> Iterator[list[str]]:

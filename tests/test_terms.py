@@ -12,6 +12,7 @@ from pipeline.plumbing.errors import UserError
 from pipeline.seq2seq.search import search
 from pipeline.seq2seq.terms import Glossary, Term, _search, terms_in, translate_with_terms
 from pipeline.seq2seq.translator import Translator
+from stages.translate import with_terms
 from tests.project import ROOT
 from tests.test_export import PAIRS, SIMPLE, publish_model
 
@@ -116,6 +117,27 @@ def test_source_spans_count_characters(translator: Translator) -> None:
     spans = translator.tokenizer.source_spans(text)
     assert len(spans) == len(translator.tokenizer.encode_source([text])[0]) - 1
     assert "".join(text[begin:end] for begin, end in spans) == text
+
+
+def test_a_translation_obeys_a_glossary_if_it_has_each_term_often_enough(tmp_path: Path) -> None:
+    terms = glossary(tmp_path, "file\tDatei\nsave\tsichern\n")
+    assert terms.is_obeyed("Open the File", "die Datei auf")
+    assert terms.is_obeyed("nothing", "")
+    assert not terms.is_obeyed("save the file", "die Datei")
+    assert not terms.is_obeyed("a file is a file", "eine Datei")
+
+
+def test_lines_without_their_term_are_named_at_the_end(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    glossary(tmp_path, "file\tDatei\n")
+    monkeypatch.setenv("TERMS", str(tmp_path / "terms.tsv"))
+    monkeypatch.setenv("TEXT", "\n".join(["a file", "nothing", *["the file"] * 11]))
+    monkeypatch.setattr("stages.translate.translate_with_terms", lambda translator, terms, line: line)
+    translations = list(with_terms(tiny_model, 1, lambda count: None))
+    assert len(translations) == 13
+    told = "translate: 12 lines lack a term of the glossary: 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, ...\n"
+    assert capsys.readouterr().err == told
 
 
 def translate(model: Path, **environment: str) -> subprocess.CompletedProcess[str]:

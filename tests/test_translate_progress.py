@@ -74,6 +74,16 @@ def test_the_bar_leaves_the_translations_whole_in_the_same_terminal(tiny_model: 
     assert [line for line in lines if "translate:" not in line][: len(expected.splitlines())] == expected.splitlines()
 
 
+def test_whoever_types_is_told_what_to_do(tiny_model: Path) -> None:
+    keyboard, end = pty.openpty()
+    os.write(keyboard, b"open the file\n\x04")
+    printed, shown = in_a_terminal(tiny_model, end)
+    os.close(keyboard)
+    os.close(end)
+    assert printed.count("\n") == 1
+    assert shown == "translate: type a sentence, then Enter; Ctrl-D ends\r\n"
+
+
 @pytest.mark.parametrize(("content", "lines"), [(b"", 0), (b"a", 1), (b"a\n", 1), (b"a\r\n\nb", 3)], ids=ascii)
 def test_lines_are_counted_from_where_the_file_stands(tmp_path: Path, content: bytes, lines: int) -> None:
     (tmp_path / "text").write_bytes(b"read already\n" + content)

@@ -9,6 +9,7 @@ Shapes: R open hypotheses, S source length, V vocabulary.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,6 +75,11 @@ class Glossary:
         for match in self._any_term.finditer(sentence):
             if target := self.terms.get(match[0].lower()):
                 yield *match.span(), target
+
+    def is_obeyed(self, sentence: str, translation: str) -> bool:
+        """Return whether the translation has each target term as often as the sentence has its source terms."""
+        wanted = Counter(target for _, _, target in self.find(normal_form(sentence)))
+        return all(translation.count(target) >= count for target, count in wanted.items())
 
 
 def translate_with_terms(
