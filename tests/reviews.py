@@ -60,7 +60,7 @@ CHAMPION = System(
     training_run=("5", "6" * 32),
 )
 CANDIDATE = replace(CHAMPION, version="3", digests={"corpus": "a" * 64, "model": "b" * 64})
-CARD = "Translates `en` to `de`.\n\n### Scores on held-out text\n\nBLEU 12.3\n\n### Training\n\n3 epochs\n"
+CARD = "Translates en to de.\n\n### Scores on held-out text\n\nBLEU 12.3\n\n### Training\n\n3 epochs\n"
 BASELINE = System("translation memory", None, "en", "de", {}, None, None, None, None, {})
 
 

@@ -348,7 +348,7 @@ def test_registration_on_a_server_leaves_no_path_of_this_machine(server: Server,
     facts = RegisteredFacts.of(open_artifact(build / "default" / "registered", "register"))
     assert facts.store == "http"
     version = MlflowClient().get_model_version(facts.model_name, str(facts.version))
-    assert str(version.description).startswith("Translates `en` to `de`")
+    assert str(version.description).startswith("Translates en to de")
     files = [path for path in (server.directory / "mlartifacts").rglob("*") if path.is_file()]
     assert len(files) > 15
     assert not [path for path in files if str(tmp_path).encode() in path.read_bytes()]

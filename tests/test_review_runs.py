@@ -160,7 +160,7 @@ def test_the_version_shows_what_its_review_found(review_runs: ReviewRuns, candid
     assert len(shown.tags) <= 7  # as many as one reads in MLflow's table
     assert max(map(len, shown.tags.values())) <= 64
     assert len(str(shown.description)) < 5000
-    assert "\n\n## Model card\n\nTranslates `en` to `de`." in str(shown.description)
+    assert "\n\n## Model card\n\nTranslates en to de." in str(shown.description)
     assert str(shown.description).startswith("Review: fail. BLEU +48.8 against version 2.\n")
 
 

@@ -128,7 +128,7 @@ def test_a_repeated_review_against_the_champion_has_the_same_result(client: Mlfl
     assert len(finding.maps) == 3
     assert all(re.match(r"test, line \d+: \S", picture.title) for picture in finding.maps)
     assert finding.review.changes[0] == VersionChange("seed", "1", "2")
-    assert finding.review.card.startswith("Translates `en` to `de`: ")
+    assert finding.review.card.startswith("Translates en to de: ")
     assert finding.review.opponent.size_bytes
 
 

@@ -105,7 +105,7 @@ def test_a_server_that_is_killed_and_stopped_during_training(training: Training,
 def test_a_server_that_does_not_answer_at_the_end(
     training: Training, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("pipeline.plumbing.tracking.run.PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr("pipeline.plumbing.tracking.run.LAST_SEND_SECONDS", 2.0)
     server.start()
 
     def trouble(train: Callable[[float], None]) -> None:
