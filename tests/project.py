@@ -16,8 +16,8 @@ from pipeline.plumbing.stamps import SECTIONS
 from tests.toy_corpus import sentence_pairs, write_tsv
 
 ROOT = Path(__file__).parent.parent
-# Train for seconds, not until the language is learned, and in the precision of most experiments.
-SHORTER = {"epochs: 10": "epochs: 3", "precision: fp32": "precision: auto"}
+# Train for seconds, not until the language is learned, and with the cell and the precision of most experiments.
+SHORTER = {"epochs: 6": "epochs: 3", "precision: fp32": "precision: auto", "cell: gru": "cell: lstm"}
 FILES = [
     "Makefile",
     "accelerate.yaml",

@@ -1,4 +1,4 @@
-"""What models learn of the toy language in the time of `make smoke`: all with attention, a part without."""
+"""What models learn of the toy language of `make smoke`: all of it with attention, a part without."""
 
 import json
 
@@ -8,6 +8,7 @@ from tests.project import SHORTER, Project, new_project
 from tests.toy_corpus import PAIRS, sentence_pairs, write_tsv
 
 CELLS = ("lstm", "gru")
+LONGER = "train: {epochs: 10}"  # LSTM learns to attend later than GRU
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +21,9 @@ def school(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def bleu(project: Project, cell: str, attention: str, seed: int = 1) -> dict[str, float]:
-    """Train and evaluate a model, and return the BLEU of each system on the test set."""
-    name = f"{cell}-{attention}-{seed}"
-    text = f"extends: smoke\nmodel: {{cell: {cell}, attention: {attention}}}\ntrain: {{seed: {seed}}}\n"
-    (project.root / f"experiments/{name}.yaml").write_text(text, encoding="utf-8")
+def bleu(project: Project, name: str, overlay: str) -> dict[str, float]:
+    """Train and evaluate the smoke experiment with other settings. Return the BLEU of each system on the test set."""
+    (project.root / f"experiments/{name}.yaml").write_text(f"extends: smoke\n{overlay}\n", encoding="utf-8")
     run = project.make("evaluate", EXP=name)
     assert run.returncode == 0, run.stdout + run.stderr
     metrics = json.loads((project.root / f"build/{name}/evaluation/metrics.json").read_bytes())
@@ -36,13 +35,16 @@ def bleu(project: Project, cell: str, attention: str, seed: int = 1) -> dict[str
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_with_attention_the_toy_language_is_learned_and_without_it_is_not(school: Project, cell: str) -> None:
-    scores = {attention: bleu(school, cell, attention) for attention in ("none", "dot", "general", "additive")}
+    scores = {
+        attention: bleu(school, f"{cell}-{attention}", f"model: {{cell: {cell}, attention: {attention}}}\n{LONGER}")
+        for attention in ("none", "dot", "general", "additive")
+    }
     beam = {attention: told["beam"] for attention, told in scores.items()}
     assert scores["none"]["memory"] + 10 < beam["none"] < 60
     assert min(beam["dot"], beam["general"], beam["additive"]) > 95
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [2, 3])
-def test_smoke_is_learned_with_other_seeds(school: Project, seed: int) -> None:
-    assert bleu(school, "lstm", "general", seed)["beam"] > 95
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_smoke_is_learned_with_any_seed(school: Project, seed: int) -> None:
+    assert bleu(school, f"seed-{seed}", f"train: {{seed: {seed}}}")["beam"] > 95
