@@ -1,6 +1,6 @@
 """Register a trained model: package it, test the package, make it a version in MLflow's registry.
 
-Every step first looks for its own result, by the digest of what is registered. So a registration that was killed
+Each step first looks for its own result. A digest of artifacts, code and name identifies it. So a killed registration
 continues where it was, and leaves only one model and one version. This module does not import torch.
 """
 
@@ -87,7 +87,7 @@ class Registration:
 
     @cached_property
     def identity(self) -> str:
-        """Return a digest of what is registered. The same artifacts, code and name make the same version."""
+        """Return a digest of the artifacts, the code and the name. Equal digests belong to one version."""
         parts = [self.experiment, self.model_name, self.corpus.digest, self.model.digest, self.evaluation.digest]
         parts += [sha256_of(file) for file in (*code_files(), REGISTRY / MODEL_CODE)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -100,7 +100,7 @@ class Comparison:
     worse: int
     gains: Sequence[Change]  # the largest first
     losses: Sequence[Change]  # the largest first
-    faults: Mapping[str, Faults]  # candidate, opponent, and reference, which shows what is usual in such text
+    faults: Mapping[str, Faults]  # candidate, opponent, reference; the reference shows how common faults are
 
 
 def compare(

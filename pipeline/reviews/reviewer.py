@@ -47,7 +47,7 @@ MAP_ROWS, MAP_LETTERS = 60, 40
 
 @dataclass(frozen=True)
 class Finding:
-    """A review, and what is recorded with it."""
+    """A review with the facts that are recorded beside it."""
 
     review: Review
     maps: Sequence[AttentionMap]

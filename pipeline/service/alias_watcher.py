@@ -46,7 +46,7 @@ class AliasWatcher:
 
     @property
     def problem(self) -> str:
-        """Return a short description of what is wrong; empty if nothing is wrong."""
+        """Return a short description of the problem. Without a problem the text is empty."""
         has_died = self._thread is not None and not self._thread.is_alive() and not self._stopped.is_set()
         return "the thread that watches the alias has ended" if has_died else self._problem
 
@@ -116,7 +116,7 @@ class AliasWatcher:
             raise
 
     def _note(self, problem: str, reason: Exception | str | None = None) -> None:
-        """Remember what is wrong. Print a line when a problem begins, and a line when it is over."""
+        """Store the present problem. Print a line when a problem begins, and another when it ends."""
         if problem != self._problem:
             told = without_password(str(reason).strip().partition("\n")[0]) or type(reason).__name__
             self._say(f"warning: {problem}: {told}" if problem else "the problem is over")

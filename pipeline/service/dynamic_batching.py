@@ -53,7 +53,7 @@ class BatchedModel:
 
     @property
     def problem(self) -> str:
-        """Return a short description of what is wrong with the model; empty if nothing is wrong."""
+        """Return a short description of the model's problem. Without a problem the text is empty."""
         has_died = not (self._worker.is_alive() or self._closed)
         return "the translating thread has ended" if has_died else self._problem
 

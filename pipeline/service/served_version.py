@@ -42,7 +42,7 @@ class ServedVersion:
 
     @property
     def problem(self) -> str:
-        """Return a short description of what is wrong with the model; empty if nothing is wrong."""
+        """Return a short description of the model's problem. Without a problem the text is empty."""
         return self._model.problem
 
     def __enter__(self) -> "ServedVersion":
