@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -28,10 +28,16 @@ def imported_files(start: Path) -> list[Path]:
 
 def distributions(files: Iterable[Path]) -> dict[str, str]:
     """Return the distributions that `files` import, with the installed versions."""
-    owners = metadata.packages_distributions()
+    owners = _owners()
     modules = {module for file in files for module in imported_modules(file)} & owners.keys()
     names = {module if module in owners[module] else owners[module][0] for module in modules}
     return {name: metadata.version(name) for name in sorted(names)}
+
+
+@cache
+def _owners() -> Mapping[str, list[str]]:
+    """Return the installed distributions of each top-level module. Reading them takes half a second."""
+    return metadata.packages_distributions()
 
 
 def imported_modules(file: Path) -> set[str]:
