@@ -13,8 +13,8 @@ HEAVY = ("accelerate", "datasets", "matplotlib", "mlflow", "sklearn", "torch")
 NEEDED = {
     "download": {"datasets"},
     "tokenizer": set(),
-    "encode": {"datasets"},
-    "train": {"accelerate", "datasets", "mlflow", "torch"},
+    "encode": set(),
+    "train": {"accelerate", "mlflow", "torch"},
     "evaluate": {"accelerate", "matplotlib", "sklearn", "torch"},
     "register": {"mlflow"},
     "translate": {"torch"},
