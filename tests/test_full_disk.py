@@ -20,6 +20,7 @@ SCRIPT = """
 set -u
 mount -t tmpfs -o size=100m tmpfs build
 cp -a kept/. build
+sleep 3; make -n > planned.log # the stamps are settled, so that they are not written when the disk is full
 fill() { dd if=/dev/zero of=build/ballast bs=4k 2> ballast.log; }
 [ "$1" = train ] || fill
 make > full.log 2>&1 & make=$!

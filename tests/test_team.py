@@ -91,7 +91,7 @@ def test_trainer_and_reviewer_may_each_do_only_their_part(team: Team, act: Act, 
         assert run.returncode == 2, run.stdout + run.stderr
         assert "Traceback" not in run.stderr
         if command != "rollback":
-            assert f"{TRAINER} may not do this" in run.stderr
+            assert f"{TRAINER} has no permission for this" in run.stderr
     with team.acting(TRAINER):
         store().set_model_version_tag(CANDIDATES, "2", "review", "pass")
     run = act(REVIEWER, "promote", VERSION="2", REASON="it says that it passed")
