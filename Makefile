@@ -28,6 +28,7 @@ ALIAS   := champion
 A       :=
 B       :=
 FORMAT  :=
+REV     :=
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 # Export a variable as it was typed. Quotes, dollar signs and backticks reach a command through the environment, where
 # neither Make nor a shell interprets them.
@@ -38,7 +39,7 @@ export $(1)
 endif
 endef
 PROCESSES := NPROC NODES NODE_RANK MASTER RESTARTS
-ANSWERS   := TEXT TERMS VERSION REASON FORCE ALIAS A B FORMAT HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
+ANSWERS   := REV TEXT TERMS VERSION REASON FORCE ALIAS A B FORMAT HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
 $(foreach name,EXP $(PROCESSES) $(ANSWERS),$(eval $(call AS_TYPED,$(name))))
 
 # MLflow's migrations fail below a directory with a % in its name, Python's venv below one with a colon, and Make cannot
@@ -106,7 +107,8 @@ LAUNCH   = $(if $(filter-out 1x0,$(NODES)x$(NODE_RANK)),exec $(PY) -m $(SEVERAL)
 OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
-UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench-tracking bench-serving clean gc \
+UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench bench-train bench-decode bench-startup bench-diff \
+             bench-tracking bench-serving clean gc \
              translate attention export summary sync server ui smoke experiments compare review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Otherwise Make would delete the manifest of a stage if it is interrupted right after the stage.
@@ -126,6 +128,11 @@ READ_BY_gc        := FORCE
 READ_BY_serve     := ALIAS HOST PORT AUTH ALLOWED_HOSTS
 READ_BY_server    := HOST PORT STORE ARTIFACTS AUTH ALLOWED_HOSTS
 READ_BY_ui        := $(READ_BY_server)
+READ_BY_bench     := DURATION REPEATS
+READ_BY_bench-train   := DURATION
+READ_BY_bench-decode  := REPEATS
+READ_BY_bench-startup := REPEATS
+READ_BY_bench-diff    := REV DURATION REPEATS
 READ_BY_bench-serving := DURATION
 READ := EXP PYTHON DEBUG SHELL $(foreach goal,$(GOALS),$(READ_BY_$(goal))) \
         $(if $(filter all smoke status $(STAGES),$(GOALS)),$(PROCESSES))
@@ -256,6 +263,16 @@ test-all: | $(VENV) ## run all tests, and record the date in docs/guarantees.md;
 	@rm -rf $(REPORTS); failed=0; for part in check test test-slow test-faults test-gpu; do \
 	  PYTEST_ADDOPTS="--junitxml=$(REPORTS)/$$part.xml" $(MAKE) $$part || failed=1; done; \
 	$(PY) -m tests.guarantees $(REPORTS); exit $$failed
+bench: | $(VENV) ## measure training, translating and start-up, beside what this machine can do; ten minutes
+	@$(PY) -m benchmarks all $(BUILD) $(PARAMS)
+bench-train: | $(VENV) ## the part of it that measures training
+	@$(PY) -m benchmarks train $(BUILD) $(PARAMS)
+bench-decode: | $(VENV) ## the part of it that measures translating
+	@$(PY) -m benchmarks decode $(BUILD) $(PARAMS)
+bench-startup: | $(VENV) ## the part of it that measures how long commands take to start
+	@$(PY) -m benchmarks startup $(BUILD) $(PARAMS)
+bench-diff: | $(VENV) ## compare the speed of this tree with a commit, alternately: REV=HEAD~1
+	@$(PY) -m benchmarks.diff "$$REV" $(BUILD) $(PARAMS)
 bench-tracking: | $(VENV) ## measure how a failing tracking server affects training; several minutes
 	$(PY) -m benchmarks.tracking
 bench-serving: | $(VENV) ## measure the speed of `make serve` with 32 clients, for DURATION=60 seconds

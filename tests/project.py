@@ -23,6 +23,7 @@ FILES = [
     "accelerate.yaml",
     "params.yaml",
     "requirements.lock",
+    "benchmarks",
     "experiments",
     "pipeline",
     "stages",

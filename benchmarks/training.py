@@ -1,0 +1,77 @@
+"""Measure the speed of training: run the stage for some time, and read its own reports.
+
+The stage runs as `make train` runs it, so the figure has everything in it: batches, metrics, checkpoints, MLflow.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.plumbing.artifacts import open_artifact
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.exit_status import PAUSED
+from pipeline.plumbing.params import Params
+from pipeline.plumbing.tracking.journal import JOURNAL, read_journal
+from pipeline.plumbing.tracking.record import TRAINING as SCRATCH
+
+INPUTS = {"corpus": "download", "tokenizer": "tokenizer", "encoded": "encode"}
+WARM_UP = 3  # reports that are not counted
+SPEED = "train/tokens_per_second"
+FOREVER: dict[str, Any] = {"train": {"epochs": 1000, "patience": 1000, "checkpoint_seconds": 600}}
+
+Settings = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class TrainingSpeed:
+    """The speed of one variant of the network."""
+
+    tokens_per_second: tuple[float, ...]  # target tokens, one value for each report of ten steps
+    peak_memory: int  # bytes resident at most
+
+
+def train(inputs: Path, output: Path, params: Params, changed: Settings, seconds: float, root: Path) -> TrainingSpeed:
+    """Train from the artifacts in `inputs` for `seconds`, with changed settings, by the code in `root`."""
+    for name, stage in INPUTS.items():
+        open_artifact(inputs / name, stage)
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    layers = [params.model_dump(mode="json", by_alias=True), FOREVER, {"train": {"max_minutes": seconds / 60}}, changed]
+    settings = output / "settings.yaml"
+    settings.write_text(yaml.safe_dump(reduce(overlay, layers)), encoding="utf-8")
+    _run([sys.executable, "-m", "stages.stamp", str(output / "stamps"), str(settings)], root, expected=0)
+    manifests = [str(inputs / name / "manifest.json") for name in INPUTS]
+    stamp = str(output / "stamps" / "train.json")
+    command = [sys.executable, "-m", "stages.train", stamp, *manifests, str(output / "model")]
+    peak = _run(command, root, expected=PAUSED)
+    entries = list(read_journal(output / SCRATCH / JOURNAL))
+    speeds = tuple(entry.metrics[SPEED] for entry in entries if SPEED in entry.metrics)
+    if len(speeds) <= WARM_UP:
+        raise UserError(f"{output.name}: {len(speeds)} reports in {seconds:g} s are too few; type a longer DURATION=")
+    return TrainingSpeed(speeds[WARM_UP:], peak)
+
+
+def overlay(settings: Settings, changed: Settings) -> dict[str, Any]:
+    """Return `settings` with the changed values, section by section."""
+    return {section: {**values, **changed.get(section, {})} for section, values in settings.items()}
+
+
+def _run(command: list[str], root: Path, expected: int) -> int:
+    """Run a command in `root`. Return its highest resident memory in bytes. Raise UserError if it fails."""
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != expected:
+        raise UserError(f"{' '.join(command)} ended with status {process.returncode}:\n{output}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return usage.ru_maxrss * unit

@@ -1,0 +1,116 @@
+"""The benchmarks' own arithmetic and tables, and `make bench` on a small experiment."""
+
+import json
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+
+from benchmarks.arithmetic import Product, Shape, decoding, encoding
+from benchmarks.figures import Figure, asked_for, number, report, table
+from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import ModelSettings
+from pipeline.seq2seq.model import Seq2Seq
+from tests.project import Project
+
+SHAPE = Shape(pairs=3, source=5, target=7)
+VOCABULARY = 11
+
+
+def _settings(**changed: object) -> ModelSettings:
+    sizes = {"embedding_size": 4, "hidden_size": 6, "encoder_layers": 2, "decoder_layers": 3}
+    return ModelSettings.model_validate(sizes | changed)
+
+
+def _weights(module: nn.Module | Tensor) -> int:
+    """Return the number of weights in the matrices of a module."""
+    assert isinstance(module, nn.Module)
+    return sum(p.numel() for p in module.parameters() if p.dim() == 2)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("attention", ["dot", "general", "additive"])
+@pytest.mark.parametrize("tie_embeddings", ["all", "none"])
+@pytest.mark.parametrize("input_feeding", [False, True])
+@pytest.mark.parametrize("by_step", [False, True])
+def test_each_weight_is_used_once_for_each_token(
+    cell: str, attention: str, tie_embeddings: str, input_feeding: bool, by_step: bool
+) -> None:
+    settings = _settings(
+        cell=cell, attention=attention, tie_embeddings=tie_embeddings, input_feeding=input_feeding, dropout=0.0
+    )
+    model = Seq2Seq(settings, VOCABULARY, VOCABULARY)
+    sources, targets = SHAPE.pairs * SHAPE.source, SHAPE.pairs * SHAPE.target
+    keys = _weights(model.decoder.attention.key) if attention != "dot" else 0
+    found = sum(product.operations for product in encoding(settings, SHAPE))
+    assert found == 2 * sources * (_weights(model.encoder) + keys)
+    energy = settings.hidden_size if attention == "additive" else 0  # one vector; scores are counted as products
+    weights = _weights(model.decoder) - keys - energy - _weights(model.decoder.bridge)
+    weights += _weights(model.projection) + _weights(model.output)
+    attending = 2 * targets * SHAPE.source * settings.hidden_size  # scores and contexts
+    found = sum(product.operations for product in decoding(settings, SHAPE, VOCABULARY, by_step=by_step))
+    assert found == 2 * targets * weights + 2 * attending
+
+
+def test_a_product_counts_multiplications_and_additions() -> None:
+    assert Product(2, 3, 4, batch=5, times=6).operations == 2 * 2 * 3 * 4 * 5 * 6
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (0.03456, "0.0346"), (4.0, "4"), (48.24, "48.2"), (100.4, "100"), (14321.0, "14,300")],
+)
+def test_numbers_have_three_digits(value: float, shown: str) -> None:
+    assert number(value) == shown
+
+
+def test_a_table_has_the_median_the_quartiles_and_the_share_of_the_ceiling() -> None:
+    figures = [Figure("train", "tokens/s", (10.0, 30.0, 20.0, 40.0, 50.0), 60.0), Figure("memory", "GB", (1.5,))]
+    assert table(figures)[1:] == [
+        ("train", "30", "15 to 45", "tokens/s", "50% of 60"),
+        ("memory", "1.5", "", "GB", ""),
+    ]
+
+
+def test_a_report_is_written_as_json_and_markdown(tmp_path: Path) -> None:
+    figure = Figure("train", "tokens/s", (10.0, 30.0), 40.0)
+    report("Speed of mine", [figure], {"commit": "abc"}, tmp_path / "new" / "all")
+    document = json.loads((tmp_path / "new" / "all.json").read_text())
+    assert document["conditions"] == {"commit": "abc"}
+    assert document["figures"][0] == {
+        "what": "train",
+        "unit": "tokens/s",
+        "median": 20.0,
+        "values": [10.0, 30.0],
+        "ceiling": 40.0,
+        "share_of_ceiling": 0.5,
+    }
+    assert "| train | 20 | 10 to 30 | tokens/s | 50% of 40 |" in (tmp_path / "new" / "all.md").read_text()
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "many"])
+def test_a_number_that_makes_no_sense_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DURATION", text)
+    with pytest.raises(UserError, match=f"DURATION: got {text!r}, expected a number above 0"):
+        asked_for("DURATION", 40)
+
+
+@pytest.mark.slow
+def test_make_bench_measures_a_complete_experiment(project: Project) -> None:
+    assert project.make("bench", "DURATION=1").returncode == 2  # there is nothing to measure yet
+    run = project.make()
+    assert run.returncode == 0, run.stderr
+    run = project.make("bench", "DURATION=15", "REPEATS=1")
+    assert run.returncode == 0, run.stdout + run.stderr
+    document = json.loads((project.root / "build/benchmarks/all-smoke.json").read_text())
+    figures = {figure["what"]: figure for figure in document["figures"]}
+    assert {"train LSTM, fp32", "train GRU, fp32", "train GRU, fp32, memory", "make, nothing to do"} <= figures.keys()
+    assert all(figure["median"] > 0 for figure in figures.values())
+    assert 0 < figures["train GRU, fp32"]["share_of_ceiling"] < 1
+    assert "Nothing to be done" in project.make().stdout  # nothing of the experiment has changed
+
+
+@pytest.mark.slow
+def test_make_bench_diff_names_a_commit_that_does_not_exist(project: Project) -> None:
+    run = project.make("bench-diff", "REV=nothing")
+    assert (run.returncode, "REV: got 'nothing', expected a commit" in run.stderr) == (2, True), run.stderr
