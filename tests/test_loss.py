@@ -33,6 +33,11 @@ def test_value_and_gradients_equal_plain_cross_entropy(label_smoothing: float, m
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
 
 
+def test_a_target_whose_probability_rounds_to_0_has_a_finite_loss() -> None:
+    features, weight, bias = torch.tensor([[1.0]]), torch.tensor([[500.0], [0.0]]), torch.zeros(2)
+    assert smoothed_cross_entropy(features, weight, bias, torch.tensor([1])) == 500
+
+
 def test_with_bf16_features_the_loss_is_fp32_and_close() -> None:
     leaves, target = _leaves(torch.float32)
     exact = smoothed_cross_entropy(*leaves, target, 0.1)

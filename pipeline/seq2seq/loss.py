@@ -1,8 +1,10 @@
 """Compute the loss of the output layer: cross-entropy with label smoothing, a few tokens at a time.
 
-The logits of a whole batch, N x V numbers, are never in memory at once. Matrix products have the dtype of the features
-(bf16). Softmax and sums have the dtype of the weights (fp32). torch.nn.functional.linear_cross_entropy works in chunks
-too, but has no label smoothing, and in bf16 it returns a sum rounded to 8 bits (torch 2.13).
+The logits of a whole batch, N x V numbers, are never in memory at once. Logits, probabilities and matrix products have
+the dtype of the features (bf16), sums have the dtype of the weights (fp32). There is one pass over the logits of a
+chunk, the softmax. What label smoothing adds is linear in the logits, so sums over features and weights give it.
+torch.nn.functional.linear_cross_entropy works in chunks too, but has no label smoothing, and in bf16 it returns a sum
+rounded to 8 bits (torch 2.13).
 
 Shapes: N tokens, E features, V vocabulary.
 """
@@ -16,47 +18,47 @@ CHUNK = 512  # tokens whose logits are in memory at once; they are few enough fo
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
-    """The loss as an autograd function. `forward` also computes the gradients, while the logits are in memory."""
+    """The loss as an autograd function. `forward` also computes the gradients, while the logits are in memory.
+
+    With the smoothing e, the loss of a token is log Z - (1 - e) logit(target) - e mean(logits). Its gradient by a logit
+    is p - e / V, and 1 - e less at the target.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, label_smoothing: float
     ) -> Tensor:
-        vocabulary, cast = len(weight), weight.to(features.dtype)
-        total = torch.zeros((), dtype=weight.dtype, device=features.device)
-        gradients = (torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias))
+        dtype, cast, cast_bias = weight.dtype, weight.to(features.dtype), bias.to(features.dtype)
+        mean_weight = weight.mean(dim=0)
+        smoothing = (-label_smoothing * mean_weight).to(features.dtype)
+        total = torch.zeros((), dtype=dtype, device=features.device)
+        by_features, by_weight, by_bias = torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)
         for begin in range(0, len(features), CHUNK):
             rows = slice(begin, begin + CHUNK)
             wanted = target[rows, None]
-            logits = (features[rows] @ cast.t()).to(weight.dtype) + bias
-            log_z = logits.logsumexp(dim=1, keepdim=True)
-            total += (
-                log_z
-                - (1 - label_smoothing) * logits.gather(1, wanted)
-                - label_smoothing * logits.mean(1, keepdim=True)
-            ).sum()
-            # The gradient of the logits is softmax minus smoothed target. It overwrites the logits, to save memory.
-            logits.sub_(log_z).exp_().sub_(label_smoothing / vocabulary)
-            logits.scatter_add_(1, wanted, torch.full_like(log_z, label_smoothing - 1))
-            _accumulate(gradients, rows, features, cast, logits)
-        ctx.save_for_backward(*gradients)
+            logits = torch.addmm(cast_bias, features[rows], cast.t())
+            p = logits.softmax(dim=1)
+            highest, likeliest = logits.max(dim=1, keepdim=True)
+            log_z = highest.to(dtype) - p.gather(1, likeliest).to(dtype).log()  # the target's p may be 0 after rounding
+            total += log_z.sum() - (1 - label_smoothing) * logits.gather(1, wanted).sum(dtype=dtype)
+            # At the target the gradient is e minus the sum of the other probabilities. In bf16 that is far more exact
+            # than p - 1 + e, because bf16 has few digits just below 1.
+            others = p.scatter_(1, wanted, 0).sum(dim=1, keepdim=True, dtype=dtype)
+            p.scatter_(1, wanted, (label_smoothing - others).to(p.dtype))
+            by_features[rows] = torch.addmm(smoothing, p, cast)
+            by_weight += p.t() @ features[rows]
+            by_bias += p.sum(dim=0, dtype=dtype)
+        sums = features.sum(dim=0, dtype=dtype)
+        total -= label_smoothing * (sums @ mean_weight + len(features) * bias.mean())
+        by_weight -= label_smoothing / len(weight) * sums
+        by_bias -= label_smoothing / len(weight) * len(features)
+        ctx.save_for_backward(by_features, by_weight, by_bias)
         return total
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         by_features, by_weight, by_bias = ctx.saved_tensors
         return by_features * outputs[0], by_weight * outputs[0], by_bias * outputs[0], None, None
-
-
-def _accumulate(
-    gradients: tuple[Tensor, Tensor, Tensor], rows: slice, features: Tensor, weight: Tensor, by_logits: Tensor
-) -> None:
-    """Add the gradients of some rows to `gradients`. `by_logits` is the gradient of the loss by their logits."""
-    by_features, by_weight, by_bias = gradients
-    by_bias += by_logits.sum(dim=0)
-    cast = by_logits.to(features.dtype)
-    by_features[rows] = cast @ weight
-    by_weight += cast.t() @ features[rows]
 
 
 def smoothed_cross_entropy(
