@@ -251,15 +251,15 @@ check: | $(VENV) ## check code style and types (ruff, mypy)
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 test: | $(VENV) ## run the fast tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile -m "not slow"
-test-slow: | $(VENV) ## run the slow tests; about half an hour
+test-slow: | $(VENV) ## run the slow tests; up to an hour
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile -rs -m slow --ignore tests/test_faults.py
-test-faults: | $(VENV) ## interrupt the pipeline 200 times and compare the results; under an hour
+test-faults: | $(VENV) ## interrupt the pipeline 200 times and compare the results; about an hour
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 -rP -m slow tests/test_faults.py
 test-gpu: | $(VENV) ## run the tests that need a CUDA device
 	$(PY) -m pytest -q -rs -m gpu
 # Every part runs, even if one before it failed. pytest writes a report of each.
 REPORTS  := build/tests
-test-all: | $(VENV) ## run all tests, and record the date in docs/guarantees.md; about an hour and a half
+test-all: | $(VENV) ## run all tests, and record the date in docs/guarantees.md; up to two and a half hours
 	@rm -rf $(REPORTS); failed=0; for part in check test test-slow test-faults test-gpu; do \
 	  PYTEST_ADDOPTS="--junitxml=$(REPORTS)/$$part.xml" $(MAKE) $$part || failed=1; done; \
 	$(PY) -m tests.guarantees $(REPORTS); exit $$failed

@@ -10,25 +10,22 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pipeline.data.facts import CorpusFacts, EncodedFacts, TokenizerFacts
-from pipeline.data.splits import read_split
-from pipeline.plumbing.artifacts import Artifact, open_artifact
 from pipeline.plumbing.command import TARGETS, fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.made_with import processor
-from pipeline.plumbing.params import ModelSettings, Params
+from pipeline.plumbing.params import ModelSettings
 from pipeline.plumbing.params_file import read_params
 from pipeline.seq2seq.translator import BATCH_CELLS
 
 from . import ceilings
 from .arithmetic import TRAINING, Shape, decoding, encoding
+from .experiment import TO_DECODE, TO_TRAIN, Experiment
 from .figures import Figure, asked_for, report
 from .startup import measure_startup
 from .training import Settings, train
@@ -36,58 +33,25 @@ from .training import Settings, train
 ROOT = Path.cwd()
 OUTPUT = ROOT / "build" / "benchmarks"
 GIGA = 1e9
-NEEDED = {"train": ["corpus", "tokenizer", "encoded"], "decode": ["corpus", "tokenizer", "encoded", "model"]}
 CELLS: dict[str, dict[str, Any]] = {"LSTM": {"cell": "lstm"}, "GRU": {"cell": "gru"}}
 INPUT_FEEDING = {"cell": "lstm", "input_feeding": True}
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What is measured: the settings and the artifacts of an experiment."""
-
-    build: Path
-    params: Params
-
-    @property
-    def name(self) -> str:
-        return self.build.name
-
-    def artifact(self, name: str) -> Artifact:
-        return open_artifact(self.build / name, TARGETS[name])
-
-    def check(self, artifacts: Iterable[str]) -> None:
-        """Raise UserError unless the artifacts with these names are complete."""
-        for name in artifacts:
-            self.artifact(name)
-
-    @property
-    def vocabulary(self) -> int:
-        return TokenizerFacts.of(self.artifact("tokenizer")).vocabulary_size
-
-    def shape(self, tokens: int) -> Shape:
-        """Return the shape of a batch of about `tokens` target tokens with the mean lengths of the training pairs."""
-        facts = EncodedFacts.of(self.artifact("encoded")).train
-        source, target = facts.source_tokens / facts.pairs, facts.target_tokens / facts.pairs
-        return Shape(max(1, round(tokens / target)), round(source), round(target))
 
 
 def main() -> None:
     part, build, *files = sys.argv[1:]
     experiment = Experiment(ROOT / build, read_params([Path(file) for file in files]))
     repeats, seconds = max(1, round(asked_for("REPEATS", 5))), asked_for("DURATION", 40)
-    experiment.check(NEEDED.get(part, list(TARGETS)))
-    parts = {
-        "train": lambda: [*measure_machine(), *measure_training(experiment, seconds)],
-        "decode": lambda: [*measure_machine(), *measure_decoding(experiment, repeats)],
-        "startup": lambda: [*measure_startup(experiment.name, repeats, ROOT)],
-    }
-    parts["all"] = lambda: [
-        *measure_machine(),
-        *measure_training(experiment, seconds),
-        *measure_decoding(experiment, repeats),
-        *measure_startup(experiment.name, repeats, ROOT),
-    ]
-    report(f"Speed of {experiment.name}", parts[part](), conditions(), OUTPUT / f"{part}-{experiment.name}")
+    experiment.check({"train": TO_TRAIN, "decode": TO_DECODE}.get(part, TARGETS))
+    figures: list[Figure] = []
+    if part != "startup":
+        figures += measure_machine()
+    if part in ("train", "all"):
+        figures += measure_training(experiment, seconds)
+    if part in ("decode", "all"):
+        figures += measure_decoding(experiment, repeats)
+    if part in ("startup", "all"):
+        figures += measure_startup(experiment.name, repeats, ROOT)
+    report(f"Speed of {experiment.name}", figures, conditions(), OUTPUT / f"{part}-{experiment.name}")
 
 
 def conditions() -> dict[str, str]:
@@ -138,7 +102,7 @@ def tokens_at_most(experiment: Experiment, changed: Settings, precision: str) ->
 
 def measure_decoding(experiment: Experiment, repeats: int) -> Iterator[Figure]:
     """Yield the speed of greedy and beam search over the first test set, and the time of one short sentence."""
-    sentences = test_sentences(experiment)
+    sentences = experiment.test_sources()
     found = decode(experiment.artifact("model").directory, sentences, repeats, ROOT)
     precision = ceilings.precisions()[-1]
     for beam, name in (("1", "greedy"), ("5", "beam 5")):
@@ -148,13 +112,6 @@ def measure_decoding(experiment: Experiment, repeats: int) -> Iterator[Figure]:
         single = tuple(1000 * seconds for seconds in found["beams"][beam]["single"])
         yield Figure(f"translate one short sentence, {name}", "ms", single)
     yield Figure("translate, memory", "GB", (found["peak_memory"] / GIGA,))
-
-
-def test_sentences(experiment: Experiment) -> list[str]:
-    """Return the sources of the first test set."""
-    corpus = experiment.artifact("corpus")
-    sentences, _ = read_split(corpus.path(f"{next(iter(CorpusFacts.of(corpus).test_sets))}.parquet"))
-    return sentences
 
 
 def sentences_at_most(experiment: Experiment, beam_size: int, precision: str) -> float:

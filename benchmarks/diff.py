@@ -12,7 +12,8 @@ from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params_file import read_params
 
-from .__main__ import NEEDED, OUTPUT, ROOT, Experiment, conditions, decode, test_sentences
+from .__main__ import OUTPUT, ROOT, conditions, decode
+from .experiment import TO_DECODE, Experiment
 from .figures import Figure, asked_for, report
 from .training import train
 
@@ -24,11 +25,11 @@ def main() -> None:
     experiment = Experiment(ROOT / build, read_params([Path(file) for file in files]))
     repeats, seconds = max(1, round(asked_for("REPEATS", 5))), asked_for("DURATION", 40)
     other = check_out(revision)
-    experiment.check(NEEDED["decode"])
+    experiment.check(TO_DECODE)
     trees = {NEW: ROOT, OLD: other}
     tokens: dict[str, list[float]] = {name: [] for name in trees}
     sentences: dict[str, dict[str, list[float]]] = {name: {"1": [], "5": []} for name in trees}
-    those = test_sentences(experiment)
+    those = experiment.test_sources()
     for turn in range(repeats):
         for name, root in trees.items():
             print(f"{turn + 1} of {repeats}: {name}", file=sys.stderr)

@@ -15,14 +15,14 @@ from typing import Any
 
 import yaml
 
-from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.exit_status import PAUSED
 from pipeline.plumbing.params import Params
 from pipeline.plumbing.tracking.journal import JOURNAL, read_journal
 from pipeline.plumbing.tracking.record import TRAINING as SCRATCH
 
-INPUTS = {"corpus": "download", "tokenizer": "tokenizer", "encoded": "encode"}
+from .experiment import TO_TRAIN
+
 WARM_UP = 3  # reports that are not counted
 SPEED = "train/tokens_per_second"
 FOREVER: dict[str, Any] = {"train": {"epochs": 1000, "patience": 1000, "checkpoint_seconds": 600}}
@@ -40,15 +40,13 @@ class TrainingSpeed:
 
 def train(inputs: Path, output: Path, params: Params, changed: Settings, seconds: float, root: Path) -> TrainingSpeed:
     """Train from the artifacts in `inputs` for `seconds`, with changed settings, by the code in `root`."""
-    for name, stage in INPUTS.items():
-        open_artifact(inputs / name, stage)
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     layers = [params.model_dump(mode="json", by_alias=True), FOREVER, {"train": {"max_minutes": seconds / 60}}, changed]
     settings = output / "settings.yaml"
     settings.write_text(yaml.safe_dump(reduce(overlay, layers)), encoding="utf-8")
     _run([sys.executable, "-m", "stages.stamp", str(output / "stamps"), str(settings)], root, expected=0)
-    manifests = [str(inputs / name / "manifest.json") for name in INPUTS]
+    manifests = [str(inputs / name / "manifest.json") for name in TO_TRAIN]
     stamp = str(output / "stamps" / "train.json")
     command = [sys.executable, "-m", "stages.train", stamp, *manifests, str(output / "model")]
     peak = _run(command, root, expected=PAUSED)

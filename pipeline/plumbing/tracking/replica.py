@@ -163,7 +163,7 @@ def _tags(record: Record) -> dict[str, str]:
 
 
 def _description(record: Record, command: str) -> str:
-    """Return the text of the run's page. It says what was trained, and where curves, texts and pictures are."""
+    """Describe a training for the page of its run, with the places of its curves, texts and pictures."""
     option = experiment_option(record.experiment)
     translating = "".join(f" from {languages}" for languages in _languages(record, " to "))
     return f"""\
