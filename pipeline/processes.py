@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
+from torch import Tensor
 
 from .plumbing.errors import UserError
 
@@ -45,12 +46,12 @@ def join_processes(precision: str, expected: int) -> Accelerator:
     return accelerator
 
 
-def sum_over_processes(accelerator: Accelerator, *numbers: float) -> list[float]:
-    """Return the sum of each number over all processes, in one exchange."""
+def sum_over_processes(accelerator: Accelerator, numbers: Tensor) -> Tensor:
+    """Return the sum of `numbers` over all processes. Each process gives a tensor of the same shape."""
     if accelerator.num_processes == 1:
-        return list(numbers)
-    total = accelerator.reduce(torch.tensor(numbers, dtype=torch.float64, device=accelerator.device), "sum")
-    return [float(number) for number in total]
+        return numbers
+    total: Tensor = accelerator.reduce(numbers, "sum")
+    return total
 
 
 def machine(accelerator: Accelerator) -> dict[str, Any]:

@@ -1,11 +1,17 @@
-"""The learning rate over a training, its checks, and the error when memory runs out."""
+"""The learning rate over a training and its checks, updates of the weights, and the error when memory runs out."""
+
+import io
+import math
+from typing import Any
 
 import pytest
 import torch
 
 from pipeline.plumbing.errors import UserError
+from pipeline.plumbing.params import ModelSettings, TrainSettings
+from pipeline.seq2seq.model import Seq2Seq
 from pipeline.training.batching import Batch
-from pipeline.training.optimization import check_warmup, explain_out_of_memory, schedule
+from pipeline.training.optimization import AdamW, check_warmup, explain_out_of_memory, schedule
 
 
 def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
@@ -45,3 +51,74 @@ def test_running_out_of_memory_names_the_shape_of_the_batch_and_the_setting_to_l
         torch.empty(10**12, dtype=torch.float32).fill_(1)
     with pytest.raises(RuntimeError, match="else"), explain_out_of_memory(batch, 1000):
         raise RuntimeError("something else")
+
+
+SETTINGS = TrainSettings.model_validate({"weight_decay": 0.1, "gradient_clip": 0.5, "ema_decay": 0.3})
+
+
+def optimizer(state: dict[str, Any] | None = None) -> AdamW:
+    torch.manual_seed(3)
+    model = Seq2Seq(ModelSettings(embedding_size=4, hidden_size=4), 9, 9)
+    return AdamW(SETTINGS, model, state, torch.device("cpu"))
+
+
+def update(adamw: AdamW, step: int, length: float, loss: float = 1.0) -> list[torch.Tensor]:
+    """Make an update with random gradients of the given total length. Return them."""
+    torch.manual_seed(step)
+    gradients = [torch.randn_like(weight) for weight in adamw.weights]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    for weight, gradient in zip(adamw.weights, gradients, strict=True):
+        gradient *= length / norm
+        weight.grad = gradient.clone()
+    adamw.update(0.01 * step, torch.nn.utils.get_total_norm(gradients), torch.tensor(loss))
+    return gradients
+
+
+def test_updates_are_those_of_the_paper_in_float64() -> None:
+    """arXiv 1711.05101, algorithm 2. Gradients longer than 0.5 are shortened to it, others stay."""
+    adamw = optimizer()
+    weights = [weight.detach().double() for weight in adamw.weights]
+    averages, means, squares = ([w.clone() for w in weights], [0 * w for w in weights], [0 * w for w in weights])
+    for step, length in enumerate((3.0, 0.2, 0.5, 40.0, 0.1, 1.0), start=1):
+        gradients = update(adamw, step, length)
+        for i, gradient in enumerate(gradients):
+            clipped = gradient.double() * min(1.0, 0.5 / length)
+            means[i] = 0.9 * means[i] + 0.1 * clipped
+            squares[i] = 0.999 * squares[i] + 0.001 * clipped**2
+            mean, square = means[i] / (1 - 0.9**step), squares[i] / (1 - 0.999**step)
+            weights[i] = weights[i] - 0.01 * step * (mean / (square.sqrt() + 1e-8) + 0.1 * weights[i])
+            keep = min(0.3, step / (9 + step))
+            averages[i] = keep * averages[i] + (1 - keep) * weights[i]
+    for found, expected in zip([*adamw.weights, *adamw.averages], [*weights, *averages], strict=True):
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("length", "loss"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, -math.inf)])
+def test_an_update_that_is_not_finite_changes_nothing(length: float, loss: float) -> None:
+    adamw, other = optimizer(), optimizer()
+    update(adamw, 1, 1.0)
+    update(other, 1, 1.0)
+    update(adamw, 2, length, loss)
+    for step in (3, 4):
+        update(adamw, step, 1.0)
+        update(other, step, 1.0)
+    for found, expected in zip(flat(adamw.state()), flat(other.state()), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_a_state_resumes_bit_by_bit() -> None:
+    adamw = optimizer()
+    update(adamw, 1, 1.0)
+    buffer = io.BytesIO()
+    torch.save(adamw.state(), buffer)
+    buffer.seek(0)
+    resumed = optimizer(torch.load(buffer, weights_only=True))
+    for each in (adamw, resumed):
+        update(each, 2, 1.0)
+    for found, expected in zip(flat(resumed.state()), flat(adamw.state()), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def flat(state: dict[str, Any]) -> list[torch.Tensor]:
+    weights = [*state["model"].values(), *state["averaged"].values()]
+    return [*weights, *state["means"], *state["squares"], state["updates"]]

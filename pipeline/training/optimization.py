@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch.nn.utils import get_total_norm
 
 from ..data.encoding import EncodedSplit
 from ..plumbing.errors import UserError
@@ -22,7 +23,7 @@ from ..seq2seq.model import Seq2Seq
 from .batching import Batch, Step, collate
 from .checkpoint import Position
 
-Weights = tuple[Tensor, ...] | list[Tensor]
+BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,68 @@ class Update:
     stop_requested: bool  # in at least one process
 
 
+class AdamW:
+    """Weights that AdamW updates (arXiv 1711.05101, algorithm 2), and their exponential moving average.
+
+    `torch.optim.AdamW` computes the same, but it first imports torch's compiler, which takes two seconds.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, model: Seq2Seq, state: dict[str, Any] | None, device: torch.device
+    ) -> None:
+        """Resume from `state`, which an earlier `state()` returned. If it is None, start with `model`'s weights."""
+        self.settings, self.model, self.averaged = settings, model, deepcopy(model)
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+            self.averaged.load_state_dict(state["averaged"])
+        self.weights: list[Tensor] = [*model.to(device).parameters()]
+        self.averages: list[Tensor] = [*self.averaged.to(device).parameters()]
+        # For each weight: moving averages of its gradient and of the gradient's square.
+        self.means = [torch.zeros_like(weight) for weight in self.weights]
+        self.squares = [torch.zeros_like(weight) for weight in self.weights]
+        self.updates = torch.zeros((), device=device)
+        if state is not None:
+            saved = [*state["means"], *state["squares"], state["updates"]]
+            torch._foreach_copy_([*self.means, *self.squares, self.updates], saved)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state that a checkpoint needs to resume from here."""
+        weights = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict()}
+        return weights | {"means": self.means, "squares": self.squares, "updates": self.updates}
+
+    @torch.no_grad()
+    def update(self, learning_rate: float, gradient_norm: Tensor, loss: Tensor) -> None:
+        """Update the weights and then their average; change nothing if the norm or the loss is not finite.
+
+        A gradient that is longer than `gradient_clip` is shortened to it. The device decides all this, so the processor
+        need not wait for it.
+        """
+        settings, gradients = self.settings, [weight.grad for weight in self.weights if weight.grad is not None]
+        is_finite = (gradient_norm.isfinite() & loss.isfinite()).float()
+        keep = average_decay(settings.ema_decay, self.updates)
+        self.updates += is_finite
+        torch._fused_adamw_(
+            self.weights,
+            gradients,
+            self.means,
+            self.squares,
+            max_exp_avg_sqs=[],
+            state_steps=[self.updates] * len(self.weights),
+            lr=learning_rate,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            weight_decay=settings.weight_decay,
+            eps=EPSILON,
+            amsgrad=False,
+            maximize=False,
+            grad_scale=(gradient_norm / settings.gradient_clip).clamp(min=1),  # gradients are divided by it
+            found_inf=1 - is_finite,
+        )
+        torch._foreach_lerp_(self.averages, self.weights, [(1 - keep) * is_finite] * len(self.weights))
+
+
 class Optimizer:
-    """The model's weights, AdamW (arXiv 1711.05101) and the moving average of the weights."""
+    """Makes steps of a training: from the pairs of a step to updated weights."""
 
     def __init__(
         self,
@@ -49,24 +110,9 @@ class Optimizer:
         accelerator: Accelerator,
         state: dict[str, Any] | None,
     ) -> None:
-        """Resume from `state`, which an earlier `state()` returned. If it is None, start with `model`'s weights."""
         self.settings, self.data, self.total_steps, self.accelerator = settings, data, total_steps, accelerator
-        self.averaged = AveragedModel(model, multi_avg_fn=moving_average(settings.ema_decay))
-        adamw = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        if state is not None:
-            model.load_state_dict(state["model"])
-            self.averaged.load_state_dict(state["averaged"])
-            adamw.load_state_dict(state["optimizer"])
-        self.averaged.to(accelerator.device)
-        self.network, self.adamw = accelerator.prepare(model, adamw)
-
-    def state(self) -> dict[str, Any]:
-        """Return the state that a checkpoint needs to resume from here."""
-        return {
-            "model": self.accelerator.unwrap_model(self.network).state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.adamw.state_dict(),
-        }
+        self.adamw = AdamW(settings, model, state, accelerator.device)
+        self.network = accelerator.prepare(model)
 
     def update(self, step: Step, position: Position, stop_requested: bool) -> Update:
         """Learn from one step, and advance `position`.
@@ -76,23 +122,22 @@ class Optimizer:
         """
         settings = self.settings
         rate = settings.learning_rate * schedule(position.step + 1, settings.warmup_steps, self.total_steps)
-        for group in self.adamw.param_groups:
-            group["lr"] = rate
         parts = self._accumulate(step, position.step)
-        norm = float(self.accelerator.clip_grad_norm_(self.network.parameters(), settings.gradient_clip))
+        norm = get_total_norm([weight.grad for weight in self.adamw.weights if weight.grad is not None])
         # Both numbers share one exchange, because each exchange makes all processes wait for the slowest.
-        loss, stop = sum_over_processes(self.accelerator, sum(parts.values()), float(stop_requested))
-        if math.isfinite(loss) and math.isfinite(norm):  # the same numbers in every process, so the same decision
-            self.adamw.step()
-            self.averaged.update_parameters(self.accelerator.unwrap_model(self.network))
+        own_loss = torch.stack([*parts.values()]).double().sum()
+        sums = sum_over_processes(self.accelerator, torch.stack([own_loss, own_loss.new_tensor(stop_requested)]))
+        self.adamw.update(rate, norm, sums[0])
+        loss, stop, gradient_norm = torch.cat([sums, norm.double().unsqueeze(0)]).tolist()  # waits for the device
+        if math.isfinite(loss) and math.isfinite(gradient_norm):
             position.tokens += step.target_tokens
         else:
-            self._skip(step, parts, position)
-        self.adamw.zero_grad()
+            self._skip(step, {place: float(part) for place, part in parts.items()}, position)
+        self.network.zero_grad()
         position.step, position.index = position.step + 1, position.index + 1
-        return Update(loss, norm, rate, stop > 0)
+        return Update(loss, gradient_norm, rate, stop > 0)
 
-    def _accumulate(self, step: Step, number: int) -> dict[int, float]:
+    def _accumulate(self, step: Step, number: int) -> dict[int, Tensor]:
         """Add up the gradients of this process's micro-batches.
 
         Return the part of the step's loss that each micro-batch contributes: place in the step -> part.
@@ -112,7 +157,7 @@ class Optimizer:
                 # DDP divides the sum of the gradients by the number of processes; this factor undoes it.
                 self.accelerator.backward(part * processes)
             parts[place] = part.detach()
-        return {place: float(part) for place, part in parts.items()}
+        return parts
 
     def _loss(self, batch: Batch, step: int, place: int) -> Tensor:
         """Return the summed loss of one micro-batch.
@@ -167,18 +212,13 @@ def check_warmup(warmup: int, epochs: int, steps_per_epoch: int) -> None:
         )
 
 
-def moving_average(decay: float) -> Callable[[Weights, Weights, Tensor | int], None]:
-    """Return an update of an exponential moving average, for AveragedModel.
+def average_decay(decay: float, updates: Tensor) -> Tensor:
+    """Return the decay of the moving average in its next update, after n = `updates`: min(decay, (1 + n) / (10 + n)).
 
-    After n steps the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's ExponentialMovingAverage. The decay is
-    smaller at first, so that the average soon forgets the initial weights.
+    TensorFlow's ExponentialMovingAverage does the same. The decay is smaller at first, so that the average soon forgets
+    the initial weights.
     """
-
-    @torch.no_grad()
-    def update(averaged: Weights, current: Weights, steps: Tensor | int) -> None:
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
-
-    return update
+    return ((1 + updates) / (10 + updates)).clamp(max=decay)
 
 
 @contextmanager

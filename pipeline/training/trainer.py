@@ -134,8 +134,7 @@ class Trainer:
     def _validate(self) -> None:
         """Score the averaged weights, keep them if they are the best so far, and advance to the next epoch."""
         position = self.position
-        model: Seq2Seq = self.optimizer.averaged.module  # type: ignore[assignment]
-        model.eval()
+        model = self.optimizer.adamw.averaged.eval()
         loss, bleu = self.validation.loss(model), self.validation.bleu(model)
         position.epoch, position.index = position.epoch + 1, 0
         if position.is_best(bleu, loss):
@@ -179,7 +178,7 @@ class Trainer:
         self.position.processes, self._saved = self.accelerator.num_processes, self._clock
         if self.accelerator.is_main_process:
             rest = {"position": asdict(self.position), "best_weights": self.best_weights}
-            self.checkpoints.save(self.position.step, self.optimizer.state() | rest)
+            self.checkpoints.save(self.position.step, self.optimizer.adamw.state() | rest)
 
     def _pause(self) -> None:
         # All processes wait here for the main process, which saves first. If another process ended, it would fail.

@@ -36,12 +36,11 @@ class Validation:
         """Return the cross-entropy in nats for each target token, by teacher forcing."""
         accelerator = self.accelerator
         plan = plan_in_order(self.encoded, self.micro_batch_tokens)
-        total = torch.zeros((), device=accelerator.device)
+        total = torch.zeros((), dtype=torch.float64, device=accelerator.device)
         for rows in plan[accelerator.process_index :: accelerator.num_processes]:
             batch = collate(self.encoded, rows).to(accelerator.device)
             total += model(batch.source, batch.lengths, batch.target)
-        (loss,) = sum_over_processes(accelerator, float(total))
-        return loss / int(self.encoded.target.lengths.sum())
+        return float(sum_over_processes(accelerator, total)) / int(self.encoded.target.lengths.sum())
 
     def bleu(self, model: Seq2Seq) -> float:
         """Return corpus BLEU, 0 to 100, of greedy translations."""
