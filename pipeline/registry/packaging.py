@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.models import Model
+from mlflow.models import Model, infer_signature
+from mlflow.models.utils import _Example
 from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
 
 from ..plumbing.artifacts import Artifact, sha256_of
@@ -45,10 +46,9 @@ def package(directory: Path, model: Artifact, card: str, example: tuple[list[str
             python_model=MODEL_CODE,
             artifacts={"model": "model", "code": "code"},
             pip_requirements=requirements([*code_files(), REGISTRY / MODEL_CODE]),
-            input_example=example,
         )
     (directory / "package" / CARD).write_text(card, encoding="utf-8")
-    _forget_paths(directory / "package")
+    _complete(directory / "package", example)
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -83,8 +83,16 @@ def _copy(files: list[Path], origin: Path, directory: Path) -> None:
         shutil.copyfile(file, copy)
 
 
-def _forget_paths(package: Path) -> None:
-    """Replace the path of the model's code in MLflow's record by the file's name. MLflow uses only the name."""
+def _complete(package: Path, example: tuple[list[str], dict[str, Any]]) -> None:
+    """Add the example to the package, with the params in MLflow's signature, and forget the path of the model's code.
+
+    MLflow uses only the name of that path. If `save_model` got the example, it would load the model to try it, which
+    takes seconds and finds less than the trial of the registered package.
+    """
     model = Model.load(package)
+    saved = _Example(example)
+    saved.save(str(package))
+    model.saved_input_example_info = saved.info
+    model.signature.params = infer_signature(params=example[1]).params
     model.flavors["python_function"]["model_code_path"] = MODEL_CODE
     model.save(package / "MLmodel")
