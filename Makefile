@@ -29,6 +29,8 @@ A       :=
 B       :=
 FORMAT  :=
 REV     :=
+PEERS   :=
+BLEU    :=
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 # Export a variable as it was typed. Quotes, dollar signs and backticks reach a command through the environment, where
 # neither Make nor a shell interprets them.
@@ -39,7 +41,7 @@ export $(1)
 endif
 endef
 PROCESSES := NPROC NODES NODE_RANK MASTER RESTARTS
-ANSWERS   := REV TEXT TERMS VERSION REASON FORCE ALIAS A B FORMAT HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
+ANSWERS   := REV PEERS BLEU TEXT TERMS VERSION REASON FORCE ALIAS A B FORMAT HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
 $(foreach name,EXP $(PROCESSES) $(ANSWERS),$(eval $(call AS_TYPED,$(name))))
 
 # MLflow's migrations fail below a directory with a % in its name, Python's venv below one with a colon, and Make cannot
@@ -108,7 +110,7 @@ OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
 UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench bench-train bench-decode bench-startup bench-diff \
-             bench-tracking bench-serving clean gc \
+             bench-peers bench-quality bench-tracking bench-serving clean gc \
              translate attention export summary sync server ui smoke experiments compare review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Otherwise Make would delete the manifest of a stage if it is interrupted right after the stage.
@@ -133,6 +135,8 @@ READ_BY_bench-train   := DURATION
 READ_BY_bench-decode  := REPEATS
 READ_BY_bench-startup := REPEATS
 READ_BY_bench-diff    := REV DURATION REPEATS
+READ_BY_bench-peers   := PEERS DURATION REPEATS
+READ_BY_bench-quality := BLEU
 READ_BY_bench-serving := DURATION
 READ := EXP PYTHON DEBUG SHELL $(foreach goal,$(GOALS),$(READ_BY_$(goal))) \
         $(if $(filter all smoke status $(STAGES),$(GOALS)),$(PROCESSES))
@@ -273,6 +277,10 @@ bench-startup: | $(VENV) ## the part of it that measures how long commands take 
 	@$(PY) -m benchmarks startup $(BUILD) $(PARAMS)
 bench-diff: | $(VENV) ## compare the speed of this tree with a commit, alternately: REV=HEAD~1
 	@$(PY) -m benchmarks.diff "$$REV" $(BUILD) $(PARAMS)
+bench-peers: | $(VENV) ## compare the speed with other toolkits, alternately: PEERS="opennmt ctranslate2"
+	@$(PY) -m benchmarks.peers "$$PEERS" $(BUILD) $(PARAMS)
+bench-quality: | $(VENV) ## measure how long training takes to reach a quality: BLEU="33 36"
+	@$(PY) -m benchmarks.quality "$$BLEU" $(BUILD) $(PARAMS)
 bench-tracking: | $(VENV) ## measure how a failing tracking server affects training; several minutes
 	$(PY) -m benchmarks.tracking
 bench-serving: | $(VENV) ## measure the speed of `make serve` with 32 clients, for DURATION=60 seconds

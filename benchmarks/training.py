@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +40,24 @@ class TrainingSpeed:
 def train(inputs: Path, output: Path, params: Params, changed: Settings, seconds: float, root: Path) -> TrainingSpeed:
     """Train from the artifacts in `inputs` for `seconds`, with changed settings, by the code in `root`."""
     shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    layers = [params.model_dump(mode="json", by_alias=True), FOREVER, {"train": {"max_minutes": seconds / 60}}, changed]
-    settings = output / "settings.yaml"
-    settings.write_text(yaml.safe_dump(reduce(overlay, layers)), encoding="utf-8")
-    _run([sys.executable, "-m", "stages.stamp", str(output / "stamps"), str(settings)], root, expected=0)
-    manifests = [str(inputs / name / "manifest.json") for name in TO_TRAIN]
-    stamp = str(output / "stamps" / "train.json")
-    command = [sys.executable, "-m", "stages.train", stamp, *manifests, str(output / "model")]
-    peak = _run(command, root, expected=PAUSED)
+    limited = overlay(overlay(FOREVER, {"train": {"max_minutes": seconds / 60}}), changed)
+    peak = _run(prepare(inputs, output, params, {**changed, **limited}, root), root, expected=PAUSED)
     entries = list(read_journal(output / SCRATCH / JOURNAL))
     speeds = tuple(entry.metrics[SPEED] for entry in entries if SPEED in entry.metrics)
     if len(speeds) <= WARM_UP:
         raise UserError(f"{output.name}: {len(speeds)} reports in {seconds:g} s are too few; type a longer DURATION=")
     return TrainingSpeed(speeds[WARM_UP:], peak)
+
+
+def prepare(inputs: Path, output: Path, params: Params, changed: Settings, root: Path) -> list[str]:
+    """Return the command that trains from the artifacts in `inputs` into `output`, with changed settings."""
+    output.mkdir(parents=True)
+    settings = output / "settings.yaml"
+    changed_params = overlay(params.model_dump(mode="json", by_alias=True), changed)
+    settings.write_text(yaml.safe_dump(changed_params), encoding="utf-8")
+    _run([sys.executable, "-m", "stages.stamp", str(output / "stamps"), str(settings)], root, expected=0)
+    manifests = [str(inputs / name / "manifest.json") for name in TO_TRAIN]
+    return [sys.executable, "-m", "stages.train", str(output / "stamps/train.json"), *manifests, str(output / "model")]
 
 
 def overlay(settings: Settings, changed: Settings) -> dict[str, Any]:
@@ -67,9 +70,14 @@ def _run(command: list[str], root: Path, expected: int) -> int:
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout
         output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        peak = wait_for(process)
     if process.returncode != expected:
         raise UserError(f"{' '.join(command)} ended with status {process.returncode}:\n{output}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return usage.ru_maxrss * unit
+    return peak
+
+
+def wait_for(process: subprocess.Popen[str]) -> int:
+    """Wait until a process ends. Return its highest resident memory in bytes."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

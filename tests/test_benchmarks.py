@@ -1,15 +1,25 @@
 """The benchmarks' own arithmetic and tables, and `make bench` on a small experiment."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from torch import Tensor, nn
 
+import benchmarks.peers.__main__ as peers
+from benchmarks import quality
 from benchmarks.arithmetic import Product, Shape, decoding, encoding
+from benchmarks.experiment import Experiment
 from benchmarks.figures import Figure, asked_for, number, report, table
+from benchmarks.peers import environments
+from benchmarks.peers.pieces import write_pieces
+from pipeline.data.encoding import open_split
+from pipeline.data.tokenizer import Tokenizer
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ModelSettings
+from pipeline.plumbing.params_file import read_params
 from pipeline.seq2seq.model import Seq2Seq
 from tests.project import Project
 
@@ -114,3 +124,68 @@ def test_make_bench_measures_a_complete_experiment(project: Project) -> None:
 def test_make_bench_diff_names_a_commit_that_does_not_exist(project: Project) -> None:
     run = project.make("bench-diff", "REV=nothing")
     assert (run.returncode, "REV: got 'nothing', expected a commit" in run.stderr) == (2, True), run.stderr
+
+
+@pytest.mark.parametrize("score", ["", "many", "0", "33 101", "nan"])
+def test_a_quality_that_no_model_can_have_is_refused(score: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["quality", score, "build/default", "params.yaml"])
+    with pytest.raises(UserError, match=f"BLEU: got {score!r}, expected scores between 0 and 100"):
+        quality.main()
+
+
+def test_a_peer_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["peers", "opennmt marian", "build/default", "params.yaml"])
+    with pytest.raises(UserError, match="PEERS: got 'marian', expected: opennmt ctranslate2"):
+        peers.main()
+
+
+def test_a_peer_is_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sees the libraries of this project. If its requirements change, it is installed again."""
+    requirements = tmp_path / "toolkit.txt"
+    requirements.write_text("# nothing\n")
+    monkeypatch.setattr(environments, "REQUIREMENTS", tmp_path)
+    python = environments.python_of("toolkit", tmp_path / "here")
+    assert subprocess.run([python, "-c", "import torch"], check=False).returncode == 0
+    (tmp_path / "here/toolkit/mark").touch()
+    assert environments.python_of("toolkit", tmp_path / "here") == python
+    assert (tmp_path / "here/toolkit/mark").exists()
+    requirements.write_text("# something else\n")
+    environments.python_of("toolkit", tmp_path / "here")
+    assert not (tmp_path / "here/toolkit/mark").exists()
+
+
+@pytest.mark.slow
+def test_the_work_of_peers_is_measured(project: Project) -> None:
+    """The pieces that they read are those of the encoded corpus, and we translate to the length that they do."""
+    run = project.make("encode")
+    assert run.returncode == 0, run.stderr
+    root = project.root
+    experiment = Experiment(root / "build/smoke", read_params([root / "params.yaml", root / "experiments/smoke.yaml"]))
+    pieces = write_pieces(experiment, root / "pieces")
+    encoded, tokenizer = open_split(root / "build/smoke/encoded/train.arrow"), experiment.artifact("tokenizer")
+    model = Tokenizer.load(tokenizer.directory)
+    for side in ("source", "target"):
+        lines = pieces.file("train", side).read_text().splitlines()
+        assert len(lines) == len(encoded)
+        names = model.source_pieces if side == "source" else model.target_pieces
+        assert lines[7].split(" ") == names(getattr(encoded, side).sentence(7).tolist()[:-1])
+        assert set(lines[7].split(" ")) <= set(pieces.vocabulary(side).read_text().splitlines())
+    (root / "sentences.txt").write_text("Tha plum.\nTha vost paskes.\n")
+    settings = ModelSettings(embedding_size=8, hidden_size=8).model_dump_json()
+    command = [sys.executable, "-m", "benchmarks.peers.untrained", str(tokenizer.directory), settings]
+    run = subprocess.run([*command, "sentences.txt", "5"], cwd=root, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout).keys() == {"1", "5"}
+
+
+@pytest.mark.slow
+def test_make_bench_quality_stops_at_the_quality(project: Project) -> None:
+    run = project.make("encode")
+    assert run.returncode == 0, run.stderr
+    run = project.make("bench-quality", "BLEU=0.001 0.002")
+    assert run.returncode == 0, run.stderr
+    document = json.loads((project.root / "build/benchmarks/quality-smoke.json").read_text())
+    reached, better, best, total = document["figures"]
+    assert "to BLEU 0.001 on the validation split" in reached["what"]
+    assert 0 < reached["median"] <= better["median"] <= total["median"]
+    assert best["median"] >= 0.002
