@@ -247,7 +247,7 @@ server: | $(VENV) ## run MLflow's server for a team; HOST= PORT= STORE=url ARTIF
 ui: | $(VENV) ## serve MLflow's pages on this machine, and print the addresses of this experiment's
 	@$(PY) -m stages.server $(PARAMS)
 # One thread: in so small a network threads mostly wait for each other.
-smoke: build/smoke-corpus/train.tsv ## run the whole pipeline on a toy language, in one to two minutes
+smoke: build/smoke-corpus/train.tsv ## run the whole pipeline on a toy language, in about a minute
 	@OMP_NUM_THREADS=1 $(MAKE) EXP=smoke all
 build/smoke-corpus/train.tsv: tests/toy_corpus.py | $(VENV)
 	$(PY) -m tests.toy_corpus $@
