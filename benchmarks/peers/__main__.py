@@ -57,7 +57,7 @@ def main() -> None:
         raise UserError(f"PEERS: got {unknown[0]!r}, expected: {' '.join(PEERS)}")
     experiment = Experiment(ROOT / build, read_params([Path(file) for file in files]))
     experiment.check(TO_TRAIN)
-    turns, seconds = max(1, round(asked_for("REPEATS", 3))), asked_for("DURATION", 60)
+    turns, seconds = max(1, round(asked_for("REPEATS", 3))), asked_for("DURATION", 90)
     contest = Contest(experiment, chosen, OUTPUT / "peers")
     for turn in range(turns):
         print(f"turn {turn + 1} of {turns}", file=sys.stderr)
