@@ -5,7 +5,6 @@ weights also translate the validation split with the beam size of the evaluation
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -41,7 +40,7 @@ def main() -> None:
     }
     module = command.index("stages.train")
     command[module : module + 1] = [LISTENED, json.dumps(asked)]
-    status = subprocess.run(command, cwd=ROOT, check=False, env=os.environ).returncode
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
     if status not in (0, PAUSED):
         raise UserError(f"{' '.join(command)} ended with status {status}")
     epochs = [json.loads(line) for line in (output / "epochs.jsonl").read_text(encoding="utf-8").splitlines()]

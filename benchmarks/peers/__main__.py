@@ -47,7 +47,7 @@ WORK: Settings = {
 DECODER_LAYERS = "2"  # of CTranslate2's Transformer
 SEARCHES = {1: "greedy", 5: "beam 5"}
 
-Speeds = dict[str, list[float]]  # what was measured -> a value for each turn
+Speeds = dict[str, list[float]]  # the name of a toolkit or number format -> its speed in each turn
 
 
 def main() -> None:
