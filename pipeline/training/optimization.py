@@ -242,7 +242,7 @@ def explain_out_of_memory(batch: Batch, micro_batch_tokens: int) -> Iterator[Non
 
 
 def _set_seed(seed: int, device: torch.device) -> None:
-    """Seed the random numbers of `device`. torch.manual_seed seeds all kinds of devices, which takes 0.2 milliseconds."""
+    """Seed the random numbers of `device`. torch.manual_seed takes 0.2 ms, because it seeds all kinds of them."""
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
     else:
