@@ -137,22 +137,24 @@ def test_other_processes_and_accumulation_change_only_rounding(finished: Finishe
 
 @pytest.mark.slow
 def test_training_continues_with_another_number_of_processes(finished: Finished, tmp_path: Path) -> None:
+    """Each of the first two trainings stops after its first step, because its time is over by then."""
     project = replaced(finished.copy_to(tmp_path), {"precision: auto": "precision: fp32"})
     shutil.rmtree(project.build / "model")
     assert project.make("train").returncode == 0
     shutil.move(project.build / "model", project.build / "undisturbed")
-    project.edit("experiments/smoke.yaml", "train:\n", "train:\n  max_minutes: 0.04\n")
+    no_time = "  max_minutes: 0.0001\n"
+    project.edit("experiments/smoke.yaml", "train:\n", f"train:\n{no_time}")
     told = []
     for processes in (2, 1):
         run = project.make("train", f"NPROC={processes}")
-        assert run.returncode == 2, "it ended before it was stopped"
+        assert run.returncode == 2
         assert re.search(r"^train: stopped by train.max_minutes .* a checkpoint is saved", run.stderr, re.MULTILINE)
         told.append(run.stderr)
-    project.edit("experiments/smoke.yaml", "  max_minutes: 0.04\n", "")
+    project.edit("experiments/smoke.yaml", no_time, "")
     last = project.make("train", "NPROC=2")
     assert last.returncode == 0, last.stderr
-    assert re.search(r"continuing after step \d+ \(epoch \d\)\ntrain: now with 1 processes, before with 2", told[1])
-    assert re.search(r"continuing after step \d+ \(epoch \d\)\ntrain: now with 2 processes, before with 1", last.stderr)
+    assert re.search(r"continuing after step 1 \(epoch 1\)\ntrain: now with 1 processes, before with 2", told[1])
+    assert re.search(r"continuing after step 2 \(epoch 1\)\ntrain: now with 2 processes, before with 1", last.stderr)
     one, other = weights(project, "undisturbed"), weights(project)
     largest = max(float(tensor.abs().max()) for tensor in one.values())
     assert max(float((one[name] - other[name]).abs().max()) for name in one) < 2e-4 * largest
