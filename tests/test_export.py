@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ def test_the_folder_translates_as_the_model_does(
     (tmp_path / "export").mkdir()
     write_folder(model, translator, tmp_path / "export")
     exported = Exported(tmp_path / "export")
+    exact = Translator(deepcopy(translator.model).double(), translator.tokenizer)  # untrained, so scores are close
     for beam_size, length_penalty in ((1, 1.0), (3, 2.0)):
-        expected = [t.text for t in translator.translate(SENTENCES, beam_size, length_penalty)]
+        expected = [t.text for t in exact.translate(SENTENCES, beam_size, length_penalty)]
         assert len(set(expected)) > 1
         assert [exported.translate(text, beam_size, length_penalty) for text in SENTENCES] == expected
 

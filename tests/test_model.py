@@ -35,7 +35,9 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def logits_of(model: Seq2Seq, source: torch.Tensor, lengths: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     encoder_output = model.encode(source, lengths)
     inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
-    return model.decode(inputs, encoder_output, model.decoder.initial_state(encoder_output))[0]
+    features, _, _ = model.decode(inputs, encoder_output, model.decoder.initial_state(encoder_output))
+    logits: torch.Tensor = model.output(features)
+    return logits
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -48,7 +50,7 @@ def test_step_by_step_decoding_equals_the_whole_sequence(kind: dict[str, object]
     inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
     for t in range(target.shape[1]):
         step, weights, state = model.decode(inputs[:, t : t + 1], encoder_output, state)
-        torch.testing.assert_close(step[:, 0], whole[:, t], rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(model.output(step)[:, 0], whole[:, t], rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(weights.sum(-1), torch.ones(2, 1), check_dtype=False)
 
 

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 
 from pipeline.plumbing.errors import UserError
+from pipeline.seq2seq.inference import Inference
 from pipeline.seq2seq.search import search
 from pipeline.seq2seq.terms import Glossary, Term, _search, terms_in, translate_with_terms
 from pipeline.seq2seq.translator import Translator
@@ -65,10 +67,12 @@ def test_a_sentence_without_a_term_is_translated_as_ever(translator: Translator,
 
 
 def test_without_terms_the_search_is_beam_search(translator: Translator) -> None:
+    model = deepcopy(translator.model).double()
     for source in translator.tokenizer.encode_source(SENTENCES):
         lengths = torch.tensor([len(source)])
-        (found,) = search(translator.model, torch.tensor([source]), lengths, 4, 0.7, [2 * len(source) + 10])
-        assert _search(translator.model, source, (), 4, 0.7) == found[0].ids
+        limits = [2 * len(source) + 10]
+        (found,) = search(Inference(model), torch.tensor([source]), lengths, 4, 0.7, limits, 1)
+        assert _search(model, source, (), 4, 0.7) == found[0].ids
 
 
 def test_a_term_stands_whole_where_attention_reads_its_source(translator: Translator) -> None:

@@ -6,6 +6,7 @@ The network has random weights, and each translation has exactly PIECES pieces. 
 import json
 import sys
 import time
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,6 +18,8 @@ from pipeline.plumbing.params import ModelSettings
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.search import Hypothesis, search
 from pipeline.seq2seq.translator import Translator
+
+LIMITS = list(signature(search).parameters).index("limits")
 
 
 def main() -> None:
@@ -31,7 +34,9 @@ def main() -> None:
     translator = Translator(model, tokenizer)
 
     def forced(*arguments: Any) -> list[list[Hypothesis]]:
-        return search(*arguments[:-1], limits=[pieces] * len(arguments[-1]))  # type: ignore[misc]
+        changed = list(arguments)
+        changed[LIMITS] = [pieces] * len(arguments[LIMITS])
+        return search(*changed)
 
     found = {}
     with patch("pipeline.seq2seq.translator.search", forced):

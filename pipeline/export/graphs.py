@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..data.tokenizer import BOS, EOS, PAD
 from ..plumbing.errors import UserError
 from ..seq2seq.model import DecoderState, EncoderOutput, Seq2Seq
-from ..seq2seq.search import log_probabilities
+from ..seq2seq.next_tokens import log_probabilities
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 OPSET = 17  # onnxruntime 1.12 and newer read it
@@ -48,10 +48,11 @@ class _DecoderStep(nn.Module):
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         size = 2 if self.model.decoder.is_lstm else 1
         layers = tuple(state[i : i + size] for i in range(0, len(state) - 1, size))
-        # A step uses the summary only for the shape of the dropout mask, and dropout is off.
+        # A step reads no summary, and the context of the last step only with input feeding. Without it, the context
+        # gives the dropout mask its shape, and dropout is off.
         encoder_output = EncoderOutput(keys, values, mask, summary=state[-1])
-        logits, weights, after = self.model.decode(tokens, encoder_output, DecoderState(layers, context=state[-1]))
-        return log_probabilities(logits[:, -1]), weights[:, -1], *_flat(after)
+        features, weights, after = self.model.decode(tokens, encoder_output, DecoderState(layers, context=state[-1]))
+        return log_probabilities(self.model.output(features[:, -1])), weights[:, -1], *_flat(after)
 
 
 def _flat(state: DecoderState) -> list[Tensor]:
@@ -108,7 +109,7 @@ def _difference(model: Seq2Seq, directory: Path, lengths: list[int]) -> float:
     source, sizes = _example(model, lengths)
     target = _ids(len(lengths), 6, model.output.out_features)
     encoder_output = model.encode(source, sizes)
-    logits = model.decode(target, encoder_output, model.decoder.initial_state(encoder_output))[0]
+    logits = model.output(model.decode(target, encoder_output, model.decoder.initial_state(encoder_output))[0])
     names = [output.name for output in encoder.get_outputs()]
     fed = dict(zip(names, encoder.run(None, {"source": source.numpy(), "lengths": sizes.numpy()}), strict=True))
     largest = 0.0

@@ -117,8 +117,12 @@ class Decoder(nn.Module):
     def forward(
         self, inputs: Tensor, encoder_output: EncoderOutput, state: DecoderState
     ) -> tuple[Tensor, Tensor, DecoderState]:
-        """Read embedded targets (B, T, E). Return [context ; state] (B, T, 2H), weights (B, T, S), the last state."""
-        mask = self.dropout.mask(encoder_output.summary[:, None, :])
+        """Read embedded targets (B, T, E). Return [context ; state] (B, T, 2H), weights (B, T, S), the last state.
+
+        With T = 1, `inputs` and `state` may have K rows for each sentence, one for each hypothesis, next to each other.
+        All of them read the same row of `encoder_output`. The shapes are then (B * K, 1, 2H) and (B, K, S).
+        """
+        mask = self.dropout.mask(state.context[:, None, :])
         if not self.input_feeding:
             return self._run(inputs, encoder_output, state, mask)
         features, weights = [], []
@@ -134,7 +138,9 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, Tensor, DecoderState]:
         """Run some steps in one call. `mask` (B, 1, H) is the dropout between two layers."""
         states, first = self._recur(self.first, inputs, state.layers[0])
-        context, weights = self.attention(states, encoder_output.keys, encoder_output.values, encoder_output.mask)
+        queries = states.view(encoder_output.keys.shape[0], -1, states.shape[2])
+        context, weights = self.attention(queries, encoder_output.keys, encoder_output.values, encoder_output.mask)
+        context = context.view(states.shape)
         layers = [first]
         for layer, previous in zip(self.upper, state.layers[1:], strict=True):
             states, last = self._recur(layer, torch.cat([states * mask, context], dim=-1), previous)
@@ -187,9 +193,13 @@ class Seq2Seq(nn.Module):
     def decode(
         self, tokens: Tensor, encoder_output: EncoderOutput, state: DecoderState
     ) -> tuple[Tensor, Tensor, DecoderState]:
-        """Read target ids (B, T). Return logits of the next ids (B, T, V), weights (B, T, S), the last state."""
-        features, weights, state = self._features(tokens, encoder_output, state)
-        return self.output(features), weights, state
+        """Read target ids (B, T). Return the features (B, T, F), weights (B, T, S) and the last state.
+
+        `self.output` makes logits of the next ids from features. They are [context ; state], projected to size E if
+        embeddings are tied. Several hypotheses of a sentence may be decoded at once, as `Decoder.forward` says.
+        """
+        features, weights, state = self.decoder(self._embed(self.target_embedding, tokens), encoder_output, state)
+        return self.projection(features), weights, state
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the cross-entropy in nats, summed over the real tokens of `target` (B, T), which end in EOS.
@@ -199,18 +209,11 @@ class Seq2Seq(nn.Module):
         """
         encoder_output = self.encode(source, lengths)
         inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
-        features, _, _ = self._features(inputs, encoder_output, self.decoder.initial_state(encoder_output))
+        features, _, _ = self.decode(inputs, encoder_output, self.decoder.initial_state(encoder_output))
         real = target != PAD
         return smoothed_cross_entropy(
             features[real], self.output.weight, self.output.bias, target[real], label_smoothing
         )
-
-    def _features(
-        self, tokens: Tensor, encoder_output: EncoderOutput, state: DecoderState
-    ) -> tuple[Tensor, Tensor, DecoderState]:
-        """Return the input of the output layer: [context ; state], projected to size E if embeddings are tied."""
-        features, weights, state = self.decoder(self._embed(self.target_embedding, tokens), encoder_output, state)
-        return self.projection(features), weights, state
 
     def _embed(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
         """Embed ids. In training, replace some by <unk> (Sennrich and Zhang 2019, arXiv 1905.11901, section 3)."""

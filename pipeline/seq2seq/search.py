@@ -1,20 +1,25 @@
 """Search for the best translations of a batch of sentences by beam search. Greedy search is a beam of one.
 
 A translation does not depend on the other sentences in the batch: padding gets no attention, and hypotheses compete
-only within their sentence. Finished sentences are removed from the batch, so that no time is spent on them.
+only within their sentence. No hypothesis is copied from step to step. Each step keeps its tokens and their parents in
+the step before, and the few hypotheses that are wanted in the end are traced back.
 
-Shapes: B sentences in the batch, N of them still open, K beam size, V target vocabulary, S source length.
+Shapes: B sentences in the batch, N of them still in it, K hypotheses of each (1 in the first step, then the beam size),
+S source length.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.tokenizer import BOS, EOS, PAD, UNK
-from .model import DecoderState, EncoderOutput, Seq2Seq
+from ..data.tokenizer import BOS, EOS
+from .inference import Inference
 
-NEVER = (PAD, UNK, BOS)  # ids that are never predicted
+MOST_OPEN = 0.8  # while a larger share of the batch is open, finished sentences stay: to remove them copies the others
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,28 @@ class Hypothesis:
     ids: list[int]  # without BOS; the last is EOS, unless the length limit was reached first
     log_probability: float  # natural logarithm of p(ids | source)
     score: float  # log_probability / len(ids) ** length_penalty
-    attention: Tensor  # (len(ids), S); each row sums to 1 over the real source tokens
+    attention: NDArray[Any]  # (len(ids), S); each row sums to 1 over the real source tokens
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The tokens that one step added to the open hypotheses."""
+
+    rows: dict[int, int]  # sentence of the batch -> n
+    tokens: NDArray[np.int64]  # (N, K)
+    parents: NDArray[np.int64]  # (N, K): which hypotheses of the step before the tokens continue
+    weights: NDArray[Any]  # (N, K of the step before, S): where those hypotheses attended
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A hypothesis that is complete or was cut off: hypothesis k of its sentence in step `length`."""
+
+    k: int
+    length: int
+    log_probability: float
+    score: float
+    is_complete: bool
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -32,24 +58,20 @@ class Hypothesis:
 
         Among each of these, the score decides.
         """
-        return self.ids[-1] != EOS, -self.score
-
-
-@dataclass
-class _Beams:
-    """The open hypotheses of the open sentences. Row n * K + k of the decoder state is hypothesis k of sentence n."""
-
-    sentences: list[int]  # their indices in the whole batch
-    ids: Tensor  # (N, K, tokens so far)
-    scores: Tensor  # (N, K) log-probabilities; -inf for an empty slot
-    attention: Tensor  # (N, K, tokens so far, S)
+        return not self.is_complete, -self.score
 
 
 @torch.no_grad()
 def search(
-    model: Seq2Seq, source: Tensor, lengths: Tensor, beam_size: int, length_penalty: float, limits: list[int]
+    inference: Inference,
+    source: Tensor,
+    lengths: Tensor,
+    beam_size: int,
+    length_penalty: float,
+    limits: list[int],
+    n_best: int,
 ) -> list[list[Hypothesis]]:
-    """Translate source ids (B, S) of `lengths` (B,). Return up to `beam_size` hypotheses of each, best first.
+    """Translate source ids (B, S) of `lengths` (B,). Return up to `n_best` hypotheses of each, best first.
 
     A sentence is finished when `beam_size` hypotheses have ended in EOS and no open one scores better than the best of
     them. It is also finished when its hypotheses have as many tokens as its limit in `limits` (B), EOS included. Open
@@ -59,105 +81,89 @@ def search(
     Scores are log-probabilities divided by length ** length_penalty, a simple form of the length normalisation of
     Wu et al. 2016 (arXiv 1609.08144, section 7).
     """
-    encoder_output = model.encode(source, lengths)
-    state = model.decoder.initial_state(encoder_output)
-    every = torch.arange(len(lengths)).repeat_interleave(beam_size).to(source.device)
-    encoder_output, state = encoder_output.select(every), state.select(every)
-    beams = _start(len(lengths), beam_size, encoder_output)
-    tokens = torch.full((len(every), 1), BOS, device=source.device)
-    finished: list[list[Hypothesis]] = [[] for _ in limits]
-    while beams.sentences:
-        logits, weights, state = model.decode(tokens, encoder_output, state)
-        log_p = log_probabilities(logits[:, -1]).view(len(beams.sentences), beam_size, -1)
-        parents = _extend(beams, log_p, weights[:, -1])
-        state = state.select(parents)
-        _collect(beams, finished, length_penalty, limits)
-        beams, encoder_output, state = _shrink(
-            beams, encoder_output, state, _still_open(beams, finished, length_penalty)
-        )
-        tokens = beams.ids[:, :, -1].reshape(-1, 1)
-    return finished
+    network, next_tokens = inference.network, inference.next_tokens
+    encoder_output = network.encode(source, lengths)
+    state = network.decoder.initial_state(encoder_output)
+    rows = {sentence: sentence for sentence in range(len(limits))}
+    tokens = torch.full((len(rows), 1), BOS, device=source.device)
+    scores = torch.zeros(len(rows), 1, device=source.device)  # log-probabilities; -inf for a hypothesis that has ended
+    steps: list[_Step] = []
+    ended = _AllEnded(beam_size, length_penalty, limits)
+    while rows:
+        features, weights, state = network.decode(tokens.view(-1, 1), encoder_output, state)
+        scores, tokens, parents = _extend(scores, *next_tokens.best(features[:, -1], beam_size), beam_size)
+        steps.append(_Step(rows, tokens.cpu().numpy(), parents.cpu().numpy(), weights.cpu().numpy()))
+        scores = ended.collect(steps, scores)
+        kept = _kept(scores)
+        if beam_size > 1 or len(kept) < len(rows):
+            state = state.select((kept[:, None] * weights.shape[1] + parents[kept]).view(-1))
+        if len(kept) < len(rows):
+            encoder_output, scores, tokens = encoder_output.select(kept), scores[kept], tokens[kept]
+            sentences = list(rows)
+            rows = {sentences[old]: n for n, old in enumerate(kept.tolist())}
+    return [[_trace_back(steps, sentence, each) for each in best[:n_best]] for sentence, best in enumerate(ended.best)]
 
 
-def _start(sentences: int, beam_size: int, encoder_output: EncoderOutput) -> _Beams:
-    """Return one empty hypothesis for each sentence. The first step extends it to K different hypotheses."""
-    device = encoder_output.mask.device
-    scores = torch.full((sentences, beam_size), float("-inf"), device=device)
-    scores[:, 0] = 0
-    ids = torch.empty((sentences, beam_size, 0), dtype=torch.long, device=device)
-    attention = torch.empty((sentences, beam_size, 0, encoder_output.mask.shape[1]), device=device)
-    return _Beams(list(range(sentences)), ids, scores, attention)
+def _extend(scores: Tensor, log_p: Tensor, ids: Tensor, beam_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Extend hypotheses by one token. Return the scores, tokens and parents, each (N, K), of the best of each sentence.
 
-
-def log_probabilities(logits: Tensor) -> Tensor:
-    """Return log p (rows, V) of logits (rows, V). Ids in NEVER get -inf; the other probabilities are not rescaled."""
-    log_p = logits.float().log_softmax(dim=-1)
-    log_p[:, list(NEVER)] = float("-inf")
-    return log_p
-
-
-def _extend(beams: _Beams, log_p: Tensor, weights: Tensor) -> Tensor:
-    """Replace the hypotheses of each sentence by their K best extensions by one token.
-
-    `log_p` is (N, K, V) and `weights` (N * K, S). Return the rows (N * K,) of the decoder state of the hypotheses that
-    were extended.
+    `scores` (N, K) are of the hypotheses so far, `log_p` and `ids` (N * K, tokens) of their most probable next tokens.
     """
-    sentences, beam_size, vocabulary = log_p.shape
-    scores, flat = (beams.scores[:, :, None] + log_p).view(sentences, -1).topk(beam_size, dim=-1)
-    parent, token = flat // vocabulary, flat % vocabulary
-    rows = torch.arange(sentences, device=parent.device)[:, None]
-    attention = torch.cat([beams.attention, weights.view(sentences, beam_size, 1, -1)], dim=2)
-    beams.ids = torch.cat([beams.ids[rows, parent], token[:, :, None]], dim=2)
-    beams.attention = attention[rows, parent]
-    beams.scores = scores
-    return (rows * beam_size + parent).view(-1)
+    sentences = len(scores)
+    extended = (scores.view(-1, 1) + log_p).view(sentences, -1)
+    scores, chosen = extended.topk(min(beam_size, extended.shape[1]))
+    return scores, ids.view(sentences, -1).gather(1, chosen), chosen // ids.shape[1]
 
 
-def _collect(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: float, limits: list[int]) -> None:
-    """Move hypotheses that end in EOS, or that reach their limit, from `beams` to `finished`.
+class _AllEnded:
+    """The hypotheses that have ended, at most `beam_size` of each sentence of the batch, best first.
 
-    `finished` keeps only the K best of each sentence, best first, because with a high length penalty a hypothesis may
-    end in nearly every step. Attention is copied, because a view would keep the attention of the whole batch in memory.
+    With a high length penalty a hypothesis may end in nearly every step, so no more of them are kept.
     """
-    length = beams.ids.shape[2]
-    at_limit = torch.tensor([limits[s] <= length for s in beams.sentences], device=beams.ids.device)
-    done = ((beams.ids[:, :, -1] == EOS) | at_limit[:, None]) & beams.scores.isfinite()
-    for n, k in done.nonzero().tolist():
-        log_probability = float(beams.scores[n, k])
-        ended = finished[beams.sentences[n]]
-        ended.append(
-            Hypothesis(
-                beams.ids[n, k].tolist(),
-                log_probability,
-                log_probability / length**length_penalty,
-                beams.attention[n, k].clone(),
-            )
-        )
-        ended.sort(key=lambda h: h.rank)
-        del ended[beams.scores.shape[1] :]
-    beams.scores = beams.scores.masked_fill(done, float("-inf"))
+
+    def __init__(self, beam_size: int, length_penalty: float, limits: list[int]) -> None:
+        self.beam_size, self.length_penalty, self.limits = beam_size, length_penalty, limits
+        self.best: list[list[_Ended]] = [[] for _ in limits]
+
+    def collect(self, steps: list[_Step], scores: Tensor) -> Tensor:
+        """Add the hypotheses that end in the last step. Return the scores (N, K) without them.
+
+        Their scores are replaced by -inf, and so are all scores of a sentence that is finished.
+        """
+        step, length, log_p = steps[-1], len(steps), scores.cpu().numpy()
+        penalty = length**self.length_penalty
+        at_limit = np.array([self.limits[sentence] <= length for sentence in step.rows])
+        is_complete = step.tokens == EOS
+        ends = (is_complete | at_limit[:, None]) & np.isfinite(log_p)
+        sentences = list(step.rows)
+        for n, k in np.argwhere(ends).tolist():
+            log_probability = float(log_p[n, k])
+            best = self.best[sentences[n]]
+            best.append(_Ended(k, length, log_probability, log_probability / penalty, bool(is_complete[n, k])))
+            best.sort(key=lambda each: each.rank)
+            del best[self.beam_size :]
+        still_open = np.where(ends, -np.inf, log_p)
+        for n, score in enumerate((still_open.max(axis=1) / penalty).tolist()):
+            best = self.best[sentences[n]]
+            if len(best) == self.beam_size and score <= best[0].score:
+                still_open[n] = -np.inf
+        return torch.from_numpy(still_open).to(scores.device)
 
 
-def _still_open(beams: _Beams, finished: list[list[Hypothesis]], length_penalty: float) -> list[int]:
-    """Return the indices in `beams` of the sentences that are not finished."""
-    beam_size = beams.scores.shape[1]
-    best = (beams.scores.max(dim=1).values / beams.ids.shape[2] ** length_penalty).tolist()
-
-    def goes_on(n: int, ended: list[Hypothesis]) -> bool:
-        return best[n] > float("-inf") and (len(ended) < beam_size or best[n] > ended[0].score)
-
-    return [n for n, sentence in enumerate(beams.sentences) if goes_on(n, finished[sentence])]
+def _kept(scores: Tensor) -> Tensor:
+    """Return which sentences stay in the batch, as rows of `scores` (N, K): all of them while most are open."""
+    still_open = scores.isfinite().any(dim=1).nonzero().squeeze(1)
+    if len(still_open) >= MOST_OPEN * len(scores):
+        return torch.arange(len(scores), device=scores.device)
+    return still_open
 
 
-def _shrink(
-    beams: _Beams, encoder_output: EncoderOutput, state: DecoderState, keep: list[int]
-) -> tuple[_Beams, EncoderOutput, DecoderState]:
-    """Remove all sentences from the batch, except those at the indices `keep`."""
-    if len(keep) == len(beams.sentences):
-        return beams, encoder_output, state
-    kept = torch.tensor(keep, dtype=torch.long, device=beams.ids.device)
-    beam_size = beams.scores.shape[1]
-    rows = (kept[:, None] * beam_size + torch.arange(beam_size, device=kept.device)).view(-1)
-    sentences = [beams.sentences[n] for n in keep]
-    smaller = _Beams(sentences, beams.ids[kept], beams.scores[kept], beams.attention[kept])
-    return smaller, encoder_output.select(rows), state.select(rows)
+def _trace_back(steps: list[_Step], sentence: int, ended: _Ended) -> Hypothesis:
+    """Return a hypothesis, collected from its last step to its first."""
+    k, ids, attention = ended.k, [], []
+    for step in reversed(steps[: ended.length]):
+        n = step.rows[sentence]
+        ids.append(int(step.tokens[n, k]))
+        k = int(step.parents[n, k])
+        attention.append(step.weights[n, k])
+    return Hypothesis(ids[::-1], ended.log_probability, ended.score, np.stack(attention[::-1]))

@@ -23,7 +23,7 @@ from ..data.text import normal_form
 from ..data.tokenizer import BOS, EOS, Tokenizer
 from ..plumbing.errors import UserError
 from .model import Seq2Seq
-from .search import log_probabilities
+from .next_tokens import log_probabilities
 from .translator import BEAM_SIZE, LENGTH_PENALTY, Translator
 
 
@@ -145,9 +145,10 @@ def _search(
     ended: list[tuple[int, float, tuple[int, ...]]] = []
     for length in range(1, 2 * len(source) + 11):
         rows = encoder_output.select(torch.zeros(len(beam), dtype=torch.long, device=device))
-        logits, weights, state = model.decode(torch.tensor(tokens, device=device)[:, None], rows, state)
+        features, weights, state = model.decode(torch.tensor(tokens, device=device)[:, None], rows, state)
+        log_p = log_probabilities(model.output(features[:, -1]))
         grid: dict[int, list[_Open]] = {}
-        for each in _extensions(beam, log_probabilities(logits[:, -1]), weights[:, -1], beam_size):
+        for each in _extensions(beam, log_p, weights[:, -1], beam_size):
             grid.setdefault(each.missing, []).append(each)
         kept = [each for same in grid.values() for each in sorted(same, reverse=True)[:beam_size]]
         ranked = [(-each.missing, each.score / length**length_penalty, each.ids) for each in kept]
