@@ -1,11 +1,8 @@
 """Translation of text: independence of the batch, n-best lists, blank and unusual text, saving and loading."""
 
 import json
-import threading
-from collections.abc import Generator
-from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -70,29 +67,13 @@ def test_the_number_of_threads_changes_nothing(translator: Translator, monkeypat
     monkeypatch.setattr(module, "BATCH_CELLS", 150)
     before = torch.get_num_threads()
     found = []
-    for threads in (1, 3):
-        torch.set_num_threads(threads)
-        found.append([bits(t) for t in translator.translate(SENTENCES[:60], 2)])
-        assert torch.get_num_threads() == threads
-    torch.set_num_threads(before)
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append([bits(t) for t in translator.translate(SENTENCES[:60], 2)])
+    finally:
+        torch.set_num_threads(before)
     assert found[0] == found[1]
-
-
-def test_translation_can_be_left_early(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BATCH_CELLS", 20)
-    searched = []
-    search = Translator._search
-
-    def counted(self: Translator, sources: list[list[int]], *settings: Any) -> Any:
-        searched.append(len(sources))
-        return search(self, sources, *settings)
-
-    monkeypatch.setattr(Translator, "_search", counted)
-    with closing(cast(Generator[Any], translator.translate_share(SENTENCES, 2, 1.0))) as batches:
-        for _ in range(3):
-            next(batches)
-    assert sum(searched) < len(SENTENCES) / 2
-    assert threading.active_count() == 1
 
 
 def test_an_error_in_a_thread_reaches_the_caller(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:

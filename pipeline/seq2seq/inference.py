@@ -84,9 +84,9 @@ def _packed(model: Seq2Seq) -> Seq2Seq:
     decoder = network.decoder
     decoder.first = _step(decoder.first)
     decoder.upper = nn.ModuleList(_step(layer) for layer in decoder.upper)
-    for parent in list(network.modules()):
+    for parent in (network, *decoder.modules()):
         for name, layer in parent.named_children():
-            if isinstance(layer, nn.Linear) and layer.out_features > 1:
+            if isinstance(layer, nn.Linear) and layer is not network.output:  # NextTokens is used instead of the output
                 setattr(parent, name, PackedLinear(layer.weight, layer.bias))
     return network
 

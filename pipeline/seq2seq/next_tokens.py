@@ -2,8 +2,9 @@
 
 The output layer is the largest matrix product of a step, and only a few of its logits are wanted in full precision. On
 a CPU it is therefore computed twice: for the whole vocabulary in 8-bit integers, which finds more candidates than are
-needed, and again in fp32 for these candidates. Each row of features and of weights has its own scale, so no row depends
-on another.
+needed, and again in fp32 for these candidates. So their logits are exact. Their probabilities are nearly so: the sum
+over the vocabulary contains the rough logits of all other tokens. Each row of features and of weights has its own
+scale, so no row depends on another.
 
 Shapes: R hypotheses, F features, V vocabulary, C candidates, K tokens wanted.
 """
@@ -62,8 +63,8 @@ class _Quantised:
         rough_logits = self._rough_logits(features)
         rough_p = rough_logits.softmax(dim=-1)
         rough_log_z = rough_logits.amax(dim=1, keepdim=True) - rough_p.amax(dim=1, keepdim=True).log()
-        rough_p[:, NEVER] = -1
-        candidates = rough_p.topk(min(count + self._spare, len(self._weight) - len(NEVER))).indices
+        rough_logits[:, NEVER] = float("-inf")
+        candidates = rough_logits.topk(min(count + self._spare, len(self._weight) - len(NEVER))).indices
         logits = self._exact_logits(features, candidates)
         # Z is the sum of exp(logit) over the vocabulary: of exact logits for candidates, and of rough ones for others.
         others = (1 - rough_p.gather(1, candidates).sum(dim=1, keepdim=True)).clamp_min(0)

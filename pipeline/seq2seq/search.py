@@ -1,8 +1,8 @@
 """Search for the best translations of a batch of sentences by beam search. Greedy search is a beam of one.
 
 A translation does not depend on the other sentences in the batch: padding gets no attention, and hypotheses compete
-only within their sentence. No hypothesis is copied from step to step. Each step keeps its tokens and their parents in
-the step before, and the few hypotheses that are wanted in the end are traced back.
+only within their sentence. The tokens and the attention of a hypothesis are not copied from step to step. Each step
+keeps its tokens and their parents in the step before. The few hypotheses that are wanted in the end are traced back.
 
 Shapes: B sentences in the batch, N of them still in it, K hypotheses of each (1 in the first step, then the beam size),
 S source length.
@@ -27,7 +27,7 @@ class Hypothesis:
     """One translation of one sentence."""
 
     ids: list[int]  # without BOS; the last is EOS, unless the length limit was reached first
-    log_probability: float  # natural logarithm of p(ids | source)
+    log_probability: float  # natural logarithm of p(ids | source), as exact as NextTokens
     score: float  # log_probability / len(ids) ** length_penalty
     attention: NDArray[Any]  # (len(ids), S); each row sums to 1 over the real source tokens
 

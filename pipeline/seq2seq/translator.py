@@ -4,8 +4,7 @@ A packaged model contains this module and the modules that it imports, and no ot
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
@@ -23,9 +22,12 @@ from ..plumbing.params import ModelSettings
 from .inference import Inference
 from .model import Seq2Seq
 from .search import Hypothesis, search
+from .workers import map_in_threads
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
-BATCH_CELLS = 8192  # source tokens times beam size in a batch; it limits memory and does not change translations
+# A batch has up to so many source tokens times the beam size, and so many hypotheses. This limits the memory of each
+# core, and does not change translations.
+BATCH_CELLS, BATCH_HYPOTHESES = 4096, 1024
 BEAM_SIZE, LENGTH_PENALTY = 5, 1.0  # the defaults
 
 
@@ -41,14 +43,16 @@ class Translation:
 
 
 T = TypeVar("T")
-U = TypeVar("U")
 Numbered = tuple[int, T]  # (index of the sentence, result)
 BLANK = Translation("", 0.0, [], [], None)
 
 
 @dataclass(frozen=True)
 class Translator:
-    """Translates sentences. Each translation is independent of the other sentences in the call."""
+    """Translates sentences. Each translation is independent of the other sentences in the call.
+
+    The model must not change after the first translation, for which its weights are brought into another layout.
+    """
 
     model: Seq2Seq
     tokenizer: Tokenizer
@@ -115,22 +119,8 @@ class Translator:
                 for i, best in zip(rows, found, strict=True)
             ]
 
-        batches = list(islice(_batches(sources, BATCH_CELLS // beam_size), rank, None, processes))
-        yield from self._in_threads(translate, batches)
-
-    def _in_threads(self, function: Callable[[T], U], batches: list[T]) -> Iterator[U]:
-        """Yield `function` of each batch, in order. Each core works on a batch of its own.
-
-        That is faster than to share each operation between the cores, because most operations are short.
-        """
-        cores = torch.get_num_threads()
-        workers = cores if self._inference.device.type == "cpu" else 1
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            try:
-                yield from pool.map(function, batches)
-            finally:
-                pool.shutdown(cancel_futures=True)
-                torch.set_num_threads(cores)  # parts of it are not set for each thread, but for the process
+        batches = islice(_batches(sources, beam_size), rank, None, processes)
+        yield from map_in_threads(translate, batches, self._inference.device)
 
     @cached_property
     def _inference(self) -> Inference:
@@ -195,10 +185,11 @@ def _without_aliases(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
     return {name: weights[name] for name in first.values()}
 
 
-def _batches(sources: list[list[int]], cells: int) -> Iterator[list[int]]:
-    """Yield the indices of the sources that are not blank, longest first, in batches of up to `cells` padded tokens."""
+def _batches(sources: list[list[int]], beam_size: int) -> Iterator[list[int]]:
+    """Yield the indices of the sources that are not blank, longest first, in batches."""
     rows = sorted((i for i, source in enumerate(sources) if len(source) > 1), key=lambda i: -len(sources[i]))
     while rows:
-        size = max(1, cells // len(sources[rows[0]]))
+        cells = len(sources[rows[0]]) * beam_size  # of a sentence in this batch, with padding
+        size = max(1, min(BATCH_CELLS // cells, BATCH_HYPOTHESES // beam_size))
         yield rows[:size]
         rows = rows[size:]
