@@ -132,7 +132,10 @@ def test_make_export_writes_a_whole_folder_and_replaces_an_older_one(finished: F
 
 @pytest.mark.slow
 def test_the_folder_needs_nothing_of_this_project(finished: Finished, tmp_path: Path) -> None:
-    """In an environment of its own, with three packages, it translates the test set as make translate does."""
+    """In an environment of its own, with three packages, it translates the test set as the model does.
+
+    The model is hardly trained, so its scores are close, and it is compared in float64.
+    """
     project = finished.copy_to(tmp_path)
     assert project.make("export").returncode == 0
     folder = Path(shutil.move(project.build / "export", tmp_path / "elsewhere"))
@@ -152,6 +155,7 @@ def test_the_folder_needs_nothing_of_this_project(finished: Finished, tmp_path: 
         encoding="utf-8",
         check=True,
     )
-    expected = project.make("translate", stdin=source).stdout
-    assert run.stdout == expected
+    model = Translator.load(project.build / "model", torch.device("cpu"))
+    exact = Translator(model.model.double(), model.tokenizer)
+    assert run.stdout == "".join(f"{translation.text}\n" for translation in exact.translate(source.splitlines()))
     assert json.loads((folder / "config.json").read_text())["target_language"] == "qab"
