@@ -84,6 +84,10 @@ PARAMS := params.yaml $(if $(filter-out default,$(NAME)),experiments/$(NAME).yam
 export MALLOC_MMAP_THRESHOLD_ := 8589934592
 export MALLOC_TRIM_THRESHOLD_ := 17179869184
 export MALLOC_TOP_PAD_        := 268435456
+# By default oneDNN and torch's layer above it keep 1024 prepared operations each, one for each shape of a batch, with
+# their memory. If they keep 32, training takes a third of the memory and is no slower.
+export ONEDNN_PRIMITIVE_CACHE_CAPACITY := 32
+export LRU_CACHE_CAPACITY              := 32
 
 # MLflow would send statistics to its developers.
 export MLFLOW_DISABLE_TELEMETRY := true

@@ -77,6 +77,7 @@ def test_variables_that_change_results_are_removed_and_others_stay() -> None:
         "MASTER_ADDR": "10.0.0.1",
         "OMP_NUM_THREADS": "3",
         "MKL_NUM_THREADS": "3",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
         "NCCL_SOCKET_IFNAME": "eth0",
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",

@@ -35,19 +35,19 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         by_features, by_weight, by_bias = torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)
         for begin in range(0, len(features), CHUNK):
             rows = slice(begin, begin + CHUNK)
-            wanted = target[rows, None]
             logits = torch.addmm(cast_bias, features[rows], cast.t())
+            at_target = (torch.arange(len(logits), device=logits.device), target[rows])
             p = logits.softmax(dim=1)
-            highest, likeliest = logits.max(dim=1, keepdim=True)
-            log_z = highest.to(dtype) - p.gather(1, likeliest).to(dtype).log()  # the target's p may be 0 after rounding
-            total += log_z.sum() - (1 - label_smoothing) * logits.gather(1, wanted).sum(dtype=dtype)
+            # The likeliest piece gives log Z, because the target's p may be 0 after rounding.
+            log_z = logits.amax(dim=1).to(dtype) - p.amax(dim=1).to(dtype).log()
+            total += log_z.sum() - (1 - label_smoothing) * logits[at_target].sum(dtype=dtype)
             # At the target the gradient is e minus the sum of the other probabilities. In bf16 that is far more exact
             # than p - 1 + e, because bf16 has few digits just below 1.
-            others = p.scatter_(1, wanted, 0).sum(dim=1, keepdim=True, dtype=dtype)
-            p.scatter_(1, wanted, (label_smoothing - others).to(p.dtype))
+            p[at_target] = 0
+            p[at_target] = (label_smoothing - p.sum(dim=1, dtype=dtype)).to(p.dtype)
             by_features[rows] = torch.addmm(smoothing, p, cast)
             by_weight += p.t() @ features[rows]
-            by_bias += p.sum(dim=0, dtype=dtype)
+            by_bias += p.sum(dim=0)
         sums = features.sum(dim=0, dtype=dtype)
         total -= label_smoothing * (sums @ mean_weight + len(features) * bias.mean())
         by_weight -= label_smoothing / len(weight) * sums
