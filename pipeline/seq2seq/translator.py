@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
+from itertools import accumulate, chain, groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -186,10 +186,18 @@ def _without_aliases(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
 
 
 def _batches(sources: list[list[int]], beam_size: int) -> Iterator[list[int]]:
-    """Yield the indices of the sources that are not blank, longest first, in batches."""
+    """Yield the indices of the sources that are not blank, longest first, in batches.
+
+    A few sentences would make one batch. They make two, so that two cores share them. The batches do not depend on the
+    number of cores, because translations must be the same everywhere.
+    """
     rows = sorted((i for i, source in enumerate(sources) if len(source) > 1), key=lambda i: -len(sources[i]))
-    while rows:
-        cells = len(sources[rows[0]]) * beam_size  # of a sentence in this batch, with padding
-        size = max(1, min(BATCH_CELLS // cells, BATCH_HYPOTHESES // beam_size))
-        yield rows[:size]
-        rows = rows[size:]
+    ends = list(accumulate(len(sources[i]) for i in rows))
+    parts = 2 if rows and BATCH_CELLS // 8 < beam_size * ends[-1] <= BATCH_CELLS else 1
+    for _, part in groupby(range(len(rows)), key=lambda place: (ends[place] - 1) * parts // ends[-1]):
+        left = [rows[place] for place in part]
+        while left:
+            cells = len(sources[left[0]]) * beam_size  # of a sentence in this batch, with padding
+            size = max(1, min(BATCH_CELLS // cells, BATCH_HYPOTHESES // beam_size))
+            yield left[:size]
+            left = left[size:]
