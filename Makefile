@@ -84,13 +84,6 @@ PARAMS := params.yaml $(if $(filter-out default,$(NAME)),experiments/$(NAME).yam
 export MALLOC_MMAP_THRESHOLD_ := 8589934592
 export MALLOC_TRIM_THRESHOLD_ := 17179869184
 export MALLOC_TOP_PAD_        := 268435456
-# By default oneDNN and torch's layer above it keep 1024 prepared operations each, one for each shape of a batch, with
-# their memory. If they keep 32, training takes a third of the memory and is no slower.
-export ONEDNN_PRIMITIVE_CACHE_CAPACITY := 32
-export LRU_CACHE_CAPACITY              := 32
-# After each operation, threads wait busily for the next one, by default for milliseconds. Beside a second program that
-# takes all cores, training would then be a quarter as fast. With this short wait it is half as fast, and no slower alone.
-export GOMP_SPINCOUNT := 1000
 
 # MLflow would send statistics to its developers.
 export MLFLOW_DISABLE_TELEMETRY := true

@@ -5,7 +5,7 @@ import signal
 import sys
 from types import FrameType
 
-from pipeline.plumbing.environment import remove_overrides
+from pipeline.plumbing.environment import prepare_environment
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
@@ -18,4 +18,4 @@ def _leave(signum: int, frame: FrameType | None) -> None:
 if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _leave)
 
-remove_overrides()  # before torch and other libraries are imported, which read these variables
+prepare_environment()  # before torch and other libraries are imported, which read these variables

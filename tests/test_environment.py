@@ -11,7 +11,7 @@ from pathlib import Path
 import accelerate
 import pytest
 
-from pipeline.plumbing.environment import KEPT_PREFIXES, PREFIXES
+from pipeline.plumbing.environment import FAST, KEPT_PREFIXES, PREFIXES
 from tests.project import ROOT, Finished
 
 HOSTILE = {
@@ -77,7 +77,6 @@ def test_variables_that_change_results_are_removed_and_others_stay() -> None:
         "MASTER_ADDR": "10.0.0.1",
         "OMP_NUM_THREADS": "3",
         "MKL_NUM_THREADS": "3",
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
         "NCCL_SOCKET_IFNAME": "eth0",
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
@@ -90,7 +89,13 @@ def test_variables_that_change_results_are_removed_and_others_stay() -> None:
     }
     left, _ = seen_by_a_stage(steering | HOSTILE)
     left.pop("LC_CTYPE", None)  # set by Python
-    assert left == steering
+    assert left == steering | FAST
+
+
+def test_variables_that_make_computing_faster_are_set_unless_they_are_set_already() -> None:
+    assert seen_by_a_stage({"PATH": os.environ["PATH"]})[0].items() >= FAST.items()
+    chosen = dict.fromkeys(FAST, "7")
+    assert seen_by_a_stage(chosen)[0].items() >= chosen.items()
 
 
 def test_the_first_process_reports_removed_variables_in_one_line() -> None:

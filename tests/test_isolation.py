@@ -22,7 +22,7 @@ from tests.sandboxed import CLONE, both, isolated, program, told
 def test_a_program_gets_only_the_allowed_variables(way: Way | None, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_URI", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "PYTHONPATH"):
         monkeypatch.setenv(name, "secret")
-    allowed = {"CUDA_VISIBLE_DEVICES", "MALLOC_TOP_PAD_", "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"}
+    allowed = {"CUDA_VISIBLE_DEVICES", "MALLOC_TOP_PAD_"}
     for name in allowed:
         monkeypatch.setenv(name, "1")
     seen = told("dict(os.environ)")

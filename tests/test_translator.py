@@ -62,10 +62,14 @@ def test_the_batch_size_changes_no_translation(translator: Translator, monkeypat
     assert [t.text for t in translator.translate(SENTENCES[:60], 2)] == expected
 
 
+def batches_of(lengths: list[int], beam_size: int, device: str = "cpu") -> list[list[int]]:
+    return module._batches([[4] * length for length in lengths], beam_size, torch.device(device))
+
+
 @given(st.lists(st.integers(1, 90), max_size=80), st.integers(1, 32))
 def test_batches_hold_each_sentence_once_within_the_limits(lengths: list[int], beam_size: int) -> None:
-    sources = [[4] * length for length in lengths]  # a blank sentence has one token, </s>
-    batches = list(module._batches(sources, beam_size))
+    batches = batches_of(lengths, beam_size)
+    # A blank sentence has one token, </s>.
     assert sorted(i for batch in batches for i in batch) == [i for i, length in enumerate(lengths) if length > 1]
     for batch in batches:
         cells = len(batch) * max(lengths[i] for i in batch) * beam_size
@@ -74,9 +78,13 @@ def test_batches_hold_each_sentence_once_within_the_limits(lengths: list[int], b
 
 
 def test_a_few_sentences_make_two_batches_of_about_the_same_size_so_that_two_cores_share_them() -> None:
-    sources = [[4] * length for length in (30, 20, 11, 11, 10, 10, 10, 10)]
-    assert [len(batch) for batch in module._batches(sources, 5)] == [2, 6]
-    assert [len(batch) for batch in module._batches(sources, 4)] == [8]  # one core computes so few faster
+    lengths = [30, 20, 11, 11, 10, 10, 10, 10]
+    assert [len(batch) for batch in batches_of(lengths, 5)] == [3, 5]
+    assert [len(batch) for batch in batches_of(lengths, 4)] == [8]  # one core translates so few as fast
+    assert [len(batch) for batch in batches_of(lengths, 5, "cuda")] == [8]
+    assert batches_of([60, 60], 5) == [[0], [1]]
+    assert batches_of([120], 5) == [[0]]
+    assert [len(batch) for batch in batches_of([100] + [10] * 30, 10)] == [4, 27]  # the limits made two already
 
 
 def test_the_number_of_threads_changes_nothing(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """Compute the loss of the output layer: cross-entropy with label smoothing, a few tokens at a time.
 
 The logits of a whole batch, N x V numbers, are never in memory at once. Logits, probabilities and matrix products have
-the dtype of the features (bf16), sums have the dtype of the weights (fp32). There is one pass over the logits of a
-chunk, the softmax. What label smoothing adds is linear in the logits, so sums over features and weights give it.
+the dtype of the features (bf16), sums over chunks have the dtype of the weights (fp32). Label smoothing needs no pass
+over the logits: what it adds is linear in them, so sums over features and weights give it.
 torch.nn.functional.linear_cross_entropy works in chunks too, but has no label smoothing, and in bf16 it returns a sum
 rounded to 8 bits (torch 2.13).
 
@@ -66,9 +66,9 @@ def smoothed_cross_entropy(
 ) -> Tensor:
     """Return the cross-entropy in nats of `softmax(weight · features + bias)`, summed over all tokens.
 
-    features (N, E), weight (V, E), bias (V,), target (N,) ids -> scalar in the weight's dtype. The target distribution
-    is (1 - label_smoothing) on the target plus label_smoothing spread evenly over V (Szegedy et al. 2015,
-    arXiv 1512.00567, section 7).
+    features (N, E), weight (V, E), bias (V,), target (N,) ids from 0 to V - 1 -> scalar in the weight's dtype. The
+    target distribution is (1 - label_smoothing) on the target plus label_smoothing spread evenly over V (Szegedy et al.
+    2015, arXiv 1512.00567, section 7).
     """
     loss: Tensor = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         features, weight, bias, target, label_smoothing

@@ -4,10 +4,11 @@ A packaged model contains this module and the modules that it imports, and no ot
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, chain, groupby, islice
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 # A batch has up to so many source tokens times the beam size, and so many hypotheses. This limits the memory of each
 # core, and does not change translations.
 BATCH_CELLS, BATCH_HYPOTHESES = 4096, 1024
+FEW_CELLS = 512  # one core translates up to so many as fast as two
 BEAM_SIZE, LENGTH_PENALTY = 5, 1.0  # the defaults
 
 
@@ -119,7 +121,7 @@ class Translator:
                 for i, best in zip(rows, found, strict=True)
             ]
 
-        batches = islice(_batches(sources, beam_size), rank, None, processes)
+        batches = _batches(sources, beam_size, self._inference.device)[rank::processes]
         yield from map_in_threads(translate, batches, self._inference.device)
 
     @cached_property
@@ -185,19 +187,22 @@ def _without_aliases(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
     return {name: weights[name] for name in first.values()}
 
 
-def _batches(sources: list[list[int]], beam_size: int) -> Iterator[list[int]]:
-    """Yield the indices of the sources that are not blank, longest first, in batches.
+def _batches(sources: list[list[int]], beam_size: int, device: torch.device) -> list[list[int]]:
+    """Return the indices of the sources that are not blank, longest first, in batches.
 
-    A few sentences would make one batch. They make two, so that two cores share them. The batches do not depend on the
-    number of cores, because translations must be the same everywhere.
+    On a CPU, a few sentences make two batches instead of one, so that two cores share them. The batches do not depend
+    on the number of cores, because translations must be the same everywhere.
     """
     rows = sorted((i for i, source in enumerate(sources) if len(source) > 1), key=lambda i: -len(sources[i]))
-    ends = list(accumulate(len(sources[i]) for i in rows))
-    parts = 2 if rows and BATCH_CELLS // 8 < beam_size * ends[-1] <= BATCH_CELLS else 1
-    for _, part in groupby(range(len(rows)), key=lambda place: (ends[place] - 1) * parts // ends[-1]):
-        left = [rows[place] for place in part]
-        while left:
-            cells = len(sources[left[0]]) * beam_size  # of a sentence in this batch, with padding
-            size = max(1, min(BATCH_CELLS // cells, BATCH_HYPOTHESES // beam_size))
-            yield left[:size]
-            left = left[size:]
+    batches, left = [], rows
+    while left:
+        cells = len(sources[left[0]]) * beam_size  # of a sentence in this batch, with padding
+        size = max(1, min(BATCH_CELLS // cells, BATCH_HYPOTHESES // beam_size))
+        batches.append(left[:size])
+        left = left[size:]
+    if device.type == "cpu" and len(batches) == 1:
+        ends = list(accumulate(len(sources[i]) for i in rows))
+        if ends[-1] * beam_size > FEW_CELLS:
+            half = bisect_left(ends, ends[-1] / 2) + 1
+            return [part for part in (rows[:half], rows[half:]) if part]
+    return batches

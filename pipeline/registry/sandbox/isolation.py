@@ -27,7 +27,6 @@ PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))  # n
 # The variables that a program gets. None of them holds a password, key or token.
 ALLOWED = re.compile(
     r"PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|OMP_NUM_THREADS|MKL_NUM_THREADS|CUDA_VISIBLE_DEVICES|MALLOC_\w+"
-    r"|ONEDNN_PRIMITIVE_CACHE_CAPACITY|LRU_CACHE_CAPACITY"
 )
 ADDED = {"USER": "nobody", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 NOBODY = 65534  # user and group of a program that root starts
