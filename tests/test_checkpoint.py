@@ -3,10 +3,17 @@
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Timer
+from typing import Any
 
 import pytest
+import torch
 
+from pipeline.plumbing.artifacts import Draft, publish
+from pipeline.training import checkpoint
 from pipeline.training.checkpoint import Checkpoints, Position
 
 FULL_DISK = """
@@ -18,14 +25,21 @@ from pipeline.plumbing.command import fail_clearly
 directory = Path(sys.argv[1])
 checkpoints = Checkpoints(directory, {}, {}, directory / "journal")
 checkpoints.save(1, {"weights": torch.zeros(10)})
+checkpoints.wait()
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-fail_clearly(lambda: checkpoints.save(2, {"weights": torch.zeros(1_000_000)}))
+checkpoints.save(2, {"weights": torch.zeros(1_000_000)})
+fail_clearly(lambda: checkpoints.save(3, {}))
 """
 
 
 def checkpoints(directory: Path, **stamp: int) -> Checkpoints:
     return Checkpoints(directory / "checkpoints", {}, stamp, directory / "journal")
+
+
+def save(kept: Checkpoints, step: int) -> None:
+    kept.save(step, {"step": step})
+    kept.wait()
 
 
 def flip_a_bit(path: Path) -> None:
@@ -37,7 +51,7 @@ def flip_a_bit(path: Path) -> None:
 def test_the_newest_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path: Path) -> None:
     kept = checkpoints(tmp_path)
     for step in (1, 2, 3):
-        kept.save(step, {"step": step})
+        save(kept, step)
     assert sorted(path.name for path in kept.directory.iterdir()) == ["000000002", "000000003"]
     state = kept.directory / "000000003" / "state.pt"
     flip_a_bit(state)
@@ -50,7 +64,7 @@ def test_the_newest_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path: Path
 def test_every_kind_of_damage_is_noticed(tmp_path: Path, kind: str) -> None:
     kept = checkpoints(tmp_path)
     for step in (1, 2):
-        kept.save(step, {"step": step})
+        save(kept, step)
     newest, older = (kept.directory / f"00000000{step}" for step in (2, 1))
     if kind == "truncated":
         (newest / "state.pt").write_bytes((newest / "state.pt").read_bytes()[:-1])
@@ -62,7 +76,7 @@ def test_every_kind_of_damage_is_noticed(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_checkpoint_of_another_training_is_ignored(tmp_path: Path) -> None:
-    checkpoints(tmp_path, learning_rate=1).save(1, {"step": 1})
+    save(checkpoints(tmp_path, learning_rate=1), 1)
     assert checkpoints(tmp_path, learning_rate=2).latest() is None
     assert checkpoints(tmp_path, learning_rate=1).latest() == {"step": 1}
 
@@ -70,14 +84,44 @@ def test_a_checkpoint_of_another_training_is_ignored(tmp_path: Path) -> None:
 def test_a_checkpoint_newer_than_the_journal_is_ignored(tmp_path: Path) -> None:
     kept = checkpoints(tmp_path)
     kept.journal.write_bytes(b"first\n")
-    kept.save(1, {"step": 1})
+    save(kept, 1)
     kept.journal.write_bytes(b"first\nsecond\n")
-    kept.save(2, {"step": 2})
+    save(kept, 2)
     assert kept.latest() == {"step": 2}
     kept.journal.write_bytes(b"first\n")
     assert kept.latest() == {"step": 1}
     kept.journal.unlink()
     assert kept.latest() is None
+
+
+def test_a_checkpoint_is_written_while_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the state and the length of the journal from the time of `save`. The next one waits for it."""
+    kept, may_write, weights = checkpoints(tmp_path), Event(), torch.zeros(3)
+    kept.journal.write_bytes(b"first\n")
+    usual, order = publish, []
+
+    @contextmanager
+    def slow(directory: Path, *rest: Any) -> Iterator[Draft]:
+        may_write.wait(60)
+        with usual(directory, *rest) as draft:
+            yield draft
+        order.append(directory.name)
+
+    monkeypatch.setattr(checkpoint, "publish", slow)
+    kept.save(1, {"weights": weights})
+    assert kept.latest() is None
+    weights += 1
+    kept.journal.write_bytes(b"first\nsecond\n")
+    Timer(0.2, may_write.set).start()
+    kept.save(2, {"weights": weights})
+    assert order[:1] == ["000000001"]
+    kept.wait()
+    assert order == ["000000001", "000000002"]
+    for journal, expected in ((b"first\nsecond\n", 1.0), (b"first\n", 0.0)):
+        kept.journal.write_bytes(journal)
+        state = kept.latest()
+        assert state is not None
+        assert (state["weights"] == expected).all()
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_intact_and_no_part_of_the_new_one(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def _leaves(
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 def test_value_and_gradients_equal_plain_cross_entropy(label_smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss, "CHUNK", 10)  # several chunks, the last one short
+    monkeypatch.setattr(loss, "CPU_TOKENS", 10)  # several chunks, the last one short
     leaves, target = _leaves(torch.float64)
     plain = F.cross_entropy(F.linear(*leaves), target, reduction="sum", label_smoothing=label_smoothing)
     expected = torch.autograd.grad(3 * plain, leaves)
@@ -51,7 +51,7 @@ def test_with_bf16_features_gradients_differ_from_float64_by_bf16_rounding(
     label_smoothing: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Uses 300 chunks: adding them up in bf16, with its 8 bits, would lose most of them."""
-    monkeypatch.setattr(loss, "CHUNK", 10)
+    monkeypatch.setattr(loss, "CPU_TOKENS", 10)
     (features, weight, bias), target = _leaves(torch.float32, tokens=3000)
     coarse = features.detach().bfloat16().requires_grad_()
     mine = torch.autograd.grad(

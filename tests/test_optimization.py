@@ -2,16 +2,25 @@
 
 import io
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from pipeline.data.encoding import EncodedSide, EncodedSplit
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ModelSettings, TrainSettings
 from pipeline.seq2seq.model import Seq2Seq
-from pipeline.training.batching import Batch
-from pipeline.training.optimization import AdamW, check_warmup, explain_out_of_memory, schedule
+from pipeline.training import optimization
+from pipeline.training.batching import Batch, Step
+from pipeline.training.checkpoint import Position
+from pipeline.training.optimization import AdamW, Optimizer, check_warmup, explain_out_of_memory, schedule
 
 
 def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
@@ -43,7 +52,7 @@ def test_a_warm_up_longer_than_training_is_refused() -> None:
 
 def test_running_out_of_memory_names_the_shape_of_the_batch_and_the_setting_to_lower() -> None:
     """Allocates 4 TB, more than any machine that runs these tests has."""
-    batch = Batch(torch.zeros(3, 7), torch.zeros(3), torch.zeros(3, 11))
+    batch = Batch(torch.zeros(3, 7), torch.zeros(3), torch.zeros(3, 11), torch.zeros(9))
     with (
         pytest.raises(UserError, match=r"micro-batch of 3 pairs, 7 source and 11 target .*lower train.micro_batch_tok"),
         explain_out_of_memory(batch, 1000),
@@ -122,3 +131,88 @@ def test_a_state_resumes_bit_by_bit() -> None:
 def flat(state: dict[str, Any]) -> list[torch.Tensor]:
     weights = [*state["model"].values(), *state["averaged"].values()]
     return [*weights, *state["means"], *state["squares"], state["updates"]]
+
+
+class NoBlockingCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Raise AssertionError at a copy from one device to another that makes the processor wait."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func is torch.ops.aten._to_copy.default:
+            assert args[0].device == result.device or kwargs.get("non_blocking"), "a blocking copy"
+        if func is torch.ops.aten.copy_.default:
+            assert args[0].device == args[1].device or (len(args) > 2 and args[2]), "a blocking copy"
+        return result
+
+
+@contextmanager
+def no_waiting(device: str) -> Iterator[None]:
+    """Raise an error in this block if the processor waits for a result of the device.
+
+    Without a GPU the device is "meta". Its tensors have no values, so all operations that need one raise an error.
+    """
+    if device == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        with NoBlockingCopies():  # type: ignore[no-untyped-call]
+            yield
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+
+
+DEVICES = ["meta", pytest.param("cuda", marks=pytest.mark.gpu)]
+MODELS: list[dict[str, Any]] = [
+    {"cell": "lstm", "attention": "general"},
+    {"cell": "gru", "attention": "additive", "tie_embeddings": "none"},
+    {"cell": "lstm", "attention": "none", "encoder_layers": 2, "decoder_layers": 2, "tie_embeddings": "target"},
+    {"cell": "gru", "attention": "dot", "input_feeding": True},
+]
+
+
+def optimizer_on(device: str, **model: Any) -> tuple[Optimizer, Step]:
+    """Return an optimiser whose device has no values or is a GPU, and a step of two micro-batches."""
+    side = EncodedSide(np.arange(4, 40, dtype=np.int32), np.array([0, 5, 12, 20, 36]))
+    plain = Accelerator(cpu=device == "meta", mixed_precision="no")
+    names = ("num_processes", "process_index", "prepare", "no_sync", "backward", "autocast", "is_main_process")
+    accelerator: Any = SimpleNamespace(device=torch.device(device), **{name: getattr(plain, name) for name in names})
+    network = Seq2Seq(ModelSettings(embedding_size=8, hidden_size=8, **model), 40, 40).to(device)
+    settings = TrainSettings.model_validate({"precision": "fp32"})
+    made = Optimizer(settings, network, EncodedSplit(side, side), 100, accelerator, None)
+    return made, Step([np.array([0, 1]), np.array([2, 3])], 36)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_a_step_begins_without_waiting_for_the_device(
+    model: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, step = optimizer_on(device, **model)
+    position = Position()
+    if device == "meta":  # its results cannot be copied
+        monkeypatch.setattr(optimization._Begun, "copy", lambda *results: results)
+    else:
+        made.begin(step, position)  # allocates memory, loads libraries
+        torch.cuda.synchronize()
+    with no_waiting(device):
+        for _ in range(3):
+            made.begin(step, position)
+    assert position.step == position.index >= 3
+
+
+WAITING: dict[str, Callable[[torch.Tensor], object]] = {
+    "reads a number": lambda tensor: float(tensor.sum()),
+    "decides by a value": lambda tensor: bool(tensor.isfinite().all()),
+    "selects by a mask": lambda tensor: tensor[tensor > 0],
+    "copies to the processor": lambda tensor: tensor.cpu(),
+    "copies from the processor": lambda tensor: tensor + torch.ones(3).to(tensor.device),
+}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("waiting", WAITING)
+def test_waiting_for_the_device_is_noticed(waiting: str, device: str) -> None:
+    tensor = torch.ones(3, device=device)
+    with pytest.raises((RuntimeError, NotImplementedError, AssertionError)), no_waiting(device):
+        WAITING[waiting](tensor)

@@ -82,6 +82,7 @@ class Run:
     device: str = "cpu"
     network: dict[str, Any] = field(default_factory=dict)
     precision: str = ""  # no or bf16, as Accelerate names them
+    steps_ahead: int | None = None  # None: as many as the trainer chooses
     bleus: list[float] = field(default_factory=lambda: [0.0] * 50)  # validation BLEU of each epoch
     metrics: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
@@ -105,6 +106,8 @@ class Run:
             Checkpoints(self.directory / "checkpoints", {}, {"settings": self.settings}, self.directory / "journal"),
             StopRequest(None),
         )
+        if self.steps_ahead is not None:
+            trainer.steps_ahead = self.steps_ahead
         return trainer
 
     def log(self, metrics: dict[str, float], step: int) -> None:
@@ -195,6 +198,29 @@ def test_a_crashed_training_resumes_to_identical_weights(tmp_path: Path, device:
     assert_same_weights(expected.model.state_dict(), actual.model.state_dict(), 0)
     assert_same_weights(expected.best_weights, actual.best_weights, 0)
     assert resumed.metrics[-1] == undisturbed.metrics[-1]
+
+
+@pytest.mark.parametrize("checkpoint_seconds", [0, 10**6])
+def test_results_that_are_read_one_step_later_change_only_the_step_of_a_stop(
+    tmp_path: Path, checkpoint_seconds: int
+) -> None:
+    """A GPU computes a step while the results of the one before are read. Here a CPU does the same."""
+    at_once, later = (Run(tmp_path / str(ahead), steps_ahead=ahead) for ahead in (0, 1))
+    trainers = [run.trainer() for run in (at_once, later)]
+    for run, trainer in zip((at_once, later), trainers, strict=True):
+        trainer.settings = trainer.settings.model_copy(update={"checkpoint_seconds": checkpoint_seconds})
+        trainer.fit(run.log)
+    expected, actual = trainers
+    assert later.metrics == at_once.metrics
+    assert_same_weights(expected.best_weights, actual.best_weights, 0)
+    assert replace(actual.position, seconds=0.0) == replace(expected.position, seconds=0.0)
+    paused = replace(later, directory=tmp_path / "paused", metrics=[])
+    trainer = paused.trainer()
+    trainer.stop_request = StopAt(trainer, 13)
+    with pytest.raises(Paused, match="stopped by a test after step 14 of"):
+        trainer.fit(paused.log)
+    assert_same_weights(expected.best_weights, paused.fit().best_weights, 0)
+    assert paused.metrics == at_once.metrics
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -86,7 +86,8 @@ def test_the_loss_is_a_mean_over_target_tokens_whatever_the_micro_batches(
     total = 0.0
     for row in range(len(data)):
         source, target = (torch.tensor(side.sentence(row))[None].long() for side in (data.source, data.target))
-        total += translator.model(source, torch.tensor([source.shape[1]]), target).item()
+        lengths, real = torch.tensor([source.shape[1]]), torch.arange(target.shape[1])
+        total += translator.model(source, lengths, target, real).item()
     validation = validation_of(translator, [], data=data, micro_batch_tokens=micro_batch_tokens)
     expected = total / int(data.target.lengths.sum())
     assert validation.loss(translator.model) == pytest.approx(expected, rel=1e-5)

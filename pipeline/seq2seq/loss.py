@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 512  # tokens whose logits are in memory at once; they are few enough for the CPU's cache
+# How much is in memory at once: on a CPU the logits of so many tokens, which are few enough for its cache; on a GPU so
+# many logits, which are enough to keep all of it busy.
+CPU_TOKENS, GPU_LOGITS = 512, 2**28
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
@@ -33,8 +35,9 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         smoothing = (-label_smoothing * mean_weight).to(features.dtype)
         total = torch.zeros((), dtype=dtype, device=features.device)
         by_features, by_weight, by_bias = torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)
-        for begin in range(0, len(features), CHUNK):
-            rows = slice(begin, begin + CHUNK)
+        chunk = CPU_TOKENS if features.device.type == "cpu" else max(1, GPU_LOGITS // len(weight))
+        for begin in range(0, len(features), chunk):
+            rows = slice(begin, begin + chunk)
             logits = torch.addmm(cast_bias, features[rows], cast.t())
             at_target = (torch.arange(len(logits), device=logits.device), target[rows])
             p = logits.softmax(dim=1)

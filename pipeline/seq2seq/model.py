@@ -201,19 +201,20 @@ class Seq2Seq(nn.Module):
         features, weights, state = self.decoder(self._embed(self.target_embedding, tokens), encoder_output, state)
         return self.projection(features), weights, state
 
-    def forward(self, source: Tensor, lengths: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    def forward(
+        self, source: Tensor, lengths: Tensor, target: Tensor, real: Tensor, label_smoothing: float = 0.0
+    ) -> Tensor:
         """Return the cross-entropy in nats, summed over the real tokens of `target` (B, T), which end in EOS.
 
         With teacher forcing, the decoder reads the target shifted right by BOS, not its own predictions. `source` is
-        (B, S) and `lengths` (B,).
+        (B, S) and `lengths` (B,). `real` (N,) are the places of the real tokens in the flattened target. A GPU that
+        had to find them would make the processor wait for their number.
         """
         encoder_output = self.encode(source, lengths)
         inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
         features, _, _ = self.decode(inputs, encoder_output, self.decoder.initial_state(encoder_output))
-        real = target != PAD
-        return smoothed_cross_entropy(
-            features[real], self.output.weight, self.output.bias, target[real], label_smoothing
-        )
+        real_features, real_target = features.flatten(0, 1).index_select(0, real), target.flatten()[real]
+        return smoothed_cross_entropy(real_features, self.output.weight, self.output.bias, real_target, label_smoothing)
 
     def _embed(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
         """Embed ids. In training, replace some by <unk> (Sennrich and Zhang 2019, arXiv 1905.11901, section 3)."""

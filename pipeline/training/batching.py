@@ -40,9 +40,14 @@ class Batch:
     source: Tensor  # (B, S)
     lengths: Tensor  # (B,) number of real tokens in each source
     target: Tensor  # (B, T)
+    real: Tensor  # (N,) places of the N real tokens in the flattened target
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(t.to(device, non_blocking=True) for t in (self.source, self.lengths, self.target)))
+        """Return the batch on a device. A GPU copies it from pinned memory while it computes something else."""
+        tensors = [self.source, self.lengths, self.target, self.real]
+        if device.type == "cuda":
+            tensors = [tensor.pin_memory() for tensor in tensors]
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
 
 
 def micro_batches_per_step(batch_tokens: int, micro_batch_tokens: int, processes: int) -> int:
@@ -104,16 +109,16 @@ def imbalance(data: EncodedSplit, steps: list[Step], processes: int) -> float:
 
 def collate(data: EncodedSplit, rows: Rows) -> Batch:
     """Return the pairs in `rows` as one padded batch."""
-    lengths = torch.from_numpy(data.source.lengths[rows])
-    return Batch(_pad(data.source, rows), lengths, _pad(data.target, rows))
+    source, target, lengths = _pad(data.source, rows), _pad(data.target, rows), data.source.lengths[rows]
+    return Batch(*map(torch.from_numpy, (source, lengths, target, np.flatnonzero(target != PAD))))
 
 
-def _pad(side: EncodedSide, rows: Rows) -> Tensor:
+def _pad(side: EncodedSide, rows: Rows) -> Rows:
     sentences = [side.sentence(row) for row in rows]
     padded = np.full((len(rows), max(map(len, sentences))), PAD, dtype=np.int64)
     for i, sentence in enumerate(sentences):
         padded[i, : len(sentence)] = sentence
-    return torch.from_numpy(padded)
+    return padded
 
 
 def _sorted_rows(data: EncodedSplit, random: np.random.Generator) -> Rows:

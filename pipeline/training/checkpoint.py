@@ -4,6 +4,7 @@ import io
 import math
 import os
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,18 +56,34 @@ class Checkpoints:
     A checkpoint belongs to the training with the same `stamp` (settings and code) and `inputs`. Checkpoints of other
     trainings are ignored. A checkpoint also records the length of `journal`, the log of metrics. If the journal has
     become shorter since then, metrics were lost, and the checkpoint is ignored too.
+
+    A thread writes a checkpoint while training goes on.
     """
 
     def __init__(self, directory: Path, inputs: dict[str, Artifact], stamp: dict[str, Any], journal: Path) -> None:
         self.directory, self.inputs, self.stamp, self.journal = directory, inputs, stamp, journal
+        self._writer, self._writing = ThreadPoolExecutor(1, "checkpoint"), Future[None]()
+        self._writing.set_result(None)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Publish `state` (tensors, numbers, strings, and lists and dicts of them), then delete old checkpoints."""
+        """Begin to publish `state` (tensors, numbers, strings, and lists and dicts of them), as it is now.
+
+        First wait until the previous checkpoint is on the disk, and raise its error if it could not be written.
+        """
+        self.wait()
+        copy = io.BytesIO()  # torch.save to a path would also hide the reason why the file cannot be written
+        torch.save(state, copy)
+        self._writing = self._writer.submit(self._publish, step, copy, _synced_length(self.journal))
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is on the disk. Raise the error if it could not be written."""
+        self._writing.result()
+
+    def _publish(self, step: int, state: io.BytesIO, journal_bytes: int) -> None:
+        """Publish a checkpoint, then delete old ones."""
         with publish(self.directory / f"{step:09d}", self.inputs, self.stamp) as draft:
-            draft.facts = CheckpointFacts(journal_bytes=_synced_length(self.journal))
-            buffer = io.BytesIO()  # torch.save to a path would hide the reason why the file cannot be written
-            torch.save(state, buffer)
-            (draft.directory / STATE).write_bytes(buffer.getbuffer())
+            draft.facts = CheckpointFacts(journal_bytes=journal_bytes)
+            (draft.directory / STATE).write_bytes(state.getbuffer())
         for old in self._saved()[:-KEPT]:
             shutil.rmtree(old)
 

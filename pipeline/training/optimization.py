@@ -1,7 +1,12 @@
-"""Make optimiser steps: learning rate, gradient over all processes, clipping, AdamW, moving average of the weights."""
+"""Make optimiser steps: learning rate, gradient over all processes, clipping, AdamW, moving average of the weights.
+
+A GPU computes while the processor already prepares what comes next, as long as the processor asks for no result. So
+`Optimizer.begin` only starts a step, and the results of a step are read while the GPU computes the next one.
+"""
 
 import logging
 import math
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -11,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
@@ -32,10 +36,38 @@ log = logging.getLogger(__name__)
 class Update:
     """The result of one optimiser step, the same in every process."""
 
+    step: int  # counted from 1, over all epochs
     loss: float  # nats for each target token, with label smoothing
     gradient_norm: float  # before clipping
     learning_rate: float
     stop_requested: bool  # in at least one process
+    save_requested: bool  # in at least one process
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A step that the device may still be computing."""
+
+    step: Step
+    number: int
+    learning_rate: float
+    results: Tensor  # (M + 3,): losses of the step's M micro-batches, stop and save requests, gradient norm
+    arrived: torch.Event | None  # after this, the results are there
+
+    @classmethod
+    def copy(cls, step: Step, number: int, learning_rate: float, results: Tensor) -> "_Begun":
+        """Start the copy of the results from the device."""
+        if results.device.type == "cpu":
+            return cls(step, number, learning_rate, results, None)
+        copied, arrived = results.to("cpu", non_blocking=True), torch.Event(results.device.type)
+        arrived.record()
+        return cls(step, number, learning_rate, copied, arrived)
+
+    def read(self) -> list[float]:
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        numbers: list[float] = self.results.tolist()
+        return numbers
 
 
 class AdamW:
@@ -114,39 +146,54 @@ class Optimizer:
         self.adamw = AdamW(settings, model, state, accelerator.device)
         # The weights are on the device. Looking for weights that are not would import more of torch.
         self.network = accelerator.prepare(model, device_placement=[False])
+        self.begun: deque[_Begun] = deque()  # steps whose results have not been read
 
-    def update(self, step: Step, position: Position, stop_requested: bool) -> Update:
-        """Learn from one step, and advance `position`.
+    def begin(self, step: Step, position: Position, stop_requested: bool = False, save_requested: bool = False) -> None:
+        """Let the device learn from one step, and advance `position`. `finish` returns the result.
 
         The loss is a mean over the target tokens of all processes and micro-batches. If the loss or the gradient is not
-        finite, the weights do not change. Raise UserError if this happens more than `max_skipped_steps` times.
+        finite, the weights do not change.
         """
-        settings = self.settings
+        settings, count = self.settings, len(step.micro_batches)
         rate = settings.learning_rate * schedule(position.step + 1, settings.warmup_steps, self.total_steps)
-        parts = self._accumulate(step, position.step)
+        losses = self._accumulate(step, position.step)
         norm = get_total_norm([weight.grad for weight in self.adamw.weights if weight.grad is not None])
-        # Both numbers share one exchange, because each exchange makes all processes wait for the slowest.
-        own_loss = torch.stack([*parts.values()]).double().sum()
-        sums = sum_over_processes(self.accelerator, torch.stack([own_loss, own_loss.new_tensor(stop_requested)]))
-        self.adamw.update(rate, norm, sums[0])
-        loss, stop, gradient_norm = torch.cat([sums, norm.double().unsqueeze(0)]).tolist()  # waits for the device
-        if math.isfinite(loss) and math.isfinite(gradient_norm):
-            position.tokens += step.target_tokens
-        else:
-            self._skip(step, {place: float(part) for place, part in parts.items()}, position)
+        # All numbers share one exchange, because each exchange makes all processes wait for the slowest. Each process
+        # gives the losses of its own micro-batches, and zeros for the others.
+        numbers = torch.zeros(count + 2, dtype=torch.float64, device=losses.device)
+        numbers[self.accelerator.process_index : count : self.accelerator.num_processes] = losses
+        numbers[-2].fill_(stop_requested)
+        numbers[-1].fill_(save_requested)
+        numbers = sum_over_processes(self.accelerator, numbers)
+        self.adamw.update(rate, norm, numbers[:count].sum())
         self.network.zero_grad()
         position.step, position.index = position.step + 1, position.index + 1
-        return Update(loss, gradient_norm, rate, stop > 0)
+        results = torch.cat([numbers, norm.double().unsqueeze(0)])
+        self.begun.append(_Begun.copy(step, position.step, rate, results))
 
-    def _accumulate(self, step: Step, number: int) -> dict[int, Tensor]:
+    def finish(self, position: Position) -> Update:
+        """Wait for the oldest step that was begun, count its tokens in `position`, and return its result.
+
+        Raise UserError if it is one of more than `max_skipped_steps` steps whose loss or gradient is not finite.
+        """
+        begun = self.begun.popleft()
+        *losses, stops, saves, norm = begun.read()
+        loss = sum(losses)
+        if math.isfinite(loss) and math.isfinite(norm):
+            position.tokens += begun.step.target_tokens
+        else:
+            self._skip(begun, losses, position)
+        return Update(begun.number, loss, norm, begun.learning_rate, stops > 0, saves > 0)
+
+    def _accumulate(self, step: Step, number: int) -> Tensor:
         """Add up the gradients of this process's micro-batches.
 
-        Return the part of the step's loss that each micro-batch contributes: place in the step -> part.
+        Return the parts of the step's loss that they contribute, in the order of their places in the step.
         """
         self.network.train()
         processes = self.accelerator.num_processes
         share = step.share(self.accelerator.process_index, processes)
-        parts: dict[int, Tensor] = {}
+        losses = []
         for place, rows in share:
             is_last = place == share[-1][0]  # processes exchange gradients once in a step
             batch = collate(self.data, rows)
@@ -154,11 +201,11 @@ class Optimizer:
                 nullcontext() if is_last else self.accelerator.no_sync(self.network),
                 explain_out_of_memory(batch, self.settings.micro_batch_tokens),
             ):
-                part = self._loss(batch, number, place) / step.target_tokens
+                loss = self._loss(batch, number, place) / step.target_tokens
                 # DDP divides the sum of the gradients by the number of processes; this factor undoes it.
-                self.accelerator.backward(part * processes)
-            parts[place] = part.detach()
-        return parts
+                self.accelerator.backward(loss * processes)
+            losses.append(loss.detach())
+        return torch.stack(losses).double()
 
     def _loss(self, batch: Batch, step: int, place: int) -> Tensor:
         """Return the summed loss of one micro-batch.
@@ -171,26 +218,28 @@ class Optimizer:
         _set_seed(_seed(self.settings.seed, step, place), device)
         batch = batch.to(device)
         with self.accelerator.autocast():
-            loss: Tensor = self.network(batch.source, batch.lengths, batch.target, self.settings.label_smoothing)
+            loss: Tensor = self.network(
+                batch.source, batch.lengths, batch.target, batch.real, self.settings.label_smoothing
+            )
         return loss
 
-    def _skip(self, step: Step, parts: dict[int, float], position: Position) -> None:
+    def _skip(self, begun: _Begun, losses: list[float], position: Position) -> None:
         """Count and report a step whose loss or gradient is not finite. Raise UserError if there are too many steps."""
-        bad = sorted(gather_object([place for place, part in parts.items() if not math.isfinite(part)]))
-        rows = np.concatenate([step.micro_batches[place] for place in bad or range(len(step.micro_batches))])
-        what, pairs = ("loss" if bad else "gradient"), ", ".join(map(str, sorted(rows)))
-        number, epoch, limit = position.step + 1, position.epoch + 1, self.settings.max_skipped_steps
+        micro_batches = begun.step.micro_batches
+        bad = [rows for rows, loss in zip(micro_batches, losses, strict=True) if not math.isfinite(loss)]
+        what, rows = ("loss" if bad else "gradient"), np.concatenate(bad or micro_batches)
+        pairs, epoch, limit = ", ".join(map(str, sorted(rows))), position.epoch + 1, self.settings.max_skipped_steps
         position.skipped += 1
         if position.skipped > limit:
             raise UserError(
-                f"the {what} of step {number} (epoch {epoch}) is not finite; the pairs of the step in "
+                f"the {what} of step {begun.number} (epoch {epoch}) is not finite; the pairs of the step in "
                 f"encoded/train.arrow: {pairs}; lower train.learning_rate, set train.precision: fp32, check those "
                 f"pairs, or skip more such steps with train.max_skipped_steps (now {limit})"
             )
         if self.accelerator.is_main_process:
             log.warning(
                 "train: skipped step %d (epoch %d): its %s is not finite; its pairs in encoded/train.arrow: %s",
-                *(number, epoch, what, pairs),
+                *(begun.number, epoch, what, pairs),
             )
 
 

@@ -79,6 +79,8 @@ class Trainer:
         self.optimizer = Optimizer(self.settings, self.model, self.train, self.total_steps, self.accelerator, state)
         if state is not None:
             self.position, self.best_weights = Position(**state["position"]), state["best_weights"]
+        # While a GPU computes a step, the processor prepares the next one. A CPU does both.
+        self.steps_ahead = 0 if self.accelerator.device.type == "cpu" else 1
 
     @property
     def total_steps(self) -> int:
@@ -98,9 +100,12 @@ class Trainer:
         self._log = log
         self._clock = self._saved = time.monotonic()
         self._reported = (self.position.tokens, self.position.seconds)
-        while self.position.epoch < self.settings.epochs and not self._out_of_patience():
-            self._train_epoch()
-            self._validate()
+        try:
+            while self.position.epoch < self.settings.epochs and not self._out_of_patience():
+                self._train_epoch()
+                self._validate()
+        finally:
+            self.checkpoints.wait()
 
     def facts(self) -> ModelFacts:
         """Return the facts of the finished training for the model's manifest."""
@@ -117,19 +122,33 @@ class Trainer:
         )
 
     def _train_epoch(self) -> None:
-        """Make the remaining steps of the epoch. Save after the last step, on a stop request, and at intervals."""
+        """Make the remaining steps of the epoch. Save after the last step, on a stop request, and at intervals.
+
+        All processes learn from a step's results whether one of them requested a stop, so all of them stop after the
+        same step.
+        """
         steps = self.plan(self.position.epoch)
         while self.position.index < len(steps):
             stop_requested = self.stop_request.reason is not None
-            update = self.optimizer.update(steps[self.position.index], self.position, stop_requested)
-            if self.position.step % REPORT_EVERY == 0:
-                self._report(update)
-            is_epoch_over = self.position.index == len(steps)  # validation comes next and may take long
             is_due = time.monotonic() - self._saved > self.settings.checkpoint_seconds
-            if update.stop_requested or is_epoch_over or is_due:
+            self.optimizer.begin(steps[self.position.index], self.position, stop_requested, is_due)
+            is_epoch_over = self.position.index == len(steps)  # validation comes next and may take long
+            updates = self._finish(self.steps_ahead)
+            if is_epoch_over or any(update.stop_requested or update.save_requested for update in updates):
+                updates += self._finish(0)
                 self._save()
-            if update.stop_requested:
+            if any(update.stop_requested for update in updates):
                 self._pause()
+
+    def _finish(self, left: int) -> list[Update]:
+        """Read and report the results of the steps that were begun, except for the last `left` of them."""
+        updates = []
+        while len(self.optimizer.begun) > left:
+            update = self.optimizer.finish(self.position)
+            if update.step % REPORT_EVERY == 0:
+                self._report(update)
+            updates.append(update)
+        return updates
 
     def _validate(self) -> None:
         """Score the averaged weights, keep them if they are the best so far, and advance to the next epoch."""
@@ -165,7 +184,7 @@ class Trainer:
                 "train/learning_rate": update.learning_rate,
                 "train/tokens_per_second": tokens / seconds,
             },
-            self.position.step,
+            update.step,
         )
 
     def _elapsed(self) -> float:
@@ -182,6 +201,7 @@ class Trainer:
 
     def _pause(self) -> None:
         # All processes wait here for the main process, which saves first. If another process ended, it would fail.
+        self.checkpoints.wait()
         reason = next(reason for reason in gather_object([self.stop_request.reason]) if reason)
         raise Paused(
             f"train: stopped by {reason} after step {self.position.step:,} of {self.total_steps:,}; "

@@ -39,7 +39,7 @@ class Validation:
         total = torch.zeros((), dtype=torch.float64, device=accelerator.device)
         for rows in plan[accelerator.process_index :: accelerator.num_processes]:
             batch = collate(self.encoded, rows).to(accelerator.device)
-            total += model(batch.source, batch.lengths, batch.target)
+            total += model(batch.source, batch.lengths, batch.target, batch.real)
         return float(sum_over_processes(accelerator, total)) / int(self.encoded.target.lengths.sum())
 
     def bleu(self, model: Seq2Seq) -> float:
