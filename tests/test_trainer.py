@@ -1,8 +1,10 @@
 """The trainer: golden loss, micro-batches, exact resume, stop requests, best weights, skipped steps."""
 
 import signal
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +240,26 @@ def test_a_stopped_training_resumes_to_identical_weights(tmp_path: Path, device:
     assert resumed.trainer().position.step == stop_at
     assert_same_weights(expected.best_weights, resumed.fit().best_weights, 0)
     assert resumed.metrics[-1] == undisturbed.metrics[-1]
+
+
+@pytest.mark.parametrize("stop_at", [3, None])
+def test_training_ends_after_its_last_checkpoint_is_on_the_disk(
+    tmp_path: Path, stop_at: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(self: Checkpoints, *rest: Any) -> None:
+        time.sleep(0.5)
+        usual(self, *rest)
+
+    usual = Checkpoints._publish
+    monkeypatch.setattr(Checkpoints, "_publish", slow)
+    trainer = Run(tmp_path, {"epochs": 1}).trainer()
+    if stop_at:
+        trainer.stop_request = StopAt(trainer, stop_at)
+    with pytest.raises(Paused) if stop_at else nullcontext():
+        trainer.fit(lambda metrics, step: None)
+    state = trainer.checkpoints.latest()
+    assert state is not None
+    assert state["position"] == asdict(trainer.position)
 
 
 def test_max_minutes_requests_a_stop() -> None:
