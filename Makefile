@@ -110,7 +110,7 @@ OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
 UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench bench-train bench-decode bench-startup bench-diff \
-             bench-peers bench-quality bench-tracking bench-serving clean gc \
+             bench-peers bench-quality bench-gpu bench-tracking bench-serving clean gc \
              translate attention export summary sync server ui smoke experiments compare review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Otherwise Make would delete the manifest of a stage if it is interrupted right after the stage.
@@ -137,6 +137,7 @@ READ_BY_bench-startup := REPEATS
 READ_BY_bench-diff    := REV DURATION REPEATS
 READ_BY_bench-peers   := PEERS DURATION REPEATS
 READ_BY_bench-quality := BLEU
+READ_BY_bench-gpu     := DURATION REPEATS
 READ_BY_bench-serving := DURATION
 READ := EXP PYTHON DEBUG SHELL $(foreach goal,$(GOALS),$(READ_BY_$(goal))) \
         $(if $(filter all smoke status $(STAGES),$(GOALS)),$(PROCESSES))
@@ -281,6 +282,9 @@ bench-peers: | $(VENV) ## compare the speed with other toolkits, alternately: PE
 	@$(PY) -m benchmarks.peers "$$PEERS" $(BUILD) $(PARAMS)
 bench-quality: | $(VENV) ## measure how long training takes to reach a quality: BLEU="33 36"
 	@$(PY) -m benchmarks.quality "$$BLEU" $(BUILD) $(PARAMS)
+bench-gpu: | $(VENV) ## measure a CUDA device, then run test-gpu: a large network, time to quality, translating; 8 minutes
+	@$(PY) -m benchmarks.gpu $(BUILD) $(PARAMS)
+	@$(MAKE) test-gpu
 bench-tracking: | $(VENV) ## measure how a failing tracking server affects training; several minutes
 	$(PY) -m benchmarks.tracking
 bench-serving: | $(VENV) ## measure the speed of `make serve` with 32 clients, for DURATION=60 seconds

@@ -21,7 +21,7 @@ from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.made_with import processor
 from pipeline.plumbing.params import ModelSettings
 from pipeline.plumbing.params_file import read_params
-from pipeline.seq2seq.translator import BATCH_CELLS
+from pipeline.seq2seq.translator import batch_limits
 
 from . import ceilings
 from .arithmetic import TRAINING, Shape, decoding, encoding
@@ -48,7 +48,8 @@ def main() -> None:
     if part in ("train", "all"):
         figures += measure_training(experiment, seconds)
     if part in ("decode", "all"):
-        figures += measure_decoding(experiment, repeats)
+        model = experiment.artifact("model").directory
+        figures += measure_decoding(experiment, model, experiment.test_sources(), repeats)
     if part in ("startup", "all"):
         figures += measure_startup(experiment.name, repeats, ROOT)
     report(f"Speed of {experiment.name}", figures, conditions(), OUTPUT / f"{part}-{experiment.name}")
@@ -61,6 +62,7 @@ def conditions() -> dict[str, str]:
         "commit": commit.stdout.strip() or "unknown",
         "processor": f"{processor()}, {torch.get_num_threads()} threads",
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        **({"GPU": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
@@ -90,7 +92,7 @@ def measure_training(experiment: Experiment, seconds: float) -> Iterator[Figure]
 
 def tokens_at_most(experiment: Experiment, changed: Settings, precision: str) -> float:
     """Return the target tokens per second of a training that does only the matrix products."""
-    model = ModelSettings(**{**experiment.params.model.model_dump(), **changed["model"]})
+    model = ModelSettings(**{**experiment.params.model.model_dump(), **changed.get("model", {})})
     settings = experiment.params.train
     shape = experiment.shape(min(settings.batch_tokens, settings.micro_batch_tokens))
     products = [
@@ -100,10 +102,9 @@ def tokens_at_most(experiment: Experiment, changed: Settings, precision: str) ->
     return shape.pairs * shape.target / (TRAINING * ceilings.seconds_for(products, precision))
 
 
-def measure_decoding(experiment: Experiment, repeats: int) -> Iterator[Figure]:
-    """Yield the speed of greedy and beam search over the first test set, and the time of one short sentence."""
-    sentences = experiment.test_sources()
-    found = decode(experiment.artifact("model").directory, sentences, repeats, ROOT)
+def measure_decoding(experiment: Experiment, model: Path, sentences: list[str], repeats: int) -> Iterator[Figure]:
+    """Yield the speed of greedy and beam search over some sentences, and the time of one short sentence."""
+    found = decode(model, sentences, repeats, ROOT)
     precision = ceilings.precisions()[-1]
     for beam, name in (("1", "greedy"), ("5", "beam 5")):
         speeds = tuple(len(sentences) / seconds for seconds in found["beams"][beam]["all"])
@@ -117,7 +118,8 @@ def measure_decoding(experiment: Experiment, repeats: int) -> Iterator[Figure]:
 def sentences_at_most(experiment: Experiment, beam_size: int, precision: str) -> float:
     """Return the sentences per second of a search that does only the matrix products."""
     model, mean = experiment.params.model, experiment.shape(1)
-    sentences = max(1, BATCH_CELLS // beam_size // mean.source)
+    most_cells, _ = batch_limits(ceilings.DEVICE)
+    sentences = max(1, most_cells // beam_size // mean.source)
     one, beams = Shape(sentences, mean.source, mean.target), Shape(sentences * beam_size, mean.source, mean.target)
     products = [*encoding(model, one), *decoding(model, beams, experiment.vocabulary, by_step=True)]
     return sentences / ceilings.seconds_for(products, precision)

@@ -14,13 +14,14 @@ from .arithmetic import Product
 
 REPEATS = 5
 SECONDS = 0.05  # that one repeat takes at least
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # where the network is computed
 COPIED = 256 * 2**20  # bytes; more than any cache holds
 BIG = Product(2048, 2048, 2048)
 
 
 def precisions() -> list[str]:
     """Return the number formats in which this machine multiplies fast."""
-    return ["fp32", *(["bf16"] if has_bf16() else []), "int8"]
+    return ["fp32", *(["bf16"] if has_bf16() else []), *(["int8"] if DEVICE.type == "cpu" else [])]
 
 
 def seconds_for(products: Iterable[Product], precision: str) -> float:
@@ -37,7 +38,7 @@ def rate(product: Product, precision: str) -> float:
 
 def bandwidth() -> float:
     """Return the bytes per second that are read and written when a large tensor is copied."""
-    origin = torch.ones(COPIED, dtype=torch.uint8)
+    origin = torch.ones(COPIED, dtype=torch.uint8, device=DEVICE)
     copy = torch.empty_like(origin)
     return 2 * COPIED / _seconds(lambda: copy.copy_(origin))
 
@@ -47,8 +48,8 @@ def _once(product: Product) -> Product:
 
 
 def _multiplication(product: Product, precision: str) -> Callable[[], object]:
-    left = torch.randn(product.batch, product.rows, product.inner)
-    right = torch.randn(product.batch, product.inner, product.columns)
+    left = torch.randn(product.batch, product.rows, product.inner, device=DEVICE)
+    right = torch.randn(product.batch, product.inner, product.columns, device=DEVICE)
     if precision == "int8":
         if product.batch > 1:  # products with the keys and values of a sentence are never quantised
             precision = "fp32"
@@ -79,14 +80,16 @@ def _int8_multiplication(left: torch.Tensor, right: torch.Tensor) -> Callable[[]
 
 def _seconds(work: Callable[[], object]) -> float:
     """Return the median time of one call, over repeats that are long enough to measure."""
-    work()
+    _time(work, 1)
+    calls = max(1, round(SECONDS / _time(work, 1)))
+    return median(_time(work, calls) / calls for _ in range(REPEATS))
+
+
+def _time(work: Callable[[], object], calls: int) -> float:
+    """Return the time of so many calls, until the device has finished them."""
     start = time.perf_counter()
-    work()
-    calls = max(1, round(SECONDS / (time.perf_counter() - start)))
-    taken = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        for _ in range(calls):
-            work()
-        taken.append((time.perf_counter() - start) / calls)
-    return median(taken)
+    for _ in range(calls):
+        work()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

@@ -61,15 +61,24 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def report(title: str, figures: Sequence[Figure], conditions: dict[str, str], output: Path) -> None:
-    """Print the figures, and write them to `output`.json and `output`.md with the conditions of the measurement."""
+def report(
+    title: str,
+    figures: Sequence[Figure],
+    conditions: dict[str, str],
+    output: Path,
+    side_by_side: Rows | None = None,
+) -> None:
+    """Print the figures, and write them to `output`.json and `output`.md with the conditions of the measurement.
+
+    In Markdown the table `side_by_side` takes the place of the figures' own table, if there is one.
+    """
     rows = table(figures)
     print("\n".join([title, *aligned(rows)]))
     output.parent.mkdir(parents=True, exist_ok=True)
     document = {"title": title, "conditions": conditions, "figures": [figure.as_json() for figure in figures]}
     output.with_suffix(".json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     about = [f"{name}: {value}" for name, value in conditions.items()]
-    text = "\n".join([f"# {title}", "", *markdown(rows), "", *about])
+    text = "\n".join([f"# {title}", "", *markdown(side_by_side or rows), "", *about])
     output.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
 
 

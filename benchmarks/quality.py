@@ -5,6 +5,7 @@ weights also translate the validation split with the beam size of the evaluation
 """
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -28,13 +29,20 @@ def main() -> None:
     targets = _targets(scores)
     experiment = Experiment(ROOT / build, read_params([Path(file) for file in files]))
     experiment.check(TO_TRAIN)
-    output = OUTPUT / "quality" / experiment.name
+    figures = measure_quality(experiment, targets, OUTPUT / "quality" / experiment.name)
+    params = experiment.params
+    about = conditions() | {"beam size": str(params.evaluate.beam_size), "seed": str(params.train.seed)}
+    report(f"Time to quality of {experiment.name}", figures, about, OUTPUT / f"quality-{experiment.name}")
+
+
+def measure_quality(experiment: Experiment, targets: list[float], output: Path) -> list[Figure]:
+    """Train until the highest target is reached, or without targets to the end. `output`/model is then the model."""
     shutil.rmtree(output, ignore_errors=True)
     command = prepare(experiment.build, output, experiment.params, {}, ROOT)
     evaluate = experiment.params.evaluate
     asked = {
         "output": str(output / "epochs.jsonl"),
-        "highest": max(targets),
+        "highest": max(targets, default=math.inf),
         "beam_size": evaluate.beam_size,
         "length_penalty": evaluate.length_penalty,
     }
@@ -52,9 +60,9 @@ def main() -> None:
             figures.append(Figure(what, "minutes", (first["seconds"] / 60,)))
     best = max(epochs, key=lambda epoch: epoch["bleu"])
     figures.append(Figure(f"best BLEU on the validation split, epoch {best['epoch']}", "BLEU", (best["bleu"],)))
+    figures.append(Figure("training to that epoch", "minutes", (best["seconds"] / 60,)))
     figures.append(Figure("training in all", "minutes", (epochs[-1]["seconds"] / 60,)))
-    about = conditions() | {"beam size": str(evaluate.beam_size), "seed": str(experiment.params.train.seed)}
-    report(f"Time to quality of {experiment.name}", figures, about, OUTPUT / f"quality-{experiment.name}")
+    return figures
 
 
 def _targets(scores: str) -> list[float]:

@@ -9,12 +9,13 @@ import pytest
 from torch import Tensor, nn
 
 import benchmarks.peers.__main__ as peers
-from benchmarks import quality
+from benchmarks import gpu, quality
 from benchmarks.arithmetic import Product, Shape, decoding, encoding
 from benchmarks.experiment import Experiment
 from benchmarks.figures import Figure, asked_for, number, report, table
 from benchmarks.peers import environments
 from benchmarks.peers.pieces import write_pieces
+from benchmarks.training import Settings
 from pipeline.data.encoding import open_split
 from pipeline.data.tokenizer import Tokenizer
 from pipeline.plumbing.errors import UserError
@@ -139,6 +140,22 @@ def test_a_peer_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         peers.main()
 
 
+def test_the_table_beside_other_toolkits_has_medians_spreads_and_the_ratios_of_each_turn() -> None:
+    contest = object.__new__(peers.Contest)  # which would install the peers
+    contest.pythons = {peer: Path() for peer in peers.PEERS}
+    contest.precisions = ["fp32"]
+    contest.tokens = {"opennmt": [100.0, 200.0], "fp32": [400.0, 600.0]}
+    contest.memory = {"opennmt": [2.0, 2.0], "fp32": [1.0, 1.5]}
+    contest.sentences = {1: {"ours": [30.0], "opennmt": [10.0], "ctranslate2": [20.0]}, 5: {}}
+    assert contest.side_by_side() == [
+        ("", "ours", *(rivals := list(peers.NAMES.values())), *(f"ours / {name}" for name in rivals)),
+        ("training in fp32, target tokens/s", "500 (400 to 600)", "150 (100 to 200)", "", "3.5 (3 to 4)", ""),
+        ("memory in training in fp32, GB", "1.25 (1 to 1.5)", "2 (2 to 2)", "", "", ""),
+        ("translating, greedy, sentences/s", "30", "10", "20", "3", "1.5"),
+        ("translating, beam 5, sentences/s", "", "", "", "", ""),
+    ]
+
+
 def test_a_peer_is_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It sees the libraries of this project. If its requirements change, it is installed again."""
     requirements = tmp_path / "toolkit.txt"
@@ -185,7 +202,34 @@ def test_make_bench_quality_stops_at_the_quality(project: Project) -> None:
     run = project.make("bench-quality", "BLEU=0.001 0.002")
     assert run.returncode == 0, run.stderr
     document = json.loads((project.root / "build/benchmarks/quality-smoke.json").read_text())
-    reached, better, best, total = document["figures"]
+    reached, better, best, until_best, total = document["figures"]
     assert "to BLEU 0.001 on the validation split" in reached["what"]
-    assert 0 < reached["median"] <= better["median"] <= total["median"]
+    assert 0 < reached["median"] <= better["median"] <= until_best["median"] == total["median"]
     assert best["median"] >= 0.002
+
+
+@pytest.mark.slow
+def test_the_parts_of_the_gpu_benchmark_train_another_network_and_the_experiment_to_its_end(
+    project: Project, tmp_path: Path
+) -> None:
+    """Here on a CPU, with a small network instead of the large one."""
+    run = project.make("encode")
+    assert run.returncode == 0, run.stderr
+    params = read_params([project.root / "params.yaml", project.root / "experiments/smoke.yaml"])
+    experiment = Experiment(project.build, params)
+    changed: Settings = {"model": {"encoder_layers": 2, "decoder_layers": 2}, "train": {"precision": "fp32"}}
+    (speed,) = gpu.measure_large(experiment, changed, seconds=15)
+    assert (speed.what, speed.unit) == ("train 2 + 2 layers of 64, fp32", "source + target tokens/s")
+    assert speed.ceiling is not None
+    assert 0 < speed.median < speed.ceiling
+    best, until_best, total = quality.measure_quality(experiment, [], tmp_path / "quality")
+    assert best.median > 0
+    assert 0 < until_best.median <= total.median
+    assert (tmp_path / "quality/model/manifest.json").is_file()
+
+
+def test_the_gpu_benchmark_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["gpu", "build/default", "params.yaml"])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="needs a CUDA device.*make bench"):
+        gpu.main()

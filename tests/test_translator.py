@@ -66,14 +66,15 @@ def batches_of(lengths: list[int], beam_size: int, device: str = "cpu") -> list[
     return module._batches([[4] * length for length in lengths], beam_size, torch.device(device))
 
 
-@given(st.lists(st.integers(1, 90), max_size=80), st.integers(1, 32))
-def test_batches_hold_each_sentence_once_within_the_limits(lengths: list[int], beam_size: int) -> None:
-    batches = batches_of(lengths, beam_size)
+@given(st.lists(st.integers(1, 90), max_size=80), st.integers(1, 32), st.sampled_from(["cpu", "cuda"]))
+def test_batches_hold_each_sentence_once_within_the_limits(lengths: list[int], beam_size: int, device: str) -> None:
+    batches = batches_of(lengths, beam_size, device)
+    most_cells, most_hypotheses = module.batch_limits(torch.device(device))
     # A blank sentence has one token, </s>.
     assert sorted(i for batch in batches for i in batch) == [i for i, length in enumerate(lengths) if length > 1]
     for batch in batches:
         cells = len(batch) * max(lengths[i] for i in batch) * beam_size
-        is_within = cells <= module.BATCH_CELLS and len(batch) * beam_size <= module.BATCH_HYPOTHESES
+        is_within = cells <= most_cells and len(batch) * beam_size <= most_hypotheses
         assert len(batch) == 1 or is_within
 
 
@@ -82,6 +83,7 @@ def test_a_few_sentences_make_two_batches_of_about_the_same_size_so_that_two_cor
     assert [len(batch) for batch in batches_of(lengths, 5)] == [3, 5]
     assert [len(batch) for batch in batches_of(lengths, 4)] == [8]  # one core translates so few as fast
     assert [len(batch) for batch in batches_of(lengths, 5, "cuda")] == [8]
+    assert [len(batch) for batch in batches_of([10] * 2000, 5, "cuda")] == [1310, 690]
     assert batches_of([60, 60], 5) == [[0], [1]]
     assert batches_of([120], 5) == [[0]]
     assert [len(batch) for batch in batches_of([100] + [10] * 30, 10)] == [4, 27]  # the limits made two already

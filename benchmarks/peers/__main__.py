@@ -16,11 +16,12 @@ from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ModelSettings, TrainSettings
 from pipeline.plumbing.params_file import read_params
+from pipeline.plumbing.text_table import Rows
 
 from .. import ceilings
 from ..__main__ import OUTPUT, ROOT, conditions
 from ..experiment import TO_TRAIN, Experiment
-from ..figures import Figure, asked_for, report
+from ..figures import Figure, asked_for, number, report
 from ..training import Settings, TrainingSpeed, overlay, train
 from .environments import python_of
 from .opennmt import OpenNMT
@@ -65,7 +66,8 @@ def main() -> None:
             contest.train(seconds)
         contest.translate()
     title = f"Speed on {experiment.name}, beside other toolkits"
-    report(title, list(contest.figures()), conditions(), OUTPUT / f"peers-{experiment.name}")
+    output = OUTPUT / f"peers-{experiment.name}"
+    report(title, list(contest.figures()), conditions(), output, side_by_side=contest.side_by_side())
 
 
 class Contest:
@@ -109,6 +111,28 @@ class Contest:
         for beam_size, search in SEARCHES.items():
             yield from self._compared(f"translate, {search}", "sentences/s", self.sentences[beam_size], ["ours"])
 
+    def side_by_side(self) -> Rows:
+        """Return a table with a column for us, for each peer, and for the ratios."""
+        rivals = [peer for peer in NAMES if peer in self.pythons]
+        rows = [("", "ours", *(NAMES[peer] for peer in rivals), *(f"ours / {NAMES[peer]}" for peer in rivals))]
+
+        def add(what: str, speeds: Speeds, mine: str, *, with_ratios: bool = True) -> None:
+            ours, theirs = speeds.get(mine, []), [speeds.get(peer, []) for peer in rivals]
+            ratios = [
+                [our / its for our, its in zip(ours, values, strict=True)] if values and with_ratios else []
+                for values in theirs
+            ]
+            rows.append((what, *map(_with_spread, (ours, *theirs, *ratios))))
+
+        if self.tokens:
+            for precision in self.precisions:
+                add(f"training in {precision}, target tokens/s", self.tokens, precision)
+            for precision in self.precisions:
+                add(f"memory in training in {precision}, GB", self.memory, precision, with_ratios=False)
+        for beam_size, search in SEARCHES.items():
+            add(f"translating, {search}, sentences/s", self.sentences[beam_size], "ours")
+        return rows
+
     def _note(self, name: str, speed: TrainingSpeed) -> None:
         self.tokens.setdefault(name, []).append(Figure("", "", speed.tokens_per_second).median)
         self.memory.setdefault(name, []).append(speed.peak_memory / 1e9)
@@ -138,6 +162,15 @@ class Contest:
                 ratios = tuple(our / its for our, its in zip(speeds[mine], speeds[peer], strict=True))
                 format_ = "" if mine == "ours" else f", {mine}"
                 yield Figure(f"{what}{format_}: ours / {NAMES[peer]}", "times", ratios)
+
+
+def _with_spread(values: list[float]) -> str:
+    """Return the median, with the spread of several values: `14,300 (14,100 to 14,400)`; nothing for no values."""
+    if not values:
+        return ""
+    figure = Figure("", "", tuple(values))
+    spread = f" ({number(figure.spread[0])} to {number(figure.spread[1])})" if len(values) > 1 else ""
+    return number(figure.median) + spread
 
 
 def _output(command: list[str]) -> str:

@@ -2,8 +2,7 @@
 
 Training and translation call the layers differently. Translation runs the decoder one token at a time, often for a few
 hypotheses only, and the weights stay the same. torch's layers would bring all weights into another layout in each call,
-which takes longer than the product itself. Here that is done once. oneDNN's fp32 products are also up to twice as fast
-as those of the library that torch uses for nn.Linear.
+which takes longer than the product itself. Here that is done once.
 
 Shapes: R hypotheses, I input size, H hidden size.
 """
@@ -14,8 +13,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from .cpu_kernels import has_cpu_kernels, linear
 from .model import Seq2Seq
-from .next_tokens import NextTokens, has_cpu_kernels
+from .next_tokens import NextTokens
 
 
 class Inference:
@@ -36,7 +36,7 @@ class PackedLinear(nn.Module):
         self.bias = None if bias is None else bias.detach()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(inputs, self.weight, self.bias, "none", [], ""))
+        return linear(inputs, self.weight, self.bias)
 
 
 class StepLSTM(nn.Module):

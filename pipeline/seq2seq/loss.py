@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .cpu_kernels import linear
+
 # How much is in memory at once: on a CPU the logits of so many tokens, which are few enough for its cache; on a GPU so
 # many logits, which are enough to keep all of it busy.
 CPU_TOKENS, GPU_LOGITS = 512, 2**28
@@ -38,7 +40,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         chunk = CPU_TOKENS if features.device.type == "cpu" else max(1, GPU_LOGITS // len(weight))
         for begin in range(0, len(features), chunk):
             rows = slice(begin, begin + chunk)
-            logits = torch.addmm(cast_bias, features[rows], cast.t())
+            logits = linear(features[rows], cast, cast_bias)
             at_target = (torch.arange(len(logits), device=logits.device), target[rows])
             p = logits.softmax(dim=1)
             # The likeliest piece gives log Z, because the target's p may be 0 after rounding.

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.tokenizer import BOS, PAD, UNK
+from .cpu_kernels import has_cpu_kernels
 
 NEVER = [PAD, UNK, BOS]  # ids that are never predicted
 LARGEST = 127  # of the integers for a weight
@@ -123,12 +124,3 @@ def _sums_are_exact() -> bool:
     """
     features, weights = torch.full((1, 64), 127.0), torch.full((16, 64), LARGEST, dtype=torch.int8)
     return bool((_integer_linear(features, 127, _pack(weights), torch.ones(16)) == 64 * 127 * LARGEST).all())
-
-
-def has_cpu_kernels(weight: Tensor) -> bool:
-    """Return whether `weight` is in fp32 on a CPU for which oneDNN has fast kernels, for 8-bit integers too."""
-    return (
-        weight.device.type == "cpu"
-        and weight.dtype == torch.float32
-        and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-    )

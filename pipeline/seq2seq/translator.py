@@ -26,9 +26,9 @@ from .search import Hypothesis, search
 from .workers import map_in_threads
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
-# A batch has up to so many source tokens times the beam size, and so many hypotheses. This limits the memory of each
-# core, and does not change translations.
+# Limits of a batch on one core, see batch_limits. They limit its memory, and do not change translations.
 BATCH_CELLS, BATCH_HYPOTHESES = 4096, 1024
+ON_A_GPU = 16  # times as many
 FEW_CELLS = 512  # one core translates up to so many as fast as two
 BEAM_SIZE, LENGTH_PENALTY = 5, 1.0  # the defaults
 
@@ -187,6 +187,12 @@ def _without_aliases(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
     return {name: weights[name] for name in first.values()}
 
 
+def batch_limits(device: torch.device) -> tuple[int, int]:
+    """Return how many cells (source tokens times the beam size) and how many hypotheses a batch has at most."""
+    factor = 1 if device.type == "cpu" else ON_A_GPU
+    return factor * BATCH_CELLS, factor * BATCH_HYPOTHESES
+
+
 def _batches(sources: list[list[int]], beam_size: int, device: torch.device) -> list[list[int]]:
     """Return the indices of the sources that are not blank, longest first, in batches.
 
@@ -195,9 +201,10 @@ def _batches(sources: list[list[int]], beam_size: int, device: torch.device) -> 
     """
     rows = sorted((i for i, source in enumerate(sources) if len(source) > 1), key=lambda i: -len(sources[i]))
     batches, left = [], rows
+    most_cells, most_hypotheses = batch_limits(device)
     while left:
         cells = len(sources[left[0]]) * beam_size  # of a sentence in this batch, with padding
-        size = max(1, min(BATCH_CELLS // cells, BATCH_HYPOTHESES // beam_size))
+        size = max(1, min(most_cells // cells, most_hypotheses // beam_size))
         batches.append(left[:size])
         left = left[size:]
     if device.type == "cpu" and len(batches) == 1:
