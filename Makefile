@@ -284,7 +284,7 @@ bench-quality: | $(VENV) ## measure how long training takes to reach a quality: 
 	@$(PY) -m benchmarks.quality "$$BLEU" $(BUILD) $(PARAMS)
 bench-gpu: | $(VENV) ## measure a CUDA device, then run test-gpu: a large network, time to quality, translating; 8 minutes
 	@$(PY) -m benchmarks.gpu $(BUILD) $(PARAMS)
-	@$(MAKE) test-gpu
+	$(PY) -m pytest -q -rs -m gpu
 bench-tracking: | $(VENV) ## measure how a failing tracking server affects training; several minutes
 	$(PY) -m benchmarks.tracking
 bench-serving: | $(VENV) ## measure the speed of `make serve` with 32 clients, for DURATION=60 seconds

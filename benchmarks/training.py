@@ -1,6 +1,7 @@
 """Measure the speed of training: run the stage for some time, and read its own reports.
 
-The stage runs as `make train` runs it, so the figure has everything in it: batches, metrics, checkpoints, MLflow.
+The stage runs as `make train` runs it, so the figure has everything in it: batches, metrics, checkpoints, MLflow. Only
+reports in which an epoch ended are left out, because they contain a validation.
 """
 
 import os
@@ -23,7 +24,7 @@ from pipeline.plumbing.tracking.record import TRAINING as SCRATCH
 from .experiment import TO_TRAIN
 
 WARM_UP = 3  # reports that are not counted
-SPEED = "train/tokens_per_second"
+SPEED, VALIDATED = "train/tokens_per_second", "dev/loss"
 FOREVER: dict[str, Any] = {"train": {"epochs": 1000, "patience": 1000, "checkpoint_seconds": 600}}
 
 Settings = Mapping[str, Mapping[str, Any]]
@@ -42,11 +43,19 @@ def train(inputs: Path, output: Path, params: Params, changed: Settings, seconds
     shutil.rmtree(output, ignore_errors=True)
     limited = overlay(overlay(FOREVER, {"train": {"max_minutes": seconds / 60}}), changed)
     peak = _run(prepare(inputs, output, params, {**changed, **limited}, root), root, expected=PAUSED)
-    entries = list(read_journal(output / SCRATCH / JOURNAL))
-    speeds = tuple(entry.metrics[SPEED] for entry in entries if SPEED in entry.metrics)
+    speeds, is_new_epoch = [], False
+    for entry in read_journal(output / SCRATCH / JOURNAL):
+        if SPEED in entry.metrics:
+            if not is_new_epoch:
+                speeds.append(entry.metrics[SPEED])
+            is_new_epoch = False
+        is_new_epoch = is_new_epoch or VALIDATED in entry.metrics
     if len(speeds) <= WARM_UP:
-        raise UserError(f"{output.name}: {len(speeds)} reports in {seconds:g} s are too few; type a longer DURATION=")
-    return TrainingSpeed(speeds[WARM_UP:], peak)
+        raise UserError(
+            f"{output.name}: {len(speeds)} reports of 10 steps in {seconds:g} s (without an epoch's end) "
+            "are too few; type a longer DURATION="
+        )
+    return TrainingSpeed(tuple(speeds[WARM_UP:]), peak)
 
 
 def prepare(inputs: Path, output: Path, params: Params, changed: Settings, root: Path) -> list[str]:

@@ -210,9 +210,12 @@ def test_make_bench_quality_stops_at_the_quality(project: Project) -> None:
 
 @pytest.mark.slow
 def test_the_parts_of_the_gpu_benchmark_train_another_network_and_the_experiment_to_its_end(
-    project: Project, tmp_path: Path
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here on a CPU, with a small network instead of the large one."""
+    for module in (gpu, quality):
+        monkeypatch.setattr(module, "ROOT", project.root)
+    monkeypatch.setattr(gpu, "OUTPUT", tmp_path)
     run = project.make("encode")
     assert run.returncode == 0, run.stderr
     params = read_params([project.root / "params.yaml", project.root / "experiments/smoke.yaml"])

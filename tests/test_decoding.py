@@ -23,9 +23,10 @@ from pipeline.seq2seq import translator as module
 from pipeline.seq2seq.translator import BLANK, Translator, in_order
 from stages.translate import read_blocks
 from tests.decode_together import BEAM_SIZE, LENGTH_PENALTY, bits
+from tests.launched import start
+from tests.project import ROOT
 from tests.published import publish_corpus, publish_model
 
-ROOT = Path(__file__).parent.parent
 WORDS = ["open", "close", "save", "delete", "the", "a", "new", "old", "file", "window", "image", "`x`", "<b>", "|"]
 
 
@@ -36,16 +37,6 @@ def sentences(count: int) -> list[str]:
 
 
 CASES = {"many": sentences(120), "fewer than processes": ["open the file"], "blank": ["", " "], "none": []}
-
-
-def start(processes: int, module: str, *arguments: object, stdin: bytes = b"") -> bytes:
-    """Run a module in several processes on the CPU, as Make does, and return its standard output."""
-    launcher = ["stages.launch", "--processes", str(processes)] if processes > 1 else []
-    environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", *launcher, module, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, input=stdin, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

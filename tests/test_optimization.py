@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.data.encoding import EncodedSide, EncodedSplit
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ModelSettings, TrainSettings
+from pipeline.processes import make_gpu_deterministic
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.training import optimization
 from pipeline.training.batching import Batch, Step
@@ -173,21 +174,26 @@ MODELS: list[dict[str, Any]] = [
 
 def optimizer_on(device: str, **model: Any) -> tuple[Optimizer, Step]:
     """Return an optimiser whose device has no values or is a GPU, and a step of two micro-batches."""
-    side = EncodedSide(np.arange(4, 40, dtype=np.int32), np.array([0, 5, 12, 20, 36]))
+    random = np.random.default_rng(1)
+    offsets = np.concatenate([[0], np.cumsum(random.integers(5, 40, 400))])
+    side = EncodedSide(random.integers(4, 40, offsets[-1], dtype=np.int32), offsets)
     plain = Accelerator(cpu=device == "meta", mixed_precision="no")
     names = ("num_processes", "process_index", "prepare", "no_sync", "backward", "autocast", "is_main_process")
     accelerator: Any = SimpleNamespace(device=torch.device(device), **{name: getattr(plain, name) for name in names})
     network = Seq2Seq(ModelSettings(embedding_size=8, hidden_size=8, **model), 40, 40).to(device)
     settings = TrainSettings.model_validate({"precision": "fp32"})
     made = Optimizer(settings, network, EncodedSplit(side, side), 100, accelerator, None)
-    return made, Step([np.array([0, 1]), np.array([2, 3])], 36)
+    return made, Step([np.arange(200), np.arange(200, 400)], int(offsets[-1]))
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("model", MODELS, ids=str)
 def test_a_step_begins_without_waiting_for_the_device(
-    model: dict[str, Any], device: str, monkeypatch: pytest.MonkeyPatch
+    model: dict[str, Any], device: str, deterministic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if deterministic:
+        make_gpu_deterministic()
     made, step = optimizer_on(device, **model)
     position = Position()
     if device == "meta":  # its results cannot be copied

@@ -1,5 +1,6 @@
 """The trainer: golden loss, micro-batches, exact resume, stop requests, best weights, skipped steps."""
 
+import json
 import signal
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from pipeline.training.batching import Batch
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.trainer import SIGNALS, StopRequest, Trainer
 from pipeline.training.validation import Validation
+from tests.launched import start
 
 pytestmark = pytest.mark.usefixtures("a_process_of_its_own")
 # `make test-gpu` runs the same tests on a GPU, in bf16.
@@ -234,10 +236,11 @@ def test_a_stopped_training_resumes_to_identical_weights(tmp_path: Path, device:
     paused = Run(tmp_path / "paused", device=device)
     trainer = paused.trainer()
     trainer.stop_request = StopAt(trainer, stop_at)
-    with pytest.raises(Paused, match=rf"stopped by a test after step {stop_at} of"):
+    stops_after = stop_at if stop_at == trainer.steps_per_epoch else stop_at + trainer.steps_ahead
+    with pytest.raises(Paused, match=rf"stopped by a test after step {stops_after} of"):
         trainer.fit(paused.log)
     resumed = Run(tmp_path / "paused", device=device)
-    assert resumed.trainer().position.step == stop_at
+    assert resumed.trainer().position.step == stops_after
     assert_same_weights(expected.best_weights, resumed.fit().best_weights, 0)
     assert resumed.metrics[-1] == undisturbed.metrics[-1]
 
@@ -260,6 +263,54 @@ def test_training_ends_after_its_last_checkpoint_is_on_the_disk(
     state = trainer.checkpoints.latest()
     assert state is not None
     assert state["position"] == asdict(trainer.position)
+
+
+@pytest.mark.parametrize(("stop_at", "ends_in"), [(3, 3), (None, 4), (None, 20)])
+def test_a_checkpoint_that_cannot_be_written_ends_training_with_its_error(
+    tmp_path: Path, stop_at: int | None, ends_in: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a stop and at the end too. Otherwise the next step notices it."""
+    steps = []
+
+    def fails(self: Checkpoints, step: int, *rest: Any) -> None:
+        steps.append(step)
+        if step >= ends_in:
+            raise OSError("no space")
+
+    monkeypatch.setattr(Checkpoints, "_publish", fails)
+    trainer = Run(tmp_path).trainer()
+    begin = trainer.optimizer.begin
+
+    def slowly(*arguments: Any) -> None:
+        begin(*arguments)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(trainer.optimizer, "begin", slowly)
+    if stop_at:
+        trainer.stop_request = StopAt(trainer, stop_at)
+    elif ends_in < 10:
+        trainer.settings = trainer.settings.model_copy(update={"checkpoint_seconds": 0})
+    with pytest.raises(OSError, match="no space"):
+        trainer.fit(lambda metrics, step: None)
+    assert steps[-1] == ends_in
+    assert trainer.position.step == ends_in
+
+
+@pytest.mark.slow
+def test_processes_one_step_ahead_stop_and_save_after_the_same_step(tmp_path: Path) -> None:
+    def train(name: str, stop_at: int) -> list[dict[str, Any]]:
+        output = tmp_path / f"{name}-{stop_at}"
+        output.mkdir()
+        start(2, "tests.train_together", tmp_path / name, output, stop_at)
+        return [json.loads((output / f"{rank}.json").read_bytes()) for rank in (0, 1)]
+
+    first, second = train("paused", 7)
+    assert first == second
+    assert first["saved"] == [2, 4, 6, 8]
+    assert "stopped by a test after step 8 of" in first["end"]
+    resumed, undisturbed = train("paused", 0), train("undisturbed", 0)
+    assert {found["end"] for found in (*resumed, *undisturbed)} == {"finished"}
+    assert len({found["weights"] for found in (*resumed, *undisturbed)}) == 1
 
 
 def test_max_minutes_requests_a_stop() -> None:
@@ -285,10 +336,11 @@ def test_a_signal_requests_a_stop_and_a_second_ctrl_c_raises_keyboard_interrupt(
             signal.signal(n, handler)
 
 
+@pytest.mark.parametrize("steps_ahead", [0, 1])
 def test_steps_that_are_not_finite_are_skipped_up_to_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, steps_ahead: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trainer = Run(tmp_path, {"max_skipped_steps": 2, "epochs": 1}).trainer()
+    trainer = Run(tmp_path, {"max_skipped_steps": 2, "epochs": 1}, steps_ahead=steps_ahead).trainer()
     usual, seen = trainer.optimizer._loss, []
 
     def poisoned(batch: Batch, step: int, place: int) -> torch.Tensor:
@@ -301,6 +353,9 @@ def test_steps_that_are_not_finite_are_skipped_up_to_the_limit(
     with pytest.raises(UserError, match=r"loss of step 8 .*with train.max_skipped_steps \(now 2\)"):
         trainer.fit(lambda metrics, step: None)
     assert caplog.messages[0].endswith(f"its pairs in encoded/train.arrow: {', '.join(map(str, rows))}")
+    learned = [0, 1, 2, 4, 6]  # before step 8, which is index 7
+    assert trainer.position.tokens == sum(trainer.plan(0)[index].target_tokens for index in learned)
+    assert trainer.position.skipped == 3
     assert_same_weights(seen[3], seen[4], 0)  # step 4 changed nothing
     assert_same_weights(seen[5], seen[6], 0)
     assert any((seen[4][name] != seen[5][name]).any() for name in seen[4])

@@ -17,9 +17,10 @@ def has_cpu_kernels(tensor: Tensor) -> bool:
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return `inputs · weightᵀ + bias`. With oneDNN the result has no gradient.
 
-    inputs (rows, in), weight (out, in) as it is or in oneDNN's layout, bias (out,) -> (rows, out).
+    inputs (rows, in), weight (out, in) as it is or in oneDNN's layout, bias (out,) -> (rows, out). Under autocast
+    torch's own product is used, which then is in bf16.
     """
-    if not has_cpu_kernels(inputs):
+    if not has_cpu_kernels(inputs) or torch.is_autocast_enabled("cpu"):
         return F.linear(inputs, weight, bias)
     product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
     return product

@@ -18,7 +18,7 @@ from .cpu_kernels import linear
 
 # How much is in memory at once: on a CPU the logits of so many tokens, which are few enough for its cache; on a GPU so
 # many logits, which are enough to keep all of it busy.
-CPU_TOKENS, GPU_LOGITS = 512, 2**28
+CPU_TOKENS, GPU_LOGITS = 512, 2**27
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):

@@ -101,7 +101,8 @@ def translate_with_terms(
     if not terms:
         return translator.translate([sentence], beam_size, length_penalty)[0].text
     (source,) = tokenizer.encode_source([text])
-    return tokenizer.decode_target([_search(translator.model, source, terms, beam_size, length_penalty)])[0]
+    network = translator.inference.network
+    return tokenizer.decode_target([_search(network, source, terms, beam_size, length_penalty)])[0]
 
 
 def terms_in(text: str, glossary: Glossary, tokenizer: Tokenizer) -> tuple[Term, ...]:
@@ -135,18 +136,18 @@ class _Open(NamedTuple):
 
 @torch.no_grad()
 def _search(
-    model: Seq2Seq, source: list[int], terms: tuple[Term, ...], beam_size: int, length_penalty: float
+    network: Seq2Seq, source: list[int], terms: tuple[Term, ...], beam_size: int, length_penalty: float
 ) -> list[int]:
     """Return the ids of the best translation, which has the fewest missing term tokens and then the best score."""
-    device = next(model.parameters()).device
-    encoder_output = model.encode(torch.tensor([source], device=device), torch.tensor([len(source)], device=device))
-    state = model.decoder.initial_state(encoder_output)
+    device = network.output.weight.device
+    encoder_output = network.encode(torch.tensor([source], device=device), torch.tensor([len(source)], device=device))
+    state = network.decoder.initial_state(encoder_output)
     beam, tokens = [_Open(0.0, (), 0, terms, ())], [BOS]
     ended: list[tuple[int, float, tuple[int, ...]]] = []
     for length in range(1, 2 * len(source) + 11):
         rows = encoder_output.select(torch.zeros(len(beam), dtype=torch.long, device=device))
-        features, weights, state = model.decode(torch.tensor(tokens, device=device)[:, None], rows, state)
-        log_p = log_probabilities(model.output(features[:, -1]))
+        features, weights, state = network.decode(torch.tensor(tokens, device=device)[:, None], rows, state)
+        log_p = log_probabilities(network.output(features[:, -1]))
         grid: dict[int, list[_Open]] = {}
         for each in _extensions(beam, log_p, weights[:, -1], beam_size):
             grid.setdefault(each.missing, []).append(each)

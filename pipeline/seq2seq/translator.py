@@ -28,7 +28,7 @@ from .workers import map_in_threads
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 # Limits of a batch on one core, see batch_limits. They limit its memory, and do not change translations.
 BATCH_CELLS, BATCH_HYPOTHESES = 4096, 1024
-ON_A_GPU = 16  # times as many
+ON_A_GPU = 8  # times as many
 FEW_CELLS = 512  # one core translates up to so many as fast as two
 BEAM_SIZE, LENGTH_PENALTY = 5, 1.0  # the defaults
 
@@ -121,22 +121,23 @@ class Translator:
                 for i, best in zip(rows, found, strict=True)
             ]
 
-        batches = _batches(sources, beam_size, self._inference.device)[rank::processes]
-        yield from map_in_threads(translate, batches, self._inference.device)
+        batches = _batches(sources, beam_size, self.inference.device)[rank::processes]
+        yield from map_in_threads(translate, batches, self.inference.device)
 
     @cached_property
-    def _inference(self) -> Inference:
+    def inference(self) -> Inference:
+        """The network with its weights in the layout of this device's kernels."""
         return Inference(self.model)
 
     def _search(
         self, sources: list[list[int]], n_best: int, beam_size: int, length_penalty: float
     ) -> list[list[Hypothesis]]:
-        device = self._inference.device
+        device = self.inference.device
         lengths = [len(source) for source in sources]
         padded = torch.tensor([s + [PAD] * (max(lengths) - len(s)) for s in sources], device=device)
         limits = [2 * length + 10 for length in lengths]
         sizes = torch.tensor(lengths, device=device)
-        return search(self._inference, padded, sizes, beam_size, length_penalty, limits, n_best)
+        return search(self.inference, padded, sizes, beam_size, length_penalty, limits, n_best)
 
     def _translation(self, source: list[int], hypothesis: Hypothesis, text: str) -> Translation:
         attention = None if self.model.uses_fixed_vector else hypothesis.attention[:, : len(source)]

@@ -79,6 +79,15 @@ class Checkpoints:
         """Wait until the last checkpoint is on the disk. Raise the error if it could not be written."""
         self._writing.result()
 
+    def check(self) -> None:
+        """Raise the error if the last checkpoint could not be written. Do not wait for it."""
+        if self._writing.done():
+            self._writing.result()
+
+    def finish(self) -> None:
+        """Wait until no file is being written, after another error too."""
+        self._writing.exception()
+
     def _publish(self, step: int, state: io.BytesIO, journal_bytes: int) -> None:
         """Publish a checkpoint, then delete old ones."""
         with publish(self.directory / f"{step:09d}", self.inputs, self.stamp) as draft:

@@ -34,7 +34,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # preemption, a sched
 class StopRequest:
     """A request to stop training cleanly, made by a signal or when `max_minutes` have passed.
 
-    The trainer looks for it between two steps. A second Ctrl-C raises KeyboardInterrupt at once.
+    The trainer looks for it between two steps. A second Ctrl-C raises KeyboardInterrupt.
     """
 
     def __init__(self, max_minutes: float | None) -> None:
@@ -104,8 +104,9 @@ class Trainer:
             while self.position.epoch < self.settings.epochs and not self._out_of_patience():
                 self._train_epoch()
                 self._validate()
-        finally:
             self.checkpoints.wait()
+        finally:
+            self.checkpoints.finish()
 
     def facts(self) -> ModelFacts:
         """Return the facts of the finished training for the model's manifest."""
@@ -131,6 +132,7 @@ class Trainer:
         while self.position.index < len(steps):
             stop_requested = self.stop_request.reason is not None
             is_due = time.monotonic() - self._saved > self.settings.checkpoint_seconds
+            self.checkpoints.check()
             self.optimizer.begin(steps[self.position.index], self.position, stop_requested, is_due)
             is_epoch_over = self.position.index == len(steps)  # validation comes next and may take long
             updates = self._finish(self.steps_ahead)
