@@ -70,12 +70,14 @@ def test_the_folder_translates_as_the_model_does(
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Translator, Exported]:
+    """A translator in float64, because the model is untrained and its scores are close, and the exported model."""
     directory = tmp_path_factory.mktemp("pair")
     model = publish_model(directory / "model", **SIMPLE)
     (directory / "export").mkdir()
     translator = Translator.load(model.directory)
     write_folder(model, translator, directory / "export")
-    return translator, Exported(directory / "export")
+    exact = Translator(deepcopy(translator.model).double(), translator.tokenizer)
+    return exact, Exported(directory / "export")
 
 
 @pytest.mark.parametrize(

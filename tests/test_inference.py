@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipeline.plumbing.params import ModelSettings
+from pipeline.seq2seq import inference
 from pipeline.seq2seq.inference import Inference, StepGRU, StepLSTM
 from pipeline.seq2seq.model import Seq2Seq
 
@@ -25,10 +26,15 @@ def build(**kind: object) -> Seq2Seq:
     return Seq2Seq(ModelSettings.model_validate(sizes | kind), V, V).eval()
 
 
+@pytest.mark.parametrize("has_table", [True, False])
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @torch.no_grad()
-def test_each_step_equals_that_of_the_trained_network(kind: dict[str, object]) -> None:
+def test_each_step_equals_that_of_the_trained_network(
+    kind: dict[str, object], has_table: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each sentence has three hypotheses, which share its encoder output."""
+    if not has_table:
+        monkeypatch.setattr(inference, "LARGEST_TABLE", 0)
     model = build(**kind)
     network, exact = Inference(model).network, deepcopy(model).double()
     source, lengths = torch.randint(4, V, (2, 6)), torch.tensor([6, 3])
@@ -55,12 +61,28 @@ def test_the_model_itself_stays_as_it_is() -> None:
     network = Inference(model).network
     assert isinstance(network.decoder.first, StepLSTM)
     assert isinstance(Inference(build(cell="gru")).network.decoder.first, StepGRU)
-    assert network.target_embedding.weight is model.target_embedding.weight  # not a copy
+    assert network.source_embedding.weight is model.source_embedding.weight  # not a copy
     after = model.state_dict(keep_vars=True)
     assert list(after) == list(before)
     for name, (identity, weight) in before.items():
         assert id(after[name]) == identity
         assert (after[name] == weight).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [({"cell": "lstm"}, 4), ({"cell": "gru", "decoder_layers": 2}, 3), ({"cell": "gru", "input_feeding": True}, None)],
+    ids=str,
+)
+def test_the_products_of_the_embeddings_are_a_table_unless_it_is_too_large(
+    kind: dict[str, object], rows: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens of a network with input feeding have no product of their own."""
+    model = build(**kind)
+    size = V * (rows or 0) * 32
+    for limit, has_table in ((4 * size, rows is not None), (4 * size - 1, False)):
+        monkeypatch.setattr(inference, "LARGEST_TABLE", limit)
+        assert (Inference(model).network.target_embedding.weight.numel() == size) is has_table
 
 
 def test_other_number_formats_use_the_trained_network() -> None:

@@ -17,6 +17,8 @@ from .cpu_kernels import has_cpu_kernels, linear
 from .model import Seq2Seq
 from .next_tokens import NextTokens
 
+LARGEST_TABLE = 2**27  # bytes, see _tabulate_inputs
+
 
 class Inference:
     """A network and the search for its next tokens. Both belong to the weights that `model` has now."""
@@ -32,25 +34,32 @@ class PackedLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
+        self.out_features = len(weight)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
         self.bias = None if bias is None else bias.detach()
 
     def forward(self, inputs: Tensor) -> Tensor:
         return linear(inputs, self.weight, self.bias)
 
+    def added_to(self, others: Tensor, inputs: Tensor) -> Tensor:
+        """Return others + W inputs + b, in one operation."""
+        product = torch.ops.mkldnn._linear_pointwise.binary(inputs, others, self.weight, self.bias, "add")
+        return cast(Tensor, product)
+
 
 class StepLSTM(nn.Module):
-    """One step of an nn.LSTM: i, f, g, o = W [x ; h] + b, c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c')."""
+    """One step of an nn.LSTM: i, f, g, o = W x + b + U h, c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c')."""
 
     def __init__(self, layer: nn.LSTM) -> None:
         super().__init__()
         of_inputs, of_state, bias, other_bias = layer.all_weights[0]
-        self.gates = PackedLinear(torch.cat([of_inputs, of_state], dim=1), bias + other_bias)
+        self.of_inputs: nn.Module = PackedLinear(of_inputs, bias + other_bias)
+        self.of_state = PackedLinear(of_state, None)
 
     def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Read inputs (R, 1, I) and h and c, each (1, R, H). Return h (R, 1, H) and the next state."""
         (x,), (h,), (c,) = inputs.unbind(1), *state
-        i, f, g, o = self.gates(torch.cat([x, h], dim=1)).chunk(4, dim=1)
+        i, f, g, o = self.of_state.added_to(self.of_inputs(x), h).chunk(4, dim=1)
         c = torch.addcmul(f.sigmoid() * c, i.sigmoid(), g.tanh())
         h = o.sigmoid() * c.tanh()
         return h[:, None], (h[None], c[None])
@@ -65,7 +74,8 @@ class StepGRU(nn.Module):
     def __init__(self, layer: nn.GRU) -> None:
         super().__init__()
         of_inputs, of_state, bias, other_bias = layer.all_weights[0]
-        self.of_inputs, self.of_state = PackedLinear(of_inputs, bias), PackedLinear(of_state, other_bias)
+        self.of_inputs: nn.Module = PackedLinear(of_inputs, bias)
+        self.of_state = PackedLinear(of_state, other_bias)
 
     def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Read inputs (R, 1, I) and h (1, R, H). Return h (R, 1, H) and h (1, R, H)."""
@@ -84,11 +94,25 @@ def _packed(model: Seq2Seq) -> Seq2Seq:
     decoder = network.decoder
     decoder.first = _step(decoder.first)
     decoder.upper = nn.ModuleList(_step(layer) for layer in decoder.upper)
+    if not decoder.input_feeding:
+        _tabulate_inputs(network)
     for parent in (network, *decoder.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, nn.Linear) and layer is not network.output:  # NextTokens is used instead of the output
                 setattr(parent, name, PackedLinear(layer.weight, layer.bias))
     return network
+
+
+def _tabulate_inputs(network: Seq2Seq) -> None:
+    """Compute `W x + b` of the first decoder layer once for each token of the vocabulary, unless that is too large.
+
+    The table takes the place of the embedding, so the layer gets `W x + b` as its inputs.
+    """
+    first, embedded = network.decoder.first, network.target_embedding.weight.detach()
+    if len(embedded) * first.of_inputs.out_features * embedded.element_size() <= LARGEST_TABLE:
+        table = first.of_inputs(embedded)
+        network.target_embedding = nn.Embedding.from_pretrained(table)  # type: ignore[no-untyped-call]
+        first.of_inputs = nn.Identity()
 
 
 def _step(layer: nn.Module) -> nn.Module:
