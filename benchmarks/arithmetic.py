@@ -45,8 +45,9 @@ def encoding(model: ModelSettings, shape: Shape) -> Iterator[Product]:
         size = model.hidden_size if layer else model.embedding_size
         yield Product(tokens, size, gates * half, times=2)
         yield Product(shape.pairs, half, gates * half, times=2 * shape.source)
-    if model.attention in ("general", "additive"):
-        yield Product(tokens, model.hidden_size, model.hidden_size)
+    projected = {"none": 0, "dot": 0, "multihead": 2}.get(model.attention, 1)  # keys, and values
+    if projected:
+        yield Product(tokens, model.hidden_size, model.hidden_size, times=projected)
 
 
 def decoding(model: ModelSettings, shape: Shape, vocabulary: int, *, by_step: bool) -> Iterator[Product]:
@@ -61,7 +62,7 @@ def decoding(model: ModelSettings, shape: Shape, vocabulary: int, *, by_step: bo
     queries = 1 if by_step else shape.target
     yield Product(queries, hidden, keys, batch=shape.pairs, times=calls)
     yield Product(queries, keys, hidden, batch=shape.pairs, times=calls)
-    if model.attention == "additive":
+    if model.attention in ("concat", "additive", "multihead"):
         yield Product(rows, hidden, hidden, times=calls)
     if model.tie_embeddings == "none":
         yield Product(rows, 2 * hidden, vocabulary, times=calls)

@@ -70,7 +70,7 @@ def _no_attention(directory: Path, experiment: str) -> str:
     settings = "params.yaml" if experiment == "default" else f"experiments/{experiment}.yaml"
     return (
         f"{directory} was trained with model.attention: none, so there is no attention to show; set model.attention: "
-        f"general (or dot, additive) in {settings} and run: make train{experiment_option(experiment)}"
+        f"general (or another score) in {settings} and run: make train{experiment_option(experiment)}"
     )
 
 

@@ -29,7 +29,7 @@ VOCABULARY = 11
 
 
 def _settings(**changed: object) -> ModelSettings:
-    sizes = {"embedding_size": 4, "hidden_size": 6, "encoder_layers": 2, "decoder_layers": 3}
+    sizes = {"embedding_size": 4, "hidden_size": 6, "encoder_layers": 2, "decoder_layers": 3, "attention_heads": 2}
     return ModelSettings.model_validate(sizes | changed)
 
 
@@ -40,7 +40,7 @@ def _weights(module: nn.Module | Tensor) -> int:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("attention", ["dot", "general", "additive"])
+@pytest.mark.parametrize("attention", ["dot", "general", "concat", "additive", "multihead"])
 @pytest.mark.parametrize("tie_embeddings", ["all", "none"])
 @pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("by_step", [False, True])
@@ -53,9 +53,11 @@ def test_each_weight_is_used_once_for_each_token(
     model = Seq2Seq(settings, VOCABULARY, VOCABULARY)
     sources, targets = SHAPE.pairs * SHAPE.source, SHAPE.pairs * SHAPE.target
     keys = _weights(model.decoder.attention.key) if attention != "dot" else 0
+    keys += _weights(model.decoder.attention.value) if attention == "multihead" else 0
     found = sum(product.operations for product in encoding(settings, SHAPE))
     assert found == 2 * sources * (_weights(model.encoder) + keys)
-    energy = settings.hidden_size if attention == "additive" else 0  # one vector; scores are counted as products
+    # A vector that is stored as a matrix; scores are counted as products.
+    energy = settings.hidden_size if attention in ("concat", "additive") else 0
     weights = _weights(model.decoder) - keys - energy - _weights(model.decoder.bridge)
     weights += _weights(model.projection) + _weights(model.output)
     attending = 2 * targets * SHAPE.source * settings.hidden_size  # scores and contexts

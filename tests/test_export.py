@@ -50,7 +50,7 @@ def publish_model(directory: Path, **kind: Any) -> Artifact:
 
 
 @pytest.mark.parametrize("kind", [SIMPLE, DEEP], ids=["simple", "deep"])
-@pytest.mark.parametrize("attention", ["none", "dot", "general", "additive"])
+@pytest.mark.parametrize("attention", ["none", "dot", "general", "additive", "multihead"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_the_folder_translates_as_the_model_does(
     tmp_path: Path, cell: str, attention: str, kind: dict[str, Any]

@@ -14,8 +14,9 @@ KINDS: list[dict[str, object]] = [
     {"cell": "lstm", "attention": "general"},
     {"cell": "gru", "attention": "dot", "tie_embeddings": "none"},
     {"cell": "gru", "attention": "additive", "decoder_layers": 2, "input_feeding": True},
-    {"cell": "lstm", "attention": "additive", "decoder_layers": 3, "encoder_layers": 2},
+    {"cell": "lstm", "attention": "additive", "decoder_layers": 3, "encoder_layers": 3, "residual": True},
     {"cell": "lstm", "attention": "none", "input_feeding": True},
+    {"cell": "lstm", "attention": "multihead", "attention_heads": 4},
 ]
 V = 50
 

@@ -7,7 +7,7 @@ import pytest
 from tests.project import SHORTER, Project, new_project
 from tests.toy_corpus import PAIRS, sentence_pairs, write_tsv
 
-CELLS = ("lstm", "gru")
+CELLS, SCORES = ("lstm", "gru"), ("dot", "general", "concat", "additive", "multihead")
 LONGER = "train: {epochs: 10}"  # LSTM learns to attend later than GRU
 
 
@@ -37,11 +37,11 @@ def bleu(project: Project, name: str, overlay: str) -> dict[str, float]:
 def test_with_attention_the_toy_language_is_learned_and_without_it_is_not(school: Project, cell: str) -> None:
     scores = {
         attention: bleu(school, f"{cell}-{attention}", f"model: {{cell: {cell}, attention: {attention}}}\n{LONGER}")
-        for attention in ("none", "dot", "general", "additive")
+        for attention in ("none", *SCORES)
     }
     beam = {attention: told["beam"] for attention, told in scores.items()}
     assert scores["none"]["memory"] + 10 < beam["none"] < 60
-    assert min(beam["dot"], beam["general"], beam["additive"]) > 95
+    assert min(beam[score] for score in SCORES) > 95
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def test_the_translation_and_both_files_are_told(finished: Finished, tmp_path: P
     assert np.abs(np.array(page.weights) - expected.attention).max() <= 5e-5
 
 
-@pytest.mark.parametrize("score", ["dot", "general", "additive"])
+@pytest.mark.parametrize("score", ["dot", "general", "concat", "additive", "multihead"])
 def test_a_deep_model_has_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, score: str) -> None:
     publish_model(tmp_path / "model", cell="gru", attention=score, **DEEP)
     draw(tmp_path, monkeypatch)
@@ -75,7 +75,7 @@ def test_a_model_without_attention_is_an_error_that_names_the_setting(
         draw(home, monkeypatch)
     assert str(error.value) == (
         f"{home}/model was trained with model.attention: none, so there is no attention to show; set model.attention: "
-        f"general (or dot, additive) in {settings} and run: make train{option}"
+        f"general (or another score) in {settings} and run: make train{option}"
     )
     assert not (home / "attention").exists()
 

@@ -14,7 +14,7 @@ V = 17
 KINDS = [
     {"cell": cell, "attention": attention, "decoder_layers": layers, "input_feeding": feeding, "tie_embeddings": tie}
     for (cell, attention), (layers, feeding, tie) in itertools.product(
-        [("lstm", "general"), ("gru", "dot"), ("lstm", "additive"), ("gru", "none")],
+        [("lstm", "general"), ("gru", "dot"), ("lstm", "additive"), ("gru", "multihead"), ("gru", "none")],
         [(1, False, "all"), (2, False, "target"), (2, True, "none")],
     )
 ]
@@ -121,3 +121,24 @@ def test_word_dropout_replaces_words_in_training_only() -> None:
     assert (model._embed(model.source_embedding, ids) == model.source_embedding.weight[5]).all()
     kept = (model.train()._embed(model.source_embedding, ids) == model.source_embedding.weight[5]).all(-1)
     assert 0.4 < kept.double().mean() < 0.6
+
+
+@torch.no_grad()
+def test_residual_connections_add_the_inputs_of_the_third_layer_and_of_those_above() -> None:
+    model = build(cell="gru", attention="dot", encoder_layers=4, decoder_layers=4, residual=True)
+    source, lengths = torch.tensor([[5, 6, 7, EOS]]), torch.tensor([4])
+    states = model.source_embedding(source)
+    for number, (ahead, back) in enumerate(zip(model.encoder.forwards, model.encoder.backwards, strict=True)):
+        both = torch.cat([ahead(states)[0], back(states.flip(1))[0].flip(1)], dim=2)
+        states = both + states if number in (2, 3) else both
+    output = model.encode(source, lengths)
+    torch.testing.assert_close(output.values, states)
+    tokens = torch.tensor([[BOS, 11, 12]])
+    state = model.decoder.initial_state(output)
+    below = model.decoder.first(model.target_embedding(tokens), state.layers[0][0][None])[0]
+    context = (below @ states.transpose(1, 2)).softmax(dim=-1) @ states
+    for number, layer in enumerate(model.decoder.upper, 1):
+        above = layer(torch.cat([below, context], dim=2), state.layers[number][0][None])[0]
+        below = above + below if number in (2, 3) else above
+    features, _, _ = model.decode(tokens, output, state)
+    torch.testing.assert_close(features, model.projection(torch.cat([context, below], dim=2)))

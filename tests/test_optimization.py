@@ -169,6 +169,7 @@ MODELS: list[dict[str, Any]] = [
     {"cell": "gru", "attention": "additive", "tie_embeddings": "none"},
     {"cell": "lstm", "attention": "none", "encoder_layers": 2, "decoder_layers": 2, "tie_embeddings": "target"},
     {"cell": "gru", "attention": "dot", "input_feeding": True},
+    {"cell": "lstm", "attention": "multihead"},
 ]
 
 

@@ -148,7 +148,7 @@ def test_scores_are_the_models_and_a_wider_beam_finds_better_ones() -> None:
 @given(
     st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=9), min_size=2, max_size=8),
     st.integers(1, 3),
-    st.sampled_from(["general", "additive", "none"]),
+    st.sampled_from(["general", "additive", "multihead", "none"]),
 )
 def test_a_sentences_translation_does_not_depend_on_its_batch(
     sentences: list[list[int]], beam_size: int, attention: str

@@ -135,11 +135,13 @@ class EncodeSettings(Section):
 
 class ModelSettings(Section):
     cell: Literal["lstm", "gru"] = "lstm"
-    attention: Literal["dot", "general", "additive", "none"] = "general"
+    attention: Literal["dot", "general", "concat", "additive", "multihead", "none"] = "general"
+    attention_heads: PositiveInt = 8
     embedding_size: PositiveInt = 256
     hidden_size: PositiveInt = 512
     encoder_layers: PositiveInt = 1
     decoder_layers: PositiveInt = 1
+    residual: bool = False
     dropout: Fraction = 0.3
     word_dropout: Fraction = 0.1
     tie_embeddings: Literal["none", "target", "all"] = "all"
@@ -149,6 +151,10 @@ class ModelSettings(Section):
     def _halves(self) -> Self:
         if self.hidden_size % 2:
             raise ValueError(f"hidden_size: got {self.hidden_size}, expected an even number (half for each direction)")
+        if self.attention == "multihead" and self.hidden_size % self.attention_heads:
+            raise ValueError(
+                f"attention_heads: got {self.attention_heads}, expected a divisor of hidden_size: {self.hidden_size}"
+            )
         return self
 
 

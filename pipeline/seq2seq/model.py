@@ -15,6 +15,7 @@ from .attention import build_attention
 from .loss import smoothed_cross_entropy
 
 RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU}
+FIRST_RESIDUAL = 2  # the third layer is the first whose inputs are added to its outputs (GNMT, section 3.1)
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,16 @@ class Encoder(nn.Module):
         sizes = [settings.embedding_size] + [settings.hidden_size] * (settings.encoder_layers - 1)
         self.forwards = nn.ModuleList(layer(size, settings.hidden_size // 2, batch_first=True) for size in sizes)
         self.backwards = nn.ModuleList(layer(size, settings.hidden_size // 2, batch_first=True) for size in sizes)
-        self.dropout = TimelessDropout(settings.dropout)
+        self.dropout, self.residual = TimelessDropout(settings.dropout), settings.residual
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode embedded sources (B, S, E) with lengths (B,). Return states (B, S, H) and their summary (B, H)."""
         reversal = _reversal(lengths, inputs.shape[1])
-        for ahead, back in zip(self.forwards, self.backwards, strict=True):
+        for number, (ahead, back) in enumerate(zip(self.forwards, self.backwards, strict=True)):
             forward_states = ahead(inputs)[0]
             backward_states = _reorder(back(_reorder(inputs, reversal))[0], reversal)
-            inputs = self.dropout(torch.cat([forward_states, backward_states], dim=-1))
+            states = self.dropout(torch.cat([forward_states, backward_states], dim=-1))
+            inputs = states + inputs if self.residual and number >= FIRST_RESIDUAL else states
         half = inputs.shape[2] // 2
         last = inputs[torch.arange(lengths.shape[0], device=lengths.device), lengths - 1, :half]
         return inputs, torch.cat([last, inputs[:, 0, half:]], dim=-1)
@@ -97,14 +99,14 @@ class Decoder(nn.Module):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         layer, hidden = RECURRENT[settings.cell], settings.hidden_size
-        self.input_feeding = settings.input_feeding
+        self.input_feeding, self.residual = settings.input_feeding, settings.residual
         self.is_lstm = settings.cell == "lstm"
         first_size = settings.embedding_size + (hidden if settings.input_feeding else 0)
         self.first = layer(first_size, hidden, batch_first=True)
         self.upper = nn.ModuleList(
             layer(2 * hidden, hidden, batch_first=True) for _ in range(settings.decoder_layers - 1)
         )
-        self.attention = build_attention(settings.attention, hidden)
+        self.attention = build_attention(settings)
         self.bridge = nn.Linear(hidden, hidden * settings.decoder_layers)
         self.dropout = TimelessDropout(settings.dropout)
 
@@ -140,10 +142,12 @@ class Decoder(nn.Module):
         states, first = self._recur(self.first, inputs, state.layers[0])
         queries = states.view(encoder_output.keys.shape[0], -1, states.shape[2])
         context, weights = self.attention(queries, encoder_output.keys, encoder_output.values, encoder_output.mask)
-        context = context.view(states.shape)
+        context = context.reshape(states.shape)
         layers = [first]
-        for layer, previous in zip(self.upper, state.layers[1:], strict=True):
-            states, last = self._recur(layer, torch.cat([states * mask, context], dim=-1), previous)
+        for number, (layer, previous) in enumerate(zip(self.upper, state.layers[1:], strict=True), 1):
+            below = states * mask
+            states, last = self._recur(layer, torch.cat([below, context], dim=-1), previous)
+            states = states + below if self.residual and number >= FIRST_RESIDUAL else states
             layers.append(last)
         return torch.cat([context, states * mask], dim=-1), weights, DecoderState(tuple(layers), context[:, -1])
 
@@ -188,7 +192,8 @@ class Seq2Seq(nn.Module):
             mask = torch.ones_like(lengths, dtype=torch.bool)[:, None]
             return EncoderOutput(summary[:, None], summary[:, None], mask, summary)
         mask = torch.arange(source.shape[1], device=source.device) < lengths[:, None]
-        return EncoderOutput(self.decoder.attention.project_keys(states), states, mask, summary)
+        attention = self.decoder.attention
+        return EncoderOutput(attention.project_keys(states), attention.project_values(states), mask, summary)
 
     def decode(
         self, tokens: Tensor, encoder_output: EncoderOutput, state: DecoderState
