@@ -279,13 +279,13 @@ def test_a_checkpoint_that_cannot_be_written_ends_training_with_its_error(
 
     monkeypatch.setattr(Checkpoints, "_publish", fails)
     trainer = Run(tmp_path).trainer()
-    begin = trainer.optimizer.begin
+    check = trainer.checkpoints.check
 
-    def slowly(*arguments: Any) -> None:
-        begin(*arguments)
-        time.sleep(0.05)
+    def check_later() -> None:
+        trainer.checkpoints.finish()  # by now the writing has failed
+        check()
 
-    monkeypatch.setattr(trainer.optimizer, "begin", slowly)
+    monkeypatch.setattr(trainer.checkpoints, "check", check_later)
     if stop_at:
         trainer.stop_request = StopAt(trainer, stop_at)
     elif ends_in < 10:
