@@ -1,6 +1,7 @@
 # Parallel corpus -> SentencePiece -> attention translator -> MLflow registry.   `make help` lists the targets.
 #   make EXP=name          experiments/name.yaml laid over params.yaml, outputs in build/name; `extends: other` in it lays
 #                          it over experiments/other.yaml
+#   make EXP=name DATA=other     the same laid over experiments/other.yaml, outputs in build/name@other
 #   make train NPROC=2     two processes, through accelerate
 #   make train NPROC=8 NODES=4 NODE_RANK=1 MASTER=host:port     the second of four machines with eight each
 # This works in GNU Make 3.81 and newer, so it has no .ONESHELL, .SHELLFLAGS, !=, &: or $(file).
@@ -42,7 +43,9 @@ endif
 endef
 PROCESSES := NPROC NODES NODE_RANK MASTER RESTARTS
 ANSWERS   := REV PEERS BLEU TEXT TERMS VERSION REASON FORCE ALIAS A B FORMAT HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
-$(foreach name,EXP $(PROCESSES) $(ANSWERS),$(eval $(call AS_TYPED,$(name))))
+# Settings may name files with a DATA of the environment, as in ${DATA}/train.tsv. So only a DATA that was typed counts.
+TYPED_DATA := $(if $(filter DATA,$(TYPED)),DATA)
+$(foreach name,EXP $(TYPED_DATA) $(PROCESSES) $(ANSWERS),$(eval $(call AS_TYPED,$(name))))
 
 # MLflow's migrations fail below a directory with a % in its name, Python's venv below one with a colon, and Make cannot
 # handle a newline.
@@ -56,16 +59,18 @@ $(error the path of this directory, $(subst $(NEWLINE),\n,$(CURDIR)), contains a
 Make cannot handle; rename or move the directory)
 endif
 
-NAME   := $(or $(EXP),default)
+OVER   := $(filter-out default,$(EXP))
+UNDER  := $(filter-out default,$(if $(TYPED_DATA),$(DATA)))
+NAME   := $(or $(OVER)$(if $(OVER),$(UNDER:%=@%),$(UNDER)),default)
 BUILD  := build/$(NAME)
 S      := $(BUILD)/stamps
 VENV   := .venv/.installed
 PY     := .venv/bin/python
 
 EXPERIMENTS := $(sort $(basename $(notdir $(wildcard experiments/*.yaml))))
-ifneq ($(NAME),$(if $(word 2,$(NAME)),,$(filter default $(EXPERIMENTS),$(NAME))))
-$(error EXP: there is no experiments/$(NAME).yaml; expected one of: $(EXPERIMENTS))
-endif
+IS_KNOWN = $(if $(word 2,$(1)),,$(if $(findstring @,$(1)),,$(filter default $(EXPERIMENTS),$(1))))
+$(foreach name,EXP $(TYPED_DATA),$(if $($(name)),$(if $(call IS_KNOWN,$($(name))),,\
+    $(error $(name): there is no experiments/$($(name)).yaml; expected one of: $(EXPERIMENTS)))))
 NOT_DIGITS = $(subst 0,,$(subst 1,,$(subst 2,,$(subst 3,,$(subst 4,,$(subst 5,,$(subst 6,,$(subst 7,,$(subst 8,,$(subst \
              9,,$(1)))))))))))
 IS_WHOLE   = $(if $(call NOT_DIGITS,$(1)),,$(if $(filter-out 0,$(1)),$(if $(filter 0%,$(1)),,yes),$(filter 0,$(1))))
@@ -77,7 +82,7 @@ ifneq (train,$(MAKECMDGOALS))
 $(error NODE_RANK=$(NODE_RANK): this machine can only join machine 0 in training; run: make train)
 endif
 endif
-PARAMS := params.yaml $(if $(filter-out default,$(NAME)),experiments/$(NAME).yaml)
+PARAMS := params.yaml $(patsubst %,experiments/%.yaml,$(UNDER) $(OVER))
 
 # By default glibc returns large blocks to the system after each training step and requests them again. If it keeps them,
 # training on a processor is a fifth faster (2 cores, medians of 3). It reads these variables when a process starts.
@@ -139,7 +144,7 @@ READ_BY_bench-peers   := PEERS DURATION REPEATS
 READ_BY_bench-quality := BLEU
 READ_BY_bench-gpu     := DURATION REPEATS
 READ_BY_bench-serving := DURATION
-READ := EXP PYTHON DEBUG SHELL $(foreach goal,$(GOALS),$(READ_BY_$(goal))) \
+READ := EXP DATA PYTHON DEBUG SHELL $(foreach goal,$(GOALS),$(READ_BY_$(goal))) \
         $(if $(filter all smoke status $(STAGES),$(GOALS)),$(PROCESSES))
 UNREAD := $(filter-out $(READ),$(TYPED))
 ifneq (,$(UNREAD)) # the settings of this experiment, or of one that it extends, may use it in the name of a file, as in ${CORPUS}/train.tsv
@@ -224,7 +229,7 @@ attention: | $(VENV) ## translate TEXT="...", and draw where the model looked: a
 export: | $(VENV) ## write this experiment's model as ONNX, for programs without this project
 	@$(PY) -m stages.export $(BUILD)/model $(BUILD)/export
 summary: ## print the summary of the last complete run
-	@cat $(BUILD)/summary.txt 2>/dev/null || { echo "error: there is no $(BUILD)/summary.txt yet; run: make$(if $(EXP), EXP=$(EXP))" >&2; exit 2; }
+	@cat $(BUILD)/summary.txt 2>/dev/null || { echo "error: there is no $(BUILD)/summary.txt yet; run: make$(OVER:%= EXP=%)$(UNDER:%= $(if $(OVER),DATA,EXP)=%)" >&2; exit 2; }
 status: ## show which stages are fresh, and why the others are stale
 	@$(PY) -m stages.status $(S) $(OR_ENOUGH)
 experiments: | $(VENV) ## list all experiments: data, settings that differ from the default, scores, size, state

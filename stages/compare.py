@@ -21,7 +21,8 @@ USAGE = "as in: make compare A=default B=mine"
 
 
 def compare() -> None:
-    build, known = Path(sys.argv[1]), all_experiments(Path())
+    build = Path(sys.argv[1])
+    known = all_experiments(Path(), build)
     form = os.environ.get("FORMAT") or OUTPUT_FORMATS[0]
     if form not in OUTPUT_FORMATS:
         raise UserError(f"FORMAT: got {form!r}, expected one of {', '.join(OUTPUT_FORMATS)}")

@@ -41,7 +41,7 @@ def experiments() -> None:
     build, root = Path(sys.argv[1]), Path()
     default = settings_of(read_params(settings_files(root, DEFAULT)))
     rows, settings = [TABLE_HEAD], [""]  # settings: the text below each row
-    for name in all_experiments(root):
+    for name in all_experiments(root, build):
         for row, text in describe(build / name, settings_files(root, name), default):
             rows.append(row)
             settings.append(text)

@@ -34,7 +34,7 @@ def look(build: Path) -> Garbage:
     """Find the files that nothing needs. Raise UserError if settings or MLflow's store cannot be read."""
     root = Path()
     experiments: dict[str, DownloadSettings] = {
-        name: read_params(settings_files(root, name)).download for name in all_experiments(root)
+        name: read_params(settings_files(root, name)).download for name in all_experiments(root, build)
     }
     without_file = [home.name for home in experiment_directories(build) if home.name not in experiments]
     return find_garbage(build, experiments, registered(build) if without_file else {})

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from pipeline.experiments.catalogue import experiment_of
 from pipeline.plumbing.command import BUILD
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import Params
@@ -61,8 +62,7 @@ def open_registry(uri: str = "") -> Registry:
 
 def asked_experiment() -> str:
     """Return the name of the experiment whose params files are the arguments."""
-    overlay = sys.argv[2:]
-    return Path(overlay[-1]).stem if overlay else "default"
+    return experiment_of([Path(argument) for argument in sys.argv[1:]])
 
 
 def asked_version() -> int | None:

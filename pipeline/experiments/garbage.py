@@ -50,7 +50,8 @@ def find_garbage(
         elif why := _needed(home, versions):
             found.kept[home] = why
         else:
-            found.free[home] = f"there is no experiments/{home.name}.yaml"
+            files = " or ".join(f"experiments/{name}.yaml" for name in home.name.split("@"))
+            found.free[home] = f"there is no {files}"
     found.free |= dict.fromkeys(sorted(build.glob(REMOVED)), "left by an interrupted removal")
     if running:
         found.kept |= {path: "downloads may be in use" for name in (WHEELS, HUB) if (path := build / name).is_dir()}

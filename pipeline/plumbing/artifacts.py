@@ -206,6 +206,29 @@ def _finish(draft: Draft, inputs: Mapping[str, Artifact], stamp: dict[str, Any],
         _sync(folder)  # puts the names of the files on the disk
 
 
+def publish_copy(artifact: Artifact, directory: Path, started: int) -> None:
+    """Publish an artifact in another directory too. Where hard links exist, the copies of its files take no space.
+
+    The manifest's modification time becomes `started` (ns), as in `publish`.
+    """
+    scratch = directory.with_name(f"{directory.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(artifact.directory, scratch, copy_function=_link_or_copy)
+    (scratch / MANIFEST).unlink()  # otherwise both directories would share the time of one manifest
+    artifact.manifest.write(scratch)
+    os.utime(scratch / MANIFEST, ns=(started, started))
+    for folder in [scratch, *(p for p in scratch.rglob("*") if p.is_dir())]:
+        _sync(folder)
+    _replace(scratch, directory)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # some file systems have no hard links
+        shutil.copy2(source, target)
+
+
 def open_artifact(directory: Path, target: str) -> Artifact:
     """Open a published directory and check the size and sha256 of each file.
 
@@ -228,8 +251,9 @@ def check_artifact_files(directory: Path, manifest: Manifest, target: str, sha25
 
 
 def experiment_option(experiment: str) -> str:
-    """Return ` EXP=name`, to be typed after a Make target; an empty string for the default experiment."""
-    return "" if experiment == "default" else f" EXP={experiment}"
+    """Return ` EXP=name`, or ` EXP=name DATA=other` for `name@other`; an empty string for the default experiment."""
+    name, _, data = experiment.partition("@")
+    return "" if experiment == "default" else f" EXP={name}" + (f" DATA={data}" if data else "")
 
 
 def rebuild(directory: Path, target: str) -> str:

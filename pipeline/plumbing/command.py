@@ -16,7 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .artifacts import MANIFEST, Artifact, Draft, experiment_option, open_artifact, publish, read_json, rebuild
+from .artifacts import (
+    MANIFEST,
+    Artifact,
+    Draft,
+    experiment_option,
+    find_manifest,
+    open_artifact,
+    publish,
+    publish_copy,
+    read_json,
+    rebuild,
+)
 from .data_files import check_unchanged, signatures_of
 from .environment import report_removed
 from .errors import Paused, UserError
@@ -36,6 +47,8 @@ TARGETS = {
     "evaluation": "evaluate",
     "registered": "register",
 }
+# Experiments with the same data share these. A model belongs to one experiment, like its run in MLflow.
+SHARED = ("corpus", "tokenizer", "encoded")
 
 
 @dataclass(frozen=True)
@@ -141,6 +154,11 @@ def _run(stage: Callable[[StageCall], None], keep: bool, stamp: Path, *rest: Pat
                 set_time(output / MANIFEST, call.started)
                 print(f"{output} is up to date: its settings, code and inputs have not changed")
             return
+        if is_main and output.name in SHARED and (twin := _twin(call)):
+            publish_copy(twin, output, call.started)
+            print(f"{output} is the same as {twin.directory}: same settings, code and inputs")
+            date_as_before(output, stamp, manifests)
+            return
         try:
             stage(call)
         except Paused as pause:
@@ -185,8 +203,22 @@ def _is_made_of_the_same(call: StageCall) -> bool:
     Make starts a stage with such an output if an input was made again with the same content, or if two makes run at
     once.
     """
+    return _made_of_the_same(call, call.output) is not None
+
+
+def _twin(call: StageCall) -> Artifact | None:
+    """Return what another experiment made from the same stamp and inputs; None if there is no such artifact."""
+    homes = (home for home in sorted(call.output.parent.parent.glob("*/")) if home != call.output.parent)
+    return next(filter(None, (_made_of_the_same(call, home / call.output.name) for home in homes)), None)
+
+
+def _made_of_the_same(call: StageCall, directory: Path) -> Artifact | None:
+    """Return the artifact in a directory if it is undamaged and was made from the stamp and the inputs of this call."""
+    inputs = {name: each.digest for name, each in call.inputs.items()}
+    manifest = find_manifest(directory)
+    if manifest is None or manifest.stamp != call.stamp or manifest.inputs != inputs:
+        return None
     try:
-        made = open_artifact(call.output, TARGETS[call.output.name])
+        return open_artifact(directory, TARGETS[directory.name])
     except UserError:
-        return False
-    return made.stamp == call.stamp and made.inputs == {name: each.digest for name, each in call.inputs.items()}
+        return None

@@ -142,6 +142,7 @@ class ModelSettings(Section):
     encoder_layers: PositiveInt = 1
     decoder_layers: PositiveInt = 1
     residual: bool = False
+    first_state: Literal["tanh", "linear"] = "tanh"
     dropout: Fraction = 0.3
     word_dropout: Fraction = 0.1
     tie_embeddings: Literal["none", "target", "all"] = "all"
@@ -174,6 +175,8 @@ class TrainSettings(Section):
     gradient_clip: PositiveFloat = 1.0
     label_smoothing: Fraction = 0.1
     ema_decay: Fraction = 0.999
+    sampling_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    sampling_schedule: Literal["linear", "exponential", "inverse_sigmoid"] = "linear"
     patience: PositiveInt = 5
     max_skipped_steps: Annotated[int, Field(ge=0)] = 0
     checkpoint_seconds: PositiveInt = 60

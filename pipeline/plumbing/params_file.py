@@ -1,6 +1,7 @@
 """Read params.yaml and the experiment's file over it, and report all mistakes in them, one in each line.
 
 An experiment may build on another one: `extends: smoke` at the top of its file lays it over experiments/smoke.yaml.
+`make EXP=name DATA=other` lays experiments/name.yaml over experiments/other.yaml without such a line.
 params.py defines types, ranges and defaults. Nothing else reads YAML settings.
 """
 
@@ -18,6 +19,7 @@ from .errors import UserError
 from .params import Params
 
 EXTENDS = "extends"  # the key of an experiment's file that names the experiment under it
+DOWNLOAD = "download"  # the section that says where the corpus comes from
 KINDS = {
     "integer": "a whole number",
     "number": "a number",
@@ -62,8 +64,21 @@ def _read_documents(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
     base, *experiments = paths
     documents = {base: _read_mapping(base)}
     for path in experiments:
-        documents |= _read_experiment(path)
+        read = _read_experiment(path)
+        _check_one_corpus(read, experiments[0] if path != experiments[0] else None)
+        documents |= read
     return documents
+
+
+def _check_one_corpus(experiment: dict[Path, dict[str, Any]], under: Path | None) -> None:
+    """Raise UserError if an experiment that is laid over another one brings a corpus of its own."""
+    holders = [path for path, content in experiment.items() if DOWNLOAD in content]
+    if under and holders:
+        *_, path = experiment
+        raise UserError(
+            f"{holders[-1]}: {DOWNLOAD}: {path.stem} has a corpus of its own, so it cannot be laid over {under.stem}; "
+            f"type EXP={path.stem} without DATA={under.stem}"
+        )
 
 
 def _read_experiment(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[Path, dict[str, Any]]:

@@ -3,6 +3,7 @@
 Shapes: B batch, S source length, T target length, E embedding size, H hidden size, V target vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +14,13 @@ from ..data.tokenizer import BOS, PAD, UNK
 from ..plumbing.params import ModelSettings
 from .attention import build_attention
 from .loss import smoothed_cross_entropy
+from .scheduled_sampling import Sampler
 
 RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU}
+FIRST_STATE = {"tanh": nn.Tanh, "linear": nn.Identity}
+# Given the embedded input (B, 1, E) of a step, the step's number, and [context ; state] (B, 1, 2H) of the step before,
+# return the input to read instead.
+Replace = Callable[[Tensor, int, Tensor], Tensor]
 FIRST_RESIDUAL = 2  # the third layer is the first whose inputs are added to its outputs (GNMT, section 3.1)
 
 
@@ -108,29 +114,39 @@ class Decoder(nn.Module):
         )
         self.attention = build_attention(settings)
         self.bridge = nn.Linear(hidden, hidden * settings.decoder_layers)
+        self.squash = FIRST_STATE[settings.first_state]()
         self.dropout = TimelessDropout(settings.dropout)
 
     def initial_state(self, encoder_output: EncoderOutput) -> DecoderState:
-        """Return `tanh(W summary + b)` for each layer, as in Bahdanau et al. 2014 (arXiv 1409.0473, appendix A.2.2)."""
-        states = torch.tanh(self.bridge(encoder_output.summary)).chunk(1 + len(self.upper), dim=-1)
+        """Return `tanh(W summary + b)` for each layer, as in Bahdanau et al. 2014 (arXiv 1409.0473, appendix A.2.2).
+
+        With the setting `first_state: linear` it is `W summary + b`.
+        """
+        states = self.squash(self.bridge(encoder_output.summary)).chunk(1 + len(self.upper), dim=-1)
         layers = tuple((h, torch.zeros_like(h)) if self.is_lstm else (h,) for h in states)
         return DecoderState(layers, torch.zeros_like(encoder_output.summary))
 
     def forward(
-        self, inputs: Tensor, encoder_output: EncoderOutput, state: DecoderState
+        self, inputs: Tensor, encoder_output: EncoderOutput, state: DecoderState, replace: Replace | None = None
     ) -> tuple[Tensor, Tensor, DecoderState]:
         """Read embedded targets (B, T, E). Return [context ; state] (B, T, 2H), weights (B, T, S), the last state.
+
+        `replace` may replace the input of each step but the first.
 
         With T = 1, `inputs` and `state` may have K rows for each sentence, one for each hypothesis, next to each other.
         All of them read the same row of `encoder_output`. The shapes are then (B * K, 1, 2H) and (B, K, S).
         """
         mask = self.dropout.mask(state.context[:, None, :])
-        if not self.input_feeding:
+        if not self.input_feeding and replace is None:
             return self._run(inputs, encoder_output, state, mask)
-        features, weights = [], []
-        for step in torch.split(inputs, 1, dim=1):
-            fed = torch.cat([step, state.context[:, None, :].to(step.dtype)], dim=-1)
-            feature, weight, state = self._run(fed, encoder_output, state, mask)
+        features: list[Tensor] = []
+        weights: list[Tensor] = []
+        for number, step in enumerate(torch.split(inputs, 1, dim=1)):
+            if replace is not None and number:
+                step = replace(step, number, features[-1])
+            if self.input_feeding:
+                step = torch.cat([step, state.context[:, None, :].to(step.dtype)], dim=-1)
+            feature, weight, state = self._run(step, encoder_output, state, mask)
             features.append(feature)
             weights.append(weight)
         return torch.cat(features, dim=1), torch.cat(weights, dim=1), state
@@ -207,26 +223,58 @@ class Seq2Seq(nn.Module):
         return self.projection(features), weights, state
 
     def forward(
-        self, source: Tensor, lengths: Tensor, target: Tensor, real: Tensor, label_smoothing: float = 0.0
+        self,
+        source: Tensor,
+        lengths: Tensor,
+        target: Tensor,
+        real: Tensor,
+        label_smoothing: float = 0.0,
+        sampling_rate: float = 0.0,
     ) -> Tensor:
         """Return the cross-entropy in nats, summed over the real tokens of `target` (B, T), which end in EOS.
 
-        With teacher forcing, the decoder reads the target shifted right by BOS, not its own predictions. `source` is
-        (B, S) and `lengths` (B,). `real` (N,) are the places of the real tokens in the flattened target. A GPU that
-        had to find them would make the processor wait for their number.
+        With teacher forcing, the decoder reads the target shifted right by BOS, not its own predictions. It reads its
+        own at a share of the steps, `sampling_rate`. `source` is (B, S) and `lengths` (B,). `real` (N,) are the places
+        of the real tokens in the flattened target. A GPU that had to find them would make the processor wait for their
+        number.
         """
         encoder_output = self.encode(source, lengths)
         inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
-        features, _, _ = self.decode(inputs, encoder_output, self.decoder.initial_state(encoder_output))
+        if sampling_rate:
+            features = self._decode_sampled(inputs, encoder_output, sampling_rate)
+        else:
+            features, _, _ = self.decode(inputs, encoder_output, self.decoder.initial_state(encoder_output))
         real_features, real_target = features.flatten(0, 1).index_select(0, real), target.flatten()[real]
         return smoothed_cross_entropy(real_features, self.output.weight, self.output.bias, real_target, label_smoothing)
 
-    def _embed(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
-        """Embed ids. In training, replace some by <unk> (Sennrich and Zhang 2019, arXiv 1905.11901, section 3)."""
+    def _decode_sampled(self, inputs: Tensor, encoder_output: EncoderOutput, rate: float) -> Tensor:
+        """Read ids (B, T), each but the first replaced at this rate by one that is drawn from the step before.
+
+        Return the features (B, T, F).
+        """
+        sampler = Sampler(rate, inputs)
+        mask = self.dropout.mask(self.target_embedding(inputs[:, :1]))
+
+        def replace(embedded: Tensor, step: int, features: Tensor) -> Tensor:
+            with torch.no_grad():
+                drawn = sampler.draw(step, self.output(self.projection(features))[:, 0])
+            own = self._embed(self.target_embedding, drawn[:, None], mask)
+            return torch.where(sampler.is_drawn[:, step, None, None], own, embedded)
+
+        embedded, state = self._embed(self.target_embedding, inputs, mask), self.decoder.initial_state(encoder_output)
+        features, _, _ = self.decoder(embedded, encoder_output, state, replace)
+        projected: Tensor = self.projection(features)
+        return projected
+
+    def _embed(self, embedding: nn.Embedding, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Embed ids. In training, drop features, with a mask (B, 1, E) or a new one, and replace some ids by <unk>.
+
+        The replacement is that of Sennrich and Zhang 2019 (arXiv 1905.11901, section 3).
+        """
         if self.training and self.word_dropout:
             ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.word_dropout, UNK)
-        embedded: Tensor = self.dropout(embedding(ids))
-        return embedded
+        embedded: Tensor = embedding(ids)
+        return self.dropout(embedded) if mask is None else embedded * mask
 
 
 def _embedding(vocabulary: int, size: int) -> nn.Embedding:

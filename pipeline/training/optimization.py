@@ -24,6 +24,7 @@ from ..plumbing.errors import UserError
 from ..plumbing.params import TrainSettings
 from ..processes import sum_over_processes
 from ..seq2seq.model import Seq2Seq
+from ..seq2seq.scheduled_sampling import sampling_rate
 from .batching import Batch, Step, collate
 from .checkpoint import Position
 
@@ -215,11 +216,12 @@ class Optimizer:
         exact.
         """
         device = self.accelerator.device
+        sampling = sampling_rate(self.settings, step + 1, self.total_steps)
         _set_seed(_seed(self.settings.seed, step, place), device)
         batch = batch.to(device)
         with self.accelerator.autocast():
             loss: Tensor = self.network(
-                batch.source, batch.lengths, batch.target, batch.real, self.settings.label_smoothing
+                batch.source, batch.lengths, batch.target, batch.real, self.settings.label_smoothing, sampling
             )
         return loss
 
