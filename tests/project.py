@@ -52,21 +52,27 @@ class Project:
     """A copy of the project with the smoke experiment, trained briefly. Its path has a space."""
 
     root: Path
+    experiment: str = field(default="smoke", kw_only=True)
+    data: str = field(default="", kw_only=True)  # the experiment under it
     devices: str = field(default="", kw_only=True)  # visible GPUs; none, so that all machines compute the same
 
     @property
     def build(self) -> Path:
-        return self.root / "build/smoke"
+        return self.root / "build" / "@".join(filter(None, (self.experiment, self.data)))
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-        ours = {"EXP": "smoke", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        ours = {"EXP": self.experiment, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         return kept | ours | {"CUDA_VISIBLE_DEVICES": self.devices} | more
 
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command `make ARGUMENTS` for the experiment, which is to run in `environment`."""
+        return ["make", *([f"DATA={self.data}"] if self.data else []), *arguments]
+
     def make(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `make ARGUMENTS` for the smoke experiment."""
+        """Run `make ARGUMENTS` for the experiment."""
         return subprocess.run(
-            ["make", *arguments],
+            self.command(*arguments),
             cwd=self.root,
             env=self.environment(**environment),
             input=stdin,
@@ -181,7 +187,7 @@ def kill_in(project: Project, stage: str, sign: str | None = None) -> Kill:
     log = project.root / "killed.log"
     with open(log, "wb") as file:
         process = subprocess.Popen(
-            ["make", "-j2"],
+            project.command("-j2"),
             cwd=project.root,
             env=project.environment(),
             stdout=file,

@@ -1,4 +1,4 @@
-"""Train by `make` on a GPU in bf16. tests/test_trainer.py tests single steps of one process there."""
+"""Train by `make` on a GPU in bf16. tests/test_trainer.py and test_resume.py test single steps of one process there."""
 
 import json
 import shutil

@@ -13,7 +13,7 @@ from pipeline.seq2seq.model import Seq2Seq
 KINDS: list[dict[str, object]] = [
     {"cell": "lstm", "attention": "general"},
     {"cell": "gru", "attention": "dot", "tie_embeddings": "none"},
-    {"cell": "gru", "attention": "additive", "decoder_layers": 2, "input_feeding": True},
+    {"cell": "gru", "attention": "additive", "decoder_layers": 2, "input_feeding": True, "first_state": "linear"},
     {"cell": "lstm", "attention": "additive", "decoder_layers": 3, "encoder_layers": 3, "residual": True},
     {"cell": "lstm", "attention": "none", "input_feeding": True},
     {"cell": "lstm", "attention": "multihead", "attention_heads": 4},

@@ -1,5 +1,6 @@
 """What Make accepts: experiments, variables and settings. Mistakes are reported before anything runs."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -30,6 +31,59 @@ def test_an_experiment_must_be_a_plain_name(project: Project, name: str) -> None
         assert told.stderr.count("\n") == 1
         assert f"no experiments/{name}.yaml; expected one of: " in told.stderr
     assert not (project.root / "run").exists()
+
+
+def test_an_experiment_is_laid_over_another_one(project: Project) -> None:
+    told = project.make("-n", "train", "DATA=smoke", EXP="dot")
+    files = "params.yaml experiments/smoke.yaml experiments/dot.yaml"
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "build/dot@smoke/stamps/train.json" in told.stdout
+    assert f"stages.review {files}\n" in project.make("-n", "review", "DATA=smoke", EXP="dot").stdout
+    stamp = json.loads((project.root / "build/dot@smoke/stamps/train.json").read_bytes())
+    assert (stamp["params"]["model"]["attention"], stamp["params"]["model"]["hidden_size"]) == ("dot", 64)
+    assert project.make("summary", "DATA=smoke", EXP="dot").stderr.startswith(
+        "error: there is no build/dot@smoke/summary.txt yet; run: make EXP=dot DATA=smoke\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "typed", [("DATA=smoke", ""), ("DATA=smoke", "default"), ("DATA=default", "smoke"), ("DATA=", "smoke")]
+)
+def test_over_or_under_the_default_an_experiment_is_itself(project: Project, typed: tuple[str, str]) -> None:
+    data, experiment = typed
+    assert "build/smoke/summary.txt" in project.make("-n", "summary", data, EXP=experiment).stdout
+
+
+def test_an_experiment_with_a_corpus_of_its_own_is_laid_over_no_other(project: Project) -> None:
+    for experiment in ("smoke", "above"):
+        (project.root / "experiments/above.yaml").write_text("extends: smoke\n", encoding="utf-8")
+        run = project.make("train", "DATA=multi30k", EXP=experiment)
+        assert run.returncode == 2
+        assert (
+            f"error: experiments/smoke.yaml: download: {experiment} has a corpus of its own, so it cannot be laid over "
+            f"multi30k; type EXP={experiment} without DATA=multi30k\n" in run.stderr
+        )
+        assert not (project.root / f"build/{experiment}@multi30k").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["lstn", "dot smoke", "a@b", "smo%", "../smoke", "$(shell touch run)smoke", "`touch run`"]
+)
+def test_the_experiment_under_another_must_be_a_plain_name_too(project: Project, name: str) -> None:
+    told = project.make("-n", f"DATA={name}", EXP="dot")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert f"DATA: there is no experiments/{name}.yaml; expected one of: " in told.stderr
+    assert told.stderr.count("\n") == 1
+    assert not (project.root / "run").exists()
+
+
+def test_a_variable_data_of_the_environment_belongs_to_the_settings(project: Project) -> None:
+    project.edit("experiments/smoke.yaml", "{train: build/smoke-corpus/train.tsv}", "{train: '${DATA}/train.tsv'}")
+    told = project.make("-n", "download", DATA="build/smoke-corpus")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "build/smoke/stamps/download.json" in told.stdout
+    stamp = json.loads((project.build / "stamps/download.json").read_bytes())
+    assert [found[0] for found in stamp["files"]["files.splits.train"]] == ["train.tsv"], stamp["files"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The network: padding, decoding step by step, loss, the bottleneck without attention, tied weights, dropout."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -73,22 +74,47 @@ def test_loss_is_the_cross_entropy_of_the_real_tokens(kind: dict[str, object]) -
     torch.testing.assert_close(model(source, lengths, target, real), expected)
 
 
-def test_the_backward_direction_reads_from_the_last_real_token() -> None:
-    """The reference is torch's bidirectional LSTM on a packed batch."""
-    model = build(cell="lstm", encoder_layers=1)
-    source, lengths, _ = batch()
-    embedded = model.source_embedding(source)
-    reference = torch.nn.LSTM(6, 4, batch_first=True, bidirectional=True).double()
-    ours = {f"{name}": p for name, p in model.encoder.forwards[0].named_parameters()}
-    ours |= {f"{name}_reverse": p for name, p in model.encoder.backwards[0].named_parameters()}
-    reference.load_state_dict(ours)
-    packed = torch.nn.utils.rnn.pack_padded_sequence(embedded, lengths, batch_first=True)
-    outputs, (last, _) = reference(packed)
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize(("cell", "of_torch"), [("lstm", torch.nn.LSTM), ("gru", torch.nn.GRU)])
+def test_states_and_their_gradients_equal_those_of_packed_sequences(
+    cell: str, of_torch: type[torch.nn.LSTM | torch.nn.GRU], layers: int
+) -> None:
+    """The reference is torch's bidirectional network of the same weights, which never sees the padding."""
+    model = build(cell=cell, encoder_layers=layers)
+    packing = of_torch(6, 4, num_layers=layers, batch_first=True, bidirectional=True).double()
+    for layer in range(layers):
+        for direction, ours in (("", model.encoder.forwards), ("_reverse", model.encoder.backwards)):
+            for name, weight in ours[layer].named_parameters():
+                packing.load_state_dict({name.replace("l0", f"l{layer}") + direction: weight}, strict=False)
+    source = torch.tensor([[9, 10, EOS, PAD, PAD], [5, 6, 7, 8, EOS], [EOS, PAD, PAD, PAD, PAD]])
+    lengths = torch.tensor([3, 5, 1])
+    embedded = model.source_embedding(source).detach()
+    ours_in, theirs_in = embedded.clone().requires_grad_(), embedded.clone().requires_grad_()
+    packed = torch.nn.utils.rnn.pack_padded_sequence(theirs_in, lengths, batch_first=True, enforce_sorted=False)
+    outputs, last = packing(packed)
+    last = last[0] if cell == "lstm" else last
     expected, _ = torch.nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)
-    states, summary = model.encoder(embedded, lengths)
-    torch.testing.assert_close(states[0], expected[0])
-    torch.testing.assert_close(states[1, :3], expected[1, :3])
-    torch.testing.assert_close(summary, torch.cat([last[0], last[1]], dim=-1))
+    states, summary = model.encoder(ours_in, lengths)
+    real = source != PAD
+    torch.testing.assert_close(states[real], expected[real])
+    torch.testing.assert_close(summary, torch.cat([last[-2], last[-1]], dim=-1))
+    for inputs, found in ((ours_in, states), (theirs_in, expected)):
+        (found[real] ** 2).sum().backward()
+        assert (inputs.grad[~real] == 0).all()
+    torch.testing.assert_close(ours_in.grad, theirs_in.grad)
+
+
+@pytest.mark.parametrize(("first_state", "squash"), [("tanh", torch.tanh), ("linear", lambda projected: projected)])
+def test_the_first_state_is_made_of_the_encoders_last_states(
+    first_state: str, squash: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    model = build(cell="gru", decoder_layers=2, first_state=first_state)
+    source, lengths, _ = batch()
+    output = model.encode(source, lengths)
+    bridge = model.decoder.bridge
+    expected = squash(output.summary @ bridge.weight.T + bridge.bias)
+    found = torch.cat([layer[0] for layer in model.decoder.initial_state(output).layers], dim=-1)
+    torch.testing.assert_close(found, expected)
 
 
 def test_without_attention_the_decoder_gets_one_vector() -> None:

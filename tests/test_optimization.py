@@ -170,10 +170,11 @@ MODELS: list[dict[str, Any]] = [
     {"cell": "lstm", "attention": "none", "encoder_layers": 2, "decoder_layers": 2, "tie_embeddings": "target"},
     {"cell": "gru", "attention": "dot", "input_feeding": True},
     {"cell": "lstm", "attention": "multihead"},
+    {"cell": "lstm", "attention": "general", "sampling_rate": 0.5},
 ]
 
 
-def optimizer_on(device: str, **model: Any) -> tuple[Optimizer, Step]:
+def optimizer_on(device: str, sampling_rate: float = 0.0, **model: Any) -> tuple[Optimizer, Step]:
     """Return an optimiser whose device has no values or is a GPU, and a step of two micro-batches."""
     random = np.random.default_rng(1)
     offsets = np.concatenate([[0], np.cumsum(random.integers(5, 40, 400))])
@@ -182,7 +183,7 @@ def optimizer_on(device: str, **model: Any) -> tuple[Optimizer, Step]:
     names = ("num_processes", "process_index", "prepare", "no_sync", "backward", "autocast", "is_main_process")
     accelerator: Any = SimpleNamespace(device=torch.device(device), **{name: getattr(plain, name) for name in names})
     network = Seq2Seq(ModelSettings(embedding_size=8, hidden_size=8, **model), 40, 40).to(device)
-    settings = TrainSettings.model_validate({"precision": "fp32"})
+    settings = TrainSettings.model_validate({"precision": "fp32", "sampling_rate": sampling_rate})
     made = Optimizer(settings, network, EncodedSplit(side, side), 100, accelerator, None)
     return made, Step([np.arange(200), np.arange(200, 400)], int(offsets[-1]))
 

@@ -56,6 +56,17 @@ def test_an_experiment_is_laid_over_those_that_it_extends(tmp_path: Path) -> Non
     assert files_read([base, longer]) == [base, toy, dot, longer]
 
 
+def test_one_experiment_is_laid_over_another(tmp_path: Path) -> None:
+    """The experiment under both comes first, even if both extend it."""
+    write(tmp_path, "base.yaml", "train: {seed: 2, epochs: 3, patience: 4}\n")
+    base = write(tmp_path, "params.yaml", PARAMS)
+    under = write(tmp_path, "under.yaml", "extends: base\ntrain: {epochs: 5, patience: 6}\n")
+    over = write(tmp_path, "over.yaml", "extends: base\ntrain: {patience: 7}\n")
+    found = read_params([base, under, over]).train
+    assert (found.seed, found.epochs, found.patience) == (2, 5, 7)
+    assert [path.stem for path in files_read([base, under, over])] == ["params", "base", "under", "over"]
+
+
 def test_a_mistake_in_an_extended_experiment_names_its_file(tmp_path: Path) -> None:
     write(tmp_path, "toy.yaml", "train: {epochs: 0, seed: -1}\n")
     told = complaint(tmp_path, BASE, "extends: toy\ntrain: {seed: -2}\n")

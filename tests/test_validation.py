@@ -10,8 +10,8 @@ from pipeline.data.encoding import EncodedSplit
 from pipeline.seq2seq.translator import Translator
 from pipeline.training.validation import Validation
 from tests.by_hand import bleu_by_hand
-from tests.test_trainer import toy_split
 from tests.test_translator import SENTENCES, build
+from tests.toy_training import toy_split
 
 pytestmark = pytest.mark.usefixtures("a_process_of_its_own")
 

@@ -14,7 +14,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 from pipeline.plumbing.errors import Paused
-from tests.test_trainer import Run, StopAt
+from tests.toy_training import Run, StopAt
 
 
 def main(directory: Path, output: Path, stop_at: int) -> None:

@@ -47,12 +47,14 @@ class Sampler:
     def draw(self, step: int, logits: Tensor) -> Tensor:
         """Draw input number `step` of each sentence, counted from 0: logits (B, V) that predict it -> ids (B,).
 
-        Ids that translation never predicts are not drawn.
+        Ids that translation never predicts are not drawn. If a logit is not finite, neither is the loss of the step,
+        so any id will do.
         """
-        p = logits.float().softmax(dim=-1)
-        for never in NEVER:  # p[:, NEVER] would make a processor wait for a GPU
-            p[:, never] = 0
+        possible = logits.float().clone()
+        for never in NEVER:  # possible[:, NEVER] would make the processor wait for a GPU
+            possible[:, never] = float("-inf")
+        p = possible.softmax(dim=-1)
         # A GPU adds integers in any order to the same sum; the sum of fp32 numbers would depend on the order.
         cumulated = (p * RESOLUTION).long().cumsum(dim=-1)
         chosen = (self._uniform[:, step, None] * cumulated[:, -1:]).long()
-        return torch.searchsorted(cumulated, chosen, right=True)[:, 0]
+        return torch.searchsorted(cumulated, chosen, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
