@@ -59,7 +59,7 @@ def test_an_experiment_is_laid_over_those_that_it_extends(tmp_path: Path) -> Non
 def test_one_experiment_is_laid_over_another(tmp_path: Path) -> None:
     """The experiment under both comes first, even if both extend it."""
     write(tmp_path, "base.yaml", "train: {seed: 2, epochs: 3, patience: 4}\n")
-    base = write(tmp_path, "params.yaml", PARAMS)
+    base = write(tmp_path, "params.yaml", BASE)
     under = write(tmp_path, "under.yaml", "extends: base\ntrain: {epochs: 5, patience: 6}\n")
     over = write(tmp_path, "over.yaml", "extends: base\ntrain: {patience: 7}\n")
     found = read_params([base, under, over]).train
