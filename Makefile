@@ -59,7 +59,7 @@ $(error the path of this directory, $(subst $(NEWLINE),\n,$(CURDIR)), contains a
 Make cannot handle; rename or move the directory)
 endif
 
-OVER   := $(filter-out default,$(EXP))
+OVER   := $(filter-out default,$(or $(EXP),$(filter study,$(MAKECMDGOALS))))
 UNDER  := $(filter-out default,$(if $(TYPED_DATA),$(DATA)))
 NAME   := $(or $(OVER)$(if $(OVER),$(UNDER:%=@%),$(UNDER)),default)
 BUILD  := build/$(NAME)
@@ -116,7 +116,7 @@ OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 STAGES   := download tokenizer encode train evaluate register
 UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench bench-train bench-decode bench-startup bench-diff \
              bench-peers bench-quality bench-gpu bench-tracking bench-serving clean gc \
-             translate attention export summary sync server ui smoke experiments compare review promote rollback versions serve
+             translate attention export summary sync server ui smoke study experiments compare review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Otherwise Make would delete the manifest of a stage if it is interrupted right after the stage.
 .PRECIOUS: $(patsubst %,$(BUILD)/%/manifest.json,corpus tokenizer encoded model evaluation registered) $(BUILD)/summary.txt
@@ -232,6 +232,8 @@ summary: ## print the summary of the last complete run
 	@cat $(BUILD)/summary.txt 2>/dev/null || { echo "error: there is no $(BUILD)/summary.txt yet; run: make$(OVER:%= EXP=%)$(UNDER:%= $(if $(OVER),DATA,EXP)=%)" >&2; exit 2; }
 status: ## show which stages are fresh, and why the others are stale
 	@$(PY) -m stages.status $(S) $(OR_ENOUGH)
+study: | $(VENV) ## train the model family, and write a page that shows what attention is good for; within an hour
+	@$(PY) -m stages.study "$(MAKE_COMMAND)" $(BUILD) $(PARAMS)
 experiments: | $(VENV) ## list all experiments: data, settings that differ from the default, scores, size, state
 	@$(PY) -m stages.experiments build $(OR_ENOUGH)
 compare: | $(VENV) ## compare two experiments, A=default B=mine; FORMAT=table, markdown or json

@@ -16,6 +16,7 @@ KINDS: list[dict[str, object]] = [
     {"cell": "gru", "attention": "additive", "decoder_layers": 2, "input_feeding": True, "first_state": "linear"},
     {"cell": "lstm", "attention": "additive", "decoder_layers": 3, "encoder_layers": 3, "residual": True},
     {"cell": "lstm", "attention": "none", "input_feeding": True},
+    {"cell": "rnn", "attention": "dot", "decoder_layers": 2},
     {"cell": "lstm", "attention": "multihead", "attention_heads": 4},
 ]
 V = 50

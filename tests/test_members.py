@@ -23,7 +23,7 @@ from tests.toy_training import Run, StopAt, assert_same_weights
 EXPERIMENTS = ROOT / "experiments"
 MEMBERS = (
     "no-attention", "dot", "general", "concat", "additive", "multihead", "input-feeding", "gnmt", "book",
-    "scheduled-sampling",
+    "scheduled-sampling", "lstm", "gru", "rnn",
 )  # fmt: skip
 V = 30
 

@@ -15,7 +15,7 @@ V = 17
 KINDS = [
     {"cell": cell, "attention": attention, "decoder_layers": layers, "input_feeding": feeding, "tie_embeddings": tie}
     for (cell, attention), (layers, feeding, tie) in itertools.product(
-        [("lstm", "general"), ("gru", "dot"), ("lstm", "additive"), ("gru", "multihead"), ("gru", "none")],
+        [("lstm", "general"), ("gru", "dot"), ("rnn", "additive"), ("gru", "multihead"), ("lstm", "none")],
         [(1, False, "all"), (2, False, "target"), (2, True, "none")],
     )
 ]
@@ -75,9 +75,9 @@ def test_loss_is_the_cross_entropy_of_the_real_tokens(kind: dict[str, object]) -
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize(("cell", "of_torch"), [("lstm", torch.nn.LSTM), ("gru", torch.nn.GRU)])
+@pytest.mark.parametrize(("cell", "of_torch"), [("lstm", torch.nn.LSTM), ("gru", torch.nn.GRU), ("rnn", torch.nn.RNN)])
 def test_states_and_their_gradients_equal_those_of_packed_sequences(
-    cell: str, of_torch: type[torch.nn.LSTM | torch.nn.GRU], layers: int
+    cell: str, of_torch: type[torch.nn.LSTM | torch.nn.GRU | torch.nn.RNN], layers: int
 ) -> None:
     """The reference is torch's bidirectional network of the same weights, which never sees the padding."""
     model = build(cell=cell, encoder_layers=layers)

@@ -134,7 +134,7 @@ class EncodeSettings(Section):
 
 
 class ModelSettings(Section):
-    cell: Literal["lstm", "gru"] = "lstm"
+    cell: Literal["lstm", "gru", "rnn"] = "lstm"
     attention: Literal["dot", "general", "concat", "additive", "multihead", "none"] = "general"
     attention_heads: PositiveInt = 8
     embedding_size: PositiveInt = 256
@@ -269,6 +269,39 @@ class ReviewSettings(Section):
         return test_sets
 
 
+class StudySettings(Section):
+    """What `make study` compares. This section belongs to no stage and is in no stamp."""
+
+    experiments: Annotated[list[str], Field(min_length=2)] = [
+        "no-attention",
+        "general",
+        "dot",
+        "concat",
+        "additive",
+        "multihead",
+        "input-feeding",
+        "gnmt",
+        "book",
+        "scheduled-sampling",
+        "lstm",
+        "rnn",
+        "no-attention-64",
+        "no-attention-128",
+        "no-attention-512",
+        "no-attention-1024",
+    ]
+    walk: list[str] = ["no-attention", "dot", "general", "additive", "multihead"]
+    seed: Seed = 1
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(set(self.experiments)) < len(self.experiments):
+            raise ValueError(f"experiments: got {', '.join(self.experiments)}, expected each of them once")
+        if unknown := [name for name in self.walk if name not in self.experiments]:
+            raise ValueError(f"walk: got {unknown[0]!r}, expected some of the experiments")
+        return self
+
+
 class Params(Section):
     download: DownloadSettings
     tokenizer: TokenizerSettings = TokenizerSettings()
@@ -278,6 +311,7 @@ class Params(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     registration: RegisterSettings = Field(RegisterSettings(), alias="register")  # a BaseModel has a method `register`
     review: ReviewSettings = ReviewSettings()
+    study: StudySettings = StudySettings()
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -40,6 +40,12 @@ def score(metric: Metric, counts: Any) -> float:
     return float(metric._compute_score_from_stats(counts.tolist()).score)
 
 
+def interval(metric: Metric, counts: Counts, level: float) -> tuple[float, float]:
+    """Return the middle of the scores of resampled corpora that holds a share of `level`: 0.95 for 95 %."""
+    low, high = np.quantile(_resampled(metric, counts), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def difference(metric: Metric, candidate: Counts, opponent: Counts, level: float) -> Difference:
     """Return the candidate's score minus the opponent's on the same sentences, with confidence limits at `level`."""
     points = score(metric, candidate.sum(0)) - score(metric, opponent.sum(0))

@@ -87,13 +87,32 @@ class StepGRU(nn.Module):
         return h[:, None], h[None]
 
 
+class StepRNN(nn.Module):
+    """One step of an nn.RNN: h' = tanh(W x + b + U h)."""
+
+    def __init__(self, layer: nn.RNN) -> None:
+        super().__init__()
+        of_inputs, of_state, bias, other_bias = layer.all_weights[0]
+        self.of_inputs: nn.Module = PackedLinear(of_inputs, bias + other_bias)
+        self.of_state = PackedLinear(of_state, None)
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Read inputs (R, 1, I) and h (1, R, H). Return h (R, 1, H) and h (1, R, H)."""
+        (x,), (h,) = inputs.unbind(1), state
+        h = self.of_state.added_to(self.of_inputs(x), h).tanh()
+        return h[:, None], h[None]
+
+
+STEPS: dict[type[nn.Module], type[nn.Module]] = {nn.LSTM: StepLSTM, nn.GRU: StepGRU, nn.RNN: StepRNN}
+
+
 def _packed(model: Seq2Seq) -> Seq2Seq:
     """Return a copy of `model` that shares its other weights, and whose decoder runs one step in each call."""
     shared = {id(weight): weight for weight in model.parameters()}
     network = deepcopy(model, shared)
     decoder = network.decoder
-    decoder.first = _step(decoder.first)
-    decoder.upper = nn.ModuleList(_step(layer) for layer in decoder.upper)
+    decoder.first = STEPS[type(decoder.first)](decoder.first)
+    decoder.upper = nn.ModuleList(STEPS[type(layer)](layer) for layer in decoder.upper)
     if not decoder.input_feeding:
         _tabulate_inputs(network)
     for parent in (network, *decoder.modules()):
@@ -113,7 +132,3 @@ def _tabulate_inputs(network: Seq2Seq) -> None:
         table = first.of_inputs(embedded)
         network.target_embedding = nn.Embedding.from_pretrained(table)  # type: ignore[no-untyped-call]
         first.of_inputs = nn.Identity()
-
-
-def _step(layer: nn.Module) -> nn.Module:
-    return StepLSTM(layer) if isinstance(layer, nn.LSTM) else StepGRU(cast(nn.GRU, layer))

@@ -16,7 +16,7 @@ from .attention import build_attention
 from .loss import smoothed_cross_entropy
 from .scheduled_sampling import Sampler
 
-RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU}
+RECURRENT = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 FIRST_STATE = {"tanh": nn.Tanh, "linear": nn.Identity}
 # Given the embedded input (B, 1, E) of a step, the step's number, and [context ; state] (B, 1, 2H) of the step before,
 # return the input to read instead.
@@ -42,7 +42,7 @@ class EncoderOutput:
 class DecoderState:
     """The decoder's state between two steps."""
 
-    layers: tuple[tuple[Tensor, ...], ...]  # for each layer (h,) of a GRU or (h, c) of an LSTM, each (B, H)
+    layers: tuple[tuple[Tensor, ...], ...]  # for each layer (h,) of a GRU or RNN, or (h, c) of an LSTM, each (B, H)
     context: Tensor  # (B, H): the context of the last step, for input feeding
 
     def select(self, rows: Tensor) -> "DecoderState":
@@ -204,10 +204,14 @@ class Seq2Seq(nn.Module):
     def encode(self, source: Tensor, lengths: Tensor) -> EncoderOutput:
         """Encode source ids (B, S). `lengths` (B,) are the numbers of real tokens, which padding follows."""
         states, summary = self.encoder(self._embed(self.source_embedding, source), lengths)
+        return self.prepare(states, summary, lengths)
+
+    def prepare(self, states: Tensor, summary: Tensor, lengths: Tensor) -> EncoderOutput:
+        """Prepare the encoder's states (B, S, H) and their summary (B, H) for the decoder."""
         if self.uses_fixed_vector:  # the bottleneck: one vector for the whole sentence
             mask = torch.ones_like(lengths, dtype=torch.bool)[:, None]
             return EncoderOutput(summary[:, None], summary[:, None], mask, summary)
-        mask = torch.arange(source.shape[1], device=source.device) < lengths[:, None]
+        mask = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
         attention = self.decoder.attention
         return EncoderOutput(attention.project_keys(states), attention.project_values(states), mask, summary)
 
@@ -239,13 +243,20 @@ class Seq2Seq(nn.Module):
         number.
         """
         encoder_output = self.encode(source, lengths)
-        inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
+        inputs = _shifted(target)
         if sampling_rate:
             features = self._decode_sampled(inputs, encoder_output, sampling_rate)
         else:
             features, _, _ = self.decode(inputs, encoder_output, self.decoder.initial_state(encoder_output))
         real_features, real_target = features.flatten(0, 1).index_select(0, real), target.flatten()[real]
         return smoothed_cross_entropy(real_features, self.output.weight, self.output.bias, real_target, label_smoothing)
+
+    def attend(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Return the attention weights (B, T, S) of teacher forcing, with arguments as those of `forward`."""
+        encoder_output = self.encode(source, lengths)
+        state = self.decoder.initial_state(encoder_output)
+        weights: Tensor = self.decode(_shifted(target), encoder_output, state)[1]
+        return weights
 
     def _decode_sampled(self, inputs: Tensor, encoder_output: EncoderOutput, rate: float) -> Tensor:
         """Read ids (B, T), each but the first replaced at this rate by one that is drawn from the step before.
@@ -275,6 +286,11 @@ class Seq2Seq(nn.Module):
             ids = ids.masked_fill(torch.rand(ids.shape, device=ids.device) < self.word_dropout, UNK)
         embedded: Tensor = embedding(ids)
         return self.dropout(embedded) if mask is None else embedded * mask
+
+
+def _shifted(target: Tensor) -> Tensor:
+    """Return what the decoder reads to predict target ids (B, T): the same, shifted right by BOS."""
+    return F.pad(target[:, :-1], (1, 0), value=BOS)
 
 
 def _embedding(vocabulary: int, size: int) -> nn.Embedding:

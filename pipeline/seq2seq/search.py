@@ -33,17 +33,21 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class _Step:
-    """The tokens that one step added to the open hypotheses."""
+class Step:
+    """The tokens that one step added to the open hypotheses.
+
+    With the steps before, these are a tree: a hypothesis without a successor in the next step was given up.
+    """
 
     rows: dict[int, int]  # sentence of the batch -> n
     tokens: NDArray[np.int64]  # (N, K)
     parents: NDArray[np.int64]  # (N, K): which hypotheses of the step before the tokens continue
     weights: NDArray[Any]  # (N, K of the step before, S): where those hypotheses attended
+    scores: NDArray[Any]  # (N, K): log-probability of each hypothesis with its new token; -inf if it had ended before
 
 
 @dataclass(frozen=True)
-class _Ended:
+class Ended:
     """A hypothesis that is complete or was cut off: hypothesis k of its sentence in step `length`."""
 
     k: int
@@ -61,7 +65,6 @@ class _Ended:
         return not self.is_complete, -self.score
 
 
-@torch.no_grad()
 def search(
     inference: Inference,
     source: Tensor,
@@ -81,18 +84,27 @@ def search(
     Scores are log-probabilities divided by length ** length_penalty, a simple form of the length normalisation of
     Wu et al. 2016 (arXiv 1609.08144, section 7).
     """
+    steps, ended = explore(inference, source, lengths, beam_size, length_penalty, limits)
+    return [[_trace_back(steps, sentence, each) for each in best[:n_best]] for sentence, best in enumerate(ended)]
+
+
+@torch.no_grad()
+def explore(
+    inference: Inference, source: Tensor, lengths: Tensor, beam_size: int, length_penalty: float, limits: list[int]
+) -> tuple[list[Step], list[list[Ended]]]:
+    """Make the steps of `search`. Return them, and the hypotheses of each sentence that have ended, best first."""
     network, next_tokens = inference.network, inference.next_tokens
     encoder_output = network.encode(source, lengths)
     state = network.decoder.initial_state(encoder_output)
     rows = {sentence: sentence for sentence in range(len(limits))}
     tokens = torch.full((len(rows), 1), BOS, device=source.device)
     scores = torch.zeros(len(rows), 1, device=source.device)  # log-probabilities; -inf for a hypothesis that has ended
-    steps: list[_Step] = []
+    steps: list[Step] = []
     ended = _AllEnded(beam_size, length_penalty, limits)
     while rows:
         features, weights, state = network.decode(tokens.view(-1, 1), encoder_output, state)
         scores, tokens, parents = _extend(scores, *next_tokens.best(features[:, -1], beam_size), beam_size)
-        steps.append(_Step(rows, tokens.cpu().numpy(), parents.cpu().numpy(), weights.cpu().numpy()))
+        steps.append(Step(rows, *(part.cpu().numpy() for part in (tokens, parents, weights, scores))))
         scores = ended.collect(steps, scores)
         kept = _kept(scores)
         if beam_size > 1 or len(kept) < len(rows):
@@ -101,7 +113,7 @@ def search(
             encoder_output, scores, tokens = encoder_output.select(kept), scores[kept], tokens[kept]
             sentences = list(rows)
             rows = {sentences[old]: n for n, old in enumerate(kept.tolist())}
-    return [[_trace_back(steps, sentence, each) for each in best[:n_best]] for sentence, best in enumerate(ended.best)]
+    return steps, ended.best
 
 
 def _extend(scores: Tensor, log_p: Tensor, ids: Tensor, beam_size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,9 +135,9 @@ class _AllEnded:
 
     def __init__(self, beam_size: int, length_penalty: float, limits: list[int]) -> None:
         self.beam_size, self.length_penalty, self.limits = beam_size, length_penalty, limits
-        self.best: list[list[_Ended]] = [[] for _ in limits]
+        self.best: list[list[Ended]] = [[] for _ in limits]
 
-    def collect(self, steps: list[_Step], scores: Tensor) -> Tensor:
+    def collect(self, steps: list[Step], scores: Tensor) -> Tensor:
         """Add the hypotheses that end in the last step. Return the scores (N, K) without them.
 
         Their scores are replaced by -inf, and so are all scores of a sentence that is finished.
@@ -139,7 +151,7 @@ class _AllEnded:
         for n, k in np.argwhere(ends).tolist():
             log_probability = float(log_p[n, k])
             best = self.best[sentences[n]]
-            best.append(_Ended(k, length, log_probability, log_probability / penalty, bool(is_complete[n, k])))
+            best.append(Ended(k, length, log_probability, log_probability / penalty, bool(is_complete[n, k])))
             best.sort(key=lambda each: each.rank)
             del best[self.beam_size :]
         still_open = np.where(ends, -np.inf, log_p)
@@ -158,7 +170,7 @@ def _kept(scores: Tensor) -> Tensor:
     return still_open
 
 
-def _trace_back(steps: list[_Step], sentence: int, ended: _Ended) -> Hypothesis:
+def _trace_back(steps: list[Step], sentence: int, ended: Ended) -> Hypothesis:
     """Return a hypothesis, collected from its last step to its first."""
     k, ids, attention = ended.k, [], []
     for step in reversed(steps[: ended.length]):

@@ -157,6 +157,7 @@ class Trainer:
         position = self.position
         model = self.optimizer.adamw.averaged.eval()
         loss, bleu = self.validation.loss(model), self.validation.bleu(model)
+        entropy = {} if model.uses_fixed_vector else {"dev/attention_entropy": self.validation.attention_entropy(model)}
         position.epoch, position.index = position.epoch + 1, 0
         if position.is_best(bleu, loss):
             position.best_epoch, position.best_bleu, position.best_loss = position.epoch, bleu, loss
@@ -167,6 +168,7 @@ class Trainer:
                 "dev/loss": loss,
                 "dev/perplexity": math.exp(min(loss, 50)),
                 "dev/bleu": bleu,
+                **entropy,
                 "epoch": float(position.epoch),
             },
             position.step,

@@ -15,6 +15,8 @@ from ..seq2seq.model import Seq2Seq
 from ..seq2seq.translator import Translator
 from .batching import collate, plan_in_order
 
+ATTENDED = 5  # the attention of every fifth micro-batch is measured
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -41,6 +43,22 @@ class Validation:
             batch = collate(self.encoded, rows).to(accelerator.device)
             total += model(batch.source, batch.lengths, batch.target, batch.real)
         return float(sum_over_processes(accelerator, total)) / int(self.encoded.target.lengths.sum())
+
+    @torch.no_grad()
+    def attention_entropy(self, model: Seq2Seq) -> float:
+        """Return the entropy of the attention in nats, the mean over the target tokens of some validation pairs.
+
+        It is 0 if each target token attends to a single source token.
+        """
+        accelerator = self.accelerator
+        plan = plan_in_order(self.encoded, self.micro_batch_tokens)[::ATTENDED]
+        sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+        for rows in plan[accelerator.process_index :: accelerator.num_processes]:
+            batch = collate(self.encoded, rows).to(accelerator.device)
+            weights = model.attend(batch.source, batch.lengths, batch.target).flatten(0, 1)[batch.real]
+            sums += torch.stack([torch.special.entr(weights).sum().double(), weights.sum().double()])
+        entropy, tokens = sum_over_processes(accelerator, sums).tolist()
+        return float(entropy / tokens)
 
     def bleu(self, model: Seq2Seq) -> float:
         """Return corpus BLEU, 0 to 100, of greedy translations."""

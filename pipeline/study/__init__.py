@@ -1,0 +1,1 @@
+"""Compare the members of the model family, to show what attention is good for: the page that `make study` writes."""

@@ -1,0 +1,117 @@
+"""Open the experiments that a study compares: each member of the model family, trained on the same data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from ..data.splits import read_split
+from ..experiments.evaluated import Evaluated, open_evaluated
+from ..plumbing.errors import UserError
+from ..plumbing.params import EvaluateSettings, ModelSettings
+from ..scoring.facts import SystemScores
+from ..seq2seq.model import Seq2Seq
+from ..seq2seq.translator import Translator
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A trained member of the family."""
+
+    name: str  # of its file in experiments/
+    evaluated: Evaluated
+
+    @cached_property
+    def settings(self) -> ModelSettings:
+        return ModelSettings(**self.evaluated.artifacts["model"].stamp["params"]["model"])
+
+    @cached_property
+    def search(self) -> EvaluateSettings:
+        """The settings of the search that made the scores."""
+        return EvaluateSettings(**self.evaluated.evaluation.stamp["params"]["evaluate"])
+
+    @cached_property
+    def translator(self) -> Translator:
+        return Translator.load(self.evaluated.artifacts["model"].directory, torch.device("cpu"))
+
+    @property
+    def model(self) -> Seq2Seq:
+        return self.translator.model
+
+    @property
+    def attends(self) -> bool:
+        return self.settings.attention != "none"
+
+    def scores(self, test_set: str) -> SystemScores:
+        """Return the scores of beam search on a test set."""
+        return self.evaluated.test_sets[test_set].systems["beam"]
+
+    def translate(self, sentences: list[str]) -> list[str]:
+        """Translate with the search that made the scores."""
+        found = self.translator.translate(sentences, self.search.beam_size, self.search.length_penalty)
+        return [translation.text for translation in found]
+
+
+@dataclass(frozen=True)
+class Family:
+    """The members of a study. All have the same data, so they have the same test set."""
+
+    members: Sequence[Member]
+
+    def __post_init__(self) -> None:
+        for attends, expected in ((True, "attention"), (False, "model.attention: none")):
+            if not any(member.attends == attends for member in self.members):
+                names = ", ".join(member.name for member in self.members)
+                raise UserError(f"study.experiments: got {names}, expected at least one with {expected}")
+
+    @property
+    def first(self) -> Member:
+        return self.members[0]
+
+    @cached_property
+    def attentive(self) -> Member:
+        """The member that stands for attention: the first that has it."""
+        return next(member for member in self.members if member.attends)
+
+    @cached_property
+    def fixed(self) -> Member:
+        """The member that stands for one fixed vector: the first without attention."""
+        return next(member for member in self.members if not member.attends)
+
+    @cached_property
+    def vectors(self) -> list[Member]:
+        """The members that differ from `fixed` only in the size of the vector, from the smallest to the largest."""
+        size = {"hidden_size": self.fixed.settings.hidden_size}
+        alike = [m for m in self.members if m.settings.model_copy(update=size) == self.fixed.settings]
+        return sorted(alike, key=lambda member: member.settings.hidden_size)
+
+    @cached_property
+    def test_set(self) -> str:
+        """The name of the first test set."""
+        return next(iter(self.first.evaluated.test_sets))
+
+    @cached_property
+    def sentences(self) -> tuple[list[str], list[str]]:
+        """The sources and references of the test set."""
+        sources, references = read_split(self.first.evaluated.artifacts["corpus"].path(f"{self.test_set}.parquet"))
+        return list(sources), list(references)
+
+    @property
+    def target_language(self) -> str:
+        return self.first.evaluated.corpus_facts.target_language
+
+
+def open_family(build: Path, names: Sequence[str], data: str) -> Family:
+    """Open the members `names`, each laid over the experiment `data`. Raise UserError if one was not evaluated."""
+    family = Family([Member(name, open_evaluated(build, home_of(name, data))) for name in names])
+    corpora = {member.evaluated.artifacts["corpus"].digest for member in family.members}
+    if len(corpora) > 1:
+        raise UserError("study.experiments: the members have different corpora; remove their files' section download")
+    return family
+
+
+def home_of(name: str, data: str) -> str:
+    """Return the name of the experiment `name` laid over `data`."""
+    return name if data == "default" else f"{name}@{data}"
