@@ -3,10 +3,7 @@
 import base64
 import hashlib
 import json
-import os
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.scoring.attention_page import Side, attention_page
+from tests.browser import dom, needs_browser
 
 SOURCE = Side("The files.", "en", ["▁The", "▁file", "s", ".", "</s>"])
 TARGET = Side("Die Dateien.", "de", ["▁Die", "▁Datei", "en", ".", "</s>"])
@@ -31,7 +29,6 @@ WEIGHTS = np.array(
 HOSTILE = (
     "\"></bdi></script><script>document.title='owned'</script><img src=x onerror=x> {{ 7 * 7 }} & <!-- \u202e\u2066"
 )
-BROWSERS = [found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))]
 
 
 class Page(HTMLParser):
@@ -140,23 +137,13 @@ def test_the_page_loads_nothing() -> None:
     assert not re.search(r"https?:|\b(src|href)=|url\(|@import|fetch\(", text)
 
 
-def dom(page: str, directory: Path) -> str:
-    """Return the document after a browser has run the page."""
-    path = directory / "page.html"
-    path.write_text(page, encoding="utf-8")
-    command = [BROWSERS[0], "--headless", "--disable-gpu", f"--user-data-dir={directory}/profile", "--dump-dom"]
-    if os.geteuid() == 0:
-        command.append("--no-sandbox")
-    return subprocess.run([*command, path.as_uri()], capture_output=True, encoding="utf-8", timeout=60).stdout
-
-
 def numbers(document: str, side: str) -> list[str]:
     """Return the percentages below the pieces of one side."""
     box = document.split(f'id="{side}"')[1].split("</section>")[0]
     return re.findall(r"<small[^>]*>([^<]*)</small>", box)
 
 
-@pytest.mark.skipif(not BROWSERS, reason="needs Chromium or Chrome")
+@needs_browser
 @pytest.mark.parametrize(
     ("action", "numbers_of_source", "numbers_of_target", "told"),
     [
@@ -191,16 +178,13 @@ def numbers(document: str, side: str) -> list[str]:
 def test_a_piece_shows_the_weights_of_the_other_side(
     tmp_path: Path, action: str, numbers_of_source: list[str], numbers_of_target: list[str], told: str
 ) -> None:
-    page = attention_page(WEIGHTS, SOURCE, TARGET)
-    if action:  # the policy would not let a test act on the page
-        page = re.sub("<meta http-equiv.*>", "", page).replace("</body>", f"<script>{action}</script></body>")
-    document = dom(page, tmp_path)
+    document = dom(attention_page(WEIGHTS, SOURCE, TARGET), tmp_path, action)
     assert numbers(document, "source") == numbers_of_source
     assert numbers(document, "translation") == numbers_of_target
     assert told in re.sub("[\u2068\u2069]", "", document)
 
 
-@pytest.mark.skipif(not BROWSERS, reason="needs Chromium or Chrome")
+@needs_browser
 def test_a_browser_runs_no_script_of_a_sentence(tmp_path: Path) -> None:
     foreign = Side(HOSTILE, "en", [f"▁{HOSTILE}", "</s>"])
     document = dom(attention_page(uniform(foreign, foreign), foreign, foreign), tmp_path)

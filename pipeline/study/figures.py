@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from .gradients import Norm
 from .lengths import LengthScore
@@ -20,7 +21,7 @@ TEXT, SOFT = "#1c2024", "#5b6470"  # replaced by the page's own colours in the S
 FIXED, ATTENTIVE = "#d55e00", "#0072b2"  # colour-blind people can tell them apart
 OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 PAGE_COLOURS = {TEXT: "var(--text)", SOFT: "var(--soft)", FIXED: "var(--fixed)", ATTENTIVE: "var(--attentive)"}
-SIZE = (7.2, 3.9)  # inches
+SIZE = (5.6, 3.5)  # inches; the page shows them larger on a wide screen
 STYLE = {
     "figure.constrained_layout.use": True,
     "svg.fonttype": "none",  # text stays text, which can be read aloud and searched
@@ -33,6 +34,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
+    "legend.fontsize": "small",
     "text.parse_math": False,  # a dollar sign is text
 }
 
@@ -42,9 +44,9 @@ def draw_all(results: Results, directory: Path) -> dict[str, str]:
     found = {}
     for name, draw in FIGURES.items():
         with matplotlib.style.context(["default", STYLE | {"svg.hashsalt": name}]):
-            figure = Figure(figsize=SIZE, dpi=130)
+            figure = Figure(figsize=SIZE)
             draw(figure.subplots(), results)
-            figure.savefig(directory / f"{name}.png", facecolor="white")
+            figure.savefig(directory / f"{name}.png", facecolor="white", dpi=200)
             text = io.StringIO()
             figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
             found[name] = for_page(text.getvalue())
@@ -87,7 +89,7 @@ def _joined_sentences(axes: Axes, results: Results) -> None:
     axes.set_xticks([g.mean_words for g in groups], [f"{g.mean_words:.0f}" for g in groups])
     axes.minorticks_off()
     axes.set(xlabel="mean words of the source, by joining 1, 2, 3, 4, 6 neighbours", ylabel="BLEU", ylim=(0, None))
-    axes.legend(loc="upper right", fontsize="small")
+    axes.legend(loc="upper right")
 
 
 def _vector_size(axes: Axes, results: Results) -> None:
@@ -118,7 +120,7 @@ def _recurrences(axes: Axes, results: Results) -> None:
         for weights, norms in kinds.items():
             _norms(axes, norms, colour, f"{cell}, {weights}", linestyle="--" if weights == "untrained" else "-")
     axes.set(xlabel="steps back in time", ylabel="norm of the gradient, 1 at step 0", ylim=(1e-12, None))
-    axes.legend(loc="lower left", fontsize="small")
+    axes.legend(loc="lower left")
 
 
 def _forcing(axes: Axes, results: Results) -> None:
@@ -142,7 +144,7 @@ def _after_error(axes: Axes, results: Results) -> None:
             shares = [100 * row[place] for row in rows]
             axes.plot(range(1, len(rows) + 1), shares, style, color=colour, label=f"{member}, {label}")
     axes.set(xlabel="tokens after the first error", ylabel="tokens as in the reference, %", ylim=(0, 100))
-    axes.legend(fontsize="small")
+    axes.legend()
 
 
 def _cost(axes: Axes, results: Results) -> None:
@@ -164,6 +166,7 @@ def _entropy(axes: Axes, results: Results) -> None:
         if found:
             colour = ATTENTIVE if row.member == results.attentive else next(others)
             axes.plot(range(1, len(found) + 1), found, "o-", color=colour, label=row.member, markersize=3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="entropy of the attention, nats", ylim=(0, None))
     axes.legend(fontsize="x-small", ncols=2)
 
@@ -182,6 +185,9 @@ def _lengths(
 def _norms(axes: Axes, norms: Sequence[Norm], colour: str, label: str, **style: str) -> None:
     axes.plot([n.steps for n in norms], [n.norm for n in norms], color=colour, label=label, **style)  # type: ignore[arg-type]
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 FIGURES: Mapping[str, Callable[[Axes, Results], None]] = {

@@ -81,7 +81,7 @@ def notebook_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float
         metric.corpus_score([_letters(hypothesis)], [[_letters(reference)]]).score / 100
         for hypothesis, reference in zip(hypotheses, references, strict=True)
     ]
-    return sum(scores) / len(scores)
+    return float(sum(scores) / len(scores))
 
 
 def _letters(text: str) -> str:

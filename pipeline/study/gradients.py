@@ -92,13 +92,7 @@ def recurrences(family: Family) -> Mapping[str, Mapping[str, list[Norm]]]:
 
 def _norms(model: Seq2Seq, source: Tensor, target: Tensor) -> list[tuple[int, float]]:
     """Return the distance and the norm for each source and target step of a pair: ids (S,) and (T,)."""
-    states, outputs = unrolled(model, model.source_embedding(source[None]))
-    half = outputs.shape[2] // 2
-    summary = torch.cat([outputs[:, -1, :half], outputs[:, 0, half:]], dim=-1)
-    encoder_output = model.prepare(outputs, summary, torch.tensor([len(source)]))
-    tokens = torch.cat([torch.tensor([BOS]), target[:-1]])
-    features, _, _ = model.decode(tokens[None], encoder_output, model.decoder.initial_state(encoder_output))
-    losses = -model.output(features)[0].log_softmax(dim=-1).gather(1, target[:, None])[:, 0]
+    losses, states, features = losses_of(model, source, target)
     parts = [part for state in states for part in state]
     found = []
     for t, loss in enumerate(losses):
@@ -108,6 +102,21 @@ def _norms(model: Seq2Seq, source: Tensor, target: Tensor) -> list[tuple[int, fl
             norm = math.hypot(*(float(part.norm()) for part in state if part is not None))
             found.append((len(source) - 1 - s + t, norm / own))
     return found
+
+
+def losses_of(model: Seq2Seq, source: Tensor, target: Tensor) -> tuple[Tensor, list[tuple[Tensor, ...]], Tensor]:
+    """Return the losses (T,) of a pair, the encoder's states that they depend on, and the decoder's features (1, T, F).
+
+    The states are those of `unrolled`.
+    """
+    states, outputs = unrolled(model, model.source_embedding(source[None]))
+    half = outputs.shape[2] // 2
+    summary = torch.cat([outputs[:, -1, :half], outputs[:, 0, half:]], dim=-1)
+    encoder_output = model.prepare(outputs, summary, torch.tensor([len(source)]))
+    tokens = torch.cat([torch.tensor([BOS]), target[:-1]])
+    features, _, _ = model.decode(tokens[None], encoder_output, model.decoder.initial_state(encoder_output))
+    losses = -model.output(features)[0].log_softmax(dim=-1).gather(1, target[:, None])[:, 0]
+    return losses, states, features
 
 
 def unrolled(model: Seq2Seq, embedded: Tensor) -> tuple[list[tuple[Tensor, ...]], Tensor]:
