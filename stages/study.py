@@ -8,18 +8,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.experiments.catalogue import DEFAULT, experiment_of
+from pipeline.experiments.catalogue import experiment_of
 from pipeline.plumbing.artifacts import experiment_option
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.errors import UserError
-from pipeline.plumbing.params import Params
 from pipeline.plumbing.params_file import read_params
 from pipeline.study.files import write_numbers
 from pipeline.study.log import log_study
-from pipeline.study.members import home_of, open_family
+from pipeline.study.members import check_members, home_of, open_family
 from pipeline.study.page import PAGE, write_page
 from pipeline.study.results import measure
 
@@ -32,9 +30,10 @@ def study() -> None:
         raise UserError(f"study: lays each member over one experiment; type: make study EXP={data.split('@')[1]}")
     settings = read_params(paths).study
     check_members(paths, settings.experiments)
+    command = "make study" + ("" if data == "study" else f" EXP={data}")
     for number, name in enumerate(settings.experiments, 1):
         print(f"study: {number} of {len(settings.experiments)}: {name}", flush=True)
-        evaluate(make, home_of(name, data))
+        evaluate(make, home_of(name, data), command)
     family = open_family(home.parent, settings.experiments, data)
     results = measure(family, data, settings, lambda part: print(f"study: {part}", flush=True))
     output = home / "study"
@@ -50,22 +49,12 @@ def study() -> None:
     log_study(home.parent, family, results, output)
 
 
-def check_members(paths: Sequence[Path], names: Sequence[str]) -> None:
-    """Raise UserError, before anything is trained, if the settings of a member are wrong or there is no such file."""
-    for name in names:
-        file = paths[0].parent / "experiments" / f"{name}.yaml"
-        if not file.is_file():
-            raise UserError(f"study.experiments: got {name!r}, but there is no {file}")
-        params: Params = read_params([*paths, file] if len(paths) > 1 else [paths[0], file])
-        del params
-
-
-def evaluate(make: str, experiment: str) -> None:
+def evaluate(make: str, experiment: str, command: str) -> None:
     """Bring a member's evaluation up to date. Exit with Make's status if that fails or is interrupted."""
-    option = experiment_option(experiment) or f" EXP={DEFAULT}"
+    option = experiment_option(experiment)
     done = subprocess.run([make, "evaluate", *option.split()])
     if done.returncode:
-        print(f"study: make evaluate{option} ended with status {done.returncode}; to continue, run: make study")
+        print(f"study: make evaluate{option} ended with status {done.returncode}; to continue, run: {command}")
         sys.exit(done.returncode)
 
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from pipeline.data.tokenizer import EOS
-from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import EvaluateSettings, ModelSettings
 from pipeline.seq2seq.inference import Inference
 from pipeline.seq2seq.model import Seq2Seq
@@ -295,13 +294,6 @@ def test_the_tree_has_every_hypothesis_of_the_search() -> None:
             if node.parent is not None:
                 assert found.nodes[node.parent].step == node.step - 1
                 assert node.log_p <= found.nodes[node.parent].log_p
-
-
-def test_a_study_needs_a_member_of_each_kind() -> None:
-    with pytest.raises(UserError, match=r"got a, b, expected at least one with model.attention: none"):
-        Family([SimpleNamespace(name=name, attends=True) for name in "ab"])  # type: ignore[misc]
-    with pytest.raises(UserError, match=r"expected at least one with attention"):
-        Family([SimpleNamespace(name="a", attends=False)])  # type: ignore[list-item]
 
 
 def test_the_fixed_vectors_are_the_members_that_differ_in_size_only(tmp_path: Path) -> None:

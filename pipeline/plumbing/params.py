@@ -290,7 +290,7 @@ class StudySettings(Section):
         "no-attention-512",
         "no-attention-1024",
     ]
-    walk: list[str] = ["no-attention", "dot", "general", "additive", "multihead"]
+    walk: Annotated[list[str], Field(min_length=1)] = ["no-attention", "dot", "general", "additive", "multihead"]
     seed: Seed = 1
 
     @model_validator(mode="after")

@@ -57,7 +57,7 @@ def for_page(svg: str) -> str:
     """Return a figure as a part of a page: without header, with the page's colours, and without repeated ids."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", svg)  # figure_1, axes_1, ...; ids that are referred to have no _
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # figure_1, axes_1, ...; ids that are referred to have no _
     svg = re.sub(r"<svg [^>]*viewBox=\"([^\"]*)\"[^>]*>", r'<svg viewBox="\1" aria-hidden="true">', svg, count=1)
     for colour, variable in PAGE_COLOURS.items():
         svg = svg.replace(colour, variable)

@@ -11,6 +11,7 @@ from ..data.splits import read_split
 from ..experiments.evaluated import Evaluated, open_evaluated
 from ..plumbing.errors import UserError
 from ..plumbing.params import EvaluateSettings, ModelSettings
+from ..plumbing.params_file import read_params
 from ..scoring.facts import SystemScores
 from ..seq2seq.model import Seq2Seq
 from ..seq2seq.translator import Translator
@@ -60,12 +61,6 @@ class Family:
 
     members: Sequence[Member]
 
-    def __post_init__(self) -> None:
-        for attends, expected in ((True, "attention"), (False, "model.attention: none")):
-            if not any(member.attends == attends for member in self.members):
-                names = ", ".join(member.name for member in self.members)
-                raise UserError(f"study.experiments: got {names}, expected at least one with {expected}")
-
     @property
     def first(self) -> Member:
         return self.members[0]
@@ -103,13 +98,27 @@ class Family:
         return self.first.evaluated.corpus_facts.target_language
 
 
+def check_members(files: Sequence[Path], names: Sequence[str]) -> None:
+    """Raise UserError unless the experiments `names`, laid over the settings in `files`, can be compared."""
+    download, kinds = read_params(files).download, set()
+    for name in names:
+        file = files[0].parent / "experiments" / f"{name}.yaml"
+        if not file.is_file():
+            raise UserError(f"study.experiments: got {name!r}, but there is no {file}")
+        params = read_params([*files, file])
+        if params.download != download:
+            raise UserError(
+                f"study.experiments: {name} has other data than the others; remove {file}'s section download"
+            )
+        kinds.add(params.model.attention == "none")
+    for is_fixed, expected in ((False, "attention"), (True, "model.attention: none")):
+        if is_fixed not in kinds:
+            raise UserError(f"study.experiments: got {', '.join(names)}, expected at least one with {expected}")
+
+
 def open_family(build: Path, names: Sequence[str], data: str) -> Family:
     """Open the members `names`, each laid over the experiment `data`. Raise UserError if one was not evaluated."""
-    family = Family([Member(name, open_evaluated(build, home_of(name, data))) for name in names])
-    corpora = {member.evaluated.artifacts["corpus"].digest for member in family.members}
-    if len(corpora) > 1:
-        raise UserError("study.experiments: the members have different corpora; remove their files' section download")
-    return family
+    return Family([Member(name, open_evaluated(build, home_of(name, data))) for name in names])
 
 
 def home_of(name: str, data: str) -> str:

@@ -31,10 +31,12 @@ def write_page(directory: Path, results: Results) -> None:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style, script = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    names = [walk.member for walk in results.walks[0].walks]
     walks = json.dumps([asdict(walk) for walk in results.walks], ensure_ascii=False)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = environment.get_template("page.html").render(
         results=results,
+        chosen=results.attentive if results.attentive in names else names[0],
         rows={row.member: row for row in results.rows},
         figures=figures,
         trees=[(found, drawn_tree(found)) for found in results.trees],
