@@ -35,6 +35,7 @@ NEEDED = {
     "experiments": set(),
     "install": set(),
     "stamp": set(),
+    "study": {"matplotlib", "mlflow", "torch"},
     "status": set(),
     "summary": set(),
 }

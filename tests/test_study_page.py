@@ -187,11 +187,11 @@ def test_mlflow_has_the_study_with_a_nested_run_for_each_member(studied: Project
     [
         (
             "experiments: [no-attention, smoke], walk: [smoke]",
-            "experiments/smoke.yaml: download: smoke has a corpus of its own",
+            "smoke.yaml: download: smoke has a corpus of its own",
         ),
         (
             "experiments: [no-attention, gone], walk: [gone]",
-            "study.experiments: got 'gone', but there is no experiments/gone.yaml",
+            "got 'gone', but there is no experiments/gone.yaml",
         ),
         ("experiments: [general]", "study.experiments: "),
         ("experiments: [general, general]", "study: experiments: got general, general, expected each of them once"),

@@ -107,9 +107,7 @@ def check_members(files: Sequence[Path], names: Sequence[str]) -> None:
             raise UserError(f"study.experiments: got {name!r}, but there is no {file}")
         params = read_params([*files, file])
         if params.download != download:
-            raise UserError(
-                f"study.experiments: {name} has other data than the others; remove {file}'s section download"
-            )
+            raise UserError(f"study.experiments: {name} has other data than the others; remove download from {file}")
         kinds.add(params.model.attention == "none")
     for is_fixed, expected in ((False, "attention"), (True, "model.attention: none")):
         if is_fixed not in kinds:
