@@ -59,7 +59,7 @@ $(error the path of this directory, $(subst $(NEWLINE),\n,$(CURDIR)), contains a
 Make cannot handle; rename or move the directory)
 endif
 
-OVER   := $(filter-out default,$(or $(EXP),$(filter study,$(MAKECMDGOALS))))
+OVER   := $(filter-out default,$(or $(EXP),$(firstword $(filter study,$(MAKECMDGOALS)))))
 UNDER  := $(filter-out default,$(if $(TYPED_DATA),$(DATA)))
 NAME   := $(or $(OVER)$(if $(OVER),$(UNDER:%=@%),$(UNDER)),default)
 BUILD  := build/$(NAME)
@@ -71,6 +71,12 @@ EXPERIMENTS := $(sort $(basename $(notdir $(wildcard experiments/*.yaml))))
 IS_KNOWN = $(if $(word 2,$(1)),,$(if $(findstring @,$(1)),,$(filter default $(EXPERIMENTS),$(1))))
 $(foreach name,EXP $(TYPED_DATA),$(if $($(name)),$(if $(call IS_KNOWN,$($(name))),,\
     $(error $(name): there is no experiments/$($(name)).yaml; expected one of: $(EXPERIMENTS)))))
+ifneq (,$(findstring @,$(EXPERIMENTS)))
+$(error experiments/: the name of an experiment cannot contain an @; it stands between EXP and DATA. Rename: $(EXPERIMENTS))
+endif
+ifneq (,$(and $(OVER),$(filter $(OVER),$(UNDER))))
+$(error EXP and DATA are both $(OVER), expected two experiments; type EXP=$(OVER) alone)
+endif
 NOT_DIGITS = $(subst 0,,$(subst 1,,$(subst 2,,$(subst 3,,$(subst 4,,$(subst 5,,$(subst 6,,$(subst 7,,$(subst 8,,$(subst \
              9,,$(1)))))))))))
 IS_WHOLE   = $(if $(call NOT_DIGITS,$(1)),,$(if $(filter-out 0,$(1)),$(if $(filter 0%,$(1)),,yes),$(filter 0,$(1))))
@@ -83,6 +89,9 @@ $(error NODE_RANK=$(NODE_RANK): this machine can only join machine 0 in training
 endif
 endif
 PARAMS := params.yaml $(patsubst %,experiments/%.yaml,$(UNDER) $(OVER))
+ifneq (,$(if $(TYPED_DATA),$(findstring $${DATA},$(shell cat $(PARAMS)))))
+$(error DATA: the settings name files with $${DATA}, but DATA=$(DATA) takes the place of that variable; rename the variable)
+endif
 
 # By default glibc returns large blocks to the system after each training step and requests them again. If it keeps them,
 # training on a processor is a fifth faster (2 cores, medians of 3). It reads these variables when a process starts.
@@ -232,8 +241,8 @@ summary: ## print the summary of the last complete run
 	@cat $(BUILD)/summary.txt 2>/dev/null || { echo "error: there is no $(BUILD)/summary.txt yet; run: make$(OVER:%= EXP=%)$(UNDER:%= $(if $(OVER),DATA,EXP)=%)" >&2; exit 2; }
 status: ## show which stages are fresh, and why the others are stale
 	@$(PY) -m stages.status $(S) $(OR_ENOUGH)
-study: | $(VENV) ## train the model family, and write a page that shows what attention is good for; within an hour
-	@$(PY) -m stages.study "$(MAKE_COMMAND)" $(BUILD) $(PARAMS)
+study: | $(VENV) ## train the model family, and write a page that shows what attention is good for
+	@exec $(PY) -m stages.study "$(MAKE_COMMAND)" $(BUILD) $(PARAMS)
 experiments: | $(VENV) ## list all experiments: data, settings that differ from the default, scores, size, state
 	@$(PY) -m stages.experiments build $(OR_ENOUGH)
 compare: | $(VENV) ## compare two experiments, A=default B=mine; FORMAT=table, markdown or json
@@ -256,7 +265,7 @@ ui: | $(VENV) ## serve MLflow's pages on this machine, and print the addresses o
 	@$(PY) -m stages.server $(PARAMS)
 # One thread: in so small a network threads mostly wait for each other.
 smoke: build/smoke-corpus/train.tsv ## run the whole pipeline on a toy language, in about a minute
-	@OMP_NUM_THREADS=1 $(MAKE) EXP=smoke all
+	@OMP_NUM_THREADS=1 $(MAKE) EXP=smoke DATA= all
 build/smoke-corpus/train.tsv: tests/toy_corpus.py | $(VENV)
 	$(PY) -m tests.toy_corpus $@
 check: | $(VENV) ## check code style and types (ruff, mypy)

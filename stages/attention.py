@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.text import normal_form
+from pipeline.experiments.catalogue import settings_files
 from pipeline.plumbing.artifacts import experiment_option, open_artifact, read_json
 from pipeline.plumbing.command import TARGETS, fail_clearly
 from pipeline.plumbing.errors import UserError
@@ -67,7 +68,7 @@ def read_sentence(experiment: str) -> str:
 
 
 def _no_attention(directory: Path, experiment: str) -> str:
-    settings = "params.yaml" if experiment == "default" else f"experiments/{experiment}.yaml"
+    settings = settings_files(Path(), experiment)[-1]
     return (
         f"{directory} was trained with model.attention: none, so there is no attention to show; set model.attention: "
         f"general (or another score) in {settings} and run: make train{experiment_option(experiment)}"

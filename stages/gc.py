@@ -3,13 +3,14 @@
 import shutil
 import sys
 from collections import defaultdict
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from pipeline.experiments.catalogue import all_experiments, settings_files
 from pipeline.experiments.garbage import Garbage, experiment_directories, find_garbage
 from pipeline.plumbing.command import fail_clearly
 from pipeline.plumbing.disk import remove_directory, size_of, told_size
+from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.lock import hold
 from pipeline.plumbing.params import DownloadSettings
 from pipeline.plumbing.params_file import read_params
@@ -33,9 +34,11 @@ def gc() -> None:
 def look(build: Path) -> Garbage:
     """Find the files that nothing needs. Raise UserError if settings or MLflow's store cannot be read."""
     root = Path()
-    experiments: dict[str, DownloadSettings] = {
-        name: read_params(settings_files(root, name)).download for name in all_experiments(root, build)
-    }
+    experiments: dict[str, DownloadSettings] = {}
+    for name in all_experiments(root, build):
+        # An experiment that can no longer be laid over another one is treated as one without a file.
+        with suppress(UserError) if "@" in name else nullcontext():
+            experiments[name] = read_params(settings_files(root, name)).download
     without_file = [home.name for home in experiment_directories(build) if home.name not in experiments]
     return find_garbage(build, experiments, registered(build) if without_file else {})
 

@@ -77,6 +77,26 @@ def test_the_experiment_under_another_must_be_a_plain_name_too(project: Project,
     assert not (project.root / "run").exists()
 
 
+def test_an_experiment_is_not_laid_over_itself(project: Project) -> None:
+    told = project.make("-n", "train", "DATA=dot", EXP="dot")
+    assert told.returncode == 2
+    assert "EXP and DATA are both dot, expected two experiments; type EXP=dot alone" in told.stderr
+
+
+def test_the_name_of_an_experiment_cannot_contain_what_stands_between_two(project: Project) -> None:
+    (project.root / "experiments/a@b.yaml").touch()
+    told = project.make("-n", "train")
+    assert told.returncode == 2
+    assert "the name of an experiment cannot contain an @" in told.stderr
+
+
+def test_settings_that_use_the_name_of_a_typed_variable_are_an_error(project: Project) -> None:
+    project.edit("experiments/smoke.yaml", "{train: build/smoke-corpus/train.tsv}", "{train: '${DATA}/train.tsv'}")
+    told = project.make("-n", "train", "DATA=smoke", EXP="dot")
+    assert told.returncode == 2
+    assert "the settings name files with ${DATA}, but DATA=smoke takes the place of that variable" in told.stderr
+
+
 def test_a_variable_data_of_the_environment_belongs_to_the_settings(project: Project) -> None:
     project.edit("experiments/smoke.yaml", "{train: build/smoke-corpus/train.tsv}", "{train: '${DATA}/train.tsv'}")
     told = project.make("-n", "download", DATA="build/smoke-corpus")

@@ -57,14 +57,22 @@ def test_an_experiment_is_laid_over_those_that_it_extends(tmp_path: Path) -> Non
 
 
 def test_one_experiment_is_laid_over_another(tmp_path: Path) -> None:
-    """The experiment under both comes first, even if both extend it."""
-    write(tmp_path, "base.yaml", "train: {seed: 2, epochs: 3, patience: 4}\n")
+    """What it says, and what it extends, counts, even if the experiment below extends the same and changes it."""
+    write(tmp_path, "base.yaml", "train: {epochs: 3, patience: 4}\n")
     base = write(tmp_path, "params.yaml", BASE)
-    under = write(tmp_path, "under.yaml", "extends: base\ntrain: {epochs: 5, patience: 6}\n")
-    over = write(tmp_path, "over.yaml", "extends: base\ntrain: {patience: 7}\n")
+    under = write(tmp_path, "under.yaml", "extends: base\ntrain: {seed: 5, epochs: 6, patience: 7}\n")
+    over = write(tmp_path, "over.yaml", "extends: base\ntrain: {patience: 8}\n")
     found = read_params([base, under, over]).train
-    assert (found.seed, found.epochs, found.patience) == (2, 5, 7)
-    assert [path.stem for path in files_read([base, under, over])] == ["params", "base", "under", "over"]
+    assert (found.seed, found.epochs, found.patience) == (5, 3, 8)
+    assert [path.stem for path in files_read([base, under, over])] == ["params", "under", "base", "over"]
+
+
+def test_an_experiment_over_one_that_extends_it_is_itself(tmp_path: Path) -> None:
+    base = write(tmp_path, "params.yaml", BASE)
+    dot = write(tmp_path, "dot.yaml", "model: {attention: dot}\n")
+    mine = write(tmp_path, "mine.yaml", "extends: dot\nmodel: {attention: general, cell: gru}\n")
+    found = read_params([base, mine, dot]).model
+    assert (found.attention, found.cell) == ("dot", "gru")
 
 
 def test_a_mistake_in_an_extended_experiment_names_its_file(tmp_path: Path) -> None:

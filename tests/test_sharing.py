@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.experiments.catalogue import all_experiments, experiment_of, settings_files
 from pipeline.plumbing.artifacts import experiment_option, open_artifact, publish, publish_copy
+from pipeline.plumbing.errors import UserError
 from tests.project import Finished, Project
 
 SHARED = ("corpus", "tokenizer", "encoded")
@@ -83,12 +84,29 @@ def test_without_hard_links_the_files_are_copied(tmp_path: Path, monkeypatch: py
     with publish(tmp_path / "b/corpus", {}, {}):
         pass
     (tmp_path / "b/corpus.tmp").mkdir()  # left by a process that was killed
-    publish_copy(open_artifact(tmp_path / "a/corpus", "x"), tmp_path / "b/corpus", started=10**18)
+    manifest = open_artifact(tmp_path / "a/corpus", "x").manifest
+    publish_copy(manifest, tmp_path / "a/corpus", tmp_path / "b/corpus", started=10**18)
     copy = open_artifact(tmp_path / "b/corpus", "x")
-    assert copy.manifest == open_artifact(tmp_path / "a/corpus", "x").manifest
+    assert copy.manifest == manifest
     assert copy.path("folder/text").read_text(encoding="utf-8") == "text"
     assert (tmp_path / "b/corpus/manifest.json").stat().st_mtime_ns == 10**18
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["corpus"]
+
+
+def test_files_that_another_process_replaces_are_not_published(tmp_path: Path) -> None:
+    for name, text in (("a", "old"), ("b", "mine")):
+        with publish(tmp_path / f"{name}/corpus", {}, {}) as draft:
+            (draft.directory / "text").write_text(text, encoding="utf-8")
+    manifest = open_artifact(tmp_path / "a/corpus", "x").manifest
+    with publish(tmp_path / "a/corpus", {}, {}) as draft:
+        (draft.directory / "text").write_text("new", encoding="utf-8")
+    with pytest.raises(UserError, match="differs from its sha256"):
+        publish_copy(manifest, tmp_path / "a/corpus", tmp_path / "b/corpus", started=0)
+    shutil.rmtree(tmp_path / "a/corpus")
+    with pytest.raises(FileNotFoundError):
+        publish_copy(manifest, tmp_path / "a/corpus", tmp_path / "b/corpus", started=0)
+    assert open_artifact(tmp_path / "b/corpus", "x").path("text").read_text(encoding="utf-8") == "mine"
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["corpus"]
 
 
 def test_the_name_of_an_experiment_says_what_to_type_and_which_files_it_has(tmp_path: Path) -> None:
@@ -114,4 +132,4 @@ def test_the_experiments_that_were_laid_over_others_are_listed_and_kept(both: Pr
     (project.root / "experiments/dot.yaml").unlink()
     shutil.rmtree(project.root / "build/dot@smoke/encoded")
     freed = project.make("gc").stdout
-    assert "there is no experiments/dot.yaml or experiments/smoke.yaml" in freed
+    assert "experiments/dot.yaml or experiments/smoke.yaml is missing" in freed

@@ -17,7 +17,7 @@ from pipeline.plumbing.params import EvaluateSettings, ModelSettings
 from pipeline.seq2seq.inference import Inference
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.search import search
-from pipeline.study import beam, forcing, gradients, lengths, walk
+from pipeline.study import beam, forcing, gradients, lengths, notebook, walk
 from pipeline.study.members import Family, Member
 from tests.test_model import build
 
@@ -102,7 +102,11 @@ def test_scores_by_length_are_those_of_the_sentences_of_this_length() -> None:
     found = SimpleNamespace(sentences=(texts, texts), target_language="de")
     wrong = [text if len(text) < 30 else "etwas ganz anderes" for text in texts]
     rows = lengths.by_length(found, wrong)  # type: ignore[arg-type]
-    assert [(row.words, row.sentences, row.mean_words) for row in rows] == [("1–4", 2, 2.5), ("10–19", 2, 13.0)]
+    assert [(row.words, row.sentences, row.mean_words) for row in rows] == [
+        ("1–4", 2, 2.5),
+        ("10–19", 2, 13.0),
+        ("30+", 1, 35.0),
+    ]
     assert rows[0].chrf.value == 100
     assert rows[1].chrf.value < 50
     assert all(row.bleu.low <= row.bleu.value <= row.bleu.high for row in rows)
@@ -174,30 +178,43 @@ def test_the_norm_through_a_known_recurrence() -> None:
     assert [norm.norm for norm in norms] == pytest.approx([0.5**n for n in range(7)])
 
 
-def test_the_notebooks_score_is_its_formula() -> None:
-    """NLTK's sentence_bleu with method1 over the letters of the texts, written out."""
+@pytest.mark.parametrize(
+    ("hypothesis", "reference", "expected"),
+    [
+        ("abcd", "abcd", 1.0),
+        ("abcd", "wxyz", 0.0),
+        ("", "abcd", 0.0),
+        # Precisions 3/4, 1/3, 0.1/2 and 0.1/1, and as long as the reference.
+        ("abxd", "abcd", (3 / 4 * 1 / 3 * 0.1 / 2 * 0.1) ** 0.25),
+        # Shorter than four letters: 3/3, 2/2, 1/1 and 0.1 of at least one.
+        ("Ja.", "Ja.", 0.1**0.25),
+        # All n-grams match, but two letters are missing.
+        ("abcdef", "abcdefgh", math.exp(1 - 8 / 6)),
+    ],
+)
+def test_the_notebooks_score_is_its_formula(hypothesis: str, reference: str, expected: float) -> None:
+    assert notebook.letter_bleu(hypothesis, reference) == pytest.approx(expected)
 
-    def plain(hypothesis: str, reference: str) -> float:
-        if not set(hypothesis) & set(reference):
-            return 0.0
-        logs = []
-        for n in range(1, 5):
-            grams = [Counter(text[i : i + n] for i in range(len(text) - n + 1)) for text in (hypothesis, reference)]
-            total = max(1, sum(grams[0].values()))
-            logs.append(math.log((sum((grams[0] & grams[1]).values()) or 0.1) / total))
-        brevity = min(1.0, math.exp(1 - len(reference) / len(hypothesis)))
-        return brevity * math.exp(sum(logs) / 4)
 
-    hypotheses = ["ein hund läuft", "zwei männer", "abcdefgh"]
-    references = ["ein hund rennt schnell", "zwei männer stehen", "zzzzzzzzz"]
-    expected = sum(map(plain, hypotheses, references)) / 3
-    assert forcing.notebook_bleu(hypotheses, references) == pytest.approx(expected, rel=1e-9)
+def test_the_notebooks_score_has_dropout_on_and_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = member(dropout=0.5)
+    found = family(one)
+    first, second = (notebook.notebook_score(found, one) for _ in range(2))
+    assert first == second
+    assert not one.model.training
+    monkeypatch.setattr(one.model, "train", lambda mode=True: one.model)  # the same without dropout
+    assert notebook.notebook_score(found, one).own != first.own
+    shifted = REFERENCES[1:] + REFERENCES[:1]
+    assert first.unrelated == pytest.approx(sum(map(notebook.letter_bleu, shifted, REFERENCES)) / len(REFERENCES))
 
 
 @pytest.mark.parametrize("settings", [{}, {"attention": "none"}, {"cell": "gru", "input_feeding": True}], ids=str)
 @torch.no_grad()
-def test_teacher_forcing_and_free_running_are_counted_token_by_token(settings: dict[str, object]) -> None:
+def test_teacher_forcing_and_free_running_are_counted_token_by_token(
+    settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = member(**settings)
+    monkeypatch.setattr(forcing, "CELLS", 25)  # batches of one and two pairs
     found = forcing.forcing(family(one), one)
     hits: dict[str, list[bool]] = {"forced": [], "free": []}
     losses: dict[str, list[float]] = {"forced": [], "free": []}
@@ -284,13 +301,14 @@ def test_the_tree_has_every_hypothesis_of_the_search() -> None:
         found = beam.tree(one, sentence)
         ids = one.translator.translate([sentence], 3)[0].ids
         assert [found.nodes[n].piece for n in found.best] == [WORDS[i] for i in ids]
-        assert found.nodes[found.best[-1]].end == "complete"
+        assert found.nodes[found.best[-1]].end == ("complete" if ids[-1] == EOS else "cut off")
         steps = Counter(node.step for node in found.nodes)
         assert steps[0] == 3
         assert max(steps.values()) <= 3
         for number, node in enumerate(found.nodes):
             children = [other for other in found.nodes if other.parent == number]
             assert bool(children) == (node.end == "")
+            assert (node.end == "complete") == (node.piece == "</s>")
             if node.parent is not None:
                 assert found.nodes[node.parent].step == node.step - 1
                 assert node.log_p <= found.nodes[node.parent].log_p

@@ -13,7 +13,7 @@ SETTINGS = Path("params.yaml")
 
 def all_experiments(root: Path, build: Path) -> list[str]:
     """Return the default experiment, those of experiments/*.yaml, and each `name@data` that has outputs in `build`."""
-    named = {path.stem for path in (root / "experiments").glob("*.yaml")} - {DEFAULT}
+    named = {path.stem for path in (root / "experiments").glob("*.yaml") if "@" not in path.stem} - {DEFAULT}
     laid = {path.name for path in build.glob("*@*/") if named.issuperset(path.name.split("@"))}
     return [DEFAULT, *sorted(named | laid)]
 

@@ -50,8 +50,8 @@ def find_garbage(
         elif why := _needed(home, versions):
             found.kept[home] = why
         else:
-            files = " or ".join(f"experiments/{name}.yaml" for name in home.name.split("@"))
-            found.free[home] = f"there is no {files}"
+            first, *under = (f"experiments/{name}.yaml" for name in home.name.split("@"))
+            found.free[home] = f"{first} or {under[0]} is missing" if under else f"there is no {first}"
     found.free |= dict.fromkeys(sorted(build.glob(REMOVED)), "left by an interrupted removal")
     if running:
         found.kept |= {path: "downloads may be in use" for name in (WHEELS, HUB) if (path := build / name).is_dir()}

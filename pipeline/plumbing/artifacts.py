@@ -171,27 +171,36 @@ def publish(
     The manifest's modification time becomes `started` (ns), the time just before the stage read its inputs. So Make
     notices an input that changed while the stage ran.
     """
+    with _replacing(directory, started) as scratch:
+        draft = Draft(scratch)
+        yield draft
+        _manifest_of(draft, inputs, stamp).write(scratch)
+
+
+@contextmanager
+def _replacing(directory: Path, started: int | None) -> Iterator[Path]:
+    """Yield a scratch directory. Afterwards put it on the disk and rename it to `directory`; remove it on an error."""
     scratch = directory.with_name(f"{directory.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(parents=True)
-        draft = Draft(scratch)
-        yield draft
-        _finish(draft, inputs, stamp, started)
+        yield scratch
+        if started is not None:
+            os.utime(scratch / MANIFEST, ns=(started, started))
+        for path in [*scratch.rglob("*"), scratch]:  # the content of files, and the names in directories
+            _sync(path)
         _replace(scratch, directory)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)  # frees its space, which a full disk needs
         raise
 
 
-def _finish(draft: Draft, inputs: Mapping[str, Artifact], stamp: dict[str, Any], started: int | None) -> None:
-    """Write the manifest of a draft, and wait until the whole draft is on the disk."""
+def _manifest_of(draft: Draft, inputs: Mapping[str, Artifact], stamp: dict[str, Any]) -> Manifest:
+    """Return the manifest of a draft."""
     scratch = draft.directory
     names = sorted(str(p.relative_to(scratch)) for p in scratch.rglob("*") if p.is_file())
-    for name in names:
-        _sync(scratch / name)
     files = {n: FileRecord(sha256=sha256_of(scratch / n), bytes=(scratch / n).stat().st_size) for n in names}
-    Manifest(
+    return Manifest(
         facts=_to_json(draft.facts),
         files={name: record for name, record in files.items() if name not in draft.execution_files},
         stamp=stamp,
@@ -199,30 +208,24 @@ def _finish(draft: Draft, inputs: Mapping[str, Artifact], stamp: dict[str, Any],
         made_with=draft.made_with,
         execution=_to_json(draft.execution),
         execution_files={name: files[name] for name in sorted(draft.execution_files)},
-    ).write(scratch)
-    if started is not None:
-        os.utime(scratch / MANIFEST, ns=(started, started))
-    for folder in [scratch, *(p for p in scratch.rglob("*") if p.is_dir())]:
-        _sync(folder)  # puts the names of the files on the disk
+    )
 
 
-def publish_copy(artifact: Artifact, directory: Path, started: int) -> None:
-    """Publish an artifact in another directory too. Where hard links exist, the copies of its files take no space.
+def publish_copy(manifest: Manifest, source: Path, directory: Path, started: int) -> None:
+    """Publish the artifact in `source` in another directory too. Where hard links exist, its files take no more space.
 
-    The manifest's modification time becomes `started` (ns), as in `publish`.
+    The manifest's modification time becomes `started` (ns), as in `publish`. Raise UserError or OSError, and change
+    nothing, if the files in `source` are not those of `manifest`, or if another process replaces them meanwhile.
     """
-    scratch = directory.with_name(f"{directory.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(artifact.directory, scratch, copy_function=_link_or_copy)
-    (scratch / MANIFEST).unlink()  # otherwise both directories would share the time of one manifest
-    artifact.manifest.write(scratch)
-    os.utime(scratch / MANIFEST, ns=(started, started))
-    for folder in [scratch, *(p for p in scratch.rglob("*") if p.is_dir())]:
-        _sync(folder)
-    _replace(scratch, directory)
+    with _replacing(directory, started) as scratch:
+        for name in manifest.files | manifest.execution_files:
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(source / name, scratch / name)
+        check_artifact_files(scratch, manifest, "", sha256_of)
+        manifest.write(scratch)
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # some file systems have no hard links

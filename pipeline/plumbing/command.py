@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +20,7 @@ from .artifacts import (
     MANIFEST,
     Artifact,
     Draft,
+    Manifest,
     experiment_option,
     find_manifest,
     open_artifact,
@@ -154,9 +155,7 @@ def _run(stage: Callable[[StageCall], None], keep: bool, stamp: Path, *rest: Pat
                 set_time(output / MANIFEST, call.started)
                 print(f"{output} is up to date: its settings, code and inputs have not changed")
             return
-        if is_main and output.name in SHARED and (twin := _twin(call)):
-            publish_copy(twin, output, call.started)
-            print(f"{output} is the same as {twin.directory}: same settings, code and inputs")
+        if is_main and output.name in SHARED and _take_from_another(call):
             date_as_before(output, stamp, manifests)
             return
         try:
@@ -203,22 +202,26 @@ def _is_made_of_the_same(call: StageCall) -> bool:
     Make starts a stage with such an output if an input was made again with the same content, or if two makes run at
     once.
     """
-    return _made_of_the_same(call, call.output) is not None
-
-
-def _twin(call: StageCall) -> Artifact | None:
-    """Return what another experiment made from the same stamp and inputs; None if there is no such artifact."""
-    homes = (home for home in sorted(call.output.parent.parent.glob("*/")) if home != call.output.parent)
-    return next(filter(None, (_made_of_the_same(call, home / call.output.name) for home in homes)), None)
-
-
-def _made_of_the_same(call: StageCall, directory: Path) -> Artifact | None:
-    """Return the artifact in a directory if it is undamaged and was made from the stamp and the inputs of this call."""
-    inputs = {name: each.digest for name, each in call.inputs.items()}
-    manifest = find_manifest(directory)
-    if manifest is None or manifest.stamp != call.stamp or manifest.inputs != inputs:
-        return None
     try:
-        return open_artifact(directory, TARGETS[directory.name])
+        made = open_artifact(call.output, TARGETS[call.output.name])
     except UserError:
-        return None
+        return False
+    return _is_manifest_of(call, made.manifest)
+
+
+def _take_from_another(call: StageCall) -> bool:
+    """Publish what another experiment made from the same stamp and inputs. Return False if there is nothing such."""
+    for other in sorted(call.output.parent.parent.glob(f"[!.]*/{call.output.name}")):
+        manifest = find_manifest(other)
+        if other == call.output or manifest is None or not _is_manifest_of(call, manifest):
+            continue
+        with suppress(UserError, OSError):  # it is damaged, or was removed in this moment
+            publish_copy(manifest, other, call.output, call.started)
+            print(f"{call.output} is the same as {other}: same settings, code and inputs")
+            return True
+    return False
+
+
+def _is_manifest_of(call: StageCall, manifest: Manifest) -> bool:
+    """Return whether an artifact was made from the stamp and the inputs of this call."""
+    return manifest.stamp == call.stamp and manifest.inputs == {name: i.digest for name, i in call.inputs.items()}

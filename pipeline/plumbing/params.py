@@ -284,9 +284,11 @@ class StudySettings(Section):
         "book",
         "scheduled-sampling",
         "lstm",
+        "gru",
         "rnn",
         "no-attention-64",
         "no-attention-128",
+        "no-attention-256",
         "no-attention-512",
         "no-attention-1024",
     ]

@@ -66,7 +66,9 @@ def _read_documents(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
     for path in experiments:
         read = _read_experiment(path)
         _check_one_corpus(read, experiments[0] if path != experiments[0] else None)
-        documents |= read
+        for file, content in read.items():
+            documents.pop(file, None)  # a file that is already under another one comes on top again
+            documents[file] = content
     return documents
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..data.tokenizer import EOS
 from ..seq2seq.search import Step, explore
 from .members import Member
 from .walk import greedy
@@ -21,7 +22,7 @@ class Node:
     log_p: float  # of the whole hypothesis
     score: float  # log_p / length ** length_penalty
     attended: int | None  # the source piece with the largest weight; None: a fixed vector
-    end: str  # "" if it goes on, "complete", or "given up"
+    end: str  # "" if it goes on, "complete", "cut off" at the limit of the length, or "given up"
 
 
 @dataclass(frozen=True)
@@ -53,24 +54,25 @@ def tree(member: Member, sentence: str) -> Tree:
     )
     nodes: list[Node] = []
     before: dict[int, int | None] = {0: None}  # hypothesis of the step before -> its node
-    ends = {(each.length - 1, each.k): "complete" for each in ended}
+    cut = {(each.length - 1, each.k) for each in ended if not each.is_complete}
     for number, step in enumerate(steps):
         here: dict[int, int | None] = {}
         following = _parents(steps[number + 1]) if number + 1 < len(steps) else set()
         for k, score in enumerate(step.scores[0].tolist()):
             if not math.isfinite(score):  # a hypothesis that had ended has no successor
                 continue
-            parent, (piece,) = int(step.parents[0, k]), tokenizer.target_pieces([int(step.tokens[0, k])])
+            parent, token = int(step.parents[0, k]), int(step.tokens[0, k])
+            end = "complete" if token == EOS else "cut off" if (number, k) in cut else "given up"
             here[k] = len(nodes)
             nodes.append(
                 Node(
                     parent=before[parent],
                     step=number,
-                    piece=piece,
+                    piece=tokenizer.target_pieces([token])[0],
                     log_p=round(score, 3),
                     score=round(score / (number + 1) ** settings.length_penalty, 3),
                     attended=int(step.weights[0, parent].argmax()) if member.attends else None,
-                    end=ends.get((number, k), "" if k in following else "given up"),
+                    end="" if k in following else end,
                 )
             )
         if number == ended[0].length - 1:

@@ -137,7 +137,7 @@ def _forcing(axes: Axes, results: Results) -> None:
 
 
 def _after_error(axes: Axes, results: Results) -> None:
-    sampled = [row.member for row in results.rows if float(row.settings.get("train.sampling_rate", "0"))]
+    sampled = [row.member for row in results.rows if row.sampling_rate]
     for member, colour in ((results.attentive, ATTENTIVE), *((name, OTHERS[0]) for name in sampled)):
         rows = results.forcing[member].after_error
         for place, style, label in ((0, "o-", "after its own words"), (1, "--", "after the reference")):
@@ -149,14 +149,21 @@ def _after_error(axes: Axes, results: Results) -> None:
 
 def _cost(axes: Axes, results: Results) -> None:
     others = iter(OTHERS * len(results.rows))
+    ends = {}
     for row in results.rows:
         colour = {results.fixed: FIXED, results.attentive: ATTENTIVE}.get(row.member) or next(others)
         minutes = [epoch.minutes for epoch in row.epochs]
         axes.plot(minutes, [epoch.bleu for epoch in row.epochs], "o-", color=colour, markersize=3)
-        if row.epochs:
-            axes.annotate(row.member, (minutes[-1], row.epochs[-1].bleu), xytext=(4, 0), fontsize="x-small",
-                          textcoords="offset points", va="center", annotation_clip=False)  # fmt: skip
+        ends[row.member] = (minutes[-1], row.epochs[-1].bleu, colour)
     axes.set(xlabel="minutes of training", ylabel="BLEU on the validation split", ylim=(0, None), xlim=(0, None))
+    right, gap = max(x for x, _, _ in ends.values()) * 1.06, max(y for _, y, _ in ends.values()) / 19
+    lowest = 0.0
+    for name, (x, y, colour) in sorted(ends.items(), key=lambda end: end[1][1]):  # from below, none over another
+        lowest = max(y, lowest + gap)
+        axes.annotate(name, (x, y), (right, lowest), color=TEXT, fontsize="x-small", va="center",
+                      arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0})  # fmt: skip
+    axes.set_xlim(0, right * 1.3)
+    axes.set_ylim(0, max(lowest + gap, axes.get_ylim()[1]))
 
 
 def _entropy(axes: Axes, results: Results) -> None:

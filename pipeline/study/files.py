@@ -60,7 +60,6 @@ def tables(results: Results) -> Mapping[str, list[dict[str, Any]]]:
 
 def _members(results: Results) -> Iterable[dict[str, Any]]:
     for row in results.rows:
-        found = results.forcing[row.member]
         yield {
             "member": row.member,
             "bleu": row.bleu,
@@ -70,8 +69,8 @@ def _members(results: Results) -> Iterable[dict[str, Any]]:
             "training_tokens_per_second": row.tokens_per_second,
             "sentences_per_second": row.sentences_per_second,
             "minutes_to_fixed": row.minutes_to_fixed,
-            "notebook_bleu": found.notebook_bleu,
-            "notebook_bleu_unrelated": found.notebook_bleu_unrelated,
+            "notebook_score": results.notebook[row.member].own,
+            "notebook_score_unrelated": results.notebook[row.member].unrelated,
         }
 
 

@@ -12,12 +12,13 @@ from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
 
 from ..data.languages import tokeniser_for
-from ..data.tokenizer import BOS, EOS, PAD
+from ..data.tokenizer import BOS, EOS, PAD, Tokenizer
 from ..seq2seq.model import Seq2Seq
 from ..seq2seq.next_tokens import NEVER
 from .members import Family, Member
 
-BATCH = 64
+BATCH = 64  # pairs at once, or fewer if source and target positions of all pairs would be more than CELLS
+CELLS = 100_000
 AFTER = 10  # steps after the first error
 
 
@@ -38,8 +39,6 @@ class Forcing:
     free_running: Way
     # Accuracy 1, 2, ... tokens after the first error of free running: there, and of teacher forcing at the same places.
     after_error: list[tuple[float, float]]
-    notebook_bleu: float  # the score of the notebook, see notebook_bleu()
-    notebook_bleu_unrelated: float  # the same for references of other sentences
 
 
 @torch.no_grad()
@@ -47,86 +46,51 @@ def forcing(family: Family, member: Member) -> Forcing:
     """Measure both ways on the test set."""
     sources, references = family.sentences
     tokenizer, model = member.translator.tokenizer, member.model
-    targets = tokenizer.encode_target(references)
-    forced, free = _Counts(), _Counts()
-    forced_hits: list[Tensor] = []
-    free_hits: list[Tensor] = []
-    for source, lengths, target in _batches(tokenizer.encode_source(sources), targets):
-        encoder_output = model.encode(source, lengths)
-        state = model.decoder.initial_state(encoder_output)
-        features, _, _ = model.decode(F.pad(target[:, :-1], (1, 0), value=BOS), encoder_output, state)
-        forced_hits += forced.add(model.output(features), target)
-        free_hits += free.add(_free_running(model, source, lengths, target.shape[1]), target)
-    forced_texts = tokenizer.decode_target([_until_end(ids) for ids in forced.predicted])
-    free_texts = [t.text for t in member.translator.translate(sources, beam_size=1)]
+    forced, free = Counts(len(sources)), Counts(len(sources))
+    for rows, source, lengths, target in batches(family, member):
+        forced.add(rows, teacher_forced(model, source, lengths, target), target)
+        free.add(rows, _free_running(model, source, lengths, target.shape[1]), target)
     metric = BLEU(tokenize=tokeniser_for(family.target_language), references=[references])
+    free_texts = [translation.text for translation in member.translator.translate(sources, beam_size=1)]
     return Forcing(
-        forced.way(metric.corpus_score(forced_texts, None).score),
+        forced.way(metric.corpus_score(forced.texts(tokenizer), None).score),
         free.way(metric.corpus_score(free_texts, None).score),
-        _after_error(forced_hits, free_hits),
-        notebook_bleu(_texts_with_dropout(family, member), references),
-        notebook_bleu(references[1:] + references[:1], references),
+        _after_error(forced.right, free.right),
     )
 
 
-def notebook_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Return a score that a well-known notebook reports for its translator, from 0 to 1. It measures little.
-
-    It is the mean over sentences of a BLEU over characters, spaces included, in which a precision of 0 counts as 0.1
-    divided by the number of n-grams. Sentences that have nothing to do with each other share many letters, and get
-    0.18 to 0.19 by it.
-    """
-    metric = BLEU(tokenize="none", smooth_method="floor", smooth_value=0.1, effective_order=False)
-    scores = [
-        metric.corpus_score([_letters(hypothesis)], [[_letters(reference)]]).score / 100
-        for hypothesis, reference in zip(hypotheses, references, strict=True)
-    ]
-    return float(sum(scores) / len(scores))
+def teacher_forced(model: Seq2Seq, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+    """Return the logits (B, T, V) of a model that reads the target (B, T)."""
+    encoder_output = model.encode(source, lengths)
+    inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
+    features, _, _ = model.decode(inputs, encoder_output, model.decoder.initial_state(encoder_output))
+    logits: Tensor = model.output(features)
+    return logits
 
 
-def _letters(text: str) -> str:
-    return " ".join(text.replace(" ", "\u2581"))
+class Counts:
+    """Counts what a model predicts for the pairs of the test set."""
 
-
-def _texts_with_dropout(family: Family, member: Member) -> list[str]:
-    """Return the texts of teacher forcing with dropout left on, as the notebook does."""
-    sources, references = family.sentences
-    tokenizer, model = member.translator.tokenizer, member.model
-    counts = _Counts()
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(1)
-            model.train()
-            for source, lengths, target in _batches(
-                tokenizer.encode_source(sources), tokenizer.encode_target(references)
-            ):
-                encoder_output = model.encode(source, lengths)
-                state = model.decoder.initial_state(encoder_output)
-                features, _, _ = model.decode(F.pad(target[:, :-1], (1, 0), value=BOS), encoder_output, state)
-                counts.add(model.output(features), target)
-    finally:
-        model.eval()
-    return tokenizer.decode_target([_until_end(ids) for ids in counts.predicted])
-
-
-class _Counts:
-    """Adds up hits and losses."""
-
-    def __init__(self) -> None:
+    def __init__(self, pairs: int) -> None:
         self.hits = self.tokens = 0
         self.loss = 0.0
-        self.predicted: list[list[int]] = []
+        self.predicted: list[list[int]] = [[]] * pairs  # the likeliest tokens, as many as the reference has
+        self.right: list[Tensor] = [torch.zeros(0)] * pairs  # which of them are as in the reference
 
-    def add(self, logits: Tensor, target: Tensor) -> list[Tensor]:
-        """Count the predictions (B, T, V) of target (B, T). Return which are right, for each sentence."""
-        log_p = logits.log_softmax(dim=-1)
-        logits[..., NEVER] = float("-inf")
-        best, real = logits.argmax(dim=-1), target != PAD
+    def add(self, rows: Sequence[int], logits: Tensor, target: Tensor) -> None:
+        """Count the predictions (B, T, V) of target (B, T), which belongs to the pairs `rows`."""
+        log_p = logits.log_softmax(dim=-1).gather(2, target[:, :, None])[..., 0]
+        best, real = _likeliest(logits), target != PAD
         self.hits += int((best == target)[real].sum())
         self.tokens += int(real.sum())
-        self.loss -= float(log_p.gather(2, target[:, :, None])[..., 0][real].double().sum())
-        self.predicted += [row[mask].tolist() for row, mask in zip(best, real, strict=True)]
-        return [(row == wanted)[mask] for row, wanted, mask in zip(best, target, real, strict=True)]
+        self.loss -= float(log_p[real].double().sum())
+        for row, tokens, wanted, mask in zip(rows, best, target, real, strict=True):
+            self.predicted[row], self.right[row] = tokens[mask].tolist(), (tokens == wanted)[mask]
+
+    def texts(self, tokenizer: Tokenizer) -> list[str]:
+        """Return the text of the predictions of each pair, up to the first end of a sentence."""
+        ids = self.predicted
+        return tokenizer.decode_target([row[: row.index(EOS)] if EOS in row else row for row in ids])
 
     def way(self, bleu: float) -> Way:
         return Way(self.hits / self.tokens, self.loss / self.tokens, bleu)
@@ -140,7 +104,7 @@ def _free_running(model: Seq2Seq, source: Tensor, lengths: Tensor, steps: int) -
     for _ in range(steps):
         features, _, state = model.decode(tokens, encoder_output, state)
         logits.append(model.output(features))
-        tokens = logits[-1].index_fill(2, torch.tensor(NEVER), float("-inf")).argmax(dim=-1)
+        tokens = _likeliest(logits[-1])
     return torch.cat(logits, dim=1)
 
 
@@ -155,15 +119,22 @@ def _after_error(forced: Sequence[Tensor], free: Sequence[Tensor]) -> list[tuple
     return rows
 
 
-def _until_end(ids: list[int]) -> list[int]:
-    return ids[: ids.index(EOS)] if EOS in ids else ids
+def batches(family: Family, member: Member) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor]]:
+    """Yield pairs of the test set: their numbers, source ids (B, S), lengths (B,) and target ids (B, T)."""
+    tokenizer = member.translator.tokenizer
+    sources, targets = tokenizer.encode_source(family.sentences[0]), tokenizer.encode_target(family.sentences[1])
+    waiting = sorted(range(len(sources)), key=lambda i: (len(sources[i]), len(targets[i])), reverse=True)
+    while waiting:
+        cells = len(sources[waiting[0]]) * max(len(targets[i]) for i in waiting[:BATCH])
+        count = max(1, min(BATCH, CELLS // cells))
+        rows, waiting = waiting[:count], waiting[count:]
+        source, target = [sources[i] for i in rows], [targets[i] for i in rows]
+        yield rows, _padded(source), torch.tensor(list(map(len, source))), _padded(target)
 
 
-def _batches(sources: list[list[int]], targets: list[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield source ids (B, S), lengths (B,) and target ids (B, T), in order."""
-    for start in range(0, len(sources), BATCH):
-        source, target = sources[start : start + BATCH], targets[start : start + BATCH]
-        yield _padded(source), torch.tensor(list(map(len, source))), _padded(target)
+def _likeliest(logits: Tensor) -> Tensor:
+    """Return the likeliest ids (B, T) that can be predicted, of logits (B, T, V)."""
+    return logits.index_fill(2, torch.tensor(NEVER), float("-inf")).argmax(dim=-1)
 
 
 def _padded(rows: list[list[int]]) -> Tensor:

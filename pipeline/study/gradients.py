@@ -3,7 +3,6 @@
 Shapes: S source length, T target length, E embedding size, H hidden size, N sequences.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,11 +30,11 @@ class Norm:
 
 
 def by_distance(family: Family, member: Member) -> list[Norm]:
-    """Measure the gradient of the loss at target step t by the encoder's state at source step s.
+    """Measure the gradient of the loss at target step t with respect to the encoder's forward state at source step s.
 
-    The distance is the number of recurrent steps between the two: S - s in the encoder's forward direction, and t in
-    the decoder. Attention is a path beside it. Each norm is divided by the norm of the gradient by the decoder's own
-    state at step t, so that easy words, with small losses, count as much as hard ones.
+    The distance is the number of recurrent steps between the two, S - s in the encoder and t - 1 in the decoder, both
+    counted from 1. Attention is a path beside it. Each norm is divided by that of the gradient with respect to the
+    decoder's features of step t, so that easy words, with small losses, count as much as hard ones.
     """
     found: dict[int, list[float]] = {}
     for source, target in _long_pairs(family, member):
@@ -58,32 +57,29 @@ def through_recurrence(layer: nn.Module, inputs: Tensor) -> list[Norm]:
     cells, state = [], None
     for step in torch.split(inputs, 1, dim=1):
         _, state = layer(step, state)
-        parts = state if isinstance(state, tuple) else (state,)
-        for part in parts:
-            part.retain_grad()
-        cells.append(parts)
+        cells.append(state if isinstance(state, tuple) else (state,))
     last = cells[-1][0]
     direction = torch.randn(last.shape, generator=torch.Generator().manual_seed(1))
-    (last * direction).sum().backward()
-    sizes = [torch.stack([part.grad.norm(dim=-1)[0] for part in parts if part.grad is not None]) for parts in cells]
-    norms = torch.stack([size.square().sum(0).sqrt() for size in sizes])  # (steps + 1, N)
+    flat = [part for parts in cells for part in parts]
+    found = torch.autograd.grad((last * direction).sum(), flat, allow_unused=True)
+    norms = torch.stack([_norm(parts) for parts in _grouped(found, len(cells))])  # (steps + 1, N)
     relative = norms / norms[-1]
     return [Norm(steps, _geometric_mean(relative[-1 - steps]), relative.shape[1]) for steps in range(len(cells))]
 
 
 def recurrences(family: Family) -> Mapping[str, Mapping[str, list[Norm]]]:
-    """Return the norms through each kind of cell, `untrained` and `trained`, where a member has this kind of cell.
+    """Return the norms through each kind of cell, `untrained` and, where a member differs in the cell only, `trained`.
 
     The inputs are embedded pieces of the test set. Untrained layers have torch's initial weights.
     """
+    alike = family.attentive.settings
     found: dict[str, dict[str, list[Norm]]] = {}
     for cell, kind in RECURRENT.items():
-        member = next((m for m in family.members if m.settings.cell == cell and m.attends), None)
-        chosen = member or family.attentive
-        inputs = _embedded(family, chosen)
-        with torch.random.fork_rng():
+        member = next((m for m in family.members if m.settings == alike.model_copy(update={"cell": cell})), None)
+        inputs = _embedded(family, member or family.attentive)
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
-            fresh = kind(inputs.shape[2], chosen.settings.hidden_size // 2, batch_first=True)
+            fresh = kind(inputs.shape[2], alike.hidden_size // 2, batch_first=True)
         found[cell] = {"untrained": through_recurrence(fresh, inputs)}
         if member:
             found[cell]["trained"] = through_recurrence(member.model.encoder.forwards[0], inputs)
@@ -99,8 +95,8 @@ def _norms(model: Seq2Seq, source: Tensor, target: Tensor) -> list[tuple[int, fl
         *by_parts, by_features = torch.autograd.grad(loss, [*parts, features], retain_graph=True, allow_unused=True)
         own = float(by_features[0, t].norm())
         for s, state in enumerate(_grouped(by_parts, len(states))):
-            norm = math.hypot(*(float(part.norm()) for part in state if part is not None))
-            found.append((len(source) - 1 - s + t, norm / own))
+            if own:  # the gradient of a word that is certain may be 0
+                found.append((len(source) - 1 - s + t, float(_norm(state)) / own))
     return found
 
 
@@ -122,8 +118,7 @@ def losses_of(model: Seq2Seq, source: Tensor, target: Tensor) -> tuple[Tensor, l
 def unrolled(model: Seq2Seq, embedded: Tensor) -> tuple[list[tuple[Tensor, ...]], Tensor]:
     """Run the encoder on one sentence (1, S, E). The forward direction runs one step at a time.
 
-    Return the states of that direction in the last layer, (h,) or (h, c) for each step, and all outputs (1, S, H). The
-    gradient of everything that is read later flows through these states.
+    Return the states of that direction in the last layer, (h,) or (h, c) for each step, and all outputs (1, S, H).
     """
     encoder, inputs = model.encoder, embedded
     states: list[tuple[Tensor, ...]] = []
@@ -136,6 +131,12 @@ def unrolled(model: Seq2Seq, embedded: Tensor) -> tuple[list[tuple[Tensor, ...]]
         both = torch.cat([forwards, back(inputs.flip(1))[0].flip(1)], dim=-1)
         inputs = both + inputs if encoder.residual and number >= FIRST_RESIDUAL else both
     return states, inputs
+
+
+def _norm(state: Sequence[Tensor | None]) -> Tensor:
+    """Return the norms (N,) of the gradients (1, N, H) by the parts of a state together; None stands for 0."""
+    norms: Tensor = torch.linalg.vector_norm(torch.cat([part for part in state if part is not None], dim=-1), dim=-1)
+    return norms[0]
 
 
 def _grouped(parts: Sequence[Tensor | None], groups: int) -> list[Sequence[Tensor | None]]:
@@ -156,10 +157,11 @@ def _long_pairs(family: Family, member: Member) -> list[tuple[Tensor, Tensor]]:
 
 
 def _embedded(family: Family, member: Member) -> Tensor:
-    """Return the embedded pieces of the test set, cut into sequences (N, STEPS + 1, E)."""
+    """Return the embedded pieces of the test set, cut into sequences (N, STEPS + 1, E), or shorter if there are few."""
     ids = [i for sentence in member.translator.tokenizer.encode_source(family.sentences[0]) for i in sentence]
-    count = min(SEQUENCES, len(ids) // (STEPS + 1))
-    whole = torch.tensor(ids[: count * (STEPS + 1)]).view(count, STEPS + 1)
+    length = min(STEPS + 1, len(ids))
+    count = min(SEQUENCES, len(ids) // length)
+    whole = torch.tensor(ids[: count * length]).view(count, length)
     embedded: Tensor = member.model.source_embedding(whole).detach()
     return embedded
 

@@ -43,7 +43,7 @@ def by_length(family: Family, hypotheses: Sequence[str]) -> list[LengthScore]:
     rows = []
     for first, last in BUCKETS:
         chosen = [i for i, count in enumerate(words) if first <= count and (last is None or count <= last)]
-        if len(chosen) > 1:
+        if chosen:
             source, reference, found = ([side[i] for i in chosen] for side in (sources, references, hypotheses))
             name = f"{first}–{last}" if last else f"{first}+"
             rows.append(_scored(name, source, reference, found, family.target_language))
@@ -55,7 +55,7 @@ def joined(family: Family, member: Member) -> list[LengthScore]:
     rows = []
     for count in JOINED:
         sources, references = (list(_join(side, count)) for side in family.sentences)
-        if len(sources) > 1:
+        if sources:
             name = "1 sentence" if count == 1 else f"{count} sentences"
             rows.append(_scored(name, sources, references, member.translate(sources), family.target_language))
     return rows

@@ -1,48 +1,56 @@
 """Log a study to MLflow: a run of its own with the page and the tables, and a nested run for each member."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
 from mlflow.utils import mlflow_tags
 
-from ..plumbing.artifacts import experiment_option
 from ..plumbing.tracking.record import git_commit, now, read_record, user_name
-from ..plumbing.tracking.store import experiment_id, open_store
-from .members import Family
+from ..plumbing.tracking.store import experiment_id, open_store, short_timeouts
+from .members import Family, study_command
 from .results import Results, Row
 
 STUDY = "study"  # the tag of a study's run and of the nested ones
 
 
-def log_study(build: Path, family: Family, results: Results, directory: Path) -> str:
-    """Log the results and the files in `directory`. Return the id of the study's run. Raise errors of MLflow."""
-    client = open_store(build)
-    option = experiment_option(results.data)
-    experiment = experiment_id(client, results.data, build, f"make study{option}: a run for each study")
-    tags = {
-        STUDY: results.data,
-        mlflow_tags.MLFLOW_USER: user_name(),
-        mlflow_tags.MLFLOW_SOURCE_NAME: f"make study{option}",
-        mlflow_tags.MLFLOW_GIT_COMMIT: git_commit() or "unknown",
-    }
-    parent = client.create_run(experiment, tags=tags, run_name=f"study of {results.data}").info.run_id
+def log_study(build: Path, family: Family, results: Results, directory: Path) -> None:
+    """Log the results and the files in `directory`. Raise UserError or MlflowException if that fails."""
+    with short_timeouts():
+        client, command = open_store(build), study_command(results.data)
+        experiment = experiment_id(client, results.data, build)
+        tags = {
+            STUDY: results.data,
+            mlflow_tags.MLFLOW_USER: user_name(),
+            mlflow_tags.MLFLOW_SOURCE_NAME: command,
+            mlflow_tags.MLFLOW_GIT_COMMIT: git_commit() or "unknown",
+        }
+        with _run(client, experiment, f"study of {results.data}", tags) as parent:
+            for row, member in zip(results.rows, family.members, strict=True):
+                attempt = read_record(member.evaluated.artifacts["model"].directory).attempt
+                nested = tags | {mlflow_tags.MLFLOW_PARENT_RUN_ID: parent, "training": attempt}
+                with _run(client, experiment, row.member, nested) as run:
+                    _log_row(client, run, row)
+            best = max(results.rows, key=lambda row: row.bleu)
+            numbers = {f"bleu_{kind}": _bleu(results, getattr(results, kind)) for kind in ("fixed", "attentive")}
+            client.log_batch(parent, _metrics(numbers | {"bleu_best": best.bleu}), [Param("best", best.member)])
+            client.log_artifacts(parent, str(directory), STUDY)
+
+
+@contextmanager
+def _run(client: MlflowClient, experiment: str, name: str, tags: dict[str, str]) -> Iterator[str]:
+    """Yield the id of a new run, which ends with the block."""
+    run = client.create_run(experiment, tags=tags, run_name=name).info.run_id
     try:
-        for row, member in zip(results.rows, family.members, strict=True):
-            attempt = read_record(member.evaluated.artifacts["model"].directory).attempt
-            nested = tags | {mlflow_tags.MLFLOW_PARENT_RUN_ID: parent, "training": attempt}
-            run = client.create_run(experiment, tags=nested, run_name=row.member).info.run_id
-            _log_row(client, run, row)
-            client.set_terminated(run)
-        best = max(results.rows, key=lambda row: row.bleu)
-        numbers = {"bleu_fixed": _bleu(results, results.fixed), "bleu_attentive": _bleu(results, results.attentive)}
-        client.log_batch(parent, _metrics(numbers | {"bleu_best": best.bleu}), [Param("best", best.member)])
-        client.log_artifacts(parent, str(directory), STUDY)
+        yield run
     except BaseException:
-        client.set_terminated(parent, "FAILED")
+        with suppress(MlflowException):  # the first error is more important
+            client.set_terminated(run, "FAILED")
         raise
-    client.set_terminated(parent)
-    return str(parent)
+    client.set_terminated(run)
 
 
 def _log_row(client: MlflowClient, run: str, row: Row) -> None:
@@ -57,7 +65,13 @@ def _log_row(client: MlflowClient, run: str, row: Row) -> None:
     epochs = [
         Metric(name, value, now(), number)
         for number, epoch in enumerate(row.epochs, 1)
-        for name, value in (("dev/bleu", epoch.bleu), ("dev/loss", epoch.loss), ("dev/minutes", epoch.minutes))
+        for name, value in (
+            ("dev/bleu", epoch.bleu),
+            ("dev/loss", epoch.loss),
+            ("dev/minutes", epoch.minutes),
+            ("dev/attention_entropy", epoch.attention_entropy),
+        )
+        if value is not None
     ]
     client.log_batch(run, [*_metrics(numbers), *epochs], [Param(name, value) for name, value in row.settings.items()])
 

@@ -10,7 +10,7 @@ import torch
 from ..data.splits import read_split
 from ..experiments.evaluated import Evaluated, open_evaluated
 from ..plumbing.errors import UserError
-from ..plumbing.params import EvaluateSettings, ModelSettings
+from ..plumbing.params import EvaluateSettings, ModelSettings, TrainSettings
 from ..plumbing.params_file import read_params
 from ..scoring.facts import SystemScores
 from ..seq2seq.model import Seq2Seq
@@ -98,25 +98,44 @@ class Family:
         return self.first.evaluated.corpus_facts.target_language
 
 
-def check_members(files: Sequence[Path], names: Sequence[str]) -> None:
-    """Raise UserError unless the experiments `names`, laid over the settings in `files`, can be compared."""
-    download, kinds = read_params(files).download, set()
+def check_members(files: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Return the experiments of `names` that differ from those before them, laid over the settings in `files`.
+
+    Raise UserError unless they can be compared: one without and one with attention, and all with the same data.
+    """
+    base = read_params(files)
+    kinds: dict[tuple[ModelSettings, TrainSettings, EvaluateSettings], str] = {}
     for name in names:
         file = files[0].parent / "experiments" / f"{name}.yaml"
         if not file.is_file():
             raise UserError(f"study.experiments: got {name!r}, but there is no {file}")
         params = read_params([*files, file])
-        if params.download != download:
-            raise UserError(f"study.experiments: {name} has other data than the others; remove download from {file}")
-        kinds.add(params.model.attention == "none")
-    for is_fixed, expected in ((False, "attention"), (True, "model.attention: none")):
-        if is_fixed not in kinds:
-            raise UserError(f"study.experiments: got {', '.join(names)}, expected at least one with {expected}")
+        for section in ("download", "tokenizer", "encode"):
+            if getattr(params, section) != getattr(base, section):
+                raise UserError(f"study.experiments: {name} changes the data; remove {section} from {file}")
+        same = kinds.setdefault((params.model, params.train, params.evaluate), name)
+        if same != name:
+            print(f"study: {name} is the same as {same} here, so it is left out")
+    attentions = {model.attention for model, _, _ in kinds}
+    if "none" not in attentions or attentions == {"none"}:
+        expected = "model.attention: none" if "none" not in attentions else "attention"
+        raise UserError(f"study.experiments: got {', '.join(names)}, expected at least one with {expected}")
+    return list(kinds.values())
 
 
 def open_family(build: Path, names: Sequence[str], data: str) -> Family:
     """Open the members `names`, each laid over the experiment `data`. Raise UserError if one was not evaluated."""
-    return Family([Member(name, open_evaluated(build, home_of(name, data))) for name in names])
+    family = Family([Member(name, open_evaluated(build, home_of(name, data))) for name in names])
+    for kind in ("corpus", "tokenizer"):
+        digests = {member.evaluated.artifacts[kind].digest for member in family.members}
+        if len(digests) > 1:
+            raise UserError(f"the members have different data; remove their {kind} and run: {study_command(data)}")
+    return family
+
+
+def study_command(data: str) -> str:
+    """Return the command that makes the study over the experiment `data`."""
+    return "make study" if data == "study" else f"make study EXP={data}"
 
 
 def home_of(name: str, data: str) -> str:

@@ -15,6 +15,11 @@ function made(tag, properties = {}, ...children) {
   return element;
 }
 
+// Text of one language, in its own direction.
+function textOf(tag, lang, text) {
+  return made(tag, { className: "text", dir: "auto", lang, textContent: text || "(nothing)" });
+}
+
 // A vector is drawn as a strip: a cell for each number, blue above 0, orange below.
 function numbersOf(vector) {
   return Int8Array.from(atob(vector.numbers), (sign) => sign.charCodeAt(0));
@@ -24,7 +29,7 @@ function strip(vector, label) {
   const numbers = numbersOf(vector);
   const canvas = made("canvas", { width: numbers.length, height: 1 });
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `${label}: ${numbers.length} numbers, the largest is ${(127 * vector.scale).toFixed(2)}`);
+  canvas.setAttribute("aria-label", `${label}: ${numbers.length} numbers of up to ${(127 * vector.scale).toFixed(2)} in size`);
   const style = getComputedStyle(document.documentElement), context = canvas.getContext("2d");
   numbers.forEach((number, place) => {
     const colour = style.getPropertyValue(number > 0 ? "--plus" : "--minus");
@@ -50,7 +55,8 @@ function chooseSentence(number) {
   fill(boxes.source, sentence.pieces);
   drawMaps();
   $("deleted").replaceChildren(...sentence.deleted.map(([word, text]) =>
-    made("tr", {}, made("td", { textContent: word }), made("td", { className: "text", textContent: text || "(nothing)" }))));
+    made("tr", {}, textOf("td", boxes.source.lang, word), textOf("td", boxes.target.lang, text))));
+  $("missing").hidden = sentence.deleted.length === 0;
   chooseMember(document.querySelector("input[name=member]:checked").value);
 }
 
@@ -123,7 +129,7 @@ function drawInside(found) {
   $("words").replaceChildren(...found.likeliest.flatMap(([piece, p]) =>
     [made("div", { className: "word", textContent: shown(piece) }), bar(p, percent(p))]));
   const second = found.likeliest.find(([piece]) => piece !== found.piece) || found.likeliest[1];
-  $("second").textContent = `What if? With the second-best piece “${shown(second[0])}” here, the rest becomes: ${found.second || "(nothing)"}`;
+  $("second").textContent = `What if? With the second-best piece “${shown(second[0])}” here, the translation becomes: ${found.second || "(nothing)"}`;
 }
 
 // The attention of all members for the chosen sentence: a row for each target piece, a column for each source piece.
@@ -141,7 +147,7 @@ function drawMaps() {
       context.fillStyle = `rgb(${colour} / ${weight})`;
       context.fillRect(column, row, 1, 1);
     }));
-    return made("div", {}, made("h4", { textContent: each.member }), canvas, made("p", { textContent: each.translation || "(nothing)" }));
+    return made("div", {}, made("h4", { textContent: each.member }), canvas, textOf("p", boxes.target.lang, each.translation));
   }));
 }
 
@@ -159,7 +165,8 @@ for (const [side, box] of Object.entries(boxes)) {
   box.addEventListener("focusout", () => light("target", step));
   box.addEventListener("click", (event) => { if (side === "target" && placeOf(event) >= 0) chooseStep(placeOf(event)); });
   box.addEventListener("keydown", (event) => {
-    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const forward = getComputedStyle(box).direction === "rtl" ? -1 : 1;
+    const move = { ArrowLeft: -forward, ArrowRight: forward }[event.key];
     if (!move) return;
     const next = box.children[placeOf(event) + move];
     if (next) next.focus();

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -32,7 +33,7 @@ def write_page(directory: Path, results: Results) -> None:
     )
     style, script = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     names = [walk.member for walk in results.walks[0].walks]
-    walks = json.dumps([asdict(walk) for walk in results.walks], ensure_ascii=False)
+    walks = json.dumps(_visible([asdict(walk) for walk in results.walks]), ensure_ascii=False)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = environment.get_template("page.html").render(
         results=results,
@@ -49,6 +50,15 @@ def write_page(directory: Path, results: Results) -> None:
         visible=visible,
     )
     (directory / PAGE).write_text(text, encoding="utf-8")
+
+
+def _visible(content: Any) -> Any:
+    """Return JSON content whose texts show signs that would change how a page is written."""
+    if isinstance(content, dict):
+        return {key: _visible(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return list(map(_visible, content))
+    return visible(content) if isinstance(content, str) else content
 
 
 def shown(piece: str) -> str:

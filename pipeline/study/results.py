@@ -13,6 +13,7 @@ from .forcing import Forcing, forcing
 from .gradients import Norm, by_distance, recurrences
 from .lengths import LengthScore, by_length, joined, words_at_half
 from .members import Family, Member
+from .notebook import NotebookScore, notebook_score
 from .walk import Sentence, sentences
 
 TREES = 3  # sentences whose search is shown
@@ -22,7 +23,7 @@ TREES = 3  # sentences whose search is shown
 class Epoch:
     """The state of a training after an epoch, on the validation split."""
 
-    minutes: float  # of training, without validation; an epoch takes the same share of it as any other
+    minutes: float  # of training and validation; an epoch takes the same share of it as any other
     bleu: float
     loss: float  # nats for each token
     attention_entropy: float | None  # nats; None for a fixed vector
@@ -36,12 +37,13 @@ class Row:
     settings: dict[str, str]  # those that differ from the first member's
     attends: bool
     hidden_size: int
+    sampling_rate: float  # of scheduled sampling, at the end of training
     bleu: float
     bleu_interval: tuple[float, float]
     chrf: float
     chrf_interval: tuple[float, float]
     parameters: int
-    training_minutes: float
+    training_minutes: float  # with validation
     tokens_per_second: float  # target tokens, in training
     sentences_per_second: float  # by the evaluation's beam search
     minutes_to_fixed: float | None  # until the validation BLEU was as high as that of the fixed vector at its best
@@ -79,6 +81,7 @@ class Results:
     walks: list[Sentence]
     trees: list[Tree]
     forcing: dict[str, Forcing]  # by member
+    notebook: dict[str, NotebookScore]  # by member
     machine: dict[str, Any]  # on which the first member was trained
 
     def as_json(self) -> dict[str, Any]:
@@ -99,13 +102,14 @@ def measure(family: Family, data: str, settings: StudySettings, report: Callable
     gradients = {member.name: by_distance(family, member) for member in (fixed, attentive)}
     through = recurrences(family)
     report("inside the translations")
-    shown = [member for member in family.members if member.name in settings.walk]
+    shown = [member for member in family.members if member.name in settings.walk] or [attentive]
     walks = sentences(family, shown, settings.seed)
     trees = [tree(attentive, walk.source) for walk in walks[-TREES:]]
-    forced = {}
+    forced, notebook = {}, {}
     for member in family.members:
         report(f"teacher forcing, {member.name}")
         forced[member.name] = forcing(family, member)
+        notebook[member.name] = notebook_score(family, member)
     facts = family.first.evaluated.corpus_facts
     return Results(
         data=data,
@@ -124,6 +128,7 @@ def measure(family: Family, data: str, settings: StudySettings, report: Callable
         walks=walks,
         trees=trees,
         forcing=forced,
+        notebook=notebook,
         machine=family.first.evaluated.artifacts["model"].manifest.made_with.get("machine", {}),
     )
 
@@ -139,6 +144,7 @@ def _row(family: Family, member: Member) -> Row:
         settings={k: v for k, v in member.evaluated.settings.items() if first.get(k) != v},
         attends=member.attends,
         hidden_size=member.settings.hidden_size,
+        sampling_rate=model.stamp["params"]["train"]["sampling_rate"],
         bleu=scores.bleu,
         bleu_interval=scores.bleu_interval,
         chrf=scores.chrf,

@@ -18,7 +18,7 @@ from ..seq2seq.next_tokens import log_probabilities
 from .members import Family, Member
 
 SENTENCES = 6
-WORDS = (5, 14)  # fewest and most words of a source
+WORDS = (5, 14)  # fewest and most words of a source, if there are such
 LIKELIEST = 5
 LARGEST = 127  # of the integers that stand for a vector's numbers
 
@@ -77,6 +77,7 @@ def sentences(family: Family, members: Sequence[Member], seed: int) -> list[Sent
     """Draw sentences of the test set at random, from short to long, and look at each member's translation."""
     sources, references = family.sentences
     fitting = [i for i, source in enumerate(sources) if WORDS[0] <= count_words(source) <= WORDS[1]]
+    fitting = fitting or list(range(len(sources)))
     drawn = random.Random(seed).sample(fitting, min(SENTENCES, len(fitting)))
     found = []
     for i in sorted(drawn, key=lambda i: len(sources[i])):
