@@ -1,5 +1,6 @@
 """What is exported translates as the model does, without this project."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -28,7 +29,9 @@ from tests.toy_corpus import sentence_pairs
 PAIRS = sentence_pairs(200)
 SENTENCES = [source for source, _ in PAIRS[:6]]
 SIMPLE = {"encoder_layers": 1, "decoder_layers": 1, "input_feeding": False, "tie_embeddings": "all"}
-DEEP = {"encoder_layers": 2, "decoder_layers": 3, "input_feeding": True}
+DEEP = {"encoder_layers": 2, "decoder_layers": 3, "input_feeding": True, "first_state": "linear"}
+SCORES = ("none", "dot", "general", "additive", "multihead")
+NETWORKS = [*itertools.product(("lstm", "gru"), SCORES), ("gru", "concat"), ("rnn", "general")]
 
 
 def publish_model(directory: Path, **kind: Any) -> Artifact:
@@ -50,8 +53,7 @@ def publish_model(directory: Path, **kind: Any) -> Artifact:
 
 
 @pytest.mark.parametrize("kind", [SIMPLE, DEEP], ids=["simple", "deep"])
-@pytest.mark.parametrize("attention", ["none", "dot", "general", "additive", "multihead"])
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize(("cell", "attention"), NETWORKS)
 def test_the_folder_translates_as_the_model_does(
     tmp_path: Path, cell: str, attention: str, kind: dict[str, Any]
 ) -> None:
