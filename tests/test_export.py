@@ -31,7 +31,10 @@ SENTENCES = [source for source, _ in PAIRS[:6]]
 SIMPLE = {"encoder_layers": 1, "decoder_layers": 1, "input_feeding": False, "tie_embeddings": "all"}
 DEEP = {"encoder_layers": 2, "decoder_layers": 3, "input_feeding": True, "first_state": "linear"}
 SCORES = ("none", "dot", "general", "additive", "multihead")
-NETWORKS = [*itertools.product(("lstm", "gru"), SCORES), ("gru", "concat"), ("rnn", "general")]
+# With such large weights a deep plain network is chaotic: it turns a rounding error into another translation.
+NETWORKS = [
+    *itertools.product(("lstm", "gru"), SCORES, (SIMPLE, DEEP)), ("gru", "concat", DEEP), ("rnn", "general", SIMPLE)
+]  # fmt: skip
 
 
 def publish_model(directory: Path, **kind: Any) -> Artifact:
@@ -52,8 +55,7 @@ def publish_model(directory: Path, **kind: Any) -> Artifact:
     return open_artifact(directory, "train")
 
 
-@pytest.mark.parametrize("kind", [SIMPLE, DEEP], ids=["simple", "deep"])
-@pytest.mark.parametrize(("cell", "attention"), NETWORKS)
+@pytest.mark.parametrize(("cell", "attention", "kind"), NETWORKS)
 def test_the_folder_translates_as_the_model_does(
     tmp_path: Path, cell: str, attention: str, kind: dict[str, Any]
 ) -> None:
