@@ -84,12 +84,11 @@ def scored(words: float, bleu: float) -> lengths.LengthScore:
 
 
 def test_the_length_at_half_is_between_the_rows_around_it() -> None:
-    attentive = [scored(words, 40.0) for words in (5, 10, 20, 40)]
-    fixed = [scored(5, 40.0), scored(10, 30.0), scored(20, 10.0), scored(40, 0.0)]
-    assert lengths.words_at_half(fixed, attentive) == pytest.approx(15.0)
-    assert lengths.words_at_half(attentive, attentive) is None
-    assert lengths.words_at_half(fixed[2:], attentive[2:]) is None  # less than half from the beginning
-    assert lengths.words_at_half(fixed, [scored(words, 0.0) for words in (5, 10, 20, 40)]) is None
+    rows = [scored(5, 40.0), scored(10, 30.0), scored(20, 10.0), scored(40, 0.0)]
+    assert lengths.words_at_half(rows) == pytest.approx(15.0)
+    assert lengths.words_at_half(rows[:2]) is None
+    assert lengths.words_at_half([scored(words, 40.0) for words in (5, 10)]) is None
+    assert lengths.words_at_half([scored(words, 0.0) for words in (5, 10)]) is None
 
 
 def test_neighbouring_sentences_are_joined_and_none_twice() -> None:

@@ -71,7 +71,9 @@ def _bleu_by_length(axes: Axes, results: Results) -> None:
     _lengths(axes, results.by_length[results.attentive], ATTENTIVE, f"attention ({results.attentive})", interval=True)
     _lengths(axes, results.by_length[results.fixed], FIXED, f"one fixed vector ({results.fixed})", interval=True)
     groups = results.by_length[results.attentive]
+    axes.set_xscale("log", base=2)
     axes.set_xticks([g.mean_words for g in groups], [f"{g.words}\nn = {g.sentences}" for g in groups])
+    axes.minorticks_off()
     axes.set(xlabel="words of the source", ylabel="BLEU", ylim=(0, None))
     axes.plot([], [], color=SOFT, alpha=0.35, label="other members")
     axes.legend(loc="upper right")
@@ -174,7 +176,7 @@ def _entropy(axes: Axes, results: Results) -> None:
             colour = ATTENTIVE if row.member == results.attentive else next(others)
             axes.plot(range(1, len(found) + 1), found, "o-", color=colour, label=row.member, markersize=3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel="entropy of the attention, nats", ylim=(0, None))
+    axes.set(xlabel="epoch", ylabel="entropy of the attention, nats", ylim=(0, 1.5 * axes.get_ylim()[1]))  # a legend
     axes.legend(fontsize="x-small", ncols=2)
 
 
@@ -192,7 +194,8 @@ def _lengths(
 def _norms(axes: Axes, norms: Sequence[Norm], colour: str, label: str, **style: str) -> None:
     axes.plot([n.steps for n in norms], [n.norm for n in norms], color=colour, label=label, **style)  # type: ignore[arg-type]
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(numticks=8))
+    low, high = axes.dataLim.intervaly
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=8))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
 

@@ -35,7 +35,7 @@ def tables(results: Results) -> Mapping[str, list[dict[str, Any]]]:
         "by_length": list(_lengths(results.by_length)),
         "joined_sentences": list(_lengths(results.joined)),
         "fixed_vectors": [
-            {"member": s.member, "size": s.size, "bleu": s.bleu, "words_at_half": s.words_at_half}
+            {"member": s.member, "size": s.size, "bleu": s.bleu, "words_at_half": results.words_at_half[s.member]}
             for s in results.sizes
         ],
         "gradients": [

@@ -61,19 +61,16 @@ def joined(family: Family, member: Member) -> list[LengthScore]:
     return rows
 
 
-def words_at_half(fixed: Sequence[LengthScore], attentive: Sequence[LengthScore]) -> float | None:
-    """Return the length, in words, at which the fixed vector has half of the BLEU of attention.
+def words_at_half(rows: Sequence[LengthScore]) -> float | None:
+    """Return the length, in words, at which BLEU is half of that of the first row.
 
-    Between two rows the share is taken to be linear. None: it does not cross one half.
+    Between two rows BLEU is taken to be linear. None: it does not fall so far.
     """
-    shares = [
-        (one.mean_words, one.bleu.value / other.bleu.value)
-        for one, other in zip(fixed, attentive, strict=True)
-        if other.bleu.value
-    ]
-    for (words, share), (more_words, lower) in zip(shares, shares[1:], strict=False):
-        if share >= 0.5 > lower:
-            return words + (more_words - words) * (share - 0.5) / (share - lower)
+    half = rows[0].bleu.value / 2
+    for shorter, longer in zip(rows, rows[1:], strict=False):
+        high, low = shorter.bleu.value, longer.bleu.value
+        if high >= half > low:
+            return shorter.mean_words + (longer.mean_words - shorter.mean_words) * (high - half) / (high - low)
     return None
 
 

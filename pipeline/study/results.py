@@ -58,7 +58,6 @@ class Size:
     size: int
     bleu: float
     bleu_interval: tuple[float, float]
-    words_at_half: float | None  # see lengths.words_at_half
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ class Results:
     attentive: str  # the member that stands for attention
     rows: list[Row]
     by_length: dict[str, list[LengthScore]]  # by member
-    joined: dict[str, list[LengthScore]]  # by member: those without attention, and the attentive one
+    joined: dict[str, list[LengthScore]]  # by member: those of `sizes`, and the attentive one
+    words_at_half: dict[str, float | None]  # of the same members, when sentences are joined
     sizes: list[Size]
     gradients: dict[str, list[Norm]]  # by member: fixed and attentive
     recurrences: Mapping[str, Mapping[str, list[Norm]]]  # cell -> untrained, trained -> norms
@@ -122,7 +122,8 @@ def measure(family: Family, data: str, settings: StudySettings, report: Callable
         rows=[_row(family, member) for member in family.members],
         by_length=lengths,
         joined=joins,
-        sizes=[_size(family, member, joins) for member in family.vectors],
+        words_at_half={name: words_at_half(rows) for name, rows in joins.items()},
+        sizes=[_size(family, member) for member in family.vectors],
         gradients=gradients,
         recurrences=through,
         walks=walks,
@@ -169,7 +170,6 @@ def _epochs(member: Member) -> list[Epoch]:
     ]
 
 
-def _size(family: Family, member: Member, joins: Mapping[str, list[LengthScore]]) -> Size:
+def _size(family: Family, member: Member) -> Size:
     scores = member.scores(family.test_set)
-    half = words_at_half(joins[member.name], joins[family.attentive.name])
-    return Size(member.name, member.settings.hidden_size, scores.bleu, scores.bleu_interval, half)
+    return Size(member.name, member.settings.hidden_size, scores.bleu, scores.bleu_interval)
