@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..data.tokenizer import BOS
-from ..seq2seq.model import FIRST_RESIDUAL, RECURRENT, Seq2Seq
+from ..seq2seq.encoder import FIRST_RESIDUAL, RECURRENT
+from ..seq2seq.model import Seq2Seq
 from .members import Family, Member
 
 PAIRS = 24  # sentences whose gradients are measured
