@@ -110,7 +110,7 @@ def test_an_evaluation_of_another_model_is_refused(tmp_path: Path) -> None:
         ("", "A is missing, expected the name of an experiment, as in: make compare A=default B=mine"),
         ("A=default", "B is missing"),
         ("A=default B=default", "A and B are both 'default', expected two experiments"),
-        ("A=default B=smok", "B: got 'smok', expected one of the experiments default, multi30k"),
+        ("A=default B=smok", "B: got 'smok', expected one of the experiments default, additive"),
         ("A=../build/smoke B=default", "A: got '../build/smoke', expected one of"),
         ("A=$(shell touch ran) B=`touch ran`", "A: got '$(shell touch ran)', expected one of"),
         ("A=smoke B=default FORMAT=html", "FORMAT: got 'html', expected one of table, markdown, json"),

@@ -20,15 +20,15 @@ HEADER = "qaa\tqab\n"
 
 @pytest.fixture(scope="module")
 def downloaded_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with a corpus from two files in the folder $DATA."""
+    """A project with a corpus from two files in the folder $TEXTS."""
     project = new_project(tmp_path_factory.mktemp("downloaded"))
     data = project.root / "my data"
     pairs = sentence_pairs(1000)
     for name, part in (("part1.tsv", pairs[:600]), ("part2.tsv", pairs[600:])):
         write_tsv(data / name, part)
-    project.edit("experiments/smoke.yaml", "build/smoke-corpus/train.tsv", '"${DATA}/part*.tsv"')
+    project.edit("experiments/smoke.yaml", "build/smoke-corpus/train.tsv", '"${TEXTS}/part*.tsv"')
     project.age()
-    run = project.make("download", DATA=str(data))
+    run = project.make("download", TEXTS=str(data))
     assert run.returncode == 0, run.stderr
     return project
 
@@ -37,7 +37,7 @@ def downloaded_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def downloaded(downloaded_once: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A copy of that project. It is fresh, because equal files in another folder are the same corpus."""
     project = downloaded_once.copy_to(tmp_path)
-    monkeypatch.setenv("DATA", str(data(project)))
+    monkeypatch.setenv("TEXTS", str(data(project)))
     assert is_fresh(project)
     return project
 
@@ -119,24 +119,24 @@ def test_another_folder_is_noticed_unless_its_files_are_equal(
 ) -> None:
     other = downloaded.root / "other"
     shutil.copytree(data(downloaded), other)
-    monkeypatch.setenv("DATA", str(other))
+    monkeypatch.setenv("TEXTS", str(other))
     assert is_fresh(downloaded)
     (other / "part1.tsv").write_text(HEADER + "Tha felp walpes.\tTe felp walpes.\n", encoding="utf-8")
     assert not is_fresh(downloaded)
-    monkeypatch.setenv("DATA", str(data(downloaded)))
+    monkeypatch.setenv("TEXTS", str(data(downloaded)))
     assert is_fresh(downloaded)
-    monkeypatch.delenv("DATA")
+    monkeypatch.delenv("TEXTS")
     run = downloaded.make("-n", "download")
     assert run.returncode == 2
-    assert "download.files.splits.train: ${DATA}/part*.tsv: DATA is not set; run: export DATA=" in run.stderr
+    assert "download.files.splits.train: ${TEXTS}/part*.tsv: TEXTS is not set; run: export TEXTS=" in run.stderr
 
 
 def test_a_folder_named_on_the_command_line_of_make_counts(downloaded: Project) -> None:
     other = downloaded.root / "other"
     shutil.copytree(data(downloaded), other)
-    assert downloaded.make("-q", "download", f"DATA={other}").returncode == 0
+    assert downloaded.make("-q", "download", f"TEXTS={other}").returncode == 0
     (other / "part1.tsv").write_text(HEADER + "Tha felp walpes.\tTe felp walpes.\n", encoding="utf-8")
-    assert downloaded.make("-q", "download", f"DATA={other}").returncode == 1
+    assert downloaded.make("-q", "download", f"TEXTS={other}").returncode == 1
     assert is_fresh(downloaded)
 
 
@@ -177,12 +177,12 @@ def test_missing_data_files_are_an_error(downloaded: Project) -> None:
     for arguments in (["-n"], ["-q"], ["status"], ["download"]):
         run = downloaded.make(*arguments)
         assert run.returncode == 2
-        assert "error: download.files.splits.train: no file matches ${DATA}/part*.tsv; check the path" in run.stderr
+        assert "error: download.files.splits.train: no file matches ${TEXTS}/part*.tsv; check the path" in run.stderr
 
 
 def test_other_sources_have_no_data_files(downloaded: Project) -> None:
     downloaded.edit("experiments/smoke.yaml", "source: files", "source: wheels")
-    downloaded.edit("experiments/smoke.yaml", 'splits: {train: "${DATA}/part*.tsv"}', "splits: {}")
+    downloaded.edit("experiments/smoke.yaml", 'splits: {train: "${TEXTS}/part*.tsv"}', "splits: {}")
     downloaded.edit("experiments/smoke.yaml", "source_language: qaa", "source_language: en")
     downloaded.edit("experiments/smoke.yaml", "target_language: qab", "target_language: de")
     shutil.rmtree(data(downloaded))
