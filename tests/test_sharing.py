@@ -17,7 +17,7 @@ SHARED = ("corpus", "tokenizer", "encoded")
 
 @pytest.fixture(scope="module")
 def both(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Two experiments with the same data, of which only the first was trained."""
+    """Two experiments have the same data. Only the first of them was trained."""
     project = finished.copy_to(tmp_path_factory.mktemp("sharing"))
     laid = replace(project, experiment="dot", data="smoke")
     run = laid.make("encode")

@@ -55,7 +55,7 @@ def attention_page(attention: NDArray[np.float32], source: Side, target: Side) -
         weights=[[round(weight, DECIMALS) for weight in row] for row in attention.tolist()],
         style=Markup(style),
         script=Markup(script),
-        policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'",
+        policy=f"default-src 'none'; style-src '{csp_digest(style)}'; script-src '{csp_digest(script)}'",
         end=END,
         visible=visible,
     )
@@ -66,5 +66,6 @@ def _shown(piece: str) -> str:
     return visible(piece.replace(META_SPACE, " ").strip()) or "␣"
 
 
-def _digest(content: str) -> str:
+def csp_digest(content: str) -> str:
+    """Return what a Content-Security-Policy calls a script or style that it allows."""
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"

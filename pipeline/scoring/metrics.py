@@ -3,7 +3,7 @@
 sacreBLEU's signatures say which tokeniser and which version were used.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
@@ -49,22 +49,27 @@ class Scorer:
 
     def bleu_by_length(self, systems: Mapping[SystemName, Sequence[str]]) -> list[LengthScores]:
         """Return the BLEU of each system on each bucket of source lengths. Empty buckets are left out."""
-        lengths = [count_words(source) for source in self.sources]
         rows = []
-        for first, last in BUCKETS:
-            chosen = [i for i, n in enumerate(lengths) if first <= n and (last is None or n <= last)]
-            if not chosen:
-                continue
+        for words, chosen in length_groups(self.sources):
             bleu = BLEU(tokenize=self.tokeniser, references=[[self.references[i] for i in chosen]])
             scores = {name: bleu.corpus_score([h[i] for i in chosen], None).score for name, h in systems.items()}
             rows.append(
                 LengthScores(
-                    words=f"{first}-{last}" if last else f"{first}+",
+                    words=words,
                     sentences=len(chosen),
                     bleu={name: round(score, 2) for name, score in scores.items()},
                 )
             )
         return rows
+
+
+def length_groups(sources: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
+    """Yield each bucket of lengths, such as 5-9 or 30+, with the numbers of its sources. Empty ones are left out."""
+    lengths = [count_words(source) for source in sources]
+    for first, last in BUCKETS:
+        chosen = [i for i, n in enumerate(lengths) if first <= n and (last is None or n <= last)]
+        if chosen:
+            yield (f"{first}-{last}" if last else f"{first}+"), chosen
 
 
 def _interval(metric: Metric, hypotheses: Sequence[str]) -> tuple[float, float]:

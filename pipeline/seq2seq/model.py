@@ -199,7 +199,7 @@ class Seq2Seq(nn.Module):
         number.
         """
         encoder_output = self.encode(source, lengths)
-        inputs = _shifted(target)
+        inputs = shifted(target)
         if sampling_rate:
             features = self._decode_sampled(inputs, encoder_output, sampling_rate)
         else:
@@ -211,7 +211,7 @@ class Seq2Seq(nn.Module):
         """Return the attention weights (B, T, S) of teacher forcing, with arguments as those of `forward`."""
         encoder_output = self.encode(source, lengths)
         state = self.decoder.initial_state(encoder_output)
-        weights: Tensor = self.decode(_shifted(target), encoder_output, state)[1]
+        weights: Tensor = self.decode(shifted(target), encoder_output, state)[1]
         return weights
 
     def _decode_sampled(self, inputs: Tensor, encoder_output: EncoderOutput, rate: float) -> Tensor:
@@ -244,7 +244,7 @@ class Seq2Seq(nn.Module):
         return self.dropout(embedded) if mask is None else embedded * mask
 
 
-def _shifted(target: Tensor) -> Tensor:
+def shifted(target: Tensor) -> Tensor:
     """Return what the decoder reads to predict target ids (B, T): the same, shifted right by BOS."""
     return F.pad(target[:, :-1], (1, 0), value=BOS)
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
 
 from ..data.languages import tokeniser_for
 from ..data.tokenizer import BOS, EOS, PAD, Tokenizer
-from ..seq2seq.model import Seq2Seq
+from ..seq2seq.model import Seq2Seq, shifted
 from ..seq2seq.next_tokens import NEVER
 from .members import Family, Member
 
@@ -62,8 +61,7 @@ def forcing(family: Family, member: Member) -> Forcing:
 def teacher_forced(model: Seq2Seq, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
     """Return the logits (B, T, V) of a model that reads the target (B, T)."""
     encoder_output = model.encode(source, lengths)
-    inputs = F.pad(target[:, :-1], (1, 0), value=BOS)
-    features, _, _ = model.decode(inputs, encoder_output, model.decoder.initial_state(encoder_output))
+    features, _, _ = model.decode(shifted(target), encoder_output, model.decoder.initial_state(encoder_output))
     logits: Tensor = model.output(features)
     return logits
 

@@ -9,7 +9,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from ..data.languages import count_words, tokeniser_for
 from ..reviews.bootstrap import interval, score, sentence_counts
-from ..scoring.metrics import BUCKETS
+from ..scoring.metrics import length_groups
 from .members import Family, Member
 
 LEVEL = 0.95  # of the intervals
@@ -39,14 +39,10 @@ class LengthScore:
 def by_length(family: Family, hypotheses: Sequence[str]) -> list[LengthScore]:
     """Score the translations of the test set, by the number of words of the source. Empty groups are left out."""
     sources, references = family.sentences
-    words = list(map(count_words, sources))
     rows = []
-    for first, last in BUCKETS:
-        chosen = [i for i, count in enumerate(words) if first <= count and (last is None or count <= last)]
-        if chosen:
-            source, reference, found = ([side[i] for i in chosen] for side in (sources, references, hypotheses))
-            name = f"{first}–{last}" if last else f"{first}+"
-            rows.append(_scored(name, source, reference, found, family.target_language))
+    for words, chosen in length_groups(sources):
+        source, reference, found = ([side[i] for i in chosen] for side in (sources, references, hypotheses))
+        rows.append(_scored(words, source, reference, found, family.target_language))
     return rows
 
 

@@ -3,8 +3,6 @@
 Jinja escapes the text. The page runs no script but `page.js`: its Content-Security-Policy names the digest.
 """
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +14,7 @@ from markupsafe import Markup
 
 from ..data.tokenizer import META_SPACE
 from ..plumbing.visible import visible
+from ..scoring.attention_page import csp_digest
 from .beam import Tree
 from .figures import draw_all
 from .results import Results, Row
@@ -34,7 +33,6 @@ def write_page(directory: Path, results: Results) -> None:
     style, script = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     names = [walk.member for walk in results.walks[0].walks]
     walks = json.dumps(_visible([asdict(walk) for walk in results.walks]), ensure_ascii=False)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = environment.get_template("page.html").render(
         results=results,
         chosen=results.attentive if results.attentive in names else names[0],
@@ -44,7 +42,7 @@ def write_page(directory: Path, results: Results) -> None:
         walks=Markup(walks.replace("<", "\\u003c")),
         style=Markup(style),
         script=Markup(script),
-        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src '{csp_digest(script)}'",
         shown=shown,
         settings_of=settings_of,
         visible=visible,
