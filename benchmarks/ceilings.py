@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pipeline.processes import has_bf16
+from pipeline.processes import is_bf16_faster
 
 from .arithmetic import Product
 
@@ -21,7 +21,7 @@ BIG = Product(2048, 2048, 2048)
 
 def precisions() -> list[str]:
     """Return the number formats in which this machine multiplies fast."""
-    return ["fp32", *(["bf16"] if has_bf16() else []), *(["int8"] if DEVICE.type == "cpu" else [])]
+    return ["fp32", *(["bf16"] if is_bf16_faster() else []), *(["int8"] if DEVICE.type == "cpu" else [])]
 
 
 def seconds_for(products: Iterable[Product], precision: str) -> float:

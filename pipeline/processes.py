@@ -13,6 +13,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
 
 from .plumbing.errors import UserError
+from .plumbing.made_with import vendor
 
 # How long an exchange between processes waits for a missing process. It must be longer than anything that the main
 # process does alone while the others wait, such as writing a checkpoint or scoring a test set.
@@ -26,7 +27,7 @@ def join_processes(precision: str, expected: int) -> Accelerator:
     fewer GPUs than processes, or if bf16 was requested and the machine does not support it.
     """
     if precision == "auto":
-        precision = "bf16" if has_bf16() else "fp32"
+        precision = "bf16" if is_bf16_faster() else "fp32"
     if precision == "bf16" and not has_bf16():
         raise UserError("train.precision: got bf16, which this machine does not support; set it to auto or fp32")
     _check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
@@ -73,10 +74,22 @@ def make_gpu_deterministic() -> None:
 
 
 def has_bf16() -> bool:
-    """Return whether the GPU, or else the CPU, has instructions for bf16, which make it faster than fp32."""
+    """Return whether the GPU, or else the CPU, has instructions for bf16."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def is_bf16_faster() -> bool:
+    """Return whether the GPU, or else the CPU, multiplies matrices in bf16 faster than in fp32.
+
+    Intel's processors are fast in bf16 only with AMX, which virtual machines often hide. Their other instructions for
+    bf16 reached two thirds of the speed of fp32 (docs/performance.md), while AMD's reach a multiple. A rule decides and
+    not a measurement, because the same machine must always train the same model.
+    """
+    if torch.cuda.is_available() or torch.cpu._is_amx_tile_supported():
+        return has_bf16()
+    return has_bf16() and vendor() != "GenuineIntel"
 
 
 def _check_gpus(processes: int) -> None:

@@ -25,14 +25,35 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("asked", "has", "mixed"),
-    [("fp32", True, "no"), ("bf16", True, "bf16"), ("auto", True, "bf16"), ("auto", False, "no")],
+    ("asked", "faster", "mixed"),
+    [("fp32", True, "no"), ("bf16", False, "bf16"), ("auto", True, "bf16"), ("auto", False, "no")],
 )
-def test_precision_auto_is_bf16_where_the_machine_has_it(
-    monkeypatch: pytest.MonkeyPatch, asked: str, has: bool, mixed: str
+def test_precision_auto_is_bf16_where_it_is_faster(
+    monkeypatch: pytest.MonkeyPatch, asked: str, faster: bool, mixed: str
 ) -> None:
-    monkeypatch.setattr(processes, "has_bf16", lambda: has)
+    monkeypatch.setattr(processes, "has_bf16", lambda: True)
+    monkeypatch.setattr(processes, "is_bf16_faster", lambda: faster)
     assert join_processes(asked, expected=1).mixed_precision == mixed
+
+
+@pytest.mark.parametrize(
+    ("vendor", "bf16", "amx", "faster"),
+    [
+        ("AuthenticAMD", True, False, True),
+        ("AuthenticAMD", False, False, False),
+        ("GenuineIntel", True, False, False),
+        ("GenuineIntel", True, True, True),
+        ("", False, False, False),
+    ],
+)
+def test_processors_of_intel_are_fast_in_bf16_only_with_amx(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, bf16: bool, amx: bool, faster: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(processes, "vendor", lambda: vendor)
+    assert processes.is_bf16_faster() == faster
 
 
 def test_a_precision_that_the_machine_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

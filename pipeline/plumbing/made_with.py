@@ -36,9 +36,18 @@ def _version(name: str) -> str | None:
 
 def processor() -> str:
     """Return the architecture, and the model of the processor if the system knows it."""
+    return " ".join(filter(None, [platform.machine(), _cpuinfo("model name")]))
+
+
+def vendor() -> str:
+    """Return the maker of the processor, such as AuthenticAMD, or nothing if the system does not know it."""
+    return _cpuinfo("vendor_id")
+
+
+def _cpuinfo(field: str) -> str:
+    """Return what Linux says about the first processor, or nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return " ".join([platform.machine(), *models[:1]])
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
