@@ -43,16 +43,24 @@ def main() -> None:
     repeats, seconds = max(1, round(asked_for("REPEATS", 5))), asked_for("DURATION", 40)
     experiment.check({"train": TO_TRAIN, "decode": TO_DECODE}.get(part, TARGETS))
     figures: list[Figure] = []
+    try:
+        figures.extend(measure(part, experiment, repeats, seconds))
+    finally:  # what was measured before an error is shown, too
+        if figures:
+            report(f"Speed of {experiment.name}", figures, conditions(), OUTPUT / f"{part}-{experiment.name}")
+
+
+def measure(part: str, experiment: Experiment, repeats: int, seconds: float) -> Iterator[Figure]:
+    """Yield the figures of a part, or of all parts."""
     if part != "startup":
-        figures += measure_machine()
+        yield from measure_machine()
     if part in ("train", "all"):
-        figures += measure_training(experiment, seconds)
+        yield from measure_training(experiment, seconds)
     if part in ("decode", "all"):
         model = experiment.artifact("model").directory
-        figures += measure_decoding(experiment, model, experiment.test_sources(), repeats)
+        yield from measure_decoding(experiment, model, experiment.test_sources(), repeats)
     if part in ("startup", "all"):
-        figures += measure_startup(experiment.name, repeats, ROOT)
-    report(f"Speed of {experiment.name}", figures, conditions(), OUTPUT / f"{part}-{experiment.name}")
+        yield from measure_startup(experiment.name, repeats, ROOT)
 
 
 def conditions() -> dict[str, str]:
@@ -83,6 +91,7 @@ def measure_training(experiment: Experiment, seconds: float) -> Iterator[Figure]
     variants["LSTM with input feeding, " + precisions[-1]] = (INPUT_FEEDING, precisions[-1])
     for name, (model, precision) in variants.items():
         changed: Settings = {"model": model, "train": {"precision": precision}}
+        print(f"training: {name}", file=sys.stderr)
         directory = OUTPUT / "training" / name.lower().replace(", ", "-").replace(" ", "-")
         speed = train(experiment.build, directory, experiment.params, changed, seconds, ROOT)
         ceiling = tokens_at_most(experiment, changed, precision)

@@ -71,6 +71,7 @@ def _members(results: Results) -> Iterable[dict[str, Any]]:
             "minutes_to_fixed": row.minutes_to_fixed,
             "notebook_score": results.notebook[row.member].own,
             "notebook_score_unrelated": results.notebook[row.member].unrelated,
+            "alignment_error_rate": results.alignment and results.alignment.members.get(row.member),
         }
 
 

@@ -8,6 +8,7 @@ from ..plumbing.params import StudySettings
 from ..plumbing.tracking.journal import JOURNAL, read_journal
 from ..scoring.facts import EvaluationExecution
 from ..training.facts import ModelExecution
+from .alignment import Agreement, agreement
 from .beam import Tree, tree
 from .forcing import Forcing, forcing
 from .gradients import Norm, by_distance, recurrences
@@ -82,6 +83,7 @@ class Results:
     trees: list[Tree]
     forcing: dict[str, Forcing]  # by member
     notebook: dict[str, NotebookScore]  # by member
+    alignment: Agreement | None  # None if the aligner is not installed
     machine: dict[str, Any]  # on which the first member was trained
 
     def as_json(self) -> dict[str, Any]:
@@ -110,6 +112,8 @@ def measure(family: Family, data: str, settings: StudySettings, report: Callable
         report(f"teacher forcing, {member.name}")
         forced[member.name] = forcing(family, member)
         notebook[member.name] = notebook_score(family, member)
+    report("links of a statistical aligner")
+    alignment = agreement(family)
     facts = family.first.evaluated.corpus_facts
     return Results(
         data=data,
@@ -130,6 +134,7 @@ def measure(family: Family, data: str, settings: StudySettings, report: Callable
         trees=trees,
         forcing=forced,
         notebook=notebook,
+        alignment=alignment,
         machine=family.first.evaluated.artifacts["model"].manifest.made_with.get("machine", {}),
     )
 
