@@ -59,9 +59,10 @@ class StepLSTM(nn.Module):
     def forward(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Read inputs (R, 1, I) and h and c, each (1, R, H). Return h (R, 1, H) and the next state."""
         (x,), (h,), (c,) = inputs.unbind(1), *state
-        i, f, g, o = self.of_state.added_to(self.of_inputs(x), h).chunk(4, dim=1)
-        c = torch.addcmul(f.sigmoid() * c, i.sigmoid(), g.tanh())
-        h = o.sigmoid() * c.tanh()
+        gates = self.of_state.added_to(self.of_inputs(x), h).view(len(x), 4, -1)
+        i, f, _, o = gates.sigmoid().unbind(1)  # one operation for all is faster than one for each
+        c = torch.addcmul(f * c, i, gates[:, 2].tanh())
+        h = o * c.tanh()
         return h[:, None], (h[None], c[None])
 
 
@@ -80,8 +81,8 @@ class StepGRU(nn.Module):
     def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Read inputs (R, 1, I) and h (1, R, H). Return h (R, 1, H) and h (1, R, H)."""
         (x,), (h,) = inputs.unbind(1), state
-        x_r, x_z, x_n = self.of_inputs(x).chunk(3, dim=1)
-        h_r, h_z, h_n = self.of_state(h).chunk(3, dim=1)
+        x_r, x_z, x_n = self.of_inputs(x).view(len(x), 3, -1).unbind(1)
+        h_r, h_z, h_n = self.of_state(h).view(len(x), 3, -1).unbind(1)
         n = torch.addcmul(x_n, (x_r + h_r).sigmoid(), h_n).tanh()
         h = torch.lerp(n, h, (x_z + h_z).sigmoid())
         return h[:, None], h[None]

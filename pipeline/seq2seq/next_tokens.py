@@ -21,6 +21,7 @@ from .cpu_kernels import has_cpu_kernels
 NEVER = [PAD, UNK, BOS]  # ids that are never predicted
 LARGEST = 127  # of the integers for a weight
 TINY = 1e-12  # a scale is not 0
+GROUP = 16  # tokens whose highest logit is looked up together
 
 
 class NextTokens:
@@ -54,30 +55,50 @@ class _Quantised:
 
     def __init__(self, output: nn.Linear) -> None:
         self._weight, self._bias = output.weight.detach(), output.bias.detach()
-        scales = self._weight.abs().amax(dim=1, keepdim=True).clamp_min(TINY) / LARGEST
-        self._packed, self._scales = _pack((self._weight / scales).round().to(torch.int8)), scales[:, 0]
+        missing = -len(self._weight) % GROUP  # so many tokens that do not exist make the groups equal
+        weight, self._rough_bias = (
+            F.pad(self._weight, (0, 0, 0, missing)),
+            F.pad(self._bias, (0, missing), value=-torch.inf),
+        )
+        scales = weight.abs().amax(dim=1, keepdim=True).clamp_min(TINY) / LARGEST
+        self._packed, self._scales = _pack((weight / scales).round().to(torch.int8)), scales[:, 0]
+        self._members = torch.arange(0, len(weight), len(weight) // GROUP)[:, None]  # of the first group
         # Features are rounded to integers from -largest to largest. `spare` more candidates than are wanted make up for
         # their rounding: for tokens that get a wrong rank, and for an exact log p.
         self._largest, self._spare = (127, 7) if _sums_are_exact() else (63, 15)
+        self._half_up = torch.tensor(self._largest + 1.5)  # makes them positive; conversion to integers rounds down
+        self._never = torch.tensor(NEVER)
 
     def best(self, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
         rough_logits = self._rough_logits(features)
-        rough_p = rough_logits.softmax(dim=-1)
-        rough_log_z = rough_logits.amax(dim=1, keepdim=True) - rough_p.amax(dim=1, keepdim=True).log()
-        rough_logits[:, NEVER] = float("-inf")
-        candidates = rough_logits.topk(min(count + self._spare, len(self._weight) - len(NEVER))).indices
-        logits = self._exact_logits(features, candidates)
+        rough_log_p = rough_logits.log_softmax(dim=-1)
+        rough_logits.index_fill_(1, self._never, float("-inf"))
+        found, candidates = self._likeliest(rough_logits, min(count + self._spare, len(self._weight) - len(NEVER)))
         # Z is the sum of exp(logit) over the vocabulary: of exact logits for candidates, and of rough ones for others.
-        others = (1 - rough_p.gather(1, candidates).sum(dim=1, keepdim=True)).clamp_min(0)
-        log_z = torch.logaddexp(rough_log_z + others.log(), logits.logsumexp(dim=1, keepdim=True))
-        best, chosen = (logits - log_z).topk(count)
+        log_p = rough_log_p.gather(1, candidates)
+        rough_log_z = found[:, :1] - log_p[:, :1]
+        others = (1 - log_p.exp().sum(dim=1, keepdim=True)).clamp_min_(0).log_() + rough_log_z
+        logits = torch.cat([self._exact_logits(features, candidates), others], dim=1)
+        best, chosen = logits.log_softmax(dim=1)[:, :-1].topk(count)
         return best, candidates.gather(1, chosen)
 
     def _rough_logits(self, features: Tensor) -> Tensor:
         """Return the logits (R, V), computed in integers."""
-        scale = features.abs().amax(dim=1, keepdim=True).clamp_min(TINY) / self._largest
-        products = _integer_linear((features / scale).round(), self._largest, self._packed, self._scales)
-        return torch.addcmul(self._bias, products, scale)
+        scale = torch.linalg.vector_norm(features, float("inf"), dim=1, keepdim=True).clamp_min_(TINY) / self._largest
+        integers = torch.addcdiv(self._half_up, features, scale).to(torch.uint8)
+        products = _integer_linear(integers, self._largest + 1, self._packed, self._scales)
+        return torch.addcmul(self._rough_bias, products, scale)
+
+    def _likeliest(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return the `count` highest logits of each row (R, V) and their ids, highest first, twice as fast as `topk`.
+
+        They are in the groups with the highest maxima. A group has the ids g, g + G, g + 2 G ..., for G groups.
+        """
+        maxima = logits.view(len(logits), GROUP, -1).amax(dim=1)  # (R, G)
+        groups = maxima.topk(min(count, maxima.shape[1]), sorted=False).indices
+        ids = (groups[:, None] + self._members).flatten(1)
+        found, chosen = logits.gather(1, ids).topk(count)
+        return found, ids.gather(1, chosen)
 
     def _exact_logits(self, features: Tensor, candidates: Tensor) -> Tensor:
         """Return the logits (R, C) of the candidates (R, C), computed in fp32."""
@@ -91,20 +112,18 @@ def _pack(weights: Tensor) -> Tensor:
     return packed
 
 
-def _integer_linear(features: Tensor, largest: int, weights: Tensor, scales: Tensor) -> Tensor:
-    """Return scale · weight · feature (R, V), of features (R, F), packed weights and `scales` (V,).
+def _integer_linear(features: Tensor, offset: int, weights: Tensor, scales: Tensor) -> Tensor:
+    """Return scale · weight · (feature - offset) in fp32 (R, V).
 
-    The features are whole numbers from -largest to largest. The result is in fp32, like the features.
+    `features` (R, F) are in uint8, which oneDNN reads. `weights` are packed. `scales` (V,) are those of the weights.
     """
-    offset = largest + 1  # oneDNN reads them without a sign
-    zeros = torch.zeros(len(scales), dtype=torch.int32)
     products: Tensor = torch.ops.onednn.qlinear_pointwise(
-        (features + offset).to(torch.uint8),
+        features,
         1.0,
         offset,
         weights,
         scales,
-        zeros,
+        None,
         None,
         1.0,
         0,
@@ -122,5 +141,6 @@ def _sums_are_exact() -> bool:
 
     On processors without VNNI it adds two products in 16 bits. Then 2 * 127 * 127 is exact, and 2 * 255 * 127 is not.
     """
-    features, weights = torch.full((1, 64), 127.0), torch.full((16, 64), LARGEST, dtype=torch.int8)
-    return bool((_integer_linear(features, 127, _pack(weights), torch.ones(16)) == 64 * 127 * LARGEST).all())
+    features = torch.full((1, 64), 127 + 128, dtype=torch.uint8)
+    weights = torch.full((16, 64), LARGEST, dtype=torch.int8)
+    return bool((_integer_linear(features, 128, _pack(weights), torch.ones(16)) == 64 * 127 * LARGEST).all())

@@ -105,8 +105,9 @@ def explore(
         features, weights, state = network.decode(tokens.view(-1, 1), encoder_output, state)
         scores, tokens, parents = _extend(scores, *next_tokens.best(features[:, -1], beam_size), beam_size)
         steps.append(Step(rows, *(part.cpu().numpy() for part in (tokens, parents, weights, scores))))
-        scores = ended.collect(steps, scores)
-        kept = _kept(scores)
+        still_open = ended.collect(steps)
+        kept = torch.from_numpy(_kept(still_open)).to(source.device)
+        scores = torch.from_numpy(still_open).to(source.device)
         if beam_size > 1 or len(kept) < len(rows):
             state = state.select((kept[:, None] * weights.shape[1] + parents[kept]).view(-1))
         if len(kept) < len(rows):
@@ -137,12 +138,12 @@ class _AllEnded:
         self.beam_size, self.length_penalty, self.limits = beam_size, length_penalty, limits
         self.best: list[list[Ended]] = [[] for _ in limits]
 
-    def collect(self, steps: list[Step], scores: Tensor) -> Tensor:
-        """Add the hypotheses that end in the last step. Return the scores (N, K) without them.
+    def collect(self, steps: list[Step]) -> NDArray[np.float32]:
+        """Add the hypotheses that end in the last step. Return its scores (N, K) without them.
 
         Their scores are replaced by -inf, and so are all scores of a sentence that is finished.
         """
-        step, length, log_p = steps[-1], len(steps), scores.cpu().numpy()
+        step, length, log_p = steps[-1], len(steps), steps[-1].scores
         penalty = length**self.length_penalty
         at_limit = np.array([self.limits[sentence] <= length for sentence in step.rows])
         is_complete = step.tokens == EOS
@@ -159,14 +160,14 @@ class _AllEnded:
             best = self.best[sentences[n]]
             if len(best) == self.beam_size and score <= best[0].score:
                 still_open[n] = -np.inf
-        return torch.from_numpy(still_open).to(scores.device)
+        return still_open
 
 
-def _kept(scores: Tensor) -> Tensor:
+def _kept(scores: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return which sentences stay in the batch, as rows of `scores` (N, K): all of them while most are open."""
-    still_open = scores.isfinite().any(dim=1).nonzero().squeeze(1)
-    if len(still_open) >= MOST_OPEN * len(scores):
-        return torch.arange(len(scores), device=scores.device)
+    still_open = np.flatnonzero(np.isfinite(scores).any(axis=1))
+    if 0 < MOST_OPEN * len(scores) <= len(still_open):
+        return np.arange(len(scores))
     return still_open
 
 
