@@ -64,7 +64,7 @@ def describe(found: Garbage) -> list[str]:
     lines = []
     if found.free:
         sizes = {path: size_of(path) for path in found.free}
-        lines += [f"nothing needs these, {told_size(sum(sizes.values()))}:"]
+        lines += [f"nothing needs these, {told_size(size_of(*found.free))}:"]
         lines += aligned([(told_size(sizes[path]), str(path), why) for path, why in found.free.items()])
     else:
         lines += ["nothing to free"]

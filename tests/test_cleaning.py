@@ -2,15 +2,17 @@
 
 import sys
 import unicodedata
+from collections import Counter
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.cleaning import CONTROL, PLACEHOLDER, Cleaned, Pair, clean, normalised
 from pipeline.data.languages import WORD
 from pipeline.plumbing.params import DownloadSettings, Rule
+from tests.cleaning_by_pair import rule_for as by_pair
 
 LIMITS = {"min_source_words": 2, "max_words": 8, "max_length_ratio": 3.0, "max_copied_words": 0.5}
 GOOD = ("The old dog sleeps.", "Der alte Hund schläft.")
@@ -192,9 +194,31 @@ def test_the_advice_names_the_rules_that_dropped_most_with_examples() -> None:
     assert cleaned(Pair(*GOOD)).advice() == ""
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_the_rules_accept_any_text(source: str, target: str) -> None:
     for languages in (("zh", "my"), ("qaa", "sr")):
         found = cleaned(Pair(source, target), languages=languages)
         assert len(found.pairs) + found.dropped.total() == 1
         assert all(WORD.search(pair.target) for pair in found.pairs)
+
+
+TEXT = st.text(
+    st.sampled_from("aZß %{}1'’,éЖж\u0301한ㄱ語กา\u0e31\u200d\u200b\u00ad中かﬁJİ\t\u0345ǅ") | st.characters(),
+    max_size=24,
+)
+
+
+@settings(deadline=None)  # tables are made at the first use
+@given(st.lists(st.tuples(TEXT, TEXT), max_size=8), st.sampled_from([("en", "de"), ("zh", "ko"), ("sr", "th")]))
+def test_a_batch_is_decided_as_pair_by_pair(texts: list[tuple[str, str]], languages: tuple[str, str]) -> None:
+    settings = DownloadSettings.model_validate(
+        {"source": "wheels", "cleaning": LIMITS, "source_language": languages[0], "target_language": languages[1]}
+    )
+    pairs = [Pair(source, target, number) for number, (source, target) in enumerate(texts)]
+    expected = [by_pair(pair, settings.cleaning, languages) for pair in pairs]
+    found = clean(pairs, settings)
+    assert [pair.origin for pair in found.pairs] == [n for n, rule in enumerate(expected) if rule is None]
+    assert +found.dropped == Counter(rule for rule in expected if rule)
+    for rule, pair in found.examples.items():
+        assert expected.index(rule) == pair.origin

@@ -8,7 +8,7 @@ import pytest
 from pipeline.data.cleaning import Pair
 from pipeline.data.corpus import build
 from pipeline.data.sources import RawCorpus
-from pipeline.data.splitting import key
+from pipeline.data.splitting import source_keys
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import DownloadSettings
 from pipeline.plumbing.params_file import read_params
@@ -69,7 +69,7 @@ def test_held_out_splits_are_a_tenth_of_a_small_corpus_or_as_large_as_the_settin
 
 def test_variants_of_a_sentence_are_in_the_same_split() -> None:
     corpus = build(raw_corpus(30), settings())
-    keys = {name: {key(pair.source) for pair in pairs} for name, pairs in corpus.splits.items()}
+    keys = {name: set(source_keys(pairs)) for name, pairs in corpus.splits.items()}
     assert not keys["train"] & keys["test"]
     assert not keys["train"] & keys["validation"]
     assert not keys["validation"] & keys["test"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.data import fingerprints as module
 from pipeline.data.fingerprints import find_known, fingerprints
-from pipeline.data.splitting import key
+from pipeline.data.splitting import keys
 from pipeline.plumbing.errors import UserError
 
 TEXTS = st.lists(st.text(max_size=20), max_size=20)
@@ -37,16 +37,15 @@ def test_variants_of_a_sentence_are_found_on_both_sides(path: Path) -> None:
 @given(known=TEXTS, asked=TEXTS)
 def test_sentences_with_equal_keys_are_found(path: Path, known: list[str], asked: list[str]) -> None:
     path.write_bytes(fingerprints(known, []))
-    keys = {key(text) for text in known}
+    there = set(keys(known))
     found = find_known(path, asked, [""] * len(asked))
-    assert found == {i: "source" for i, text in enumerate(asked) if key(text) in keys}
+    assert found == {i: "source" for i, key in enumerate(keys(asked)) if key in there}
 
 
 def test_fingerprints_made_with_another_rule_for_keys_give_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as before:
-        before.setattr(
-            module, "key", lambda text: key(text.replace("दिल", "दल"))
-        )  # a rule that ignores a combining mark
+        # A rule that ignores a combining mark.
+        before.setattr(module, "keys", lambda texts: keys([text.replace("दिल", "दल") for text in texts]))
         path.write_bytes(fingerprints(["Open the file"], []))
     assert find_known(path, ["Open the file"], [""]) is None
 

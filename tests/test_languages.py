@@ -5,13 +5,13 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.data.characters import Texts, in_other_script
 from pipeline.data.languages import (
     LETTERS_A_WORD,
     OTHER_SCRIPTS,
     WORD,
     count_words,
     has_spaces,
-    is_in_other_script,
     letters_a_word,
     scripts,
     size,
@@ -234,7 +234,7 @@ def test_normalising_words_twice_changes_nothing(text: str) -> None:
     ],
 )
 def test_text_in_the_script_of_its_language_is_accepted(text: str, code: str) -> None:
-    assert not is_in_other_script(text, code)
+    assert not in_other_script(Texts([text]), code)[0]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_text_in_the_script_of_its_language_is_accepted(text: str, code: str) ->
     ],
 )
 def test_text_in_another_script_is_recognised(text: str, code: str) -> None:
-    assert is_in_other_script(text, code)
+    assert in_other_script(Texts([text]), code)[0]
 
 
 def test_a_letter_that_is_a_syllable_counts_as_three() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.data import fingerprints as module
 from pipeline.data.fingerprints import fingerprints
-from pipeline.data.splitting import key
+from pipeline.data.splitting import keys
 from pipeline.reviews.leaks import find_leaks
 from pipeline.reviews.test_sets import TestSet
 
@@ -40,7 +40,7 @@ def test_leaks_are_found_for_both_systems_on_both_sides_in_every_test_set(tmp_pa
 
 def test_a_system_without_readable_fingerprints_is_unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as before:
-        before.setattr(module, "key", lambda text: key(text).title())  # as keys were made once
+        before.setattr(module, "keys", lambda texts: [key.title() for key in keys(texts)])  # as keys were made once
         candidate = write(tmp_path / "candidate.npz", ["open IT now!"], [])
     leaks, kept = find_leaks([NEWS], {"candidate": candidate})
     assert leaks.unchecked == ["candidate"]

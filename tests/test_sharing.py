@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.experiments.catalogue import all_experiments, experiment_of, settings_files
 from pipeline.plumbing.artifacts import experiment_option, open_artifact, publish, publish_copy
+from pipeline.plumbing.disk import size_of
 from pipeline.plumbing.errors import UserError
 from tests.project import Finished, Project
 
@@ -39,6 +40,16 @@ def test_equal_artifacts_share_their_files_but_not_the_times_of_their_manifests(
     laid = replace(both, experiment="dot", data="smoke")
     assert (both.planned(), laid.planned()) == ([], ["train", "evaluate", "register"])
     assert laid.told_stale() == ["train", "evaluate", "register"]
+
+
+def test_the_size_of_an_experiment_is_what_deleting_it_frees(both: Project) -> None:
+    homes = [both.root / "build" / name for name in ("smoke", "dot@smoke")]
+    shared = sum(file.stat().st_size for file in homes[0].rglob("*") if file.is_file() and file.stat().st_nlink == 2)
+    assert shared > 0
+    assert size_of(*homes) == size_of(homes[0]) + size_of(homes[1]) + shared
+    assert size_of(homes[1]) == sum(
+        file.stat().st_size for file in homes[1].rglob("*") if file.is_file() and file.stat().st_nlink == 1
+    )
 
 
 def test_what_remains_after_the_other_is_deleted_is_whole(both: Project, tmp_path: Path) -> None:

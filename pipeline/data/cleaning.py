@@ -1,19 +1,24 @@
-"""Clean the training pairs: each rule is a function that returns True for a pair to drop.
+"""Clean the training pairs: each rule is a function that returns which pairs of a batch to drop.
 
 `clean` has the rules in order, and counts a pair under the first rule that drops it. Duplicates and leaks cannot be
 found by looking at one pair: see splitting.py.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress, islice
 from typing import NamedTuple
 
+import numpy as np
 import regex
+from numpy.typing import NDArray
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import CleaningSettings, DownloadSettings, Rule
-from .languages import WORD, count_words, is_in_other_script, size, words
+from .characters import LETTERS, Texts, in_other_script, table_of
+from .languages import WORD, count_words
 from .text import normal_form
 
 
@@ -38,6 +43,7 @@ NUMBERED = regex.compile(r"%[1-9]")
 # them, so that characters newer than the tables of Python or `regex` are kept.
 CONTROL = regex.compile(r"[\p{Cc}\p{Co}\p{Cs}\p{Noncharacter_Code_Point}\ufffd]")
 VISIBLE = regex.compile(r"[^\s\p{Cf}]")
+BATCH = 10_000  # pairs whose rules are decided together
 
 
 def normalised(pair: Pair) -> Pair:
@@ -61,48 +67,90 @@ def with_text(pairs: Iterable[Pair], name: str) -> list[Pair]:
     return kept
 
 
-def has_control_characters(pair: Pair) -> bool:
-    """Return whether a side has a control character or another code point that does not occur in text."""
-    return bool(CONTROL.search(pair.source) or CONTROL.search(pair.target))
+class Batch:
+    """N pairs in normal form whose rules are decided together. Each rule returns which pairs to drop, (N,)."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = pairs
+        self.sides = (Texts([pair.source for pair in pairs]), Texts([pair.target for pair in pairs]))
+
+    @cached_property
+    def with_placeholders(self) -> list[int]:
+        """The rows that may have placeholders."""
+        return [row for row, (source, target, _) in enumerate(self.pairs) if _may_have_any(source + target)]
+
+    @cached_property
+    def plain(self) -> tuple[Texts, Texts]:
+        """Both sides, with a space in the place of each placeholder."""
+        if not self.with_placeholders:
+            return self.sides
+        source, target = (Texts(list(map(without_placeholders, side.texts))) for side in self.sides)
+        return source, target
 
 
-def has_no_words(pair: Pair) -> bool:
-    """Return whether a side has no word besides its placeholders."""
-    return not all(WORD.search(_without_placeholders(side)) for side in (pair.source, pair.target))
+Drop = NDArray[np.bool_]
 
 
-def is_too_short(pair: Pair, least: int) -> bool:
-    """Return whether the source has fewer than `least` words, without placeholders and numbers."""
-    runs = _without_placeholders(pair.source).split()
-    return count_words(" ".join(run for run in runs if WORD.search(run))) < least
+def are_empty(batch: Batch) -> Drop:
+    """A side has no visible character."""
+    source, target = (side.has(table_of(VISIBLE)) for side in batch.sides)
+    return ~(source & target)
 
 
-def is_too_long(pair: Pair, most: int) -> bool:
-    """Return whether a side has more than `most` words."""
-    return max(count_words(pair.source), count_words(pair.target)) > most
+def have_control_characters(batch: Batch) -> Drop:
+    """A side has a control character or another code point that does not occur in text."""
+    source, target = (side.has(table_of(CONTROL)) for side in batch.sides)
+    return source | target
 
 
-def has_odd_lengths(pair: Pair, ratio: float) -> bool:
-    """Return whether one side is more than `ratio` times as long as the other."""
-    shorter, longer = sorted((size(pair.source), size(pair.target)))
-    return longer > ratio * shorter
+def have_no_words(batch: Batch) -> Drop:
+    """A side has no word besides its placeholders."""
+    source, target = (side.has(LETTERS) for side in batch.plain)
+    return ~(source & target)
 
 
-def is_identical(pair: Pair) -> bool:
-    """Return whether source and target are equal except for case."""
-    return pair.source.casefold() == pair.target.casefold()
+def are_too_short(batch: Batch, least: int) -> Drop:
+    """The source has fewer than `least` words, without placeholders and numbers."""
+    source = batch.plain[0]
+    counts = source.runs_with(LETTERS)
+    for row in np.flatnonzero(source.has_uncommon_words).tolist():
+        counts[row] = count_words(" ".join(run for run in source.texts[row].split() if WORD.search(run)))
+    return counts < least
 
 
-def is_untranslated(pair: Pair, share: float) -> bool:
-    """Return whether more than `share` of the target's words are also in the source."""
-    source, target = (words(_without_placeholders(side)) for side in (pair.source, pair.target))
-    known = set(source)
-    return sum(word in known for word in target) > share * len(target)
+def are_too_long(batch: Batch, most: int) -> Drop:
+    """A side has more than `most` words."""
+    source, target = (side.word_counts for side in batch.sides)
+    return np.maximum(source, target) > most
 
 
-def has_other_placeholders(pair: Pair) -> bool:
-    """Return whether the placeholders of the two sides differ, which means that one side is outdated or wrong."""
-    return _placeholders(pair.source) != _placeholders(pair.target)
+def have_odd_lengths(batch: Batch, ratio: float) -> Drop:
+    """One side is more than `ratio` times as long as the other."""
+    source, target = (side.sizes for side in batch.sides)
+    return np.maximum(source, target) > ratio * np.minimum(source, target)
+
+
+def are_identical(batch: Batch) -> Drop:
+    """Source and target are equal except for case."""
+    return _array(pair.source.casefold() == pair.target.casefold() for pair in batch.pairs)
+
+
+def are_untranslated(batch: Batch, share: float) -> Drop:
+    """More than `share` of the target's words are also in the source."""
+    source, target = (side.words for side in batch.plain)
+    return _array(
+        sum(map(set(known).__contains__, words)) > share * len(words)
+        for known, words in zip(source, target, strict=True)
+    )
+
+
+def have_other_placeholders(batch: Batch) -> Drop:
+    """The placeholders of the two sides differ, which means that one side is outdated or wrong."""
+    found = np.zeros(len(batch.pairs), dtype=bool)
+    for row in batch.with_placeholders:
+        source, target, _ = batch.pairs[row]
+        found[row] = _placeholders(source) != _placeholders(target)
+    return found
 
 
 def _placeholders(text: str) -> list[str]:
@@ -111,14 +159,23 @@ def _placeholders(text: str) -> list[str]:
     return found if "%1" in found else [each for each in found if not NUMBERED.fullmatch(each)]
 
 
-def has_other_script(pair: Pair, languages: tuple[str, str]) -> bool:
-    """Return whether a side is not written in a script of its language."""
-    sides = zip((pair.source, pair.target), languages, strict=True)
-    return any(is_in_other_script(_without_placeholders(side), language) for side, language in sides)
+def have_other_script(batch: Batch, languages: tuple[str, str]) -> Drop:
+    """A side is not written in a script of its language."""
+    source, target = (in_other_script(side, code) for side, code in zip(batch.plain, languages, strict=True))
+    return source | target
 
 
-def _without_placeholders(text: str) -> str:
-    return str(PLACEHOLDER.sub(" ", text))
+def without_placeholders(text: str) -> str:
+    """Return the text with a space in the place of each placeholder."""
+    return str(PLACEHOLDER.sub(" ", text)) if _may_have_any(text) else text
+
+
+def _may_have_any(text: str) -> bool:
+    return "%" in text or "{" in text
+
+
+def _array(values: Iterable[bool]) -> Drop:
+    return np.fromiter(values, dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -153,30 +210,33 @@ def _short(text: str) -> str:
 def clean(pairs: Iterable[Pair], settings: DownloadSettings) -> Cleaned:
     """Normalise the pairs, and drop those for which a rule returns True. Skipped rules are not applied."""
     limits, languages = settings.cleaning, (settings.source_language, settings.target_language)
-    all_rules: dict[Rule, Callable[[Pair], bool]] = {
-        "empty": is_empty,
-        "control_characters": has_control_characters,
-        "no_words": has_no_words,
-        "too_short": lambda pair: is_too_short(pair, limits.min_source_words),
-        "too_long": lambda pair: is_too_long(pair, limits.max_words),
-        "length_ratio": lambda pair: has_odd_lengths(pair, limits.max_length_ratio),
-        "identical": is_identical,
-        "untranslated": lambda pair: is_untranslated(pair, limits.max_copied_words),
-        "placeholders": has_other_placeholders,
-        "script": lambda pair: has_other_script(pair, languages),
+    all_rules: dict[Rule, Callable[[Batch], Drop]] = {
+        "empty": are_empty,
+        "control_characters": have_control_characters,
+        "no_words": have_no_words,
+        "too_short": lambda batch: are_too_short(batch, limits.min_source_words),
+        "too_long": lambda batch: are_too_long(batch, limits.max_words),
+        "length_ratio": lambda batch: have_odd_lengths(batch, limits.max_length_ratio),
+        "identical": are_identical,
+        "untranslated": lambda batch: are_untranslated(batch, limits.max_copied_words),
+        "placeholders": have_other_placeholders,
+        "script": lambda batch: have_other_script(batch, languages),
     }
     skipped = _skipped(limits, settings.source)
-    rules = {name: is_bad for name, is_bad in all_rules.items() if name not in skipped}
+    rules = {name: rule for name, rule in all_rules.items() if name not in skipped}
     kept: list[Pair] = []
     dropped: Counter[str] = Counter(dict.fromkeys(rules, 0))
     examples: dict[str, Pair] = {}
-    for pair in map(normalised, pairs):
-        rule = next((name for name, is_bad in rules.items() if is_bad(pair)), None)
-        if rule is None:
-            kept.append(pair)
-        else:
-            dropped[rule] += 1
-            examples.setdefault(rule, pair)
+    remaining = map(normalised, pairs)
+    while some := list(islice(remaining, BATCH)):
+        batch, left = Batch(some), np.ones(len(some), dtype=bool)
+        for name, rule in rules.items():
+            found = left & rule(batch)
+            left &= ~found
+            dropped[name] += int(found.sum())
+            if found.any():
+                examples.setdefault(name, some[int(found.argmax())])
+        kept += compress(some, left)
     return Cleaned(kept, dropped, examples, skipped)
 
 

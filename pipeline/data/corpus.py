@@ -12,7 +12,7 @@ from ..plumbing.params import DownloadSettings
 from .cleaning import Cleaned, Pair, clean, is_empty, with_text
 from .facts import CorpusFacts, SourceFacts
 from .sources import RawCorpus
-from .splitting import cut, key, without_duplicates, without_leaks
+from .splitting import cut, source_keys, without_duplicates, without_leaks
 
 DEFAULT_PAIRS = 1000  # size of a held-out split that is cut from the training pairs
 
@@ -122,7 +122,7 @@ def _missing_sizes(splits: dict[str, list[Pair]], settings: DownloadSettings) ->
         sizes["test"] = settings.test_pairs
     if None not in sizes.values():
         return {name: size for name, size in sizes.items() if size}
-    tenth = len({key(pair.source) for pair in splits["train"]}) // 10
+    tenth = len(set(source_keys(splits["train"]))) // 10
     return {name: size or max(1, min(DEFAULT_PAIRS, tenth)) for name, size in sizes.items()}
 
 

@@ -8,7 +8,7 @@ training sentences and a thousand test sentences, the probability of a false mat
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from ..plumbing.errors import UserError
 from .facts import Side
 from .languages import count_words
-from .splitting import LEAK_WORDS, key
+from .splitting import LEAK_WORDS, keys
 
 SentenceDigests = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
@@ -32,7 +32,7 @@ PROBE = (
 )
 
 
-def fingerprints(sources: Iterable[str], targets: Iterable[str]) -> bytes:
+def fingerprints(sources: Sequence[str], targets: Sequence[str]) -> bytes:
     """Return a NumPy archive with the digests of each side, sorted and without repetitions: 8 bytes each."""
     file = io.BytesIO()
     np.savez(file, source=np.unique(_digests(sources)), target=np.unique(_digests(targets)), probe=_digests([PROBE]))
@@ -50,7 +50,7 @@ def find_known(path: Path, sources: Sequence[str], targets: Sequence[str]) -> di
         return None
     source = np.isin(_digests(sources), known_sources)
     target = np.isin(_digests(targets), known_targets)
-    target &= np.array([count_words(key(text)) >= LEAK_WORDS for text in targets], dtype=bool)
+    target &= np.array([count_words(key) >= LEAK_WORDS for key in keys(targets)], dtype=bool)
     return {int(i): "source" if source[i] else "target" for i in np.flatnonzero(source | target)}
 
 
@@ -75,6 +75,6 @@ def _read_archive(path: Path) -> tuple[SentenceDigests, SentenceDigests, Sentenc
     return source, target, probe
 
 
-def _digests(sentences: Iterable[str]) -> SentenceDigests:
-    digests = (hashlib.blake2b(key(sentence).encode("utf-8", "surrogatepass"), digest_size=8) for sentence in sentences)
+def _digests(sentences: Sequence[str]) -> SentenceDigests:
+    digests = (hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8) for key in keys(sentences))
     return np.array([int.from_bytes(digest.digest(), "big") for digest in digests], dtype=np.uint64)

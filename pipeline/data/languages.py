@@ -81,20 +81,21 @@ _UNSPACED = _letters_of(LETTERS_A_WORD)
 _RUN = regex.compile(rf"(?V1){_run_of(_IN_RUN)}")
 _ALONE = rf"[[{_UNSPACED}{_letters_of(LETTERS_A_WORD_OF_SYLLABLES)}]&&\p{{L}}]"
 _LETTER_OR_RUN = regex.compile(rf"(?V1){_ALONE}[\p{{M}}\u200c\u200d]*|{_run_of(f'[{_IN_RUN}--{_ALONE}]')}")
-_UNSPACED_LETTER = regex.compile(rf"(?V1)[[{_UNSPACED}]&&\p{{L}}]")
+UNSPACED_LETTER = regex.compile(rf"(?V1)[[{_UNSPACED}]&&\p{{L}}]")
 _SPACED_CHARACTER = regex.compile(rf"(?V1)[\w--[{_UNSPACED}\p{{M}}]]")
 _UNSPACED_LETTERS = {
     number: regex.compile(rf"(?V1)[[{_letters_of(s for s, n in LETTERS_A_WORD.items() if n == number)}]&&\p{{L}}]")
     for number in sorted(set(LETTERS_A_WORD.values()))
 }
 # The apostrophes in use. Between letters of a script without spaces they are quotation marks, and do not count.
-_APOSTROPHE = rf"(?<![{_UNSPACED}]\p{{M}}*)['’‘ʼʻʹʽ`´′＇](?=\p{{L}})(?![{_UNSPACED}])"
+APOSTROPHES = regex.compile("['’‘ʼʻʹʽ`´′＇]")
+_APOSTROPHE = rf"(?<![{_UNSPACED}]\p{{M}}*){APOSTROPHES.pattern}(?=\p{{L}})(?![{_UNSPACED}])"
 APOSTROPHE = regex.compile(rf"(?V1)(?<=[\p{{L}}\p{{M}}]){_APOSTROPHE}")
 # A run of letters with their marks, joiners and inner apostrophes.
 WORD = regex.compile(rf"(?V1)\p{{L}}(?:[\p{{L}}\p{{M}}\u200c\u200d]|{_APOSTROPHE})*")
 _SPACE_INSIDE = regex.compile(rf"(?V1)(?<=[{_UNSPACED}]\p{{M}}*) (?=[{_UNSPACED}])")
-_SYLLABIC_LETTER = regex.compile(rf"(?V1)[[{_letters_of(SYLLABIC)}]&&\p{{L}}]")
-_OF_SOME_SCRIPT = regex.compile(r"(?V1)[\p{L}--[\p{Script=Zyyy}\p{Script=Zinh}]]+")
+SYLLABIC_LETTER = regex.compile(rf"(?V1)[[{_letters_of(SYLLABIC)}]&&\p{{L}}]")
+OF_SOME_SCRIPT = regex.compile(r"(?V1)[\p{L}--[\p{Script=Zyyy}\p{Script=Zinh}]]+")
 
 
 @functools.cache
@@ -175,22 +176,11 @@ def tokeniser_for(code: str) -> str:
 
 
 @functools.cache
-def _letters_in(code: str) -> regex.Pattern[str] | None:
+def letters_in(code: str) -> regex.Pattern[str] | None:
+    """Return an expression for letters in the scripts of a language; None if the scripts are not known."""
     known, language = scripts(code), _parse(code)
     is_sure = language.script or language.language in OTHER_SCRIPTS or known & COMMON_SCRIPTS
     return regex.compile(rf"(?V1)[[{_letters_of(sorted(known))}]&&\p{{L}}]+") if known and is_sure else None
-
-
-def is_in_other_script(text: str, code: str) -> bool:
-    """Return whether less than a third of a text, measured by `size`, is in the scripts of its language.
-
-    A third is enough because names and terms keep their script: "SQLAlchemy を使う" is Japanese. Return False if the
-    scripts of the language are not known.
-    """
-    letters = _letters_in(code)
-    if letters is None:
-        return False
-    return 3 * size("".join(letters.findall(text))) < size("".join(_OF_SOME_SCRIPT.findall(text)))
 
 
 def size(text: str) -> int:
@@ -199,7 +189,7 @@ def size(text: str) -> int:
     This makes the lengths of texts in all scripts comparable: "설치 중입니다" is about as long as "being installed". A
     combining mark counts as a letter, since it is a vowel in many scripts.
     """
-    return len(text) + 2 * len(_SYLLABIC_LETTER.findall(text))
+    return len(text) + 2 * len(SYLLABIC_LETTER.findall(text))
 
 
 def count_words(text: str) -> int:
@@ -209,7 +199,7 @@ def count_words(text: str) -> int:
     LETTERS_A_WORD, rounded up. It depends on the letters, not on a language: "用 PostgreSQL 连接" has three words.
     """
     words = [word for word in SEPARATORS.split(text) if word]
-    if text.isascii() or not _UNSPACED_LETTER.search(text):
+    if text.isascii() or not UNSPACED_LETTER.search(text):
         return len(words)
     return sum(map(_words_in, words))
 

@@ -6,18 +6,36 @@ and white space.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from ..plumbing.errors import UserError
-from .cleaning import PLACEHOLDER, Pair
-from .languages import count_words, words_only
+from .characters import Texts, table_of
+from .cleaning import BATCH, Pair, without_placeholders
+from .languages import UNSPACED_LETTER, count_words, words_only
 
 LEAK_WORDS = 3  # a target with fewer words ("Settings") is no leak, because it is too common
 
 
-def key(text: str) -> str:
-    """Return the sentence's words in lower case. A sentence and its trivial variants have the same key."""
-    return words_only(PLACEHOLDER.sub(" ", text)) or text
+def keys(texts: Sequence[str]) -> list[str]:
+    """Return the words of each sentence in lower case. A sentence and its trivial variants have the same key."""
+    found: list[str] = []
+    for start in range(0, len(texts), BATCH):
+        plain = Texts(list(map(without_placeholders, texts[start : start + BATCH])))
+        joined = [" ".join(words) for words in plain.words]
+        for row in np.flatnonzero(plain.has(table_of(UNSPACED_LETTER))).tolist():
+            joined[row] = words_only(plain.texts[row])
+        found += joined
+    return [key or text for key, text in zip(found, texts, strict=True)]
+
+
+def source_keys(pairs: Sequence[Pair]) -> list[str]:
+    return keys([pair.source for pair in pairs])
+
+
+def target_keys(pairs: Sequence[Pair]) -> list[str]:
+    return keys([pair.target for pair in pairs])
 
 
 def without_duplicates(pairs: Iterable[Pair]) -> list[Pair]:
@@ -35,8 +53,8 @@ def cut(pairs: list[Pair], sizes: dict[str, int], seed: int) -> dict[str, list[P
     counts twice in a score. The choice depends on the seed and the keys, not on the order of the pairs.
     """
     groups: dict[str, list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        groups[key(pair.source)].append(pair)
+    for key, pair in zip(source_keys(pairs), pairs, strict=True):
+        groups[key].append(pair)
     if len(groups) <= sum(sizes.values()):
         wanted = " + ".join(f"{name} {size}" for name, size in sizes.items())
         raise UserError(
@@ -55,23 +73,22 @@ def without_leaks(splits: dict[str, list[Pair]], max_similarity: float) -> tuple
     `max_similarity` is below 1, a pair also leaks if its source is more similar than that to a held-out source.
     """
     held_out = [pair for name, pairs in splits.items() if name != "train" for pair in pairs]
-    sources = {key(pair.source) for pair in held_out}
-    targets = {text for pair in held_out if count_words(text := key(pair.target)) >= LEAK_WORDS}
-    leaks: dict[str, Callable[[Pair], bool]] = {
-        "source_leak": lambda pair: key(pair.source) in sources,
-        "target_leak": lambda pair: key(pair.target) in targets,
-    }
+    sources = set(source_keys(held_out))
+    targets = {key for key in target_keys(held_out) if count_words(key) >= LEAK_WORDS}
     train = splits["train"]
     dropped: Counter[str] = Counter()
-    for name, is_leak in leaks.items():
-        kept = [pair for pair in train if not is_leak(pair)]
-        dropped[name] = len(train) - len(kept)
+
+    def drop(rule: str, leaks: Iterable[bool]) -> None:
+        nonlocal train
+        kept = [pair for pair, is_leak in zip(train, leaks, strict=True) if not is_leak]
+        dropped[rule] = len(train) - len(kept)
         train = kept
+
+    drop("source_leak", (key in sources for key in source_keys(train)))
+    drop("target_leak", (key in targets for key in target_keys(train)))
     if max_similarity < 1 and train and held_out:
         from .similarity import highest_similarities  # slow to import
 
-        similarities = highest_similarities([key(pair.source) for pair in train], sorted(sources))
-        kept = [pair for pair, value in zip(train, similarities, strict=True) if value <= max_similarity]
-        dropped["similar_leak"] = len(train) - len(kept)
-        train = kept
+        similarities = highest_similarities(source_keys(train), sorted(sources))
+        drop("similar_leak", (value > max_similarity for value in similarities))
     return {**splits, "train": train}, dropped

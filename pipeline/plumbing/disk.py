@@ -2,17 +2,26 @@
 
 import os
 import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 REMOVED = ".*.removed"  # matches directories that are being deleted
 SIZE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def size_of(path: Path) -> int:
-    """Return the bytes of a file or of all files in a directory, without following links; 0 if the path is missing."""
-    if path.is_symlink() or not path.is_dir():
-        return _bytes(path)
-    return sum(_bytes(file) for file in path.rglob("*") if file.is_symlink() or not file.is_dir())
+def size_of(*paths: Path) -> int:
+    """Return the bytes that deleting some files and directories would free. Links are not followed.
+
+    Experiments with equal data share its files as hard links. Such a file is freed when its last link is deleted.
+    """
+    found: dict[tuple[int, int], list[os.stat_result]] = defaultdict(list)
+    for file in {file for path in paths for file in _files(path)}:
+        with suppress(FileNotFoundError):  # another process has deleted it
+            state = file.lstat()
+            found[state.st_dev, state.st_ino].append(state)
+    return sum(links[0].st_size for links in found.values() if len(links) >= links[0].st_nlink)
 
 
 def remove_directory(directory: Path) -> None:
@@ -33,8 +42,9 @@ def told_size(count: int) -> str:
     raise AssertionError("the last unit returns")
 
 
-def _bytes(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except FileNotFoundError:  # another process has deleted it
-        return 0
+def _files(path: Path) -> Iterator[Path]:
+    """Yield a file itself, or all files in a directory."""
+    if path.is_symlink() or not path.is_dir():
+        yield path
+    else:
+        yield from (file for file in path.rglob("*") if file.is_symlink() or not file.is_dir())

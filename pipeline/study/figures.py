@@ -4,6 +4,7 @@ Each figure is a function that draws on a matplotlib figure of its own, without 
 """
 
 import io
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from .results import Results
 TEXT, SOFT = "#1c2024", "#5b6470"  # replaced by the page's own colours in the SVG
 FIXED, ATTENTIVE = "#d55e00", "#0072b2"  # colour-blind people can tell them apart
 OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+STYLES = [(colour, line) for line in ("-", "--", ":", "-.") for colour in OTHERS]  # of the other members, in this order
 PAGE_COLOURS = {TEXT: "var(--text)", SOFT: "var(--soft)", FIXED: "var(--fixed)", ATTENTIVE: "var(--attentive)"}
 SIZE = (5.6, 3.5)  # inches; the page shows them larger on a wide screen
 STYLE = {
@@ -150,12 +152,11 @@ def _after_error(axes: Axes, results: Results) -> None:
 
 
 def _cost(axes: Axes, results: Results) -> None:
-    others = iter(OTHERS * len(results.rows))
-    ends = {}
+    styles, ends = _styles(results), {}
     for row in results.rows:
-        colour = {results.fixed: FIXED, results.attentive: ATTENTIVE}.get(row.member) or next(others)
+        colour, line = styles[row.member]
         minutes = [epoch.minutes for epoch in row.epochs]
-        axes.plot(minutes, [epoch.bleu for epoch in row.epochs], "o-", color=colour, markersize=3)
+        axes.plot(minutes, [epoch.bleu for epoch in row.epochs], f"o{line}", color=colour, markersize=3)
         ends[row.member] = (minutes[-1], row.epochs[-1].bleu, colour)
     axes.set(xlabel="minutes of training", ylabel="BLEU on the validation split", ylim=(0, None), xlim=(0, None))
     right, gap = max(x for x, _, _ in ends.values()) * 1.06, max(y for _, y, _ in ends.values()) / 19
@@ -169,15 +170,22 @@ def _cost(axes: Axes, results: Results) -> None:
 
 
 def _entropy(axes: Axes, results: Results) -> None:
-    others = iter(OTHERS * len(results.rows))
+    styles = _styles(results)
     for row in results.rows:
         found = [epoch.attention_entropy for epoch in row.epochs if epoch.attention_entropy is not None]
         if found:
-            colour = ATTENTIVE if row.member == results.attentive else next(others)
-            axes.plot(range(1, len(found) + 1), found, "o-", color=colour, label=row.member, markersize=3)
+            colour, line = styles[row.member]
+            axes.plot(range(1, len(found) + 1), found, f"o{line}", color=colour, label=row.member, markersize=3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="entropy of the attention, nats", ylim=(0, 1.5 * axes.get_ylim()[1]))  # a legend
     axes.legend(fontsize="x-small", ncols=2)
+
+
+def _styles(results: Results) -> dict[str, tuple[str, str]]:
+    """Return a colour and a line style for each member, the same in all figures."""
+    known = {results.fixed: (FIXED, "-"), results.attentive: (ATTENTIVE, "-")}
+    others = itertools.cycle(STYLES)
+    return {row.member: known.get(row.member) or next(others) for row in results.rows}
 
 
 def _lengths(

@@ -1,0 +1,61 @@
+"""What is looked up for many texts at once is what the expressions of languages.py find in each text."""
+
+import unicodedata
+
+import pytest
+import regex
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipeline.data.characters import LETTERS, Table, Texts, table_of
+from pipeline.data.cleaning import CONTROL, VISIBLE
+from pipeline.data.languages import INVISIBLE, OF_SOME_SCRIPT, SYLLABIC_LETTER, count_words, letters_in, size, words
+from pipeline.data.text import normal_form
+
+# Characters that mean something else beside certain others: apostrophes, marks, joiners, capitals that become one
+# character with a mark, letters that become several, compatibility forms, scripts without spaces.
+ODD = "aZsß'’`ʼʻ´\u0301\u030c\u0345\u200c\u200d\u00ad\u200bJjİıǅŉﬁＡﾊﾞ한ㄱㅏ\u1100\u1161語かーกา\u0e31मि་།"
+ODD += "_-.1 \ue000\ud800"
+ANY = st.lists(st.text(st.sampled_from(ODD) | st.characters(), max_size=20), max_size=6)
+LETTER = regex.compile(r"\p{L}")
+TEXTS = ANY.map(lambda texts: list(map(normal_form, texts)))
+
+
+@settings(deadline=None)  # tables are made at the first use
+@given(ANY)
+@example(["J\u030c", "j", "", "ß\u030c", "don't"])
+@example(["e\u0301", "a\nb"])
+@example([])
+@example([""])
+def test_words_are_those_of_each_text(texts: list[str]) -> None:
+    assert Texts(texts).words == [words(text) for text in texts]
+
+
+@settings(deadline=None)
+@given(TEXTS)
+@example(["", "a", "", ""])
+def test_counts_are_those_of_each_text(texts: list[str]) -> None:
+    found = Texts(texts)
+    assert found.word_counts.tolist() == [count_words(text) for text in texts]
+    assert found.sizes.tolist() == [size(text) for text in texts]
+    assert found.sum(LETTERS).tolist() == [len(LETTER.findall(text)) for text in texts]
+    assert found.has(table_of(VISIBLE)).tolist() == [bool(VISIBLE.search(text)) for text in texts]
+    runs = [sum(bool(LETTER.search(run)) for run in text.split(" ")) for text in texts]
+    assert found.runs_with(LETTERS).tolist() == runs
+
+
+@pytest.mark.parametrize("pattern", [CONTROL, VISIBLE, INVISIBLE, OF_SOME_SCRIPT, SYLLABIC_LETTER, letters_in("ja")])
+def test_a_table_has_the_characters_that_its_expression_matches(pattern: regex.Pattern[str]) -> None:
+    characters = [chr(code) for code in [*range(0x3000), *range(0x3000, 0x110000, 97)]]
+    found = Texts(characters).has(table_of(pattern)).tolist()
+    assert found == [bool(pattern.fullmatch(character)) for character in characters]
+
+
+def test_a_table_made_later_knows_the_characters_that_occurred_before() -> None:
+    before = Texts(["ж", "z"])
+    assert before.has(Table(lambda character: character == "ж")).tolist() == [True, False]
+
+
+def test_every_letter_is_folded_as_in_a_word_of_its_own() -> None:
+    texts = [unicodedata.normalize("NFC", letter) for letter in map(chr, range(0x110000)) if LETTER.match(letter)]
+    assert Texts(texts).words == [words(text) for text in texts]
