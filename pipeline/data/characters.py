@@ -47,7 +47,7 @@ class Texts:
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = texts
         self.lengths = np.fromiter(map(len, texts), np.int64, len(texts))  # (N,)
-        self._codes = _codes("".join(texts))  # (C,)
+        self._codes = codes_of("".join(texts))  # (C,)
         new = np.unique(self._codes[~_seen[self._codes]])
         for table in _tables:
             table.learn(new)
@@ -180,7 +180,7 @@ def _extends(character: str) -> bool:
     return bool(regex.fullmatch(r"[\p{M}\u200c\u200d]", character))
 
 
-def _codes(text: str) -> NDArray[np.uint32]:
+def codes_of(text: str) -> NDArray[np.uint32]:
     """Return the code points of a text."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
