@@ -42,12 +42,16 @@ def main() -> None:
     experiment = Experiment(ROOT / build, read_params([Path(file) for file in files]))
     repeats, seconds = max(1, round(asked_for("REPEATS", 5))), asked_for("DURATION", 40)
     experiment.check({"train": TO_TRAIN, "decode": TO_DECODE}.get(part, TARGETS))
+    title, output = f"Speed of {experiment.name}", OUTPUT / f"{part}-{experiment.name}"
     figures: list[Figure] = []
     try:
-        figures.extend(measure(part, experiment, repeats, seconds))
-    finally:  # what was measured before an error is shown, too
+        for figure in measure(part, experiment, repeats, seconds):
+            figures.append(figure)
+    except BaseException:
         if figures:
-            report(f"Speed of {experiment.name}", figures, conditions(), OUTPUT / f"{part}-{experiment.name}")
+            report(f"{title}, incomplete", figures, conditions(), output.with_name(f"{output.name}-incomplete"))
+        raise
+    report(title, figures, conditions(), output)
 
 
 def measure(part: str, experiment: Experiment, repeats: int, seconds: float) -> Iterator[Figure]:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pipeline.data.facts import CorpusFacts
 from pipeline.experiments.catalogue import DEFAULT, all_experiments, settings_files
+from pipeline.experiments.garbage import experiment_directories
 from pipeline.plumbing.artifacts import Artifact, read_manifest
 from pipeline.plumbing.command import TARGETS, fail_clearly
 from pipeline.plumbing.disk import size_of, told_size
@@ -49,11 +50,12 @@ def experiments() -> None:
         print(line)
         if text:
             print(textwrap.fill(text, WIDTH, initial_indent="      ", subsequent_indent="      "))
-    shared = [
-        f"{title} {told_size(size_of(build / name))}" for name, title in SHARED.items() if (build / name).is_dir()
-    ]
+    shared = {title: size_of(build / name) for name, title in SHARED.items() if (build / name).is_dir()}
+    homes = experiment_directories(build)
+    if equal := size_of(*homes) - sum(map(size_of, homes)):
+        shared["equal data of several experiments"] = equal
     if shared:
-        print(f"\nshared by all: {', '.join(shared)}")
+        print(f"\nshared: {', '.join(f'{title} {told_size(size)}' for title, size in shared.items())}")
 
 
 def describe(home: Path, files: list[Path], default: dict[str, str]) -> Iterator[tuple[Row, str]]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.data import characters
 from pipeline.data.cleaning import CONTROL, PLACEHOLDER, Cleaned, Pair, clean, normalised
 from pipeline.data.languages import WORD
 from pipeline.plumbing.params import DownloadSettings, Rule
@@ -217,7 +218,9 @@ def test_a_batch_is_decided_as_pair_by_pair(texts: list[tuple[str, str]], langua
     )
     pairs = [Pair(source, target, number) for number, (source, target) in enumerate(texts)]
     expected = [by_pair(pair, settings.cleaning, languages) for pair in pairs]
-    found = clean(pairs, settings)
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(characters, "BATCH", 3)
+        found = clean(pairs, settings)
     assert [pair.origin for pair in found.pairs] == [n for n, rule in enumerate(expected) if rule is None]
     assert +found.dropped == Counter(rule for rule in expected if rule)
     for rule, pair in found.examples.items():

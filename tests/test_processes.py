@@ -43,7 +43,7 @@ def test_precision_auto_is_bf16_where_it_is_faster(
         ("AuthenticAMD", False, False, False),
         ("GenuineIntel", True, False, False),
         ("GenuineIntel", True, True, True),
-        ("", False, False, False),
+        ("", True, False, True),
     ],
 )
 def test_processors_of_intel_are_fast_in_bf16_only_with_amx(

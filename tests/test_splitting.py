@@ -3,10 +3,12 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.cleaning import Pair
+from pipeline.data import characters
+from pipeline.data.cleaning import PLACEHOLDER, Pair
+from pipeline.data.languages import words_only
 from pipeline.data.similarity import highest_similarities
 from pipeline.data.splitting import cut, keys, source_keys, without_duplicates, without_leaks
 from pipeline.plumbing.errors import UserError
@@ -24,6 +26,15 @@ PAIRS = st.lists(
 def test_variants_of_a_sentence_have_the_same_key(variant: str) -> None:
     one, other = keys([variant, "The dog sleeps."])
     assert one == other
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.sampled_from("aZßŉ'ʼ%{}1 e\u0301\u3099语かกา") | st.characters(), max_size=16), max_size=8))
+@example(["a\u3099 ŉ", "100 %d a語 語"])
+def test_keys_are_the_words_of_each_sentence(texts: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(characters, "BATCH", 3)
+        assert keys(texts) == [words_only(PLACEHOLDER.sub(" ", text)) or text for text in texts]
 
 
 def test_different_sentences_have_different_keys() -> None:

@@ -129,15 +129,30 @@ def test_the_aligner_finds_the_words_of_a_toy_language(tmp_path: Path) -> None:
     pytest.importorskip(alignment.ALIGNER)
     draw = random.Random(1)
     sources = [" ".join(f"w{draw.randint(4, 9)}" for _ in range(draw.randint(2, 6))) for _ in range(400)]
-    targets = [" ".join(f"w{int(word[1:]) + 7}" for word in reversed(source.split())) for source in sources]
+    targets = [
+        " ".join(f"w{int(word[1:]) + 7}" for word in (*words[1:], words[0])) for words in map(str.split, sources)
+    ]
     pyarrow.parquet.write_table(pyarrow.table({"source": sources, "target": targets}), tmp_path / "train.parquet")
     found = family(member())
-    found.sentences = (["w4 w5", "w6"], ["w12 w11", "w13"])
+    found.sentences = (["w4 w5 w6", "w7"], ["w12 w13 w11", "w14"])
     corpus = SimpleNamespace(path=lambda name: tmp_path / name)
     found.first = SimpleNamespace(
         translator=found.members[0].translator, evaluated=SimpleNamespace(artifacts={"corpus": corpus})
     )
-    assert alignment.aligned(found) == [{(0, 1), (1, 0)}, {(0, 0)}]
+    assert alignment.aligned(found) == [{(0, 2), (1, 0), (2, 1)}, {(0, 0)}]
+
+
+def test_each_member_that_attends_is_compared_with_the_aligner(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = family(member(attention="dot"), member(attention="none"), member(attention="additive"))
+    found.first = found.members[0]
+    monkeypatch.setattr(alignment, "find_spec", lambda name: object())
+    monkeypatch.setattr(alignment, "aligned", lambda family: alignment.attended(family, found.members[2]))
+    compared = alignment.agreement(found)
+    assert compared is not None
+    assert list(compared.members) == [found.members[0].name, found.members[2].name]
+    assert compared.members[found.members[2].name] == 0
+    monkeypatch.setattr(alignment, "find_spec", lambda name: None)
+    assert alignment.agreement(found) is None
 
 
 def test_neighbouring_sentences_are_joined_and_none_twice() -> None:

@@ -1,14 +1,15 @@
 """Count characters and find words in many texts at once, with one look-up for each character.
 
 `languages.py` says by regular expressions what a letter, a word or a script is. Here a character is asked for once,
-when it first occurs, and NumPy looks up all characters of a batch of texts in tables of the answers. A text with
-characters whose meaning depends on their neighbours is read by `languages.words` instead.
+when it first occurs, and NumPy looks up all characters of a batch of texts in tables of the answers. Where the meaning
+of a character depends on its neighbours, the text is read by `languages.words` instead.
 """
 
 import functools
 import unicodedata
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 import regex
@@ -17,10 +18,15 @@ from numpy.typing import NDArray
 from . import languages
 
 CODES = 0x110000  # of Unicode
-SPACE, LINE_FEED, SHARP_S = 0x20, 0x0A, "ß"
+BATCH, BATCH_CHARACTERS = 10_000, 2_000_000  # of texts whose characters are looked up together: some 100 MB
+SPACE, LINE_FEED = 0x20, 0x0A
+SHARP_S = "ß"
+
+T = TypeVar("T")
 
 _seen = np.zeros(CODES, dtype=bool)  # the code points that all tables know
 _tables: list["Table"] = []
+_learning = Lock()  # a table that is made while another thread adds characters must get them, too
 
 
 class Table:
@@ -29,8 +35,9 @@ class Table:
     def __init__(self, answer: Callable[[str], int], dtype: type[np.generic] = np.bool_) -> None:
         self.answer = answer
         self._answers = np.zeros(CODES, dtype=dtype)
-        self.learn(np.flatnonzero(_seen))
-        _tables.append(self)
+        with _learning:
+            self.learn(np.flatnonzero(_seen))
+            _tables.append(self)
 
     def learn(self, codes: NDArray[np.integer]) -> None:
         """Ask for the answers of some code points."""
@@ -48,10 +55,11 @@ class Texts:
         self.texts = texts
         self.lengths = np.fromiter(map(len, texts), np.int64, len(texts))  # (N,)
         self._codes = codes_of("".join(texts))  # (C,)
-        new = np.unique(self._codes[~_seen[self._codes]])
-        for table in _tables:
-            table.learn(new)
-        _seen[new] = True
+        with _learning:
+            new = np.unique(self._codes[~_seen[self._codes]])
+            for table in _tables:
+                table.learn(new)
+            _seen[new] = True
         self._ends = np.cumsum(self.lengths)
         self._starts = self._ends - self.lengths
 
@@ -96,15 +104,15 @@ class Texts:
         folded = np.insert(FOLDED[self._codes], self._ends[:-1], LINE_FEED)
         lines = folded.tobytes().decode("utf-32-le", "surrogatepass").replace(SHARP_S, "ss").split("\n")
         found = [line.split() for line in lines] if self.texts else []
-        odd = self._depend_on_neighbours()
+        odd = self._cannot_be_looked_up()
         if not unicodedata.is_normalized("NFC", "\n".join(self.texts)):
             odd |= [not unicodedata.is_normalized("NFC", text) for text in self.texts]
         for row in np.flatnonzero(odd).tolist():
             found[row] = languages.words(self.texts[row])
         return found
 
-    def _depend_on_neighbours(self) -> NDArray[np.bool_]:
-        """Return whether each text has a character whose meaning in a word depends on its neighbours, (N,).
+    def _cannot_be_looked_up(self) -> NDArray[np.bool_]:
+        """Return whether each text has a character whose meaning in a word is not in the tables, (N,).
 
         A mark belongs to a word if it follows a letter or another mark. If it follows a letter that folding changes,
         the two may become one character.
@@ -123,6 +131,20 @@ class Texts:
         np.cumsum(chosen, out=total[1:])
         sums: NDArray[np.int64] = total[self._ends] - total[self._starts]
         return sums
+
+
+def in_batches(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Yield lists of at most BATCH items, which also end when they have BATCH_CHARACTERS. `size` counts characters."""
+    batch: list[T] = []
+    characters = 0
+    for item in items:
+        batch.append(item)
+        characters += size(item)
+        if len(batch) == BATCH or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def in_other_script(texts: Texts, code: str) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress, islice
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import CleaningSettings, DownloadSettings, Rule
-from .characters import LETTERS, Texts, in_other_script, table_of
+from .characters import LETTERS, Texts, in_batches, in_other_script, table_of
 from .languages import WORD, count_words
 from .text import normal_form
 
@@ -43,7 +43,6 @@ NUMBERED = regex.compile(r"%[1-9]")
 # them, so that characters newer than the tables of Python or `regex` are kept.
 CONTROL = regex.compile(r"[\p{Cc}\p{Co}\p{Cs}\p{Noncharacter_Code_Point}\ufffd]")
 VISIBLE = regex.compile(r"[^\s\p{Cf}]")
-BATCH = 10_000  # pairs whose rules are decided together
 
 
 def normalised(pair: Pair) -> Pair:
@@ -67,6 +66,9 @@ def with_text(pairs: Iterable[Pair], name: str) -> list[Pair]:
     return kept
 
 
+Mask = NDArray[np.bool_]
+
+
 class Batch:
     """N pairs in normal form whose rules are decided together. Each rule returns which pairs to drop, (N,)."""
 
@@ -88,28 +90,25 @@ class Batch:
         return source, target
 
 
-Drop = NDArray[np.bool_]
-
-
-def are_empty(batch: Batch) -> Drop:
+def are_empty(batch: Batch) -> Mask:
     """A side has no visible character."""
     source, target = (side.has(table_of(VISIBLE)) for side in batch.sides)
     return ~(source & target)
 
 
-def have_control_characters(batch: Batch) -> Drop:
+def have_control_characters(batch: Batch) -> Mask:
     """A side has a control character or another code point that does not occur in text."""
     source, target = (side.has(table_of(CONTROL)) for side in batch.sides)
     return source | target
 
 
-def have_no_words(batch: Batch) -> Drop:
+def have_no_words(batch: Batch) -> Mask:
     """A side has no word besides its placeholders."""
     source, target = (side.has(LETTERS) for side in batch.plain)
     return ~(source & target)
 
 
-def are_too_short(batch: Batch, least: int) -> Drop:
+def are_too_short(batch: Batch, least: int) -> Mask:
     """The source has fewer than `least` words, without placeholders and numbers."""
     source = batch.plain[0]
     counts = source.runs_with(LETTERS)
@@ -118,24 +117,24 @@ def are_too_short(batch: Batch, least: int) -> Drop:
     return counts < least
 
 
-def are_too_long(batch: Batch, most: int) -> Drop:
+def are_too_long(batch: Batch, most: int) -> Mask:
     """A side has more than `most` words."""
     source, target = (side.word_counts for side in batch.sides)
     return np.maximum(source, target) > most
 
 
-def have_odd_lengths(batch: Batch, ratio: float) -> Drop:
+def have_odd_lengths(batch: Batch, ratio: float) -> Mask:
     """One side is more than `ratio` times as long as the other."""
     source, target = (side.sizes for side in batch.sides)
     return np.maximum(source, target) > ratio * np.minimum(source, target)
 
 
-def are_identical(batch: Batch) -> Drop:
+def are_identical(batch: Batch) -> Mask:
     """Source and target are equal except for case."""
     return _array(pair.source.casefold() == pair.target.casefold() for pair in batch.pairs)
 
 
-def are_untranslated(batch: Batch, share: float) -> Drop:
+def are_untranslated(batch: Batch, share: float) -> Mask:
     """More than `share` of the target's words are also in the source."""
     source, target = (side.words for side in batch.plain)
     return _array(
@@ -144,7 +143,7 @@ def are_untranslated(batch: Batch, share: float) -> Drop:
     )
 
 
-def have_other_placeholders(batch: Batch) -> Drop:
+def have_other_placeholders(batch: Batch) -> Mask:
     """The placeholders of the two sides differ, which means that one side is outdated or wrong."""
     found = np.zeros(len(batch.pairs), dtype=bool)
     for row in batch.with_placeholders:
@@ -159,7 +158,7 @@ def _placeholders(text: str) -> list[str]:
     return found if "%1" in found else [each for each in found if not NUMBERED.fullmatch(each)]
 
 
-def have_other_script(batch: Batch, languages: tuple[str, str]) -> Drop:
+def have_other_script(batch: Batch, languages: tuple[str, str]) -> Mask:
     """A side is not written in a script of its language."""
     source, target = (in_other_script(side, code) for side, code in zip(batch.plain, languages, strict=True))
     return source | target
@@ -174,7 +173,7 @@ def _may_have_any(text: str) -> bool:
     return "%" in text or "{" in text
 
 
-def _array(values: Iterable[bool]) -> Drop:
+def _array(values: Iterable[bool]) -> Mask:
     return np.fromiter(values, dtype=bool)
 
 
@@ -208,9 +207,9 @@ def _short(text: str) -> str:
 
 
 def clean(pairs: Iterable[Pair], settings: DownloadSettings) -> Cleaned:
-    """Normalise the pairs, and drop those for which a rule returns True. Skipped rules are not applied."""
+    """Normalise the pairs, and drop those that a rule chooses. Skipped rules are not applied."""
     limits, languages = settings.cleaning, (settings.source_language, settings.target_language)
-    all_rules: dict[Rule, Callable[[Batch], Drop]] = {
+    all_rules: dict[Rule, Callable[[Batch], Mask]] = {
         "empty": are_empty,
         "control_characters": have_control_characters,
         "no_words": have_no_words,
@@ -227,8 +226,7 @@ def clean(pairs: Iterable[Pair], settings: DownloadSettings) -> Cleaned:
     kept: list[Pair] = []
     dropped: Counter[str] = Counter(dict.fromkeys(rules, 0))
     examples: dict[str, Pair] = {}
-    remaining = map(normalised, pairs)
-    while some := list(islice(remaining, BATCH)):
+    for some in in_batches(map(normalised, pairs), lambda pair: len(pair.source) + len(pair.target)):
         batch, left = Batch(some), np.ones(len(some), dtype=bool)
         for name, rule in rules.items():
             found = left & rule(batch)

@@ -28,7 +28,7 @@ LARGEST = 2 << 30  # bytes, enough for 134 million pairs
 # placeholders, emoji.
 PROBE = (
     "Größe I’m п'ять o‘z co-op so\u00adft Ａﾊﾞ e\u0301 %(n)d {x} {a b} a%20b %5 <b>1,5</b> दिल เสื้อ 日本語 "
-    "\u200cها\u200d \u0130 $20 _x_ 🩷 👩\u200d🚀"
+    "\u200cها\u200d \u0130 $20 _x_ 🩷 👩\u200d🚀 пʼять kọ\u0301’mọ"
 )
 
 

@@ -77,14 +77,19 @@ def _run_of(characters: str) -> str:
     return rf"{characters}+(?:[!-/:-@\[-`{{-~’]+{characters}+)*"
 
 
-_UNSPACED = _letters_of(LETTERS_A_WORD)
+def _only_unspaced(scripts: Iterable[str]) -> str:
+    """Return a regex set of the characters of scripts without spaces, except those that Latin or Cyrillic shares: ʼ."""
+    return rf"[[{_letters_of(scripts)}]--[\p{{Script_Extensions=Latn}}\p{{Script_Extensions=Cyrl}}]]"
+
+
+_UNSPACED = _only_unspaced(LETTERS_A_WORD)
 _RUN = regex.compile(rf"(?V1){_run_of(_IN_RUN)}")
 _ALONE = rf"[[{_UNSPACED}{_letters_of(LETTERS_A_WORD_OF_SYLLABLES)}]&&\p{{L}}]"
 _LETTER_OR_RUN = regex.compile(rf"(?V1){_ALONE}[\p{{M}}\u200c\u200d]*|{_run_of(f'[{_IN_RUN}--{_ALONE}]')}")
 UNSPACED_LETTER = regex.compile(rf"(?V1)[[{_UNSPACED}]&&\p{{L}}]")
 _SPACED_CHARACTER = regex.compile(rf"(?V1)[\w--[{_UNSPACED}\p{{M}}]]")
 _UNSPACED_LETTERS = {
-    number: regex.compile(rf"(?V1)[[{_letters_of(s for s, n in LETTERS_A_WORD.items() if n == number)}]&&\p{{L}}]")
+    number: regex.compile(rf"(?V1)[{_only_unspaced(s for s, n in LETTERS_A_WORD.items() if n == number)}&&\p{{L}}]")
     for number in sorted(set(LETTERS_A_WORD.values()))
 }
 # The apostrophes in use. Between letters of a script without spaces they are quotation marks, and do not count.

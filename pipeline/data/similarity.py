@@ -34,13 +34,14 @@ def highest_similarities(candidates: Sequence[str], references: Sequence[str]) -
         sizes, grams = _grams(candidates[start : start + ROWS])
         common = _matrix(sizes, grams, known_grams) @ known
         rows = np.repeat(np.arange(len(sizes)), np.diff(common.indptr))
-        jaccard = common.data / (sizes[rows] + known_sizes[common.indices] - common.data)
-        highest = np.zeros(len(sizes), dtype=np.float32)
+        shared = common.data.astype(np.float64)
+        jaccard = shared / (sizes[rows] + known_sizes[common.indices] - shared)
+        highest = np.zeros(len(sizes))
         np.maximum.at(highest, rows, jaccard)
         yield from highest.tolist()
 
 
-def _grams(texts: Sequence[str]) -> tuple[NDArray[np.float32], Hashes]:
+def _grams(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes]:
     """Return how many different 5-grams each of N texts has, and the hashes of these, text by text, in order.
 
     A text that is shorter counts as one 5-gram.
@@ -60,14 +61,14 @@ def _grams(texts: Sequence[str]) -> tuple[NDArray[np.float32], Hashes]:
     keys.sort()
     keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
     sizes = np.bincount((keys >> np.uint64(HASH_BITS)).astype(np.int64), minlength=len(texts))
-    return sizes.astype(np.float32), keys & np.uint64(2**HASH_BITS - 1)
+    return sizes, keys & np.uint64(2**HASH_BITS - 1)
 
 
-def _matrix(sizes: NDArray[np.float32], grams: Hashes, known: Hashes) -> csr_array:
+def _matrix(sizes: NDArray[np.int64], grams: Hashes, known: Hashes) -> csr_array:
     """Return a matrix with a row for each text and a column for each known 5-gram: 1 where the text has it."""
     columns = np.minimum(np.searchsorted(known, grams), len(known) - 1)
     is_known = known[columns] == grams
-    ends = np.concatenate([[0], np.cumsum(sizes.astype(np.int64))])
+    ends = np.concatenate([[0], np.cumsum(sizes)])
     row_ends = np.concatenate([[0], np.cumsum(is_known)])[ends]
     ones = np.ones(int(is_known.sum()), dtype=np.float32)
     return csr_array((ones, columns[is_known], row_ends), shape=(len(sizes), len(known)))

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..plumbing.errors import UserError
-from .characters import Texts, table_of
-from .cleaning import BATCH, Pair, without_placeholders
+from .characters import Texts, in_batches, table_of
+from .cleaning import Pair, without_placeholders
 from .languages import UNSPACED_LETTER, count_words, words_only
 
 LEAK_WORDS = 3  # a target with fewer words ("Settings") is no leak, because it is too common
@@ -21,8 +21,8 @@ LEAK_WORDS = 3  # a target with fewer words ("Settings") is no leak, because it 
 def keys(texts: Sequence[str]) -> list[str]:
     """Return the words of each sentence in lower case. A sentence and its trivial variants have the same key."""
     found: list[str] = []
-    for start in range(0, len(texts), BATCH):
-        plain = Texts(list(map(without_placeholders, texts[start : start + BATCH])))
+    for batch in in_batches(map(without_placeholders, texts), len):
+        plain = Texts(batch)
         joined = [" ".join(words) for words in plain.words]
         for row in np.flatnonzero(plain.has(table_of(UNSPACED_LETTER))).tolist():
             joined[row] = words_only(plain.texts[row])
@@ -31,10 +31,12 @@ def keys(texts: Sequence[str]) -> list[str]:
 
 
 def source_keys(pairs: Sequence[Pair]) -> list[str]:
+    """Return the key of each source."""
     return keys([pair.source for pair in pairs])
 
 
 def target_keys(pairs: Sequence[Pair]) -> list[str]:
+    """Return the key of each target."""
     return keys([pair.target for pair in pairs])
 
 

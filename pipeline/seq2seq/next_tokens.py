@@ -6,7 +6,7 @@ needed, and again in fp32 for these candidates. So their logits are exact. Their
 over the vocabulary contains the rough logits of all other tokens. Each row of features and of weights has its own
 scale, so no row depends on another.
 
-Shapes: R hypotheses, F features, V vocabulary, C candidates, K tokens wanted.
+Shapes: R hypotheses, F features, V vocabulary, P the next multiple of GROUP, C candidates, K tokens wanted.
 """
 
 from functools import cache
@@ -56,10 +56,8 @@ class _Quantised:
     def __init__(self, output: nn.Linear) -> None:
         self._weight, self._bias = output.weight.detach(), output.bias.detach()
         missing = -len(self._weight) % GROUP  # so many tokens that do not exist make the groups equal
-        weight, self._rough_bias = (
-            F.pad(self._weight, (0, 0, 0, missing)),
-            F.pad(self._bias, (0, missing), value=-torch.inf),
-        )
+        weight = F.pad(self._weight, (0, 0, 0, missing))
+        self._rough_bias = F.pad(self._bias, (0, missing), value=-torch.inf)
         scales = weight.abs().amax(dim=1, keepdim=True).clamp_min(TINY) / LARGEST
         self._packed, self._scales = _pack((weight / scales).round().to(torch.int8)), scales[:, 0]
         self._members = torch.arange(0, len(weight), len(weight) // GROUP)[:, None]  # of the first group
@@ -83,14 +81,14 @@ class _Quantised:
         return best, candidates.gather(1, chosen)
 
     def _rough_logits(self, features: Tensor) -> Tensor:
-        """Return the logits (R, V), computed in integers."""
+        """Return the logits (R, P), computed in integers."""
         scale = torch.linalg.vector_norm(features, float("inf"), dim=1, keepdim=True).clamp_min_(TINY) / self._largest
         integers = torch.addcdiv(self._half_up, features, scale).to(torch.uint8)
         products = _integer_linear(integers, self._largest + 1, self._packed, self._scales)
         return torch.addcmul(self._rough_bias, products, scale)
 
     def _likeliest(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Return the `count` highest logits of each row (R, V) and their ids, highest first, twice as fast as `topk`.
+        """Return the `count` highest logits of each row (R, P) and their ids, highest first, twice as fast as `topk`.
 
         They are in the groups with the highest maxima. A group has the ids g, g + G, g + 2 G ..., for G groups.
         """
@@ -98,7 +96,9 @@ class _Quantised:
         groups = maxima.topk(min(count, maxima.shape[1]), sorted=False).indices
         ids = (groups[:, None] + self._members).flatten(1)
         found, chosen = logits.gather(1, ids).topk(count)
-        return found, ids.gather(1, chosen)
+        return found, ids.gather(1, chosen).clamp_max_(
+            len(self._weight) - 1
+        )  # NaN may be at a token that does not exist
 
     def _exact_logits(self, features: Tensor, candidates: Tensor) -> Tensor:
         """Return the logits (R, C) of the candidates (R, C), computed in fp32."""

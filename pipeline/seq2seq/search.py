@@ -166,7 +166,7 @@ class _AllEnded:
 def _kept(scores: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return which sentences stay in the batch, as rows of `scores` (N, K): all of them while most are open."""
     still_open = np.flatnonzero(np.isfinite(scores).any(axis=1))
-    if 0 < MOST_OPEN * len(scores) <= len(still_open):
+    if len(still_open) >= MOST_OPEN * len(scores):
         return np.arange(len(scores))
     return still_open
 

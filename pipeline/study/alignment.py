@@ -61,9 +61,10 @@ def diagonal(source: int, target: int) -> Links:
 
 @torch.no_grad()
 def attended(family: Family, member: Member) -> list[Links]:
-    """Return for each pair of the test set the source piece with the most attention, for each piece of the reference.
+    """Return the links of each pair of the test set by attention.
 
-    The decoder reads the reference. A piece that looks at the end of the source has no link.
+    The decoder reads the reference. Each of its pieces is linked to the source piece with the most attention, and to
+    none if that is the end of the source.
     """
     found: list[Links] = [set()] * len(family.sentences[0])
     for rows, source, lengths, target in batches(family, member):
@@ -76,7 +77,7 @@ def attended(family: Family, member: Member) -> list[Links]:
 
 
 def aligned(family: Family) -> list[Links]:
-    """Return the links of the aligner for each pair of the test set."""
+    """Return the links of each pair of the test set by the aligner, which has also read MOST_PAIRS training pairs."""
     library = importlib.import_module(ALIGNER)
     training = read_split(family.first.evaluated.artifacts["corpus"].path("train.parquet"))
     those = _pieces(family, *family.sentences)
