@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.data import encoding
 from pipeline.data.encoding import encode_split, open_split
 from pipeline.data.facts import EncodedSplitFacts
 from pipeline.data.tokenizer import JOINT, Tokenizer, train_model
@@ -31,7 +32,11 @@ def _write(path: Path, pairs: list[tuple[str, str]]) -> Path:
     return path
 
 
-def test_the_ids_are_those_of_the_tokenizer_in_order(tmp_path: Path, tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_the_ids_are_those_of_the_tokenizer_in_order(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(encoding, "BATCH", batch)
     counts = encode_split(_write(tmp_path / "train.parquet", PAIRS), tokenizer, 100, tmp_path / "train.arrow")
     split = open_split(tmp_path / "train.arrow")
     sources = tokenizer.encode_source([s for s, _ in PAIRS])
@@ -47,7 +52,10 @@ def test_the_ids_are_those_of_the_tokenizer_in_order(tmp_path: Path, tokenizer: 
     )
 
 
-def test_pairs_that_are_too_long_are_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_pairs_that_are_too_long_are_left_out_and_counted(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "BATCH", 1)
     longest = max(len(t) for t in tokenizer.encode_target([t for _, t in PAIRS]))
     counts = encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, longest - 1, tmp_path / "a.arrow")
     assert (counts.pairs, counts.too_long) == (7, 1)
