@@ -27,9 +27,9 @@ Hashes = NDArray[np.uint64]
 def highest_similarities(candidates: Sequence[str], references: Sequence[str]) -> Iterator[float]:
     """Yield the similarity of each candidate to the most similar reference: from 0 (none) to 1 (the same 5-grams)."""
     parts = [_grams(references[start : start + ROWS]) for start in range(0, len(references), ROWS)]
-    known_grams = np.unique(np.concatenate([grams for _, grams in parts]))
-    known_sizes = np.concatenate([sizes for sizes, _ in parts])
-    known = _matrix(known_sizes, np.concatenate([grams for _, grams in parts]), known_grams).T.tocsr()
+    known_sizes, all_grams = map(np.concatenate, zip(*parts, strict=True))
+    known_grams = np.unique(all_grams)
+    known = _matrix(known_sizes, all_grams, known_grams).T.tocsr()
     for start in range(0, len(candidates), ROWS):
         sizes, grams = _grams(candidates[start : start + ROWS])
         common = _matrix(sizes, grams, known_grams) @ known

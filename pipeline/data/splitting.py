@@ -75,22 +75,24 @@ def without_leaks(splits: dict[str, list[Pair]], max_similarity: float) -> tuple
     `max_similarity` is below 1, a pair also leaks if its source is more similar than that to a held-out source.
     """
     held_out = [pair for name, pairs in splits.items() if name != "train" for pair in pairs]
+    if not held_out:
+        return splits, Counter()
     sources = set(source_keys(held_out))
     targets = {key for key in target_keys(held_out) if count_words(key) >= LEAK_WORDS}
-    train = splits["train"]
+    train = list(zip(splits["train"], source_keys(splits["train"]), strict=True))
     dropped: Counter[str] = Counter()
 
     def drop(rule: str, leaks: Iterable[bool]) -> None:
         nonlocal train
-        kept = [pair for pair, is_leak in zip(train, leaks, strict=True) if not is_leak]
+        kept = [keyed for keyed, is_leak in zip(train, leaks, strict=True) if not is_leak]
         dropped[rule] = len(train) - len(kept)
         train = kept
 
-    drop("source_leak", (key in sources for key in source_keys(train)))
-    drop("target_leak", (key in targets for key in target_keys(train)))
-    if max_similarity < 1 and train and held_out:
+    drop("source_leak", [key in sources for _, key in train])
+    drop("target_leak", [key in targets for key in target_keys([pair for pair, _ in train])])
+    if max_similarity < 1 and train:
         from .similarity import highest_similarities  # slow to import
 
-        similarities = highest_similarities(source_keys(train), sorted(sources))
+        similarities = highest_similarities([key for _, key in train], sorted(sources))
         drop("similar_leak", (value > max_similarity for value in similarities))
-    return {**splits, "train": train}, dropped
+    return {**splits, "train": [pair for pair, _ in train]}, dropped
