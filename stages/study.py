@@ -5,11 +5,8 @@ stale. So an interrupted study goes on where it stopped.
 """
 
 import shutil
-import signal
-import subprocess
 import sys
 from pathlib import Path
-from signal import SIGINT, SIGTERM, SIGUSR1
 
 from mlflow.exceptions import MlflowException
 
@@ -24,6 +21,7 @@ from pipeline.study.log import log_study
 from pipeline.study.members import check_members, home_of, open_family, study_command
 from pipeline.study.page import PAGE, write_page
 from pipeline.study.results import Results, measure
+from pipeline.study.trainings import Trainings
 
 
 def study() -> None:
@@ -34,9 +32,10 @@ def study() -> None:
         raise UserError(f"study: lays each member over one experiment; type: make study EXP={data.split('@')[1]}")
     settings = read_params(paths).study
     names = check_members(paths, settings.experiments)
-    for number, name in enumerate(names, 1):
-        print(f"study: {number} of {len(names)}: {name}", flush=True)
-        evaluate(make, home_of(name, data), study_command(data))
+    trainings = Trainings(make, {name: experiment_option(home_of(name, data)) for name in names})
+    if status := trainings.run():
+        print(f"study: {trainings.told or 'stopped'}; to continue, run: {study_command(data)}", flush=True)
+        sys.exit(status)
     family = open_family(home.parent, names, data)
     results = measure(family, data, settings, lambda part: print(f"study: {part}", flush=True))
     with hold(home, "study"):
@@ -46,25 +45,6 @@ def study() -> None:
         log_study(home.parent, family, results, home / "study")
     except (UserError, MlflowException) as error:  # the study itself is complete
         print(f"study: MLflow does not have it, because {first_line(error)}; to log it, run: {study_command(data)}")
-
-
-def evaluate(make: str, experiment: str, command: str) -> None:
-    """Bring a member's evaluation up to date. If that fails or is interrupted, exit with Make's status.
-
-    A signal is for the training: it saves a checkpoint, which takes a moment, and ends. Ctrl-C reaches it from the
-    terminal.
-    """
-    option = experiment_option(experiment)
-    child = subprocess.Popen([make, "evaluate", *option.split()])
-    handlers = {number: lambda received, frame: child.send_signal(received) for number in (SIGTERM, SIGUSR1)}
-    handlers[SIGINT] = lambda received, frame: None
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    status = child.wait()
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    if status:
-        print(f"study: make evaluate{option} ended with status {status}; to continue, run: {command}", flush=True)
-        sys.exit(status if status > 0 else 128 - status)
 
 
 def write_files(output: Path, results: Results) -> None:
