@@ -2,6 +2,7 @@
 #   make EXP=name          experiments/name.yaml laid over params.yaml, outputs in build/name; `extends: other` in it lays
 #                          it over experiments/other.yaml
 #   make EXP=name DATA=other     the same laid over experiments/other.yaml, outputs in build/name@other
+#   make download NUM_PROC=8     cleans in eight processes (as many as there are cores); ENGINE=ray: in a Ray cluster
 #   make train NPROC=2     two processes, through accelerate
 #   make train NPROC=8 NODES=4 NODE_RANK=1 MASTER=host:port     the second of four machines with eight each
 # This works in GNU Make 3.81 and newer, so it has no .ONESHELL, .SHELLFLAGS, !=, &: or $(file).
@@ -22,6 +23,8 @@ RESTARTS  ?= 3
 
 # These do not come from the environment, where some shells and build systems have variables of the same names.
 HOST    := 127.0.0.1
+NUM_PROC :=
+ENGINE  :=
 VERSION :=
 REASON  :=
 FORCE   :=
@@ -31,6 +34,7 @@ B       :=
 FORMAT  :=
 REV     :=
 PEERS   :=
+PAIRS   :=
 BLEU    :=
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name)))
 # Export a variable as it was typed. Quotes, dollar signs and backticks reach a command through the environment, where
@@ -41,8 +45,8 @@ override $(1) := $$(value $(1))
 export $(1)
 endif
 endef
-PROCESSES := NPROC NODES NODE_RANK MASTER RESTARTS
-ANSWERS   := REV PEERS BLEU TEXT TERMS VERSION REASON FORCE ALIAS A B FORMAT HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
+PROCESSES := NPROC NODES NODE_RANK MASTER RESTARTS NUM_PROC ENGINE
+ANSWERS   := REV PEERS PAIRS BLEU TEXT TERMS VERSION REASON FORCE ALIAS A B FORMAT HOST PORT STORE ARTIFACTS ALLOWED_HOSTS AUTH DEBUG
 # Settings may name files with a DATA of the environment, as in ${DATA}/train.tsv. So only a DATA that was typed counts.
 TYPED_DATA := $(if $(filter DATA,$(TYPED)),DATA)
 $(foreach name,EXP $(TYPED_DATA) $(PROCESSES) $(ANSWERS),$(eval $(call AS_TYPED,$(name))))
@@ -124,7 +128,7 @@ OR_ENOUGH = || { status=$$?; test $$status = 141 || exit $$status; }
 
 STAGES   := download tokenizer encode train evaluate register
 UNSTAMPED := help check test test-slow test-gpu test-faults test-all bench bench-train bench-decode bench-startup bench-diff \
-             bench-peers bench-quality bench-gpu bench-tracking bench-serving clean gc \
+             bench-peers bench-quality bench-gpu bench-tracking bench-serving bench-data clean gc \
              translate attention export summary sync server ui smoke study experiments compare review promote rollback versions serve
 .PHONY: all status $(STAGES) $(UNSTAMPED)
 # Otherwise Make would delete the manifest of a stage if it is interrupted right after the stage.
@@ -153,6 +157,7 @@ READ_BY_bench-peers   := PEERS DURATION REPEATS
 READ_BY_bench-quality := BLEU
 READ_BY_bench-gpu     := DURATION REPEATS
 READ_BY_bench-serving := DURATION
+READ_BY_bench-data    := PAIRS NUM_PROC ENGINE
 READ := EXP DATA PYTHON DEBUG SHELL $(foreach goal,$(GOALS),$(READ_BY_$(goal))) \
         $(if $(filter all smoke status $(STAGES),$(GOALS)),$(PROCESSES))
 UNREAD := $(filter-out $(READ),$(TYPED))
@@ -303,6 +308,8 @@ bench-gpu: | $(VENV) ## measure a CUDA device, then run test-gpu: a large networ
 	$(PY) -m pytest -q -rs -m gpu
 bench-tracking: | $(VENV) ## measure how a failing tracking server affects training; several minutes
 	$(PY) -m benchmarks.tracking
+bench-data: | $(VENV) ## measure the speed and the memory of the data stages: PAIRS="100000 1000000"
+	@$(PY) -m benchmarks.data $(BUILD) $(PARAMS)
 bench-serving: | $(VENV) ## measure the speed of `make serve` with 32 clients, for DURATION=60 seconds
 	$(PY) -m benchmarks.serving $(BUILD) $(PARAMS)
 clean: | $(VENV) ## delete this experiment's outputs; asks before it deletes work in progress (FORCE=1: yes)

@@ -1,6 +1,7 @@
 """Encode the training and validation splits as token ids. Test sets stay text; the evaluation encodes them."""
 
 from pipeline.data.encoding import encode_split
+from pipeline.data.engine import open_engine
 from pipeline.data.facts import EncodedFacts, EncodedSplitFacts
 from pipeline.data.tokenizer import Tokenizer
 from pipeline.plumbing.command import StageCall, run_stage
@@ -12,11 +13,11 @@ def encode(call: StageCall) -> None:
     settings = EncodeSettings(**call.stamp["params"]["encode"])
     corpus = call.inputs["corpus"]
     tokenizer = Tokenizer.load(call.inputs["tokenizer"].directory)
-    with call.publish() as draft:
+    with call.publish() as draft, open_engine() as engine:
 
         def encoded(split: str) -> EncodedSplitFacts:
             path, output = corpus.path(f"{split}.parquet"), draft.directory / f"{split}.arrow"
-            counts = encode_split(path, tokenizer, settings.max_tokens, output)
+            counts = encode_split(path, tokenizer, settings.max_tokens, output, engine)
             if not counts.pairs:
                 raise UserError(
                     f"encode.max_tokens: got {settings.max_tokens}, which leaves no pair of {split}: in all "

@@ -15,7 +15,7 @@ from pipeline.plumbing.command import StageCall, expected_processes, run_stage
 from pipeline.plumbing.params import EvaluateSettings
 from pipeline.processes import join_processes, machine
 from pipeline.registry.limits import CHARACTERS, PIECES, TOO_LONG
-from pipeline.scoring.baselines import TranslationMemory
+from pipeline.scoring.baselines import PAIRS, TranslationMemory
 from pipeline.scoring.evaluation import Decoding, Evaluation, decode_split, evaluate_split
 from pipeline.scoring.facts import EvaluationExecution, EvaluationFacts, Example, SystemName
 from pipeline.scoring.pictures import draw_bleu_by_length, draw_heat_map
@@ -47,7 +47,9 @@ def evaluate(call: StageCall) -> None:
     with call.publish() as draft:
         with tqdm(total=2 * sum(test_sets.values()), unit=" sentences", disable=None, desc="evaluate") as bar:
             decodings = decode(bar.update)
-        memory = TranslationMemory(*read_split(corpus.path("train.parquet")))
+        memory = TranslationMemory(*read_split(corpus.path("train.parquet"), PAIRS))
+        if (pairs := facts.splits["train"]) > PAIRS:
+            print(f"evaluate: the translation memory has the first {PAIRS:,} of the {pairs:,} training pairs")
         evaluations = []
         for decoding in decodings:
             evaluations.append(evaluate_split(decoding, memory, language))

@@ -18,7 +18,7 @@ from pipeline.plumbing.lock import hold
 from pipeline.plumbing.params_file import read_params
 from pipeline.study.files import write_numbers
 from pipeline.study.log import log_study
-from pipeline.study.members import check_members, home_of, open_family, study_command
+from pipeline.study.members import check_members, home_of, open_family, study_command, work
 from pipeline.study.page import PAGE, write_page
 from pipeline.study.results import Results, measure
 from pipeline.study.trainings import Trainings
@@ -32,7 +32,8 @@ def study() -> None:
         raise UserError(f"study: lays each member over one experiment; type: make study EXP={data.split('@')[1]}")
     settings = read_params(paths).study
     names = check_members(paths, settings.experiments)
-    trainings = Trainings(make, {name: experiment_option(home_of(name, data)) for name in names})
+    longest_first = sorted(names, key=lambda name: work(paths, name), reverse=True)  # the last should not run alone
+    trainings = Trainings(make, {name: experiment_option(home_of(name, data)) for name in longest_first})
     if status := trainings.run():
         print(f"study: {trainings.told or 'stopped'}; to continue, run: {study_command(data)}", flush=True)
         sys.exit(status)

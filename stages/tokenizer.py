@@ -10,7 +10,7 @@ from pipeline.plumbing.params import TokenizerSettings
 def tokenizer(call: StageCall) -> None:
     """Train on the training split only, so that the models do not even know the letters of held-out text."""
     settings = TokenizerSettings(**call.stamp["params"]["tokenizer"])
-    sources, targets = read_split(call.inputs["corpus"].path("train.parquet"))
+    sources, targets = read_split(call.inputs["corpus"].path("train.parquet"), settings.sample_sentences)
     sides: dict[Side, list[str]] = {"source": sources, "target": targets}
     if settings.joint:
         texts = {JOINT: sources + targets}

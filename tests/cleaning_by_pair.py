@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from pipeline.data.cleaning import CONTROL, NUMBERED, PLACEHOLDER, Pair, is_empty, normalised
+from pipeline.data.cleaning import CONTROL, Pair, is_empty, normalised
 from pipeline.data.languages import OF_SOME_SCRIPT, WORD, count_words, letters_in, size, words
+from pipeline.data.placeholders import NUMBERED, PLACEHOLDER
 from pipeline.plumbing.params import CleaningSettings
 
 

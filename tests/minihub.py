@@ -1,11 +1,18 @@
 """A small Hugging Face Hub on loopback. It answers all requests that are needed to read a data set.
 
-A function of (method, path) returns the name of the fault to cause: "503", "truncate" (half the bytes, then the
-connection is closed), "corrupt" (the right number of wrong bytes), or an empty text for none.
+A function of (method, path) returns the name of the fault to cause, or None:
+
+- a status, such as "503", "429" or "403"
+- "reset": the connection is reset; "hang": there is no answer for some seconds
+- "truncate": half the bytes of a file, then the connection is closed; "corrupt": the right number of wrong bytes
+- "page": a page in HTML with status 200, as from the login of a network
 """
 
 import hashlib
 import json
+import socket
+import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +20,7 @@ from threading import Thread
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+HANG = 4.0  # seconds
 Fault = Callable[[str, str], str | None]
 
 
@@ -85,8 +93,17 @@ class _Handler(BaseHTTPRequestHandler):
         if authorization := self.headers.get("Authorization"):
             self.hub.authorizations.append(authorization)
         fault = self.hub.fault(self.command, path)
-        if fault == "503":
-            self._answer_json(503, {"error": "injected"})
+        if fault and fault.isdecimal():
+            self._answer_json(int(fault), {"error": "injected"})
+        elif fault == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+        elif fault == "hang":
+            time.sleep(HANG)
+            self.close_connection = True
+        elif fault == "page":
+            self._answer(200, b"<html><body>Please log in</body></html>", Content_Type="text/html")
         elif path.startswith("/api/datasets/"):
             self._api(path.removeprefix("/api/datasets/").split("/"), body.decode())
         elif path.startswith("/datasets/"):

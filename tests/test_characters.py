@@ -7,7 +7,7 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.characters import LETTERS, Table, Texts, table_of
+from pipeline.data.characters import LETTERS, Kind, Texts, kind_of
 from pipeline.data.cleaning import CONTROL, VISIBLE
 from pipeline.data.languages import INVISIBLE, OF_SOME_SCRIPT, SYLLABIC_LETTER, count_words, letters_in, size, words
 from pipeline.data.text import normal_form
@@ -38,8 +38,8 @@ def test_counts_are_those_of_each_text(texts: list[str]) -> None:
     found = Texts(texts)
     assert found.word_counts.tolist() == [count_words(text) for text in texts]
     assert found.sizes.tolist() == [size(text) for text in texts]
-    assert found.sum(LETTERS).tolist() == [len(LETTER.findall(text)) for text in texts]
-    assert found.has(table_of(VISIBLE)).tolist() == [bool(VISIBLE.search(text)) for text in texts]
+    assert found.count(LETTERS).tolist() == [len(LETTER.findall(text)) for text in texts]
+    assert found.has(kind_of(VISIBLE)).tolist() == [bool(VISIBLE.search(text)) for text in texts]
     runs = [sum(bool(LETTER.search(run)) for run in text.split(" ")) for text in texts]
     assert found.runs_with(LETTERS).tolist() == runs
 
@@ -47,13 +47,13 @@ def test_counts_are_those_of_each_text(texts: list[str]) -> None:
 @pytest.mark.parametrize("pattern", [CONTROL, VISIBLE, INVISIBLE, OF_SOME_SCRIPT, SYLLABIC_LETTER, letters_in("ja")])
 def test_a_table_has_the_characters_that_its_expression_matches(pattern: regex.Pattern[str]) -> None:
     characters = [chr(code) for code in [*range(0x3000), *range(0x3000, 0x110000, 97)]]
-    found = Texts(characters).has(table_of(pattern)).tolist()
+    found = Texts(characters).has(kind_of(pattern)).tolist()
     assert found == [bool(pattern.fullmatch(character)) for character in characters]
 
 
 def test_a_table_made_later_knows_the_characters_that_occurred_before() -> None:
     before = Texts(["ж", "z"])
-    assert before.has(Table(lambda character: character == "ж")).tolist() == [True, False]
+    assert before.has(Kind(lambda character: character == "ж")).tolist() == [True, False]
 
 
 def test_every_letter_is_folded_as_in_a_word_of_its_own() -> None:

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data import characters
-from pipeline.data.cleaning import CONTROL, PLACEHOLDER, Cleaned, Pair, clean, normalised
+from pipeline.data.cleaning import CONTROL, Cleaned, Pair, advice, clean, normalised
+from pipeline.data.keys import keys
 from pipeline.data.languages import WORD
+from pipeline.data.placeholders import PLACEHOLDER
 from pipeline.plumbing.params import DownloadSettings, Rule
 from tests.cleaning_by_pair import rule_for as by_pair
 
@@ -188,11 +190,12 @@ def test_a_side_without_visible_characters_is_empty() -> None:
 
 def test_the_advice_names_the_rules_that_dropped_most_with_examples() -> None:
     found = cleaned(*[Pair("老狗在睡觉", "老狗在睡觉")] * 3, Pair("", ""), Pair(*GOOD), Pair("", "x"))
-    assert found.advice() == (
+    settings = DownloadSettings.model_validate({"source": "wheels", "source_language": "en", "target_language": "de"})
+    assert advice(found.dropped, found.examples, 6, settings) == (
         "identical dropped 3 of 6 pairs, such as '老狗在睡觉' -> '老狗在睡觉'; empty dropped 2 of 6 pairs, such as "
         "'' -> ''; if these are good pairs, set download.cleaning.skip: [identical, empty]"
     )
-    assert cleaned(Pair(*GOOD)).advice() == ""
+    assert advice(cleaned(Pair(*GOOD)).dropped, {}, 1, settings) == ""
 
 
 @settings(deadline=None)
@@ -222,6 +225,7 @@ def test_a_batch_is_decided_as_pair_by_pair(texts: list[tuple[str, str]], langua
         small.setattr(characters, "BATCH", 3)
         found = clean(pairs, settings)
     assert [pair.origin for pair in found.pairs] == [n for n, rule in enumerate(expected) if rule is None]
+    assert found.keys == [(*keys([pair.source]), *keys([pair.target])) for pair in found.pairs]
     assert +found.dropped == Counter(rule for rule in expected if rule)
     for rule, pair in found.examples.items():
         assert expected.index(rule) == pair.origin

@@ -1,14 +1,19 @@
 """Making the corpus of raw pairs: cleaning, splits and their sizes, leaks, counts, errors."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from pipeline.data import corpus, shards
 from pipeline.data.cleaning import Pair
-from pipeline.data.corpus import build
+from pipeline.data.facts import CorpusFacts
+from pipeline.data.keys import keys
 from pipeline.data.sources import RawCorpus
-from pipeline.data.splitting import source_keys
+from pipeline.data.splits import read_split
+from pipeline.data.splitting import merged
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import DownloadSettings
 from pipeline.plumbing.params_file import read_params
@@ -20,6 +25,28 @@ ORIGINS = [{"name": name, "licence": "MIT", "sha256": "0" * 64} for name in ("on
 def settings(**changes: object) -> DownloadSettings:
     defaults = {"source": "files", "source_language": "en", "target_language": "de"}
     return DownloadSettings.model_validate({**defaults, "validation_pairs": 5, "test_pairs": 5, **changes})
+
+
+@dataclass(frozen=True)
+class Built:
+    """A corpus that was made, as (source, target) of each split."""
+
+    splits: dict[str, list[tuple[str, str]]]
+    facts: CorpusFacts
+
+
+def build(raw: RawCorpus, settings: DownloadSettings) -> Built:
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        facts = corpus.build(raw, settings, directory, map, print)
+        assert sorted(path.stem for path in directory.iterdir()) == sorted(facts.splits)
+        splits = {split: list(zip(*read_split(directory / f"{split}.parquet"), strict=True)) for split in facts.splits}
+    assert {split: len(pairs) for split, pairs in splits.items()} == facts.splits
+    return Built(splits, facts)
+
+
+def source_keys(pairs: list[tuple[str, str]]) -> list[str]:
+    return keys([source for source, _ in pairs])
 
 
 def open_sizes(*given: str) -> dict[str, object]:
@@ -37,10 +64,11 @@ def raw_corpus(count: int) -> RawCorpus:
 
 def test_every_raw_pair_is_in_a_split_or_counted_as_dropped() -> None:
     given = raw_corpus(30)
-    given.splits["train"] += [given.splits["train"][0], Pair("", ""), Pair("same", "same")]
+    train = list(given.splits["train"])
+    given.splits["train"] = [*train, train[0], Pair("", ""), Pair("same", "same")]
     corpus = build(given, settings())
     kept = corpus.facts.splits
-    assert sum(kept.values()) + sum(corpus.facts.dropped.values()) == len(given.splits["train"])
+    assert sum(kept.values()) + sum(corpus.facts.dropped.values()) == len(train) + 3
     assert (kept["validation"], kept["test"]) == (5, 5)
     assert corpus.facts.dropped["duplicate"] == 1
     assert [source.name for source in corpus.facts.sources] == ["one", "two"]
@@ -81,6 +109,33 @@ def test_the_same_settings_give_the_same_corpus_and_another_seed_gives_another()
     assert build(raw_corpus(30), settings()).splits["test"] != build(raw_corpus(30), settings(seed=2)).splits["test"]
 
 
+@pytest.mark.parametrize("given", [(), ("test",), ("validation", "test")])
+def test_files_and_ranges_of_any_size_give_the_same_corpus(
+    given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With pairs that repeat others in other files, second translations, leaks and blank sides."""
+    pairs = list(raw_corpus(30).splits["train"])
+    held_out = {name: [pairs[number], Pair(f"a {name} fox", "ein Fuchs")] for number, name in enumerate(given)}
+    train = [*pairs, Pair("a cat", "", 1), *pairs[3:9], Pair("The belu dog", "Ein Hund", 0), Pair("1 2", "1 2", 0)] * 2
+    chosen = settings(**open_sizes(*given), cleaning={"skip": ["empty", "no_words", "length_ratio"]})
+
+    def made() -> Built:
+        return build(RawCorpus({**held_out, "train": iter(train)}, ORIGINS), chosen)
+
+    whole = made()
+    assert whole.facts.dropped["duplicate"] > len(pairs)
+    for pairs_of_a_file, bytes_of_a_range in ((1, 10_000), (7, 3000), (1000, 2000)):
+        monkeypatch.setattr(shards, "PAIRS", pairs_of_a_file)
+        monkeypatch.setattr(corpus, "RANGE_BYTES", bytes_of_a_range)
+        assert made() == whole
+
+
+def test_a_pair_that_is_lost_stops_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "merged", lambda *arguments: merged(*arguments).slice(1))
+    with pytest.raises(RuntimeError, match="^40 pairs were read, but 37 kept and "):
+        build(raw_corpus(30), settings())
+
+
 def test_if_cleaning_drops_everything_the_error_names_the_rule_and_the_setting() -> None:
     advice = (
         "identical dropped 1 of 1 pairs, such as 'same' -> 'same'; if these are good pairs, set "
@@ -98,7 +153,7 @@ def test_if_cleaning_drops_everything_the_error_names_the_rule_and_the_setting()
 
 @pytest.mark.parametrize("given", [("test",), ("validation",), ("validation", "test")])
 def test_a_held_out_split_equal_to_the_training_split_is_reported_as_leaks(given: tuple[str, ...]) -> None:
-    pairs = raw_corpus(30).splits["train"]
+    pairs = list(raw_corpus(30).splits["train"])
     with pytest.raises(UserError) as refusal:
         build(RawCorpus(dict.fromkeys(("train", *given), pairs), ORIGINS[:1]), settings(**open_sizes(*given)))
     message = str(refusal.value)
@@ -115,7 +170,7 @@ def test_blank_pairs_of_a_test_set_of_the_source_are_dropped_and_counted() -> No
     given = raw_corpus(30)
     given.splits["test"] = [Pair("", ""), Pair("a fox runs", "\u200b"), Pair("a fox  runs", "ein Fuchs läuft")]
     corpus = build(given, settings(test_pairs=None))
-    assert corpus.splits["test"] == [Pair("a fox runs", "ein Fuchs läuft")]
+    assert corpus.splits["test"] == [("a fox runs", "ein Fuchs läuft")]
     assert corpus.facts.dropped["blank_held_out"] == 2
     given.splits["test"] = [Pair("", "")]
     with pytest.raises(UserError, match="^the split test: no pair has text on both sides$"):
@@ -126,8 +181,8 @@ def test_a_test_set_that_is_cut_has_no_blank_pairs() -> None:
     blank = [Pair(f"the {letter} cat", "", 0) for letter in "abcdefghij"]
     given = RawCorpus({"train": [*raw_corpus(30).splits["train"], *blank]}, ORIGINS)
     corpus = build(given, settings(cleaning={"skip": ["empty", "no_words", "length_ratio"]}))
-    assert [pair for pair in corpus.splits["train"] if not pair.target] == blank
-    assert all(pair.target for name in ("validation", "test") for pair in corpus.splits[name])
+    assert sorted(pair for pair in corpus.splits["train"] if not pair[1]) == [pair[:2] for pair in blank]
+    assert all(target for name in ("validation", "test") for _, target in corpus.splits[name])
 
 
 @pytest.mark.parametrize("name", ["validation", "test"])

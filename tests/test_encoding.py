@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data import encoding
 from pipeline.data.encoding import encode_split, open_split
+from pipeline.data.engine import open_engine
 from pipeline.data.facts import EncodedSplitFacts
 from pipeline.data.tokenizer import JOINT, Tokenizer, train_model
 from pipeline.plumbing.artifacts import open_artifact, publish
@@ -27,17 +27,20 @@ def tokenizer(tmp_path: Path) -> Tokenizer:
     return Tokenizer.load(tmp_path)
 
 
-def _write(path: Path, pairs: list[tuple[str, str]]) -> Path:
-    pq.write_table(pa.table({"source": [s for s, _ in pairs], "target": [t for _, t in pairs]}), path)
+def _write(path: Path, pairs: list[tuple[str, str]], group: int = 3) -> Path:
+    """Write a split whose row groups have so many pairs."""
+    pq.write_table(pa.table({"source": [s for s, _ in pairs], "target": [t for _, t in pairs]}), path, group)
     return path
 
 
-@pytest.mark.parametrize("batch", [1, 3, 100])
+@pytest.mark.parametrize("group", [1, 3, 100])
 def test_the_ids_are_those_of_the_tokenizer_in_order(
-    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, batch: int
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, group: int
 ) -> None:
-    monkeypatch.setattr(encoding, "BATCH", batch)
-    counts = encode_split(_write(tmp_path / "train.parquet", PAIRS), tokenizer, 100, tmp_path / "train.arrow")
+    monkeypatch.setenv("NUM_PROC", "2")
+    parquet = _write(tmp_path / "train.parquet", PAIRS, group)
+    with open_engine() as engine:
+        counts = encode_split(parquet, tokenizer, 100, tmp_path / "train.arrow", engine)
     split = open_split(tmp_path / "train.arrow")
     sources = tokenizer.encode_source([s for s, _ in PAIRS])
     targets = tokenizer.encode_target([t for _, t in PAIRS])
@@ -52,18 +55,15 @@ def test_the_ids_are_those_of_the_tokenizer_in_order(
     )
 
 
-def test_pairs_that_are_too_long_are_left_out_and_counted(
-    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(encoding, "BATCH", 1)
+def test_pairs_that_are_too_long_are_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
     longest = max(len(t) for t in tokenizer.encode_target([t for _, t in PAIRS]))
-    counts = encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, longest - 1, tmp_path / "a.arrow")
+    counts = encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, longest - 1, tmp_path / "a.arrow", map)
     assert (counts.pairs, counts.too_long) == (7, 1)
     assert len(open_split(tmp_path / "a.arrow")) == 7
 
 
 def test_reading_does_not_copy_the_file(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, 100, tmp_path / "a.arrow")
+    encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, 100, tmp_path / "a.arrow", map)
     split = open_split(tmp_path / "a.arrow")
     assert not split.source.ids.flags.owndata
     assert not split.source.ids.flags.writeable

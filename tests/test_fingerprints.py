@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.data import fingerprints as module
 from pipeline.data.fingerprints import find_known, fingerprints
-from pipeline.data.splitting import keys
+from pipeline.data.keys import keys
 from pipeline.plumbing.errors import UserError
 
 TEXTS = st.lists(st.text(max_size=20), max_size=20)
@@ -24,7 +24,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_variants_of_a_sentence_are_found_on_both_sides(path: Path) -> None:
     path.write_bytes(
-        fingerprints(["Open the file %s.", "Close the window", "Close the window"], ["Das Fenster zu", "Ok"])
+        fingerprints([(["Open the file %s.", "Close the window", "Close the window"], ["Das Fenster zu", "Ok"])])
     )
     sources = ["open THE file {name}!", "Open a file", "Shut it", "Fine", ""]
     targets = ["das Fenster auf", "", "„das Fenster“ zu.", "OK", ""]
@@ -36,7 +36,7 @@ def test_variants_of_a_sentence_are_found_on_both_sides(path: Path) -> None:
 
 @given(known=TEXTS, asked=TEXTS)
 def test_sentences_with_equal_keys_are_found(path: Path, known: list[str], asked: list[str]) -> None:
-    path.write_bytes(fingerprints(known, []))
+    path.write_bytes(fingerprints([(known, [])]))
     there = set(keys(known))
     found = find_known(path, asked, [""] * len(asked))
     assert found == {i: "source" for i, key in enumerate(keys(asked)) if key in there}
@@ -46,7 +46,7 @@ def test_fingerprints_made_with_another_rule_for_keys_give_none(path: Path, monk
     with monkeypatch.context() as before:
         # A rule that ignores a combining mark.
         before.setattr(module, "keys", lambda texts: keys([text.replace("दिल", "दल") for text in texts]))
-        path.write_bytes(fingerprints(["Open the file"], []))
+        path.write_bytes(fingerprints([(["Open the file"], [])]))
     assert find_known(path, ["Open the file"], [""]) is None
 
 
@@ -75,7 +75,7 @@ def _claim(path: Path) -> None:
         _bomb,
         _claim,
         lambda path: path.write_bytes(b"junk"),
-        lambda path: path.write_bytes(fingerprints(["Open the file"], [])[:-30]),
+        lambda path: path.write_bytes(fingerprints([(["Open the file"], [])])[:-30]),
         _array,
         lambda path: np.savez(path, source=np.zeros(1, np.uint64)),
         lambda path: np.savez(path, source=np.zeros(1), target=np.zeros(1), probe=np.zeros(1)),

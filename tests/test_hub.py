@@ -76,11 +76,12 @@ def read(
     fault: Fault = no_fault,
     large: bool = True,
     hub: dict[str, str] | None = None,
+    environment: dict[str, str] | None = None,
 ) -> tuple[Download, MiniHub]:
     with MiniHub("some/corpus", COMMIT, files, fault, large) as server:
-        environment = {"HF_ENDPOINT": server.url, "HF_HOME": str(folder / "home"), "HF_TOKEN": "hf_secret"}
+        home = {"HF_ENDPOINT": server.url, "HF_HOME": str(folder / "home"), "HF_TOKEN": "hf_secret"}
         settings = {"dataset": "some/corpus", **(hub or {})}
-        return download(folder, environment, NO_PAUSES, source="hub", hub=settings), server
+        return download(folder, home | (environment or {}), NO_PAUSES, source="hub", hub=settings), server
 
 
 def fails_once(kind: str, part: str) -> Fault:

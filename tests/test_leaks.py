@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.data import fingerprints as module
 from pipeline.data.fingerprints import fingerprints
-from pipeline.data.splitting import keys
+from pipeline.data.keys import keys
 from pipeline.reviews.leaks import find_leaks
 from pipeline.reviews.test_sets import TestSet
 
@@ -17,7 +17,7 @@ MAIL = TestSet("mail", ["Send it now"], ["Schick es jetzt"], {}, "settings")
 
 
 def write(path: Path, sources: list[str], targets: list[str]) -> Path:
-    path.write_bytes(fingerprints(sources, targets))
+    path.write_bytes(fingerprints([(sources, targets)]))
     return path
 
 

@@ -290,7 +290,7 @@ def test_test_sentences_that_the_champion_was_trained_on_are_left_out_for_both(
     champion = get(client, 1)
     lines = [f"unseen {word} of a test\tungesehen {word} im Test" for word in ("one", "two", "three", "four")]
     (tmp_path / "more.tsv").write_text("\n".join(["en\tde", *lines]) + "\n")
-    seen = fingerprints(["Unseen TWO of a test!"], ["Ungesehen four im Test."])
+    seen = fingerprints([(["Unseen TWO of a test!"], ["Ungesehen four im Test."])])
     digest = hashlib.sha256(seen).hexdigest()
     (stored,) = registry.glob(f"mlartifacts/*/{champion.run_id}/artifacts/training_sentences")
     (stored / f"{digest[:8]}.npz").write_bytes(seen)

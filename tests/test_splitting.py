@@ -1,21 +1,27 @@
 """Splitting: no sentence, and no variant of it, is both in the training split and in a held-out split."""
 
 import random
+from collections import Counter
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data import characters
-from pipeline.data.cleaning import PLACEHOLDER, Pair
+from pipeline.data import characters, shards
+from pipeline.data.cleaning import Pair
+from pipeline.data.keys import keys
 from pipeline.data.languages import words_only
-from pipeline.data.similarity import highest_similarities
-from pipeline.data.splitting import cut, keys, source_keys, without_duplicates, without_leaks
+from pipeline.data.placeholders import PLACEHOLDER
+from pipeline.data.similarity import References
+from pipeline.data.splitting import HeldOut, are_duplicates, candidates, cut, merged, with_keys
 from pipeline.plumbing.errors import UserError
 
 WORDS = st.sampled_from(["dog", "Dog", "cat", "dog!", "{name}", "7"])
 PAIRS = st.lists(
-    st.builds(Pair, st.lists(WORDS, min_size=1, max_size=3).map(" ".join), st.text("ab", min_size=1, max_size=2)),
+    st.builds(
+        Pair, st.lists(WORDS, min_size=1, max_size=3).map(" ".join), st.text("ab", min_size=1, max_size=2), st.just(0)
+    ),
     max_size=40,
 )
 
@@ -41,36 +47,60 @@ def test_different_sentences_have_different_keys() -> None:
     assert len(set(keys(["The dog sleeps.", "The dogs sleep.", "dog the sleeps", "7", "8", "..."]))) == 6
 
 
-@given(PAIRS, st.integers(0, 3))
-def test_a_cut_splits_the_keys_and_keeps_one_pair_for_each_held_out_key(pairs: list[Pair], seed: int) -> None:
-    different = set(source_keys(pairs))
-    sizes = {"validation": 1, "test": 2}
-    if len(different) <= 3:
-        with pytest.raises(UserError, match=f"{len(different)} different"):
-            cut(pairs, sizes, seed)
+def source_keys(table: pa.Table) -> list[str]:
+    return keys(table["source"].to_pylist())
+
+
+@settings(deadline=None)
+@given(PAIRS, st.integers(0, 3), st.integers(1, 4))
+def test_a_cut_has_one_pair_for_each_of_some_keys(pairs: list[Pair], seed: int, parts: int) -> None:
+    table = with_keys(pairs, seed)
+    bounds = [2**64 * part // parts for part in range(parts + 1)]
+    tables = [merged([table], first, end - 1) for first, end in zip(bounds, bounds[1:], strict=False)]
+    assert pa.concat_tables(tables) == table
+    found, sizes = sum(len(candidates(each)) for each in tables), {"validation": 1, "test": 2}
+    assert found == len(set(source_keys(table)))
+    if found <= 3:
+        with pytest.raises(UserError, match=f"{found} different"):
+            cut(tables, found, sizes)
         return
-    splits = cut(pairs, sizes, seed)
-    found = {name: source_keys(kept) for name, kept in splits.items()}
-    assert [len(found[name]) for name in sizes] == [1, 2]
-    assert len({*found["validation"], *found["test"]}) == 3
-    assert different == {*found["train"], *found["validation"], *found["test"]}
-    assert not {*found["train"]} & {*found["validation"], *found["test"]}
-    assert len(splits["train"]) == sum(key in found["train"] for key in source_keys(pairs))
+    splits = {name: source_keys(each) for name, each in cut(tables, found, sizes).items()}
+    assert [len(splits[name]) for name in sizes] == [1, 2]
+    assert len({*splits["validation"], *splits["test"]}) == 3
+    assert shards.pairs_of(pa.concat_tables(cut(tables, found, sizes).values())) == [
+        next(pair for pair in pairs if keys([pair.source]) == [key]) for key in [*splits["validation"], *splits["test"]]
+    ]
 
 
 def test_a_cut_depends_on_the_seed_but_not_on_the_order() -> None:
     pairs = [Pair(f"{chr(97 + i)} dog", "Hund") for i in range(26)]
-    shuffled = random.Random(1).sample(pairs, len(pairs))
-    assert cut(pairs, {"test": 5}, 1)["test"] == cut(shuffled, {"test": 5}, 1)["test"]
-    assert cut(pairs, {"test": 5}, 1)["test"] != cut(pairs, {"test": 5}, 2)["test"]
+
+    def chosen(pairs: list[Pair], seed: int) -> list[Pair]:
+        return shards.pairs_of(cut([with_keys(pairs, seed)], len(pairs), {"test": 5})["test"])
+
+    assert chosen(pairs, 1) == chosen(random.Random(1).sample(pairs, len(pairs)), 1)
+    assert chosen(pairs, 1) != chosen(pairs, 2)
 
 
-def test_repeated_pairs_are_removed_but_second_translations_are_kept() -> None:
-    pairs = [Pair("dog", "Hund", 0), Pair("dog", "Köter", 0), Pair("dog", "Hund", 1)]
-    assert without_duplicates(pairs) == pairs[:2]
+@settings(deadline=None)
+@given(PAIRS)
+def test_repeated_pairs_are_found_but_second_translations_are_none(pairs: list[Pair]) -> None:
+    pairs = [pair._replace(origin=number) for number, pair in enumerate(pairs)]
+    table = with_keys(pairs, 1)
+    left = shards.pairs_of(table.filter(pa.array(~are_duplicates(table))))
+    first = {(pair.source, pair.target): pair for pair in reversed(pairs)}
+    assert sorted(left) == sorted(first.values())
 
 
-def test_leaks_are_removed_from_the_training_split_only() -> None:
+def without_leaks(splits: dict[str, list[Pair]], max_similarity: float) -> tuple[list[Pair], Counter[str]]:
+    """Return the training pairs that do not leak, in their order, and the number of leaks of each kind."""
+    train = splits["train"]
+    held_out = HeldOut([pair for name, pairs in splits.items() if name != "train" for pair in pairs], 1, max_similarity)
+    left, dropped = held_out.without_leaks(with_keys(train, 1))
+    return sorted(shards.pairs_of(left), key=train.index), dropped
+
+
+def test_leaks_are_removed_from_the_training_split() -> None:
     splits = {
         "train": [
             Pair("The dog sleeps!", "Er ruht"),  # the source is in the test set
@@ -82,7 +112,7 @@ def test_leaks_are_removed_from_the_training_split_only() -> None:
         "test": [Pair("The dog sleeps.", "Der Hund schläft"), Pair("Settings here", "Einstellungen")],
     }
     left, dropped = without_leaks(splits, max_similarity=1.0)
-    assert left == {**splits, "train": splits["train"][2:]}
+    assert left == splits["train"][2:]
     assert dropped == {"source_leak": 1, "target_leak": 1}
 
 
@@ -90,14 +120,14 @@ def test_in_languages_without_spaces_a_target_of_few_letters_is_no_leak() -> Non
     test = [Pair("Settings here", "设置"), Pair("The dog sleeps", "老狗在睡觉。")]
     train = [Pair("Some settings", "设置"), Pair("A dog is asleep", "老狗，在睡觉")]
     left, dropped = without_leaks({"train": train, "test": test}, max_similarity=1.0)
-    assert (left["train"], dropped["target_leak"]) == (train[:1], 1)
+    assert (left, dropped["target_leak"]) == (train[:1], 1)
 
 
 def test_words_that_differ_in_a_combining_mark_are_no_leak() -> None:
     test = [Pair("घर में दाल है", "eins"), Pair("ฉันซื้อเสื้อ", "zwei")]
     train = [Pair("घर में दिल है", "drei"), Pair("ฉันซื้อเสือ", "vier")]
     left, dropped = without_leaks({"train": train, "test": test}, max_similarity=1.0)
-    assert (left["train"], dropped.total()) == (train, 0)
+    assert (left, dropped.total()) == (train, 0)
 
 
 @pytest.mark.parametrize("held_out", ["ja", "你好", "7", ""])
@@ -105,8 +135,8 @@ def test_sources_shorter_than_an_n_gram_are_similar_only_to_themselves(held_out:
     train = [Pair("no", "nein"), Pair("这个世界很大很大", "x"), Pair("jaja", "jaja")]
     splits = {"train": train, "test": [Pair(held_out, "wohl")]}
     left, dropped = without_leaks(splits, max_similarity=0.5)
-    assert (left["train"], dropped["similar_leak"]) == (train, 0)
-    assert list(highest_similarities([held_out, "no"], [held_out])) == [1.0, 0.0]
+    assert (left, dropped["similar_leak"]) == (train, 0)
+    assert References([held_out]).highest([held_out, "no"]).tolist() == [1.0, 0.0]
 
 
 def test_training_sources_too_similar_to_a_held_out_source_are_removed() -> None:
@@ -116,14 +146,20 @@ def test_training_sources_too_similar_to_a_held_out_source_are_removed() -> None
         "test": [Pair("could not open the old file of a server", "drei")],
     }
     left, dropped = without_leaks(splits, max_similarity=0.5)
-    assert left["train"] == [Pair(far, "zwei")]
+    assert left == [Pair(far, "zwei")]
     assert dropped["similar_leak"] == 1
 
 
-@given(st.lists(st.text("abcж語 ", max_size=12), min_size=1, max_size=8))
-def test_similarity_is_the_jaccard_index_of_character_5_grams(texts: list[str]) -> None:
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.text("abж語", min_size=1, max_size=4), max_size=5).map(" ".join), min_size=1, max_size=12),
+    st.one_of(st.sampled_from([0.0, 0.25, 0.5, 0.75]), st.floats(0, 0.99)),
+)
+def test_similarity_is_the_jaccard_index_of_character_5_grams(texts: list[str], threshold: float) -> None:
     """A text that is shorter counts as one 5-gram."""
     grams = [{text[i : i + 5] for i in range(max(1, len(text) - 4))} for text in texts]
     half = (len(texts) + 1) // 2
     expected = [max(len(a & b) / len(a | b) for b in grams[:half]) for a in grams]
-    assert list(highest_similarities(texts, texts[:half])) == pytest.approx(expected, abs=1e-6)
+    references = References(texts[:half], threshold)
+    assert references.highest(texts).tolist() == pytest.approx(expected, abs=1e-9)
+    assert references.are_similar(texts).tolist() == [value > threshold for value in references.highest(texts)]

@@ -19,11 +19,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.sources.tables import read_aligned, read_pairs
+from pipeline.data.sources import tables
 from pipeline.plumbing.errors import UserError
 
 LANGUAGES = ("en", "de")
 ODD = "a\u2028b\x85c\x0bd\x0ce\x1cf"  # str.splitlines would split this, but it is one line
+
+
+def read_pairs(*arguments: Any) -> list[tuple[str, str]]:
+    return list(tables.read_pairs(*arguments))
+
+
+def read_aligned(source: Path, target: Path) -> list[tuple[str, str]]:
+    return list(tables.read_aligned(source, target))
 
 
 def pairs(folder: Path, name: str, content: str | bytes, **options: Any) -> list[tuple[str, str]]:

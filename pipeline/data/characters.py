@@ -24,24 +24,46 @@ SHARP_S = "ß"
 
 T = TypeVar("T")
 
-_seen = np.zeros(CODES, dtype=bool)  # the code points that all tables know
-_tables: list["Table"] = []
-_learning = Lock()  # a table that is made while another thread adds characters must get them, too
+_kinds = np.zeros(CODES, dtype=np.uint32)  # the answers of all Kinds, by code point: a bit each
+_learning = Lock()  # a kind that is made while another thread adds characters must get them, too
+_learners: list["Kind | Numbers"] = []
+SEEN = np.uint32(1)  # the bit of the characters that occurred in Texts, so that all learners know them
 
 
-class Table:
-    """The answers of a function of one character, by code point: those of all characters that occurred in Texts."""
+class Kind:
+    """A kind of character, such as letters: the answer of a function of one character, for those in Texts."""
 
-    def __init__(self, answer: Callable[[str], int], dtype: type[np.generic] = np.bool_) -> None:
-        self.answer = answer
-        self._answers = np.zeros(CODES, dtype=dtype)
+    def __init__(self, is_one: Callable[[str], bool]) -> None:
+        self.is_one = is_one
         with _learning:
-            self.learn(np.flatnonzero(_seen))
-            _tables.append(self)
+            self.bit = np.uint32(2 << sum(isinstance(learner, Kind) for learner in _learners))
+            self.learn(np.flatnonzero(_kinds & SEEN))
+            _learners.append(self)
+            self.number = len(_learners)
 
     def learn(self, codes: NDArray[np.integer]) -> None:
         """Ask for the answers of some code points."""
-        self._answers[codes] = [self.answer(chr(code)) for code in codes.tolist()]
+        _kinds[[code for code in codes.tolist() if self.is_one(chr(code))]] |= self.bit
+
+    def __call__(self, kinds: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Return the answers for characters of which `Texts` has looked up the kinds."""
+        found: NDArray[np.bool_] = (kinds & self.bit) != 0
+        return found
+
+
+class Numbers:
+    """A number for each character: the answer of a function of one character, for those in Texts."""
+
+    def __init__(self, number: Callable[[str], int], dtype: type[np.unsignedinteger[Any]]) -> None:
+        self.number = number
+        self._answers = np.zeros(CODES, dtype=dtype)
+        with _learning:
+            self.learn(np.flatnonzero(_kinds & SEEN))
+            _learners.append(self)
+
+    def learn(self, codes: NDArray[np.integer]) -> None:
+        """Ask for the answers of some code points."""
+        self._answers[codes] = [self.number(chr(code)) for code in codes.tolist()]
 
     def __getitem__(self, codes: NDArray[np.uint32]) -> NDArray[Any]:
         """Return the answers for code points that occurred in Texts."""
@@ -54,28 +76,55 @@ class Texts:
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = texts
         self.lengths = np.fromiter(map(len, texts), np.int64, len(texts))  # (N,)
-        self._codes = codes_of("".join(texts))  # (C,)
-        with _learning:
-            new = np.unique(self._codes[~_seen[self._codes]])
-            for table in _tables:
-                table.learn(new)
-            _seen[new] = True
         self._ends = np.cumsum(self.lengths)
         self._starts = self._ends - self.lengths
+        self._filled = np.flatnonzero(self.lengths)  # the texts that are not empty
+        self._codes = codes_of("".join(texts))  # (C,)
+        self._look_up()
+        if not (self._kinds & SEEN).all():
+            with _learning:
+                new = np.unique(self._codes[(_kinds[self._codes] & SEEN) == 0])
+                for learner in _learners:
+                    learner.learn(new)
+                _kinds[new] |= SEEN
+            self._look_up()
 
-    def sum(self, answers: Table) -> NDArray[np.int64]:
-        """Return the sum of the answers for the characters of each text, (N,): of yes and no, how many are yes."""
-        return self._sums(answers[self._codes])
+    def _look_up(self) -> None:
+        self._known = len(_learners)
+        self._kinds = _kinds[self._codes]  # (C,)
+        self._occurring = self._reduced(np.bitwise_or, self._kinds, np.uint32)  # (N,)
 
-    def has(self, kind: Table) -> NDArray[np.bool_]:
+    def _kinds_with(self, kind: Kind) -> NDArray[np.uint32]:
+        """Return the kinds of all characters, (C,), and let `_occurring` have them, too: also a kind made later."""
+        if kind.number > self._known:
+            self._look_up()
+        return self._kinds
+
+    def sum(self, numbers: Numbers) -> NDArray[np.int64]:
+        """Return the sum of the numbers of the characters of each text, (N,)."""
+        return self._reduced(np.add, numbers[self._codes], np.int64)
+
+    def count(self, kind: Kind) -> NDArray[np.int64]:
+        """Return how many characters of a kind each text has, (N,)."""
+        return self._reduced(np.add, kind(self._kinds_with(kind)), np.int64)
+
+    def has(self, kind: Kind) -> NDArray[np.bool_]:
         """Return whether each text has a character of a kind, (N,)."""
-        return self.sum(kind) > 0
+        self._kinds_with(kind)
+        return kind(self._occurring)
 
-    def runs_with(self, kind: Table) -> NDArray[np.int64]:
+    def _reduced(self, how: np.ufunc, values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+        """Return the reduction of the values of each text's characters, (N,); 0 for an empty text."""
+        found = np.zeros(len(self.texts), dtype=dtype)
+        if len(self._filled):
+            found[self._filled] = how.reduceat(values, self._starts[self._filled], dtype=dtype)
+        return found
+
+    def runs_with(self, kind: Kind) -> NDArray[np.int64]:
         """Return the number of runs between spaces that have a character of a kind, (N,)."""
         begins = self._codes == SPACE
-        begins[self._starts[self.lengths > 0]] = True
-        positions = np.flatnonzero(kind[self._codes])
+        begins[self._starts[self._filled]] = True
+        positions = np.flatnonzero(kind(self._kinds_with(kind)))
         runs = np.cumsum(begins)[positions]
         firsts = positions[np.flatnonzero(np.diff(runs, prepend=0))]
         return np.bincount(np.searchsorted(self._ends, firsts, side="right"), minlength=len(self.texts))
@@ -83,12 +132,12 @@ class Texts:
     @functools.cached_property
     def sizes(self) -> NDArray[np.int64]:
         """The length of each text as `languages.size` measures it, (N,)."""
-        return self.lengths + 2 * self.sum(table_of(languages.SYLLABIC_LETTER))
+        return self.lengths + 2 * self.count(kind_of(languages.SYLLABIC_LETTER))
 
     @functools.cached_property
     def word_counts(self) -> NDArray[np.int64]:
         """The number of words of each text, which is in normal form, as `languages.count_words` counts them, (N,)."""
-        found: NDArray[np.int64] = self.sum(SPACES) + (self.lengths > 0)
+        found: NDArray[np.int64] = self.count(SPACES) + (self.lengths > 0)
         for row in np.flatnonzero(self.has_uncommon_words).tolist():
             found[row] = languages.count_words(self.texts[row])
         return found
@@ -96,7 +145,7 @@ class Texts:
     @functools.cached_property
     def has_uncommon_words(self) -> NDArray[np.bool_]:
         """Whether words of each text are separated by something else than spaces, or not at all, (N,)."""
-        return self.has(table_of(languages.UNSPACED_LETTER)) | self.has(OTHER_SEPARATORS)
+        return self.has(kind_of(languages.UNSPACED_LETTER)) | self.has(OTHER_SEPARATORS)
 
     @functools.cached_property
     def words(self) -> list[list[str]]:
@@ -117,30 +166,29 @@ class Texts:
         A mark belongs to a word if it follows a letter or another mark. If it follows a letter that folding changes,
         the two may become one character.
         """
-        codes = self._codes
-        marks = np.flatnonzero(EXTENDING[codes])
-        before = codes[marks - 1]
-        follows = (LETTERS[before] | EXTENDING[before]) & ~np.isin(marks, self._starts)
+        found = self.has(DEPENDENT)
+        if not self.has(EXTENDING).any():
+            return found
+        marks = np.flatnonzero(EXTENDING(self._kinds))
+        before, kinds = self._codes[marks - 1], self._kinds[marks - 1]
+        follows = (LETTERS(kinds) | EXTENDING(kinds)) & ~np.isin(marks, self._starts)
         changes = (FOLDED[before] != before) | (before == ord(SHARP_S))
-        odd = DEPENDENT[codes]
-        odd[marks[~follows | changes]] = True
-        return self._sums(odd) > 0
-
-    def _sums(self, chosen: NDArray[Any]) -> NDArray[np.int64]:
-        total = np.zeros(len(chosen) + 1, dtype=np.int64)
-        np.cumsum(chosen, out=total[1:])
-        sums: NDArray[np.int64] = total[self._ends] - total[self._starts]
-        return sums
+        odd = marks[~follows | changes]
+        found[np.searchsorted(self._ends, odd, side="right")] = True
+        return found
 
 
-def in_batches(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """Yield lists of at most BATCH items, which also end when they have BATCH_CHARACTERS. `size` counts characters."""
+def in_batches(
+    items: Iterable[T], size: Callable[[T], int], most: int | None = None, most_characters: int = BATCH_CHARACTERS
+) -> Iterator[list[T]]:
+    """Yield lists of at most `most` items (BATCH), which also end when they have `most_characters`, told by `size`."""
+    most = most or BATCH
     batch: list[T] = []
     characters = 0
     for item in items:
         batch.append(item)
         characters += size(item)
-        if len(batch) == BATCH or characters >= BATCH_CHARACTERS:
+        if len(batch) == most or characters >= most_characters:
             yield batch
             batch, characters = [], 0
     if batch:
@@ -160,15 +208,15 @@ def in_other_script(texts: Texts, code: str) -> NDArray[np.bool_]:
 
 
 @functools.cache
-def table_of(pattern: regex.Pattern[str]) -> Table:
-    """Return whether an expression for single characters, or for runs of them, matches a character."""
-    return Table(lambda character: bool(pattern.fullmatch(character)))
+def kind_of(pattern: regex.Pattern[str]) -> Kind:
+    """Return the characters that an expression for single characters, or for runs of them, matches."""
+    return Kind(lambda character: bool(pattern.fullmatch(character)))
 
 
 @functools.cache
-def sizes_of(pattern: regex.Pattern[str]) -> Table:
+def sizes_of(pattern: regex.Pattern[str]) -> Numbers:
     """Return the size of each character that an expression matches, as `languages.size` measures it; 0 for others."""
-    return Table(lambda character: languages.size(character) if pattern.fullmatch(character) else 0, np.uint8)
+    return Numbers(lambda character: languages.size(character) if pattern.fullmatch(character) else 0, np.uint8)
 
 
 def _folded(character: str) -> int:
@@ -207,9 +255,9 @@ def codes_of(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
-SPACES = Table(lambda character: character == " ")
-LETTERS = Table(_is_letter)
-EXTENDING = Table(_extends)  # belong to a word if they follow a letter: marks and joiners
-OTHER_SEPARATORS = Table(lambda character: character != " " and bool(languages.SEPARATORS.fullmatch(character)))
-FOLDED = Table(_folded, np.uint32)
-DEPENDENT = Table(_depends)
+SPACES = Kind(lambda character: character == " ")
+LETTERS = Kind(_is_letter)
+EXTENDING = Kind(_extends)  # belong to a word if they follow a letter: marks and joiners
+OTHER_SEPARATORS = Kind(lambda character: character != " " and bool(languages.SEPARATORS.fullmatch(character)))
+FOLDED = Numbers(_folded, np.uint32)
+DEPENDENT = Kind(_depends)

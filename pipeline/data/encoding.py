@@ -2,8 +2,8 @@
 
 import tempfile
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain
+from functools import cached_property, partial
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from .engine import Engine
 from .facts import EncodedSplitFacts
 from .tokenizer import Tokenizer
 
 Ids = NDArray[np.int32]
-BATCH = 20_000  # pairs whose ids are in memory as lists
+Lengths = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class EncodedSide:
     offsets: NDArray[np.int64]
 
     @cached_property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> NDArray[np.int32]:
         """The number of ids of each sentence, EOS included."""
-        return np.diff(self.offsets)
+        return np.diff(self.offsets).astype(np.int32)
 
     def sentence(self, row: int) -> Ids:
         """Return the ids of one sentence, with EOS at the end. They are a view into the memory-mapped file."""
@@ -47,27 +48,52 @@ class EncodedSplit:
         return len(self.source.offsets) - 1
 
 
-def encode_split(parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: Path) -> EncodedSplitFacts:
+@dataclass(frozen=True)
+class EncodedRows:
+    """The token ids of some rows of a split."""
+
+    source: tuple[Ids, Lengths]  # the ids of all sentences in one array, and how many each sentence has
+    target: tuple[Ids, Lengths]
+    too_long: int  # rows left out
+
+
+def encode_rows(parquet: Path, tokenizer: Tokenizer, max_tokens: int, group: int) -> EncodedRows:
+    """Encode one row group of a split, without the pairs that have more than `max_tokens` ids on a side."""
+    texts = pq.ParquetFile(parquet).read_row_group(group, columns=["source", "target"])
+    sources = tokenizer.encode_source(texts["source"].to_pylist())
+    targets = tokenizer.encode_target(texts["target"].to_pylist())
+    kept = [max(map(len, pair)) <= max_tokens for pair in zip(sources, targets, strict=True)]
+    source, target = (_joined(list(compress(side, kept))) for side in (sources, targets))
+    return EncodedRows(source, target, too_long=len(kept) - sum(kept))
+
+
+def _joined(sentences: list[list[int]]) -> tuple[Ids, Lengths]:
+    lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
+    return np.fromiter(chain.from_iterable(sentences), np.int32, int(lengths.sum())), lengths
+
+
+def encode_split(
+    parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: Path, engine: Engine
+) -> EncodedSplitFacts:
     """Encode a split and write it to `output`, without the pairs that have more than `max_tokens` ids on a side.
 
     Return the numbers of pairs written, of pairs left out, and of ids on each side. The memory does not grow with the
-    split, but for 8 bytes for each sentence: the ids are first written beside `output`.
+    split, but for 16 bytes for each pair: the ids are first written beside `output`.
     """
-    file = pq.ParquetFile(parquet)
+    groups = range(pq.read_metadata(parquet).num_row_groups)
+    too_long = 0
     with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
         source, target = (_Written(Path(scratch) / side) for side in ("source", "target"))
-        for batch in file.iter_batches(BATCH, columns=["source", "target"]):
-            texts = [batch.column(side).to_pylist() for side in ("source", "target")]
-            pairs = zip(tokenizer.encode_source(texts[0]), tokenizer.encode_target(texts[1]), strict=True)
-            kept = [pair for pair in pairs if max(map(len, pair)) <= max_tokens]
-            source.add([ids for ids, _ in kept])
-            target.add([ids for _, ids in kept])
+        for rows in engine(partial(encode_rows, parquet, tokenizer, max_tokens), groups):
+            source.add(*rows.source)
+            target.add(*rows.target)
+            too_long += rows.too_long
         table = pa.table({"source": source.lists(), "target": target.lists()})
         with pa.OSFile(str(output), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)  # one record batch, which can be read without copying
         return EncodedSplitFacts(
             pairs=len(table),
-            too_long=file.metadata.num_rows - len(table),
+            too_long=too_long,
             source_tokens=source.tokens,
             target_tokens=target.tokens,
         )
@@ -78,12 +104,10 @@ class _Written:
 
     def __init__(self, path: Path) -> None:
         self.path, self.tokens = path, 0
-        self._lengths: list[NDArray[np.int64]] = []
+        self._lengths: list[Lengths] = []
         path.touch()
 
-    def add(self, sentences: list[list[int]]) -> None:
-        lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
-        ids = np.fromiter(chain.from_iterable(sentences), np.int32, int(lengths.sum()))
+    def add(self, ids: Ids, lengths: Lengths) -> None:
         with open(self.path, "ab") as file:
             ids.tofile(file)
         self._lengths.append(lengths)

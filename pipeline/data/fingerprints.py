@@ -1,22 +1,22 @@
 """Record the training sentences of a model as digests, and find test sentences among them.
 
-A reviewer needs neither the training corpus nor permission to read it. As in splitting.py, two sentences count as the
-same if their keys are equal, and a target counts only if it has LEAK_WORDS words. A digest has 64 bits. With a million
+A reviewer needs neither the training corpus nor permission to read it. Two sentences count as the same if their keys
+are equal (keys.py), and a target counts only if it has LEAK_WORDS words. A digest has 64 bits. With a million
 training sentences and a thousand test sentences, the probability of a false match is below 1e-10.
 """
 
 import hashlib
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..plumbing.errors import UserError
 from .facts import Side
+from .keys import LEAK_WORDS, keys
 from .languages import count_words
-from .splitting import LEAK_WORDS, keys
 
 SentenceDigests = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
@@ -32,10 +32,15 @@ PROBE = (
 )
 
 
-def fingerprints(sources: Sequence[str], targets: Sequence[str]) -> bytes:
-    """Return a NumPy archive with the digests of each side, sorted and without repetitions: 8 bytes each."""
+def fingerprints(batches: Iterable[tuple[Sequence[str], Sequence[str]]]) -> bytes:
+    """Return a NumPy archive with the digests of each side, sorted and without repetitions: 8 bytes each.
+
+    `batches` has the sources and the targets of some pairs after the other.
+    """
+    digests = [(_digests(sources), _digests(targets)) for sources, targets in batches]
+    source, target = (np.unique(np.concatenate(side)) for side in zip(*digests, strict=True))
     file = io.BytesIO()
-    np.savez(file, source=np.unique(_digests(sources)), target=np.unique(_digests(targets)), probe=_digests([PROBE]))
+    np.savez(file, source=source, target=target, probe=_digests([PROBE]))
     return file.getvalue()
 
 

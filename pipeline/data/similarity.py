@@ -8,7 +8,7 @@ A 5-gram is represented by 52 bits of a hash. Among 60,000 5-grams of references
 another with a probability of 1e-9. Then the similarity changes by about a hundredth.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,58 +17,114 @@ from scipy.sparse import csr_array
 from .characters import codes_of
 
 GRAM = 5  # characters, spaces included
-ROWS = 4096  # candidates compared at once, which limits the memory
+ROWS = 4096  # texts compared at once, which limits the memory
 HASH_BITS = 52  # beside the number of a row, in 64 bits
+FIRST_BITS = 21  # of a hash: a table of 2 MB, which fits into a cache, says whether a 5-gram may be known
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, with as many ones as zeros; the hash is a polynomial of it
 
 Hashes = NDArray[np.uint64]
+Mask = NDArray[np.bool_]
+Sizes = NDArray[np.int64]
 
 
-def highest_similarities(candidates: Sequence[str], references: Sequence[str]) -> Iterator[float]:
-    """Yield the similarity of each candidate to the most similar reference: from 0 (none) to 1 (the same 5-grams)."""
-    parts = [_grams(references[start : start + ROWS]) for start in range(0, len(references), ROWS)]
-    known_sizes, all_grams = map(np.concatenate, zip(*parts, strict=True))
-    known_grams = np.unique(all_grams)
-    known = _matrix(known_sizes, all_grams, known_grams).T.tocsr()
-    for start in range(0, len(candidates), ROWS):
-        sizes, grams = _grams(candidates[start : start + ROWS])
-        common = _matrix(sizes, grams, known_grams) @ known
+class References:
+    """N texts with which others are compared."""
+
+    def __init__(self, texts: Sequence[str], threshold: float = 0.0) -> None:
+        """`are_similar` finds the texts that are more similar than `threshold` to one of these texts."""
+        self._threshold = threshold
+        parts = [_grams(texts[start : start + ROWS]) for start in range(0, len(texts), ROWS)]
+        self._sizes, grams = map(np.concatenate, zip(*parts, strict=True))
+        self._all = _Known(self._sizes, grams)
+        # A text that shares K of the N 5-grams of a reference has a similarity of at most K / N. So a similar text
+        # lacks fewer than (1 - threshold) N of them, and has at least so many of those that are left here:
+        sizes, rare = _rarest(self._sizes, grams, threshold / 2)
+        self._rare = _Known(sizes, rare)
+        self._least = np.maximum(1, sizes - np.floor((1 - threshold) * self._sizes + 1e-9))
+
+    def highest(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Return the similarity of each text to the most similar reference: from 0 (none) to 1 (the same 5-grams)."""
+        highest = np.zeros(len(texts))
+        for start in range(0, len(texts), ROWS):
+            sizes, grams = _grams(texts[start : start + ROWS])
+            rows, references, shared = self._all.shared(sizes, grams)
+            np.maximum.at(highest, rows + start, shared / (sizes[rows] + self._sizes[references] - shared))
+        return highest
+
+    def are_similar(self, texts: Sequence[str]) -> Mask:
+        """Return whether each text is more similar than the threshold to one of the references.
+
+        Most texts are told apart by the rare 5-grams of the references. Those that many references have would take the
+        most time (as in Bayardo et al. 2007, doi 10.1145/1242572.1242591).
+        """
+        found = np.zeros(len(texts), dtype=bool)
+        for start in range(0, len(texts), ROWS):
+            grams = _grams(texts[start : start + ROWS], self._rare.may_have)
+            rows, references, shared = self._rare.shared(*grams)
+            near = np.unique(rows[shared >= self._least[references]]) + start
+            found[near] = self.highest([texts[row] for row in near.tolist()]) > self._threshold
+        return found
+
+
+def _rarest(sizes: Sizes, grams: Hashes, left_out: float) -> tuple[Sizes, Hashes]:
+    """Return the 5-grams of each reference but for a share: those that the most references have."""
+    _, numbers, counts = np.unique(grams, return_inverse=True, return_counts=True)
+    order = np.lexsort((counts[numbers], np.repeat(np.arange(len(sizes)), sizes)))  # of each, from the rarest on
+    places = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    left = sizes - np.floor(left_out * sizes).astype(np.int64)
+    return left, grams[order[places < np.repeat(left, sizes)]]
+
+
+class _Known:
+    """Which of N references has which 5-grams."""
+
+    def __init__(self, sizes: Sizes, grams: Hashes) -> None:
+        self._grams = np.unique(grams)
+        self.may_have = np.zeros(2**FIRST_BITS, dtype=bool)  # by the first bits of a hash
+        self.may_have[self._grams >> np.uint64(HASH_BITS - FIRST_BITS)] = True
+        self._references = self._matrix(sizes, grams).T.tocsr()
+
+    def shared(self, sizes: Sizes, grams: Hashes) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Return each text and each reference that share 5-grams, as numbers, and how many they share."""
+        common = self._matrix(sizes, grams) @ self._references
         rows = np.repeat(np.arange(len(sizes)), np.diff(common.indptr))
-        shared = common.data.astype(np.float64)
-        jaccard = shared / (sizes[rows] + known_sizes[common.indices] - shared)
-        highest = np.zeros(len(sizes))
-        np.maximum.at(highest, rows, jaccard)
-        yield from highest.tolist()
+        return rows, common.indices, common.data.astype(np.float64)
+
+    def _matrix(self, sizes: Sizes, grams: Hashes) -> csr_array:
+        """Return a matrix with a row for each text and a column for each known 5-gram: 1 where the text has it."""
+        columns = np.minimum(np.searchsorted(self._grams, grams), len(self._grams) - 1)
+        is_known = self._grams[columns] == grams
+        ends = np.concatenate([[0], np.cumsum(sizes)])
+        row_ends = np.concatenate([[0], np.cumsum(is_known)])[ends]
+        ones = np.ones(int(is_known.sum()), dtype=np.float32)
+        return csr_array((ones, columns[is_known], row_ends), shape=(len(sizes), len(self._grams)))
 
 
-def _grams(texts: Sequence[str]) -> tuple[NDArray[np.int64], Hashes]:
+def _grams(texts: Sequence[str], chosen: Mask | None = None) -> tuple[Sizes, Hashes]:
     """Return how many different 5-grams each of N texts has, and the hashes of these, text by text, in order.
 
-    A text that is shorter counts as one 5-gram.
+    A text that is shorter counts as one 5-gram. With `chosen`, only 5-grams count whose first bits it has.
     """
     padding = "\0" * GRAM
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     counts = np.maximum(1, lengths - GRAM + 1)
-    rows = np.repeat(np.arange(len(texts)), counts)
     begins = np.cumsum(lengths + GRAM) - (lengths + GRAM)  # of each text between paddings
-    places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts) + begins[rows]
+    places = np.arange(int(counts.sum())) + np.repeat(begins - (np.cumsum(counts) - counts), counts)
     codes = codes_of("".join(text + padding for text in texts)).astype(np.uint64)
     hashes = np.zeros(max(0, len(codes) - GRAM + 1), dtype=np.uint64)  # of the 5-gram that begins at each place
     for step in range(GRAM):
-        hashes = (hashes + codes[step : len(hashes) + step] + np.uint64(1)) * MULTIPLIER
-    mixed = (hashes ^ (hashes >> np.uint64(32))) * MULTIPLIER
-    keys = (rows.astype(np.uint64) << np.uint64(HASH_BITS)) | (mixed[places] >> np.uint64(64 - HASH_BITS))
+        hashes += codes[step : len(hashes) + step]
+        hashes += np.uint64(1)
+        hashes *= MULTIPLIER
+    hashes ^= hashes >> np.uint64(32)
+    hashes *= MULTIPLIER
+    hashes = hashes[places] >> np.uint64(64 - HASH_BITS)
+    rows = np.repeat(np.arange(len(texts), dtype=np.uint64), counts)
+    if chosen is not None:
+        kept = chosen[hashes >> np.uint64(HASH_BITS - FIRST_BITS)]
+        rows, hashes = rows[kept], hashes[kept]
+    keys = (rows << np.uint64(HASH_BITS)) | hashes
     keys.sort()
-    keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
+    keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)]]
     sizes = np.bincount((keys >> np.uint64(HASH_BITS)).astype(np.int64), minlength=len(texts))
     return sizes, keys & np.uint64(2**HASH_BITS - 1)
-
-
-def _matrix(sizes: NDArray[np.int64], grams: Hashes, known: Hashes) -> csr_array:
-    """Return a matrix with a row for each text and a column for each known 5-gram: 1 where the text has it."""
-    columns = np.minimum(np.searchsorted(known, grams), len(known) - 1)
-    is_known = known[columns] == grams
-    ends = np.concatenate([[0], np.cumsum(sizes)])
-    row_ends = np.concatenate([[0], np.cumsum(is_known)])[ends]
-    ones = np.ones(int(is_known.sum()), dtype=np.float32)
-    return csr_array((ones, columns[is_known], row_ends), shape=(len(sizes), len(known)))

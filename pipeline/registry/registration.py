@@ -21,7 +21,7 @@ from mlflow.utils import mlflow_tags
 
 from ..data.facts import CorpusFacts
 from ..data.fingerprints import fingerprints
-from ..data.splits import read_split
+from ..data.splits import batches
 from ..plumbing.artifacts import MANIFEST, Artifact, experiment_option, sha256_of
 from ..plumbing.errors import UserError
 from ..plumbing.params import RegisterSettings
@@ -239,7 +239,7 @@ class Registration:
 
     @cached_property
     def _fingerprints(self) -> bytes:
-        return fingerprints(*read_split(self.corpus.path("train.parquet")))
+        return fingerprints(batches(self.corpus.path("train.parquet")))
 
     @property
     def _fingerprints_digest(self) -> str:

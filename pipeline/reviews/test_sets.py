@@ -89,7 +89,8 @@ def _named(settings: ReviewSettings, languages: tuple[str, str]) -> list[TestSet
 
     reading = read_files(FilesSettings(splits=settings.test_sets), languages, "review.test_sets")
     found = []
-    for name, pairs in reading.splits.items():
+    for name, read in reading.splits.items():
+        pairs = list(read)
         kept = with_text(pairs, f"review.test_sets.{name}")
         sources, references = [pair.source for pair in kept], [pair.target for pair in kept]
         baselines, blank = {BASELINES["copy"]: sources}, len(pairs) - len(kept)

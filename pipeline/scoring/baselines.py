@@ -10,6 +10,7 @@ import regex
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.pipeline import make_union
 
+PAIRS = 100_000  # of the training split, at most: what fits into a gigabyte
 CELLS = 8_000_000  # similarities in memory at once (32 MB), for a corpus of any size
 DIGITS = 5  # decimal places of a similarity; rounding removes float32 errors, so that equal similarities are ties
 

@@ -123,6 +123,14 @@ def check_members(files: Sequence[Path], names: Sequence[str]) -> list[str]:
     return list(kinds.values())
 
 
+def work(files: Sequence[Path], name: str) -> float:
+    """Return about how long the training of a member takes, in units of no meaning, from its size."""
+    params = read_params([*files, files[0].parent / "experiments" / f"{name}.yaml"])
+    layers = params.model.encoder_layers + params.model.decoder_layers
+    by_step = params.model.input_feeding or params.train.sampling_rate > 0
+    return params.model.hidden_size**2 * layers * (2 if by_step else 1)
+
+
 def open_family(build: Path, names: Sequence[str], data: str) -> Family:
     """Open the members `names`, each laid over the experiment `data`. Raise UserError if one was not evaluated."""
     family = Family([Member(name, open_evaluated(build, home_of(name, data))) for name in names])

@@ -38,7 +38,7 @@ class Trainings:
     """
 
     def __init__(self, make: str, options: Mapping[str, str]) -> None:
-        """`options` has the options of Make, such as `EXP=dot DATA=study`, of each member."""
+        """`options` has the options of Make, such as `EXP=dot DATA=study`, of each member, in the order of training."""
         self.make, self.options = make, options
         self.status = 0
         self.told = ""  # what failed

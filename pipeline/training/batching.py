@@ -77,8 +77,10 @@ def plan_epoch(data: EncodedSplit, per_step: int, micro_batch_tokens: int, seed:
     _split_largest(micro_batches, -len(micro_batches) % per_step)
     random.shuffle(micro_batches)
     groups = [micro_batches[i : i + per_step] for i in range(0, len(micro_batches), per_step)]
-    lengths = data.target.lengths
-    return [Step(group, int(sum(lengths[rows].sum() for rows in group))) for group in groups]
+    lengths = data.target.lengths[np.concatenate(micro_batches)]
+    begins = np.cumsum([0, *(sum(map(len, group)) for group in groups[:-1])])
+    tokens = np.add.reduceat(lengths, begins, dtype=np.int64).tolist()
+    return [Step(group, count) for group, count in zip(groups, tokens, strict=True)]
 
 
 def plan_in_order(data: EncodedSplit, tokens: int) -> list[Rows]:
@@ -109,7 +111,11 @@ def imbalance(data: EncodedSplit, steps: list[Step], processes: int) -> float:
 
 def collate(data: EncodedSplit, rows: Rows) -> Batch:
     """Return the pairs in `rows` as one padded batch."""
-    source, target, lengths = _pad(data.source, rows), _pad(data.target, rows), data.source.lengths[rows]
+    source, target, lengths = (
+        _pad(data.source, rows),
+        _pad(data.target, rows),
+        data.source.lengths[rows].astype(np.int64),
+    )
     return Batch(*map(torch.from_numpy, (source, lengths, target, np.flatnonzero(target != PAD))))
 
 
@@ -128,17 +134,27 @@ def _sorted_rows(data: EncodedSplit, random: np.random.Generator) -> Rows:
     source length changes. Pairs with the same two lengths are in random order.
     """
     source, target = data.source.lengths, data.target.lengths
-    return np.lexsort((random.random(len(data)), np.where(source % 2, target, -target), source))
+    most = int(target.max())
+    kinds = source * (most + 1) + np.where(source % 2, target, most - target)
+    bits = min(53, 63 - int(kinds.max()).bit_length())  # for the random order of the pairs of a kind
+    keys = (random.random(len(data)) * 2.0**bits).astype(np.int64)
+    keys += np.left_shift(kinds, bits, dtype=np.int64)
+    return np.argsort(keys, kind="stable")  # one number for each pair sorts three times as fast as three
 
 
-def _cut(rows: Rows, lengths: NDArray[np.int64], tokens: int) -> list[Rows]:
+def _cut(rows: Rows, lengths: NDArray[np.int32], tokens: int) -> list[Rows]:
     """Cut rows, in order, into groups of up to `tokens` target tokens with padding: rows times the longest target."""
-    groups, begin, longest = [], 0, 0
-    for end, length in enumerate(lengths[rows]):
-        longest = max(longest, int(length))
-        if end > begin and (end + 1 - begin) * longest > tokens:
-            groups.append(rows[begin:end])
-            begin, longest = end, int(length)
+    ordered = lengths[rows]
+    ends = [*(np.flatnonzero(np.diff(ordered)) + 1).tolist(), len(rows)]  # of runs of rows with the same length
+    groups, begin, longest, first = [], 0, 0, 0
+    for end in ends:
+        length = int(ordered[first])
+        longest = max(longest, length)
+        while (full := begin + max(1, tokens // longest)) < end:
+            cut = max(first, full)  # if the longer rows of this run leave no room, it begins a group
+            groups.append(rows[begin:cut])
+            begin, longest = cut, length
+        first = end
     groups.append(rows[begin:])
     return groups
 

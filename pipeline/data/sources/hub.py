@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,8 +25,7 @@ from ...plumbing.artifacts import sha256_of
 from ...plumbing.errors import UserError
 from ...plumbing.params import HubSettings
 from ...plumbing.split_names import MEANT, check_names, meant_split
-from ..cleaning import Pair
-from . import RawCorpus
+from . import RawCorpus, with_origin
 from .tables import read_pairs
 
 TRIES = 4  # of a request that fails for a temporary reason; the waits between them are 1, 2 and 4 seconds
@@ -36,7 +36,7 @@ Answer = TypeVar("Answer")
 def read_hub(
     settings: HubSettings, languages: tuple[str, str], cache: Path, report: Callable[[str], None]
 ) -> RawCorpus:
-    """Read the pairs of every split of the data set, all at the same commit."""
+    """Download every split of the data set, all at the same commit. Its pairs are read when they are asked for."""
     api = HfApi(token=False)
     info = _attempt(settings, lambda: api.dataset_info(settings.dataset, revision=settings.revision))
     commit, licence = str(info.sha), str(getattr(info.card_data, "license", None) or "not stated")
@@ -52,14 +52,14 @@ def read_hub(
             "download.files.splits to them"
         ) from None
     for split, paths in splits.items():
-        raw.splits[split] = []
+        parts = []
         for path in paths:
             file = _attempt(settings, _downloader(api, settings.dataset, commit, path, cache))
             name, digest = f"{settings.dataset}/{path}", sha256_of(file)
             origin = raw.add_origin({"name": name, "revision": commit, "licence": licence, "sha256": digest})
-            pairs = read_pairs(file, languages, options)
-            raw.splits[split] += [Pair(source, target, origin) for source, target in pairs]
-            report(f"{path}: {len(pairs)} rows")
+            parts.append(with_origin(read_pairs(file, languages, options), origin))
+            report(f"{path}: {file.stat().st_size:,} bytes")
+        raw.splits[split] = chain.from_iterable(parts)
     return raw
 
 

