@@ -7,7 +7,7 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.characters import LETTERS, Kind, Texts, kind_of
+from pipeline.data.characters import LETTERS, Kind, Texts, in_normal_form, kind_of
 from pipeline.data.cleaning import CONTROL, VISIBLE
 from pipeline.data.languages import INVISIBLE, OF_SOME_SCRIPT, SYLLABIC_LETTER, count_words, letters_in, size, words
 from pipeline.data.text import normal_form
@@ -28,7 +28,7 @@ TEXTS = ANY.map(lambda texts: list(map(normal_form, texts)))
 @example([])
 @example([""])
 def test_words_are_those_of_each_text(texts: list[str]) -> None:
-    assert Texts(texts).words == [words(text) for text in texts]
+    assert Texts(texts).in_words == [" ".join(words(text)) for text in texts]
 
 
 @settings(deadline=None)
@@ -56,6 +56,35 @@ def test_a_table_made_later_knows_the_characters_that_occurred_before() -> None:
     assert before.has(Kind(lambda character: character == "ж")).tolist() == [True, False]
 
 
+@settings(deadline=None)
+@given(ANY, ANY)
+@example(["a a'b ß"], ["A'B ss x"])
+@example(["don't", "a\u0301'b"], ["DON’T you", ""])
+def test_words_of_two_texts_are_compared(ones: list[str], others: list[str]) -> None:
+    others = (others * 6 + [""] * 6)[: len(ones)]
+    known = [set(words(text)) for text in others]
+    shared, total = Texts(ones).words_in(Texts(others))
+    assert total.tolist() == [len(words(text)) for text in ones]
+    assert shared.tolist() == [sum(word in own for word in words(text)) for own, text in zip(known, ones, strict=True)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.sampled_from(ODD + " \t\u00a0\u2028") | st.characters(), max_size=20), max_size=6))
+@example([" a", "b ", "a  b", " ", "", "c"])
+@example(["a b", "c"])
+def test_the_normal_form_of_many_texts_is_that_of_each(texts: list[str]) -> None:
+    assert list(in_normal_form(texts).texts) == list(map(normal_form, texts))
+
+
+def test_no_character_changes_in_normal_form_unnoticed() -> None:
+    """Neither alone nor behind one with which it composes."""
+    parts = {chr(code): unicodedata.decomposition(chr(code)).split() for code in range(0x110000)}
+    seconds = {chr(int(found[1], 16)) for found in parts.values() if len(found) == 2 and "<" not in found[0]}
+    changed = {character for character in parts if normal_form(f"a{character}a") != f"a{character}a"}
+    found = Texts(sorted(seconds | changed)).may_change_in_normal_form
+    assert found.all()
+
+
 def test_every_letter_is_folded_as_in_a_word_of_its_own() -> None:
     texts = [unicodedata.normalize("NFC", letter) for letter in map(chr, range(0x110000)) if LETTER.match(letter)]
-    assert Texts(texts).words == [words(text) for text in texts]
+    assert Texts(texts).in_words == [" ".join(words(text)) for text in texts]

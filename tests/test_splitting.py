@@ -9,12 +9,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.data import characters, shards
-from pipeline.data.cleaning import Pair
+from pipeline.data.cleaning import Cleaned, Pair
 from pipeline.data.keys import keys
 from pipeline.data.languages import words_only
 from pipeline.data.placeholders import PLACEHOLDER
 from pipeline.data.similarity import References
-from pipeline.data.splitting import HeldOut, are_duplicates, candidates, cut, merged, with_keys
+from pipeline.data.splitting import HeldOut, are_duplicates, candidates, cut, keyed, merged
 from pipeline.plumbing.errors import UserError
 
 WORDS = st.sampled_from(["dog", "Dog", "cat", "dog!", "{name}", "7"])
@@ -45,6 +45,11 @@ def test_keys_are_the_words_of_each_sentence(texts: list[str]) -> None:
 
 def test_different_sentences_have_different_keys() -> None:
     assert len(set(keys(["The dog sleeps.", "The dogs sleep.", "dog the sleeps", "7", "8", "..."]))) == 6
+
+
+def with_keys(pairs: list[Pair], seed: int) -> pa.Table:
+    both = list(zip(keys([pair.source for pair in pairs]), keys([pair.target for pair in pairs]), strict=True))
+    return keyed(Cleaned(pairs, both, [bool(pair.target) for pair in pairs], Counter(), {}), seed)
 
 
 def source_keys(table: pa.Table) -> list[str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import DownloadSettings, Rule
-from .characters import LETTERS, Texts, in_batches, in_other_script, kind_of
+from .characters import LETTERS, Texts, in_batches, in_normal_form, in_other_script, kind_of
 from .keys import keys_in
 from .languages import WORD, count_words
 from .placeholders import may_have_placeholders, placeholders, without_placeholders
@@ -64,11 +64,12 @@ Mask = NDArray[np.bool_]
 
 
 class Batch:
-    """N pairs in normal form whose rules are decided together. Each rule returns which pairs to drop, (N,)."""
+    """N pairs, brought into normal form, about which is decided together. A rule returns which pairs to drop, (N,)."""
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
-        self.pairs = pairs
-        self.sides = (Texts([pair.source for pair in pairs]), Texts([pair.target for pair in pairs]))
+        sources, targets, origins = zip(*pairs, strict=True)
+        self.sides = (in_normal_form(sources), in_normal_form(targets))
+        self.pairs = list(map(Pair, self.sides[0].texts, self.sides[1].texts, origins))
 
     @cached_property
     def with_placeholders(self) -> list[int]:
@@ -88,11 +89,6 @@ def are_empty(batch: Batch) -> Mask:
     """A side has no visible character."""
     source, target = (side.has(kind_of(VISIBLE)) for side in batch.sides)
     return ~(source & target)
-
-
-def have_no_text(pairs: Sequence[Pair]) -> Mask:
-    """Return whether a side of each pair has no visible character."""
-    return _array(map(is_empty, pairs))
 
 
 def have_control_characters(batch: Batch) -> Mask:
@@ -135,11 +131,9 @@ def are_identical(batch: Batch) -> Mask:
 
 def are_untranslated(batch: Batch, share: float) -> Mask:
     """More than `share` of the target's words are also in the source."""
-    source, target = (side.words for side in batch.plain)
-    return _array(
-        sum(map(set(known).__contains__, words)) > share * len(words)
-        for known, words in zip(source, target, strict=True)
-    )
+    source, target = batch.plain
+    shared, total = target.words_in(source)
+    return shared > share * total
 
 
 def have_other_placeholders(batch: Batch) -> Mask:
@@ -167,6 +161,7 @@ class Cleaned:
 
     pairs: list[Pair]
     keys: list[tuple[str, str]]  # of both sides of each pair (keys.py)
+    has_text: list[bool]  # whether both sides of each pair have a visible character
     dropped: Counter[str]
     examples: dict[str, Pair]  # the first pair that each rule dropped
 
@@ -209,19 +204,21 @@ def clean(pairs: Iterable[Pair], settings: DownloadSettings) -> Cleaned:
     rules = {name: rule for name, rule in all_rules.items() if name not in skipped}
     kept: list[Pair] = []
     keys: list[tuple[str, str]] = []
+    has_text: list[bool] = []
     dropped: Counter[str] = Counter(dict.fromkeys(rules, 0))
     examples: dict[str, Pair] = {}
-    for some in in_batches(map(normalised, pairs), lambda pair: len(pair.source) + len(pair.target)):
+    for some in in_batches(pairs, lambda pair: len(pair.source) + len(pair.target)):
         batch, left = Batch(some), np.ones(len(some), dtype=bool)
         for name, rule in rules.items():
             found = left & rule(batch)
             left &= ~found
             dropped[name] += int(found.sum())
             if found.any():
-                examples.setdefault(name, some[int(found.argmax())])
-        kept += compress(some, left)
+                examples.setdefault(name, batch.pairs[int(found.argmax())])
+        kept += compress(batch.pairs, left)
         keys += compress(zip(*map(keys_in, batch.plain, batch.sides), strict=True), left)
-    return Cleaned(kept, keys, dropped, examples)
+        has_text += (~are_empty(batch))[left].tolist()
+    return Cleaned(kept, keys, has_text, dropped, examples)
 
 
 def skipped_rules(settings: DownloadSettings) -> list[Rule]:

@@ -68,7 +68,7 @@ def clean_shard(settings: DownloadSettings, raw: Path) -> Part:
     """Clean one file of `shards.spool`."""
     cleaned = clean(shards.pairs_of(shards.read(raw)), settings)
     path = raw.with_name(raw.name.replace("raw", "clean"))
-    shards.write(keyed(cleaned.pairs, cleaned.keys, settings.seed), path)
+    shards.write(keyed(cleaned, settings.seed), path)
     return Part(path, len(cleaned.pairs), dropped=cleaned.dropped, examples=cleaned.examples)
 
 

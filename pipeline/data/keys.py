@@ -24,7 +24,7 @@ def keys(texts: Iterable[str]) -> list[str]:
 
 def keys_in(plain: Texts, whole: Texts) -> list[str]:
     """Return the key of each text in `whole`. `plain` has these texts without placeholders."""
-    found = [" ".join(words) for words in plain.words]
+    found = list(plain.in_words)
     for row in np.flatnonzero(plain.has(kind_of(UNSPACED_LETTER))).tolist():
         found[row] = words_only(plain.texts[row])
     return [key or text for key, text in zip(found, whole.texts, strict=True)]

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from .characters import codes_of
+from .characters import MULTIPLIER, codes_of, mixed
 
 GRAM = 5  # characters, spaces included
 ROWS = 4096  # texts compared at once, which limits the memory
 HASH_BITS = 52  # beside the number of a row, in 64 bits
 FIRST_BITS = 21  # of a hash: a table of 2 MB, which fits into a cache, says whether a 5-gram may be known
-MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, with as many ones as zeros; the hash is a polynomial of it
 
 Hashes = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
@@ -116,9 +115,7 @@ def _grams(texts: Sequence[str], chosen: Mask | None = None) -> tuple[Sizes, Has
         hashes += codes[step : len(hashes) + step]
         hashes += np.uint64(1)
         hashes *= MULTIPLIER
-    hashes ^= hashes >> np.uint64(32)
-    hashes *= MULTIPLIER
-    hashes = hashes[places] >> np.uint64(64 - HASH_BITS)
+    hashes = mixed(hashes)[places] >> np.uint64(64 - HASH_BITS)
     rows = np.repeat(np.arange(len(texts), dtype=np.uint64), counts)
     if chosen is not None:
         kept = chosen[hashes >> np.uint64(HASH_BITS - FIRST_BITS)]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..plumbing.errors import UserError
 from . import shards
-from .cleaning import Pair, have_no_text
+from .cleaning import Cleaned, Pair
 from .keys import LEAK_WORDS, keys
 from .languages import count_words
 from .similarity import References
@@ -41,29 +41,23 @@ def hashes_of(found: Sequence[str]) -> Digests:
     return np.fromiter((xxhash.xxh3_64_intdigest(key.encode()) for key in found), np.uint64, len(found))
 
 
-def keyed(pairs: Sequence[Pair], both_keys: Sequence[tuple[str, str]], seed: int) -> pa.Table:
+def keyed(cleaned: Cleaned, seed: int) -> pa.Table:
     """Return a table of the pairs in the order of their digests; those with the same digest stay in their order.
 
-    `both_keys` has the keys of the source and the target of each pair. The columns are source, target, origin, key (of
-    the source), digest (of this key), target_hash (of the target's key), and has_text: whether both sides have text.
+    The columns are source, target, origin, key (of the source), digest (of this key), target_hash (of the target's
+    key), and has_text: whether both sides have text.
     """
-    sources, targets = zip(*both_keys, strict=True) if pairs else ((), ())
+    sources, targets = zip(*cleaned.keys, strict=True) if cleaned.keys else ((), ())
     columns = {
         "key": pa.array(sources, pa.string()),
-        "digest": digests_of(sources, seed),
-        "target_hash": hashes_of(targets),
-        "has_text": ~have_no_text(pairs),
+        "digest": pa.array(digests_of(sources, seed)),
+        "target_hash": pa.array(hashes_of(targets)),
+        "has_text": pa.array(cleaned.has_text, pa.bool_()),
     }
-    table = shards.table_of(pairs)
+    table = shards.table_of(cleaned.pairs)
     for name, column in columns.items():
-        table = table.append_column(name, pa.array(column))
+        table = table.append_column(name, column)
     return _in_order(table)
-
-
-def with_keys(pairs: Sequence[Pair], seed: int) -> pa.Table:
-    """Return a keyed table of pairs whose keys are not known."""
-    sides = ([pair.source for pair in pairs], [pair.target for pair in pairs])
-    return keyed(pairs, list(zip(*map(keys, sides), strict=True)), seed)
 
 
 def merged(tables: Iterable[pa.Table], first: int, last: int) -> pa.Table:

@@ -129,7 +129,9 @@ def model_files(directory: Path) -> list[Path]:
 
 
 def _encode(model: sentencepiece.SentencePieceProcessor, sentences: list[str]) -> list[list[int]]:
-    return [[*ids, EOS] for ids in model.encode(list(map(_to_sentencepiece, sentences)), num_threads=1)]
+    texts = list(map(_to_sentencepiece, sentences))
+    ids: list[list[int]] = model.encode(texts, add_eos=True, num_threads=1)
+    return ids
 
 
 def _load(path: Path) -> sentencepiece.SentencePieceProcessor:
