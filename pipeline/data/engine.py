@@ -4,8 +4,10 @@ The result is the same for every engine: it has the order of the parts.
 """
 
 import gc
+import logging
 import multiprocessing
 import os
+import pickle
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
 from multiprocessing.connection import wait
+from pathlib import Path
 from threading import Thread
 from typing import Protocol, TypeVar
 
@@ -21,7 +24,7 @@ import joblib
 
 from ..plumbing.errors import UserError
 
-RAY = "ray[data]==2.0.0"
+RAY = "ray[data]==2.60.0"
 AHEAD = 2  # parts for each process that are given to it before it asks for them
 
 Part = TypeVar("Part")
@@ -94,22 +97,23 @@ def _ray() -> Iterator[Engine]:
         import ray.data
     except ImportError:
         raise UserError(f"ENGINE=ray: Ray is not installed; run: .venv/bin/python -m pip install '{RAY}'") from None
-    here = os.getcwd()
-    ray.init(log_to_driver=False, logging_level="warning", runtime_env={"env_vars": {"PYTHONPATH": here}})
+    here, code = os.getcwd(), str(Path(__file__).resolve().parents[2])
+    ray.init(log_to_driver=False, logging_level="warning", runtime_env={"env_vars": {"PYTHONPATH": code}})
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of each step
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars, context.execution_options.preserve_order = False, True
 
     def engine(function: Callable[[Part], Result], parts: Iterable[Part], /) -> Iterator[Result]:
-        rows = [{"part": part} for part in parts]
+        rows = [{"part": pickle.dumps(part)} for part in parts]
         if not rows:
             return
 
-        def compute(row: dict[str, Part]) -> dict[str, Result]:
+        def compute(row: dict[str, bytes]) -> dict[str, bytes]:
             os.chdir(here)
-            return {"result": function(row["part"])}
+            return {"result": pickle.dumps(function(pickle.loads(row["part"])))}
 
         for row in ray.data.from_items(rows, override_num_blocks=len(rows)).map(compute).iter_rows():
-            yield row["result"]
+            yield pickle.loads(row["result"])
 
     try:
         yield engine
