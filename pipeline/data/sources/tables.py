@@ -103,7 +103,8 @@ def _read_parquet(file: Path, languages: tuple[str, str]) -> Iterator[tuple[str,
                 yield from zip(*(_texts_at(batch, place, file, begin) for place in places), strict=True)
                 begin += batch.num_rows
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} could not be read as Parquet: {error}; is it damaged?") from None
+        reason = " ".join(str(error).split())  # Arrow writes several lines
+        raise UserError(f"{file} could not be read as Parquet: {reason}; is it damaged?") from None
 
 
 def _texts_at(batch: pa.RecordBatch, place: Place, file: Path, begin: int) -> list[str]:
