@@ -46,7 +46,10 @@ SOUND: dict[str, Callable[[], bytes]] = {
     "a.tsv": lambda: lines(["en\tde", *(f"{s}\t{t}" for s, t in PAIRS)]),
     "a.txt": lambda: lines([t for _, t in PAIRS]),
     "a.po": lambda: lines(
-        [f"msgid {json.dumps(s or 'x')}\nmsgstr {json.dumps(t, ensure_ascii=False)}\n" for s, t in PAIRS]
+        [
+            f"msgid {json.dumps(s or 'x')}\nmsgstr {json.dumps(t.replace('\u2028', ' '), ensure_ascii=False)}\n"
+            for s, t in PAIRS
+        ]
     ),
     "a.mo": lambda: polib.pofile(SOUND["a.po"]().decode()).to_binary(),
 }

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from ...plumbing.errors import UserError
+from ...plumbing.visible import visible
 
 Fields = Sequence[tuple[str, Sequence[str]]]  # column, and the names of its fields if it is a struct
 Place = tuple[str, ...]  # a column, or a column and one of its fields
@@ -25,7 +26,7 @@ def choose_columns(fields: Fields, languages: tuple[str, str], file: Path) -> li
     inside = {column: found for column, inner in fields if (found := _matching(inner, languages))}
     _check_single(inside, columns, f"{file}: two columns are")
     if len(inside) > 1:
-        raise UserError(f"{file}: the columns {' and '.join(inside)} each hold {' and '.join(languages)}; keep one")
+        raise UserError(f"{file}: the columns {listed(inside)} each hold {' and '.join(languages)}; keep one")
     for column, found in inside.items():
         _check_single(found, dict(fields)[column], f"{file}: two fields of the column {column!r} are")
         return [(column, name) for name in found]
@@ -46,7 +47,7 @@ def show(value: object) -> str:
 
 def listed(names: Collection[str]) -> str:
     """Return the names, separated by commas. The text is shortened if they are many or long."""
-    shown = [name if len(name) <= 60 else f"{name[:59]}…" for name in list(names)[:LISTED]]
+    shown = [visible(name if len(name) <= 60 else f"{name[:59]}…") for name in list(names)[:LISTED]]
     return ", ".join(name or "(no name)" for name in shown or ["nothing"]) + (", …" if len(names) > LISTED else "")
 
 

@@ -7,6 +7,7 @@ No token is sent, so only public data sets can be read.
 """
 
 import hashlib
+import json
 import os
 import tempfile
 import time
@@ -20,6 +21,7 @@ import datasets
 import httpx2
 from huggingface_hub import HfApi, RepoFile, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils.logging import set_verbosity_error
 
 from ...plumbing.artifacts import sha256_of
 from ...plumbing.errors import UserError
@@ -28,6 +30,7 @@ from ...plumbing.split_names import MEANT, check_names, meant_split
 from . import RawCorpus, with_origin
 from .tables import read_pairs
 
+set_verbosity_error()  # instead of two lines for each of its own tries
 TRIES = 4  # of a request that fails for a temporary reason; the waits between them are 1, 2 and 4 seconds
 
 Answer = TypeVar("Answer")
@@ -142,11 +145,14 @@ def _attempt(settings: HubSettings, request: Callable[[], Answer]) -> Answer:
             raise UserError(
                 f"{wanted} does not exist on the Hub, or is not public; check download.hub.dataset (owner/name)"
             ) from None
-        except (HfHubHTTPError, httpx2.TransportError, OSError) as error:
+        except (HfHubHTTPError, httpx2.TransportError, OSError, json.JSONDecodeError, KeyError) as error:
+            reason = _first_line(error)
+            if isinstance(error, json.JSONDecodeError | KeyError):  # from a network's login page, for example
+                reason = f"the answer is not that of a Hub ({reason})"
             if pause is None or (isinstance(error, HfHubHTTPError) and not _is_temporary(error)):
                 raise UserError(
-                    f"{wanted}: the Hub could not be read: {_first_line(error)}; check the network and HF_ENDPOINT, "
-                    "then run the same command again"
+                    f"{wanted}: the Hub could not be read: {reason}; check the network and HF_ENDPOINT, then run the "
+                    "same command again"
                 ) from None
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")
