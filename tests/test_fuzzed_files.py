@@ -47,7 +47,7 @@ SOUND: dict[str, Callable[[], bytes]] = {
     "a.txt": lambda: lines([t for _, t in PAIRS]),
     "a.po": lambda: lines(
         [
-            f"msgid {json.dumps(s or 'x')}\nmsgstr {json.dumps(t.replace('\u2028', ' '), ensure_ascii=False)}\n"
+            f"msgid {json.dumps(s or 'x')}\nmsgstr {json.dumps(' '.join(t.split()), ensure_ascii=False)}\n"
             for s, t in PAIRS
         ]
     ),

@@ -18,6 +18,7 @@ from .characters import MULTIPLIER, codes_of, mixed
 
 GRAM = 5  # characters, spaces included
 ROWS = 4096  # texts compared at once, which limits the memory
+ROUNDING = 1e-6  # of numbers of 5-grams
 HASH_BITS = 52  # beside the number of a row, in 64 bits
 FIRST_BITS = 21  # of a hash: a table of 2 MB, which fits into a cache, says whether a 5-gram may be known
 
@@ -35,11 +36,8 @@ class References:
         parts = [_grams(texts[start : start + ROWS]) for start in range(0, len(texts), ROWS)]
         self._sizes, grams = map(np.concatenate, zip(*parts, strict=True))
         self._all = _Known(self._sizes, grams)
-        # A text that shares K of the N 5-grams of a reference has a similarity of at most K / N. So a similar text
-        # lacks fewer than (1 - threshold) N of them, and has at least so many of those that are left here:
-        sizes, rare = _rarest(self._sizes, grams, threshold / 2)
-        self._rare = _Known(sizes, rare)
-        self._least = np.maximum(1, sizes - np.floor((1 - threshold) * self._sizes + 1e-9))
+        rare_sizes, rare = _rarest(self._sizes, grams, threshold / 2)
+        self._rare, self._common_sizes = _Known(rare_sizes, rare), self._sizes - rare_sizes
 
     def highest(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the similarity of each text to the most similar reference: from 0 (none) to 1 (the same 5-grams)."""
@@ -54,14 +52,21 @@ class References:
         """Return whether each text is more similar than the threshold to one of the references.
 
         Most texts are told apart by the rare 5-grams of the references. Those that many references have would take the
-        most time (as in Bayardo et al. 2007, doi 10.1145/1242572.1242591).
+        most time (as in Bayardo et al. 2007, doi 10.1145/1242572.1242591). If a text of M 5-grams shares K with a
+        reference of N, its similarity is K / (M + N - K). So for a similar one K > t (M + N) / (1 + t), and since K is
+        at most M, K > t N. All of these K but the common ones are rare.
         """
-        found = np.zeros(len(texts), dtype=bool)
+        found, t = np.zeros(len(texts), dtype=bool), self._threshold
         for start in range(0, len(texts), ROWS):
-            grams = _grams(texts[start : start + ROWS], self._rare.may_have)
-            rows, references, shared = self._rare.shared(*grams)
-            near = np.unique(rows[shared >= self._least[references]]) + start
-            found[near] = self.highest([texts[row] for row in near.tolist()]) > self._threshold
+            some = texts[start : start + ROWS]
+            rows, references, shared = self._rare.shared(*_grams(some, self._rare.may_have))
+            at_most = shared + self._common_sizes[references]
+            is_near = at_most > t * self._sizes[references] - ROUNDING
+            near, pairs = np.unique(rows[is_near], return_inverse=True)
+            sizes, _ = _grams([some[row] for row in near.tolist()])
+            both = sizes[pairs] + self._sizes[references[is_near]]
+            near = near[np.unique(pairs[at_most[is_near] > t * both / (1 + t) - ROUNDING])]
+            found[near + start] = self.highest([some[row] for row in near.tolist()]) > t
         return found
 
 

@@ -127,7 +127,7 @@ class TokenizerSettings(Section):
     joint: bool = True
     vocabulary_size: Annotated[int, Field(gt=260, lt=2**31)] = 8000
     character_coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.9995
-    sample_sentences: PositiveInt = 500_000
+    sample_sentences: PositiveInt = 300_000
 
 
 class EncodeSettings(Section):
