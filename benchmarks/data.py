@@ -2,7 +2,7 @@
 
 `make bench-data PAIRS="100000 1000000"` makes a corpus of each size from the training pairs of an experiment. It
 repeats them, and in each repetition it replaces some words of the source, and as many of the target, by words of other
-sentences. Then it runs download, tokenizer and encode, as Make does, and starts training until the first step.
+sentences. Then it runs download, tokenizer and encode, as Make does, and starts training up to its first step.
 
 The memory is that of all processes of a stage together, without pages of files (which the system may drop).
 """
@@ -37,7 +37,7 @@ SIZES = "100000 1000000"
 REPLACED = 0.3  # share of the words
 ROWS = 100_000  # pairs made at once
 EVERY = 0.05  # seconds between two looks at the memory
-FIRST_STEP = "steps left"  # training says this when it begins
+PLANNED = "steps per epoch"  # training says this before its first step
 
 
 def main() -> None:
@@ -119,7 +119,7 @@ def measure(experiment: Experiment, directory: Path, made: Path, pairs: int) -> 
     encoded = EncodedFacts.of(open_artifact(directory / "encoded", "encode")).train.pairs
     print(f"{pairs:,} pairs: {encoded:,} encoded; dropped: {json.dumps(facts.dropped)}", file=sys.stderr)
     command = prepare(directory, directory / "training", experiment.params, {}, ROOT)
-    seconds, memory = watch(command, until=FIRST_STEP)
+    seconds, memory = watch(command, until=PLANNED)
     yield Figure(f"training of {pairs:,} pairs begins", "s", (seconds,))
     yield Figure(f"training of {pairs:,} pairs begins, memory", "GB", (memory / 1e9,))
 

@@ -91,9 +91,10 @@ def plan_in_order(data: EncodedSplit, tokens: int) -> list[Rows]:
 
 def padding_share(data: EncodedSplit, steps: list[Step]) -> float:
     """Return the share of padding in the target tensors, 0 to 1."""
-    lengths = data.target.lengths
-    cells = sum(len(rows) * int(lengths[rows].max()) for step in steps for rows in step.micro_batches)
-    return 1 - int(lengths.sum()) / cells
+    batches = [rows for step in steps for rows in step.micro_batches]
+    sizes = np.array(list(map(len, batches)))
+    longest = np.maximum.reduceat(data.target.lengths[np.concatenate(batches)], np.cumsum(sizes) - sizes)
+    return 1 - int(data.target.lengths.sum()) / int(sizes @ longest)
 
 
 def imbalance(data: EncodedSplit, steps: list[Step], processes: int) -> float:
@@ -101,6 +102,8 @@ def imbalance(data: EncodedSplit, steps: list[Step], processes: int) -> float:
 
     The number is a share of the average, such as 0.1 for 10 % more. It is a mean over the steps.
     """
+    if processes == 1:
+        return 0.0
     lengths = data.target.lengths
     excess = []
     for step in steps:
@@ -135,11 +138,19 @@ def _sorted_rows(data: EncodedSplit, random: np.random.Generator) -> Rows:
     """
     source, target = data.source.lengths, data.target.lengths
     most = int(target.max())
-    kinds = source * (most + 1) + np.where(source % 2, target, most - target)
-    bits = min(53, 63 - int(kinds.max()).bit_length())  # for the random order of the pairs of a kind
-    keys = (random.random(len(data)) * 2.0**bits).astype(np.int64)
-    keys += np.left_shift(kinds, bits, dtype=np.int64)
-    return np.argsort(keys, kind="stable")  # one number for each pair sorts three times as fast as three
+    keys = np.multiply(source, most + 1, dtype=np.int64)
+    keys += np.where(source % 2, target, most - target)
+    # One number for each pair, of its kind, a random number and its row, is sorted ten times as fast as three columns.
+    row_bits = len(data).bit_length()
+    bits = min(53, 63 - int(keys.max()).bit_length() - row_bits)
+    chances = random.random(len(data))
+    chances *= 2.0**bits
+    keys <<= bits
+    keys += chances.astype(np.int64)
+    keys <<= row_bits
+    keys += np.arange(len(data))
+    keys.sort()
+    return keys & ((1 << row_bits) - 1)
 
 
 def _cut(rows: Rows, lengths: NDArray[np.int32], tokens: int) -> list[Rows]:

@@ -72,6 +72,7 @@ class Trainer:
     stop_request: StopRequest
     position: Position = field(default_factory=Position)
     best_weights: dict[str, Tensor] = field(default_factory=dict)  # moving averages after the best epoch
+    _plans: dict[int, list[Step]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.steps_per_epoch = len(self.plan(0))
@@ -87,10 +88,12 @@ class Trainer:
         return self.settings.epochs * self.steps_per_epoch
 
     def plan(self, epoch: int) -> list[Step]:
-        """Return the steps of an epoch, the same in every process."""
-        s = self.settings
-        per_step = micro_batches_per_step(s.batch_tokens, s.micro_batch_tokens, self.accelerator.num_processes)
-        return plan_epoch(self.train, per_step, s.micro_batch_tokens, s.seed, epoch)
+        """Return the steps of an epoch, the same in every process. The plan that was asked for last is kept."""
+        if epoch not in self._plans:
+            s = self.settings
+            per_step = micro_batches_per_step(s.batch_tokens, s.micro_batch_tokens, self.accelerator.num_processes)
+            self._plans = {epoch: plan_epoch(self.train, per_step, s.micro_batch_tokens, s.seed, epoch)}
+        return self._plans[epoch]
 
     def fit(self, log: Log) -> None:
         """Train from `position` to the last epoch, or until `patience` epochs have brought no better BLEU.

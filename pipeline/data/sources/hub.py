@@ -30,7 +30,7 @@ from ...plumbing.split_names import MEANT, check_names, meant_split
 from . import RawCorpus, with_origin
 from .tables import read_pairs
 
-set_verbosity_error()  # instead of two lines for each of its own tries
+set_verbosity_error()  # type: ignore[no-untyped-call]  # instead of two lines for each of its own tries
 TRIES = 4  # of a request that fails for a temporary reason; the waits between them are 1, 2 and 4 seconds
 
 Answer = TypeVar("Answer")
