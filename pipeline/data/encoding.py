@@ -78,7 +78,7 @@ def encode_split(
     """Encode a split and write it to `output`, without the pairs that have more than `max_tokens` ids on a side.
 
     Return the numbers of pairs written, of pairs left out, and of ids on each side. The memory does not grow with the
-    split, but for 16 bytes for each pair: the ids are first written beside `output`.
+    split: the ids are first written beside `output`.
     """
     groups = range(pq.read_metadata(parquet).num_row_groups)
     too_long = 0
@@ -100,25 +100,32 @@ def encode_split(
 
 
 class _Written:
-    """The ids of one side, in a file."""
+    """The ids of one side and the offsets at which its sentences begin, in two files."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.tokens = path, 0
-        self._lengths: list[Lengths] = []
-        path.touch()
+        self._ids, self._offsets = path.with_suffix(".ids"), path.with_suffix(".offsets")
+        self.sentences, self.tokens = 0, 0
+        self._ids.touch()
+        np.zeros(1, dtype=np.int64).tofile(self._offsets)
 
     def add(self, ids: Ids, lengths: Lengths) -> None:
-        with open(self.path, "ab") as file:
+        with open(self._ids, "ab") as file:
             ids.tofile(file)
-        self._lengths.append(lengths)
+        with open(self._offsets, "ab") as file:
+            (self.tokens + np.cumsum(lengths)).tofile(file)
+        self.sentences += len(lengths)
         self.tokens += len(ids)
 
     def lists(self) -> pa.LargeListArray:
-        """Return the ids of all sentences. They stay in the file, which is mapped into memory."""
-        offsets = np.concatenate([[0], *self._lengths]).cumsum()
-        with pa.memory_map(str(self.path)) as file:
-            values = pa.Array.from_buffers(pa.int32(), self.tokens, [None, file.read_buffer()])
-        return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), values)
+        """Return the ids of all sentences. They stay in the files, which are mapped into memory."""
+        return pa.LargeListArray.from_arrays(
+            _mapped(self._offsets, pa.int64(), self.sentences + 1), _mapped(self._ids, pa.int32(), self.tokens)
+        )
+
+
+def _mapped(path: Path, type_: pa.DataType, length: int) -> pa.Array:
+    with pa.memory_map(str(path)) as file:
+        return pa.Array.from_buffers(type_, length, [None, file.read_buffer()])
 
 
 def open_split(path: Path) -> EncodedSplit:
