@@ -11,7 +11,7 @@ from pipeline.plumbing.imports import imported_files
 # Seconds each, warm: 0.9, 0.9, 0.5, 1.4, 0.8 and 1.1.
 HEAVY = ("accelerate", "datasets", "matplotlib", "mlflow", "sklearn", "torch")
 NEEDED = {
-    "download": {"datasets"},
+    "download": set(),
     "tokenizer": set(),
     "encode": set(),
     "train": {"accelerate", "mlflow", "torch"},

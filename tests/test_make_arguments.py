@@ -115,6 +115,7 @@ def test_a_variable_data_of_the_environment_belongs_to_the_settings(project: Pro
         ("translate", "ATTENTION=1", "ATTENTION"),
         ("attention", "NPROC=2", "NPROC"),
         ("serve", "VERSION=3", "VERSION"),
+        ("review", "NUM_PROC=2", "NUM_PROC"),
         ("download train", "TEXT=x", "TEXT"),
         ("help", "CORPUS=/data", "CORPUS"),
         ("clean", "a'b=1", "a'b"),
@@ -131,6 +132,7 @@ def test_a_variable_that_no_goal_reads_is_an_error(project: Project, goals: str,
 
 def test_a_variable_that_the_settings_or_a_goal_read_is_accepted(project: Project) -> None:
     assert project.make("-n", "train", "NPROC=2").returncode == 0
+    assert project.make("-n", "download", "NUM_PROC=2", "ENGINE=ray").returncode == 0
     assert project.make("-n", "status", "review", "NPROC=2", "VERSION=1").returncode == 0
     assert project.make("-n", "download", "CORPUS=/data").returncode == 2
     project.edit("experiments/smoke.yaml", "{train: build/smoke-corpus/train.tsv}", "{train: '${CORPUS}/train.tsv'}")
