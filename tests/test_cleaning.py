@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data import characters
+from pipeline.data import texts as texts_module
 from pipeline.data.cleaning import CONTROL, Cleaned, Pair, advice, clean, normalised
 from pipeline.data.keys import keys
 from pipeline.data.languages import WORD
@@ -222,7 +222,7 @@ def test_a_batch_is_decided_as_pair_by_pair(texts: list[tuple[str, str]], langua
     pairs = [Pair(source, target, number) for number, (source, target) in enumerate(texts)]
     expected = [by_pair(pair, settings.cleaning, languages) for pair in pairs]
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(characters, "BATCH", 3)
+        small.setattr(texts_module, "BATCH", 3)
         found = clean(pairs, settings)
     assert [pair.origin for pair in found.pairs] == [n for n, rule in enumerate(expected) if rule is None]
     assert found.keys == [(*keys([pair.source]), *keys([pair.target])) for pair in found.pairs]

@@ -5,7 +5,6 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.characters import Texts, in_other_script
 from pipeline.data.languages import (
     LETTERS_A_WORD,
     OTHER_SCRIPTS,
@@ -20,6 +19,7 @@ from pipeline.data.languages import (
     words_only,
 )
 from pipeline.data.text import normal_form
+from pipeline.data.texts import Texts, in_other_script
 from pipeline.reviews.output_faults import find_faults
 
 

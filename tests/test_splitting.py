@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data import characters, shards
+from pipeline.data import shards
+from pipeline.data import texts as texts_module
 from pipeline.data.cleaning import Cleaned, Pair
 from pipeline.data.keys import keys
 from pipeline.data.languages import words_only
@@ -39,7 +40,7 @@ def test_variants_of_a_sentence_have_the_same_key(variant: str) -> None:
 @example(["a\u3099 ŉ", "100 %d a語 語"])
 def test_keys_are_the_words_of_each_sentence(texts: list[str]) -> None:
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(characters, "BATCH", 3)
+        small.setattr(texts_module, "BATCH", 3)
         assert keys(texts) == [words_only(PLACEHOLDER.sub(" ", text)) or text for text in texts]
 
 

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import DownloadSettings, Rule
-from .characters import LETTERS, Texts, in_batches, in_normal_form, in_other_script, kind_of
+from .characters import LETTERS, kind_of
 from .keys import keys_in
 from .languages import WORD, count_words
 from .placeholders import may_have_placeholders, placeholders, without_placeholders
 from .text import normal_form
+from .texts import Texts, in_batches, in_normal_form, in_other_script
 
 
 class Pair(NamedTuple):

@@ -127,12 +127,21 @@ class Ledger:
         self.dropped["blank_held_out"] += len(pairs) - len(kept)
         return kept
 
-    def add(self, part: Part) -> Part:
+    def add(self, part: Part) -> None:
         """Count what a step has dropped from a file."""
         self.dropped.update(part.dropped)
         for rule, pair in part.examples.items():
             self._examples.setdefault(rule, pair)
-        return part
+
+    def add_all(self, results: Iterable[Part]) -> list[Part]:
+        """Count what a step has dropped. Raise UserError if nothing is left."""
+        parts = []
+        for part in results:
+            self.add(part)
+            parts.append(part)
+        if not any(part.pairs for part in parts):
+            raise self.refusal("no pair is left to train on")
+        return parts
 
     def refusal(self, text: str) -> UserError:
         """Return an error whose message is `text`, then which rules dropped the pairs, and what to do about it."""
@@ -170,36 +179,29 @@ def build(
         cleaned = _clean(raw.splits["train"], scratch, ledger, engine, report)
         known = HeldOut([pair for pairs in given.values() for pair in pairs], settings.seed, most) if given else None
         ranges = _ranges(sum(path.stat().st_size for path in cleaned), scratch)
-        parts = [ledger.add(part) for part in engine(partial(merge, cleaned, known), ranges)]
-        if not any(part.pairs for part in parts):
-            raise ledger.refusal("no pair is left to train on")
-        held_out = {name: shards.table_of(pairs) for name, pairs in given.items()}
+        parts = ledger.add_all(engine(partial(merge, cleaned, known), ranges))
         sources = sum(part.candidates for part in parts)
         missing = _missing_sizes(given, sources, settings)
+        chosen: dict[str, pa.Table] = {}
         if missing:
             try:
                 chosen = cut((shards.read(part.path) for part in parts), sources, missing)
             except UserError as error:
                 raise ledger.refusal(str(error)) from None
             parts = _finish(parts, pa.concat_tables(chosen.values()), ledger, engine)
-            held_out.update(chosen)
-        if not any(part.pairs for part in parts):
-            raise ledger.refusal("no pair is left to train on")
-        order = [*given, "train", *missing]  # of the manifest
-        pairs = np.zeros(len(raw.origins), dtype=np.int64)  # of each origin
-        sizes = {}
-        for name in order:
-            tables = (shards.read(part.path) for part in parts) if name == "train" else [held_out[name]]
-            counts = _write(tables, directory / f"{name}.parquet", len(raw.origins))
-            sizes[name], pairs = int(counts.sum()), pairs + counts
-    ledger.check(sum(sizes.values()))
+        splits: dict[str, Iterable[pa.Table]] = {name: [shards.table_of(pairs)] for name, pairs in given.items()}
+        splits["train"] = (shards.read(part.path) for part in parts)
+        splits |= {name: [table] for name, table in chosen.items()}
+        counts = {name: _write(tables, directory / f"{name}.parquet", raw) for name, tables in splits.items()}
+    ledger.check(sum(int(pairs.sum()) for pairs in counts.values()))
+    of_origins = np.sum(list(counts.values()), axis=0).tolist()
     return CorpusFacts(
         source_language=settings.source_language,
         target_language=settings.target_language,
-        splits=sizes,
+        splits={name: int(pairs.sum()) for name, pairs in counts.items()},
         cut=missing,
         dropped=dict(ledger.dropped),
-        sources=[SourceFacts(**origin, pairs=int(pairs[number])) for number, origin in enumerate(raw.origins)],
+        sources=[SourceFacts(**origin, pairs=pairs) for origin, pairs in zip(raw.origins, of_origins, strict=True)],
     )
 
 
@@ -233,9 +235,8 @@ def _finish(parts: list[Part], cut_pairs: pa.Table, ledger: Ledger, engine: Engi
     settings = ledger.settings
     held_out = HeldOut(shards.pairs_of(cut_pairs), settings.seed, settings.cleaning.max_held_out_similarity)
     step = partial(finish, held_out, digests_in(cut_pairs))
-    finished = [ledger.add(part) for part in engine(step, [part.path for part in parts])]
-    ledger.dropped["other_reference"] -= len(cut_pairs)
-    return finished
+    ledger.dropped["other_reference"] -= len(cut_pairs)  # finish counts them, too
+    return ledger.add_all(engine(step, [part.path for part in parts]))
 
 
 def _check_sizes(splits: Mapping[str, object], settings: DownloadSettings) -> None:
@@ -263,12 +264,12 @@ def _missing_sizes(given: Mapping[str, object], sources: int, settings: Download
     return {name: size or max(1, min(DEFAULT_PAIRS, sources // 10)) for name, size in sizes.items()}
 
 
-def _write(tables: Iterable[pa.Table], path: Path, origins: int) -> NDArray[np.int64]:
+def _write(tables: Iterable[pa.Table], path: Path, raw: RawCorpus) -> NDArray[np.int64]:
     """Write a split with the columns source and target. Return how many of its pairs come from each origin."""
-    counts = np.zeros(origins, dtype=np.int64)
+    counts = np.zeros(len(raw.origins), dtype=np.int64)
     schema = pa.schema({"source": pa.string(), "target": pa.string()})
     with pq.ParquetWriter(path, schema) as writer:
         for table in tables:
             writer.write_table(table.select(schema.names), row_group_size=ROW_GROUP)
-            counts += np.bincount(table["origin"].to_numpy(), minlength=origins)
+            counts += np.bincount(table["origin"].to_numpy(), minlength=len(counts))
     return counts

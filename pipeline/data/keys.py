@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .characters import Texts, in_batches, kind_of
+from .characters import kind_of
 from .languages import UNSPACED_LETTER, words_only
 from .placeholders import without_placeholders
+from .texts import Texts, in_batches
 
 LEAK_WORDS = 3  # a target with fewer words ("Settings") is no leak, because it is too common
 

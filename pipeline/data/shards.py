@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from .characters import in_batches
 from .cleaning import Pair
+from .texts import in_batches
 
 PAIRS, CHARACTERS = 20_000, 20_000_000  # of a shard, at most
 

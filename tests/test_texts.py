@@ -7,10 +7,11 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.characters import LETTERS, Kind, Texts, in_normal_form, kind_of
+from pipeline.data.characters import LETTERS, Kind, kind_of
 from pipeline.data.cleaning import CONTROL, VISIBLE
 from pipeline.data.languages import INVISIBLE, OF_SOME_SCRIPT, SYLLABIC_LETTER, count_words, letters_in, size, words
 from pipeline.data.text import normal_form
+from pipeline.data.texts import Texts, in_normal_form
 
 # Characters that mean something else beside certain others: apostrophes, marks, joiners, capitals that become one
 # character with a mark, letters that become several, compatibility forms, scripts without spaces.
