@@ -63,7 +63,7 @@ def test_every_format_gives_the_same_pairs(tmp_path: Path, kind: str) -> None:
     splits["validation"] = splits["news"]
     result = read(tmp_path, splits)
     assert result.status == 0, result.errors
-    assert (result.pairs("train"), result.pairs("news")) == (TRAIN, TEST)
+    assert (sorted(result.pairs("train")), result.pairs("news")) == (sorted(TRAIN), TEST)
     assert result.facts["splits"] == {"train": 4, "news": 1, "validation": 1}
     assert str(tmp_path) not in json.dumps(result.facts)
     assert {source["licence"] for source in result.facts["sources"]} == {"CC0-1.0"}
@@ -84,7 +84,7 @@ def test_held_out_splits_are_kept_whole_and_leaks_are_removed_from_train(tmp_pat
     splits = {"train": [*TRAIN, ("Two birds sing, here!", "Vögel!")], "validation": TEST, "test": held_out}
     result = read(tmp_path, {name: write(tmp_path, "jsonl", name, pairs) for name, pairs in splits.items()})
     assert result.status == 0, result.errors
-    assert (result.pairs("train"), result.pairs("test")) == (TRAIN, held_out)
+    assert (sorted(result.pairs("train")), result.pairs("test")) == (sorted(TRAIN), held_out)
     assert result.facts["dropped"]["source_leak"] == 1
 
 
@@ -92,7 +92,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     splits = {name: write(tmp_path, "csv", name, TEST) for name in ("validation", "test")}
     for pairs in (TRAIN, TRAIN[:2]):
         splits["train"] = write(tmp_path, "csv", "train", pairs)
-        assert read(tmp_path, splits).pairs("train") == pairs
+        assert sorted(read(tmp_path, splits).pairs("train")) == sorted(pairs)
 
 
 def test_a_variable_that_is_not_set_is_an_error_with_the_line_to_type(tmp_path: Path) -> None:

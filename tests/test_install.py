@@ -116,6 +116,7 @@ def test_every_imported_package_is_a_requirement() -> None:
     """No import works only because another package requires the imported one. Peers are installed for benchmarks."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     dependencies, development = project["project"]["dependencies"], project["dependency-groups"]["dev"]
+    optional = [line for extra in project["project"]["optional-dependencies"].values() for line in extra]
     peers = [
         line
         for file in (ROOT / "benchmarks/peers").glob("*.txt")
@@ -124,8 +125,8 @@ def test_every_imported_package_is_a_requirement() -> None:
     ]
     owners = metadata.packages_distributions()
     for folders, declared in (
-        (("pipeline", "stages"), dependencies),
-        (("tests", "benchmarks"), dependencies + development + peers),
+        (("pipeline", "stages"), dependencies + optional),
+        (("tests", "benchmarks"), dependencies + optional + development + peers),
     ):
         files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
         modules = {module for file in files for module in imported_modules(file)} - {

@@ -26,7 +26,9 @@ def choose_columns(fields: Fields, languages: tuple[str, str], file: Path) -> li
     inside = {column: found for column, inner in fields if (found := _matching(inner, languages))}
     _check_single(inside, columns, f"{file}: two columns are")
     if len(inside) > 1:
-        raise UserError(f"{file}: the columns {listed(inside)} each hold {' and '.join(languages)}; keep one")
+        raise UserError(
+            f"{file}: the columns {visible(' and '.join(inside))} each hold {' and '.join(languages)}; keep one"
+        )
     for column, found in inside.items():
         _check_single(found, dict(fields)[column], f"{file}: two fields of the column {column!r} are")
         return [(column, name) for name in found]
