@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.data.encoded_shards import EncodedShards
 from pipeline.data.encoding import open_split
 from pipeline.data.facts import CorpusFacts
 from pipeline.data.splits import read_split
@@ -25,10 +26,11 @@ from pipeline.plumbing.tracking.run import Run, open_run
 from pipeline.processes import join_processes, machine, make_gpu_deterministic
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.seq2seq.translator import save_weights
-from pipeline.training.batching import imbalance, padding_share
+from pipeline.training.batching import TrainingData
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.facts import ModelExecution
 from pipeline.training.optimization import check_warmup
+from pipeline.training.plan import imbalance, padding_share
 from pipeline.training.trainer import Log, StopRequest, Trainer
 from pipeline.training.validation import Validation
 
@@ -57,7 +59,7 @@ def train(call: StageCall) -> None:
     trainer = Trainer(
         settings,
         Seq2Seq(model_settings, *vocabularies),
-        open_split(encoded.path("train.arrow")),
+        TrainingData(EncodedShards(encoded), settings, accelerator.process_index, accelerator.num_processes),
         validation,
         accelerator,
         Checkpoints(scratch / "checkpoints", call.inputs, call.stamp, scratch / JOURNAL),
@@ -67,9 +69,10 @@ def train(call: StageCall) -> None:
     if not accelerator.is_main_process:
         trainer.fit(lambda metrics, step: None)
         return
-    steps = trainer.plan(0)
-    padding = round(padding_share(trainer.train, steps), 4)
-    excess = round(imbalance(trainer.train, steps, accelerator.num_processes), 4)
+    plan = trainer.data.plan
+    steps = plan.steps(0, plan.windows(0)[0])  # enough of them for the shares below
+    padding = round(padding_share(steps), 4)
+    excess = round(imbalance(steps, accelerator.num_processes), 4)
     _print_plan(trainer, padding, excess)
     with _reported(call, scratch, trainer) as (run, log):
         trainer.fit(log)

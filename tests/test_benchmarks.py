@@ -16,7 +16,7 @@ from benchmarks.figures import Figure, asked_for, number, report, table
 from benchmarks.peers import environments
 from benchmarks.peers.pieces import write_pieces
 from benchmarks.training import Settings
-from pipeline.data.encoding import open_split
+from pipeline.data.encoded_shards import EncodedShards
 from pipeline.data.tokenizer import Tokenizer
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import ModelSettings
@@ -181,7 +181,8 @@ def test_the_work_of_peers_is_measured(project: Project) -> None:
     root = project.root
     experiment = Experiment(root / "build/smoke", read_params([root / "params.yaml", root / "experiments/smoke.yaml"]))
     pieces = write_pieces(experiment, root / "pieces")
-    encoded, tokenizer = open_split(root / "build/smoke/encoded/train.arrow"), experiment.artifact("tokenizer")
+    encoded = EncodedShards(experiment.artifact("encoded")).open(0)
+    tokenizer = experiment.artifact("tokenizer")
     model = Tokenizer.load(tokenizer.directory)
     for side in ("source", "target"):
         lines = pieces.file("train", side).read_text().splitlines()

@@ -23,7 +23,8 @@ from tests.project import DIRECTORIES, ROOT, Finished, Project
     ("stage", "file", "harm"),
     [
         ("encode", "corpus/train.parquet", "flip"),
-        pytest.param("train", "encoded/train.arrow", "cut", marks=pytest.mark.slow),
+        pytest.param("train", "encoded/validation.arrow", "cut", marks=pytest.mark.slow),
+        pytest.param("train", "encoded/train-*.arrow", "flip", marks=pytest.mark.slow),
         pytest.param("train", "tokenizer/joint.model", "flip", marks=pytest.mark.slow),
         pytest.param("evaluate", "model/weights.safetensors", "flip", marks=pytest.mark.slow),
         ("register", "evaluation/metrics.json", "remove"),
@@ -34,7 +35,7 @@ def test_a_damaged_file_is_an_error_with_the_command_that_makes_it_again(
     finished: Finished, tmp_path: Path, stage: str, file: str, harm: str
 ) -> None:
     project = finished.copy_to(tmp_path)
-    path = project.build / file
+    (path,) = project.build.glob(file)
     data = path.read_bytes()
     middle = len(data) // 2
     if harm == "remove":
@@ -46,7 +47,10 @@ def test_a_damaged_file_is_an_error_with_the_command_that_makes_it_again(
     run = project.make(stage, TEXT="x")
     assert run.returncode == 2
     directory = f"build/smoke/{file.partition('/')[0]}"
-    assert re.search(rf"error: build/smoke/{file} .*; remove {directory} and run: make \w+ EXP=smoke", run.stderr)
+    assert re.search(
+        rf"error: build/smoke/{path.relative_to(project.build)} .*; remove {directory} and run: make \w+ EXP=smoke",
+        run.stderr,
+    )
     assert "Traceback" not in run.stderr
 
 

@@ -1,5 +1,6 @@
 """The encoded corpus: the ids of the tokenizer, read from a memory-mapped file without copying."""
 
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from pipeline.data.encoding import encode_split, open_split
 from pipeline.data.engine import open_engine
 from pipeline.data.facts import EncodedSplitFacts
 from pipeline.data.tokenizer import JOINT, Tokenizer, train_model
-from pipeline.plumbing.artifacts import open_artifact, publish
+from pipeline.plumbing.artifacts import Artifact, open_artifact, publish
 from pipeline.plumbing.command import StageCall
 from pipeline.plumbing.errors import UserError
 from pipeline.plumbing.params import TokenizerSettings
@@ -20,11 +21,25 @@ from tests.toy_corpus import sentence_pairs
 PAIRS = [(f"one two {'three ' * n}", f"eins zwei {'drei ' * (n + 1)}") for n in range(8)]
 
 
+@cache
+def toy_model() -> bytes:
+    return train_model([side for pair in sentence_pairs(300) for side in pair], TokenizerSettings(vocabulary_size=400))
+
+
 @pytest.fixture
 def tokenizer(tmp_path: Path) -> Tokenizer:
-    lines = [side for pair in sentence_pairs(300) for side in pair]
-    (tmp_path / JOINT).write_bytes(train_model(lines, TokenizerSettings(vocabulary_size=400)))
+    (tmp_path / JOINT).write_bytes(toy_model())
     return Tokenizer.load(tmp_path)
+
+
+def publish_inputs(home: Path, splits: dict[str, list[tuple[str, str]]], group: int = 3) -> dict[str, Artifact]:
+    """Publish the artifacts that the stage reads."""
+    with publish(home / "corpus", {}, {"params": {}}) as draft:
+        for name, pairs in splits.items():
+            _write(draft.directory / f"{name}.parquet", pairs, group)
+    with publish(home / "tokenizer", {}, {"params": {}}) as draft:
+        (draft.directory / JOINT).write_bytes(toy_model())
+    return {name: open_artifact(home / name, "") for name in ("corpus", "tokenizer")}
 
 
 def _write(path: Path, pairs: list[tuple[str, str]], group: int = 3) -> Path:
@@ -40,7 +55,7 @@ def test_the_ids_are_those_of_the_tokenizer_in_order(
     monkeypatch.setenv("NUM_PROC", "2")
     parquet = _write(tmp_path / "train.parquet", PAIRS, group)
     with open_engine() as engine:
-        counts = encode_split(parquet, tokenizer, 100, tmp_path / "train.arrow", engine)
+        (counts,) = encode_split(parquet, tokenizer, 100, None, tmp_path / "train.arrow", engine)
     split = open_split(tmp_path / "train.arrow")
     sources = tokenizer.encode_source([s for s, _ in PAIRS])
     targets = tokenizer.encode_target([t for _, t in PAIRS])
@@ -57,13 +72,14 @@ def test_the_ids_are_those_of_the_tokenizer_in_order(
 
 def test_pairs_that_are_too_long_are_left_out_and_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
     longest = max(len(t) for t in tokenizer.encode_target([t for _, t in PAIRS]))
-    counts = encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, longest - 1, tmp_path / "a.arrow", map)
+    parquet = _write(tmp_path / "a.parquet", PAIRS)
+    (counts,) = encode_split(parquet, tokenizer, longest - 1, None, tmp_path / "a.arrow", map)
     assert (counts.pairs, counts.too_long) == (7, 1)
     assert len(open_split(tmp_path / "a.arrow")) == 7
 
 
 def test_reading_does_not_copy_the_file(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, 100, tmp_path / "a.arrow", map)
+    list(encode_split(_write(tmp_path / "a.parquet", PAIRS), tokenizer, 100, None, tmp_path / "a.arrow", map))
     split = open_split(tmp_path / "a.arrow")
     assert not split.source.ids.flags.owndata
     assert not split.source.ids.flags.writeable
@@ -75,13 +91,9 @@ def test_a_split_with_only_too_long_pairs_is_an_error_and_nothing_is_published(
     tmp_path: Path, tokenizer: Tokenizer, split: str
 ) -> None:
     long, short = [("one two three four", "eins zwei drei vier")], [("one", "eins")]
-    with publish(tmp_path / "corpus", {}, {"params": {}}) as draft:
-        for name in ("train", "validation"):
-            _write(draft.directory / f"{name}.parquet", long if name == split else short)
-    with publish(tmp_path / "tokenizer", {}, {"params": {}}) as draft:
-        (tmp_path / JOINT).rename(draft.directory / JOINT)
+    pairs = {name: long if name == split else short for name in ("train", "validation")}
+    inputs = publish_inputs(tmp_path, pairs)
     most = len(tokenizer.encode_target(["eins"])[0])
-    inputs = {name: open_artifact(tmp_path / name, "") for name in ("corpus", "tokenizer")}
     call = StageCall({"params": {"encode": {"max_tokens": most}}}, inputs, tmp_path / "encoded", "default")
     message = rf"encode\.max_tokens: got {most}, which leaves no pair of {split}: in all 1 pairs, one side is longer"
     with pytest.raises(UserError, match=message):

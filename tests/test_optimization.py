@@ -19,9 +19,11 @@ from pipeline.plumbing.params import ModelSettings, TrainSettings
 from pipeline.processes import make_gpu_deterministic
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.training import optimization
-from pipeline.training.batching import Batch, Step
+from pipeline.training.batching import Batch, TrainingData
 from pipeline.training.checkpoint import Position
 from pipeline.training.optimization import AdamW, Optimizer, check_warmup, explain_out_of_memory, schedule
+from pipeline.training.plan import Step
+from tests.toy_training import ToyShards
 
 
 def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
@@ -184,8 +186,8 @@ def optimizer_on(device: str, sampling_rate: float = 0.0, **model: Any) -> tuple
     accelerator: Any = SimpleNamespace(device=torch.device(device), **{name: getattr(plain, name) for name in names})
     network = Seq2Seq(ModelSettings(embedding_size=8, hidden_size=8, **model), 40, 40).to(device)
     settings = TrainSettings.model_validate({"precision": "fp32", "sampling_rate": sampling_rate})
-    made = Optimizer(settings, network, EncodedSplit(side, side), 100, accelerator, None)
-    return made, Step([np.arange(200), np.arange(200, 400)], int(offsets[-1]))
+    data = TrainingData(ToyShards([EncodedSplit(side, side)]), settings)
+    return Optimizer(settings, network, data, 100, accelerator, None), next(data.steps(0, 0))
 
 
 @pytest.mark.parametrize("deterministic", [False, True])

@@ -72,12 +72,13 @@ def test_steps_that_are_not_finite_are_skipped_up_to_the_limit(
         return usual(batch, step, place) * (float("inf") if step in (3, 5, 7) and place == 1 else 1.0)
 
     monkeypatch.setattr(trainer.optimizer, "_loss", poisoned)
-    rows = sorted(trainer.plan(0)[3].micro_batches[1])
+    steps = list(trainer.data.steps(0, 0))
+    described = trainer.data.describe(steps[3].micro_batches[1:2])
     with pytest.raises(UserError, match=r"loss of step 8 .*with train.max_skipped_steps \(now 2\)"):
         trainer.fit(lambda metrics, step: None)
-    assert caplog.messages[0].endswith(f"its pairs in encoded/train.arrow: {', '.join(map(str, rows))}")
+    assert caplog.messages[0].endswith(f"its pairs are in {described}")
     learned = [0, 1, 2, 4, 6]  # before step 8, which is index 7
-    assert trainer.position.tokens == sum(trainer.plan(0)[index].target_tokens for index in learned)
+    assert trainer.position.tokens == sum(steps[index].target_tokens for index in learned)
     assert trainer.position.skipped == 3
     assert_same_weights(seen[3], seen[4], 0)  # step 4 changed nothing
     assert_same_weights(seen[5], seen[6], 0)
@@ -155,10 +156,10 @@ def test_a_loss_that_is_not_finite_ends_training_before_the_update(tmp_path: Pat
     with torch.no_grad():
         trainer.model.output.bias[5] = float("nan")
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-    rows = sorted(row for rows in trainer.plan(0)[0].micro_batches for row in rows)
+    described = trainer.data.describe(next(trainer.data.steps(0, 0)).micro_batches)
     with pytest.raises(UserError, match=r"loss of step 1 \(epoch 1\) is not finite.*train.learning_rate") as caught:
         trainer.fit(lambda metrics, step: None)
-    assert f"the pairs of the step in encoded/train.arrow: {', '.join(map(str, rows))};" in str(caught.value)
+    assert f"the pairs of the step are in {described};" in str(caught.value)
     for name, tensor in trainer.model.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0, equal_nan=True)
 

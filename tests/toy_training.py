@@ -1,6 +1,6 @@
 """Train on toy sentences in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ import torch
 from accelerate import Accelerator
 from sentencepiece import SentencePieceProcessor
 
-from pipeline.data.encoding import EncodedSide, EncodedSplit
+from pipeline.data.encoding import EncodedSide, EncodedSplit, LengthCounts
 from pipeline.data.tokenizer import EOS, Tokenizer
 from pipeline.plumbing.params import ModelSettings, TrainSettings
 from pipeline.seq2seq.model import Seq2Seq
+from pipeline.training.batching import TrainingData
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.trainer import StopRequest, Trainer
 from pipeline.training.validation import Validation
@@ -36,6 +37,23 @@ def toy_split(pairs: int, seed: int) -> EncodedSplit:
         return EncodedSide(np.concatenate(closed).astype(np.int32), np.cumsum([0, *map(len, closed)]))
 
     return EncodedSplit(side(sources), side(targets))
+
+
+class ToyShards:
+    """Shards in memory. It records which were asked for."""
+
+    def __init__(self, splits: Sequence[EncodedSplit]) -> None:
+        self.splits, self.kept = splits, list[list[int]]()
+        self.counts: Sequence[LengthCounts] = [LengthCounts.of(split) for split in splits]
+
+    def name(self, number: int) -> str:
+        return f"train-{number}"
+
+    def keep(self, numbers: Iterable[int]) -> None:
+        self.kept.append(list(numbers))
+
+    def open(self, number: int) -> EncodedSplit:
+        return self.splits[number]
 
 
 class Interrupted(Exception):
@@ -72,6 +90,7 @@ class Run:
     stop_at: int = 10**9
     device: str = "cpu"
     network: dict[str, Any] = field(default_factory=dict)
+    shards: int = 1  # of the training split
     precision: str = ""  # no or bf16, as Accelerate names them
     steps_ahead: int | None = None  # None: as many as the trainer chooses
     bleus: list[float] = field(default_factory=lambda: [0.0] * 50)  # validation BLEU of each epoch
@@ -88,7 +107,7 @@ class Run:
         trainer = Trainer(
             settings,
             model,
-            toy_split(300, 1),
+            TrainingData(ToyShards([toy_split(300, 1 + n) for n in range(self.shards)]), settings),
             ToyValidation(
                 *(toy_split(40, 2), [], [], "de", tokenizer, settings.micro_batch_tokens, accelerator),
                 score=lambda model: self.bleus[trainer.position.epoch],

@@ -1,11 +1,16 @@
-"""Write and read the encoded corpus: the token ids of each split in one Arrow file, memory-mapped when read."""
+"""Write and read encoded text: token ids in Arrow files, which are mapped into memory when read.
+
+The validation split is one file. The training split is cut into shards, so that a training needs only a part of it at a
+time; shards.py keeps them.
+"""
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain, compress
+from itertools import chain, compress, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +54,30 @@ class EncodedSplit:
 
 
 @dataclass(frozen=True)
+class LengthCounts:
+    """How many pairs of a split have each combination of lengths, in increasing order of source and target."""
+
+    source: NDArray[np.int32]  # ids of the source, EOS included
+    target: NDArray[np.int32]  # ids of the target, EOS included
+    pairs: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, split: EncodedSplit) -> Self:
+        base = int(split.target.lengths.max()) + 1
+        keys, pairs = np.unique(split.source.lengths.astype(np.int64) * base + split.target.lengths, return_counts=True)
+        return cls((keys // base).astype(np.int32), (keys % base).astype(np.int32), pairs)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of one row group of a Parquet file."""
+
+    group: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
 class EncodedRows:
     """The token ids of some rows of a split."""
 
@@ -57,9 +86,10 @@ class EncodedRows:
     too_long: int  # rows left out
 
 
-def encode_rows(parquet: Path, tokenizer: Tokenizer, max_tokens: int, group: int) -> EncodedRows:
-    """Encode one row group of a split, without the pairs that have more than `max_tokens` ids on a side."""
-    texts = pq.ParquetFile(parquet).read_row_group(group, columns=["source", "target"])
+def encode_rows(parquet: Path, tokenizer: Tokenizer, max_tokens: int, piece: Piece) -> EncodedRows:
+    """Encode some rows of a split, without the pairs that have more than `max_tokens` ids on a side."""
+    group = pq.ParquetFile(parquet).read_row_group(piece.group, columns=["source", "target"])
+    texts = group.slice(piece.begin, piece.end - piece.begin)
     sources = tokenizer.encode_source(texts["source"].to_pylist())
     targets = tokenizer.encode_target(texts["target"].to_pylist())
     kept = [max(map(len, pair)) <= max_tokens for pair in zip(sources, targets, strict=True)]
@@ -73,30 +103,44 @@ def _joined(sentences: list[list[int]]) -> tuple[Ids, Lengths]:
 
 
 def encode_split(
-    parquet: Path, tokenizer: Tokenizer, max_tokens: int, output: Path, engine: Engine
-) -> EncodedSplitFacts:
-    """Encode a split and write it to `output`, without the pairs that have more than `max_tokens` ids on a side.
+    parquet: Path, tokenizer: Tokenizer, max_tokens: int, shard_pairs: int | None, output: Path, engine: Engine
+) -> Iterator[EncodedSplitFacts]:
+    """Encode a split in shards of about equal size, up to `shard_pairs`; None: in one.
 
-    Return the numbers of pairs written, of pairs left out, and of ids on each side. The memory does not grow with the
-    split: the ids are first written beside `output`.
+    Write each shard to `output` and yield its numbers of pairs written, of pairs left out because they have more than
+    `max_tokens` ids on a side, and of ids. The next shard replaces the file. The memory does not grow with the split:
+    the ids are first written beside `output`.
     """
-    groups = range(pq.read_metadata(parquet).num_row_groups)
-    too_long = 0
-    with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
-        source, target = (_Written(Path(scratch) / side) for side in ("source", "target"))
-        for rows in engine(partial(encode_rows, parquet, tokenizer, max_tokens), groups):
-            source.add(*rows.source)
-            target.add(*rows.target)
-            too_long += rows.too_long
-        table = pa.table({"source": source.lists(), "target": target.lists()})
-        with pa.OSFile(str(output), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)  # one record batch, which can be read without copying
-        return EncodedSplitFacts(
-            pairs=len(table),
-            too_long=too_long,
-            source_tokens=source.tokens,
-            target_tokens=target.tokens,
+    shards = _shards(parquet, shard_pairs)
+    encoded = engine(partial(encode_rows, parquet, tokenizer, max_tokens), chain.from_iterable(shards))
+    for pieces in shards:
+        too_long = 0
+        with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
+            source, target = (_Written(Path(scratch) / side) for side in ("source", "target"))
+            for rows in islice(encoded, len(pieces)):
+                source.add(*rows.source)
+                target.add(*rows.target)
+                too_long += rows.too_long
+            table = pa.table({"source": source.lists(), "target": target.lists()})
+            with pa.OSFile(str(output), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table)  # one record batch, which can be read without copying
+        yield EncodedSplitFacts(
+            pairs=len(table), too_long=too_long, source_tokens=source.tokens, target_tokens=target.tokens
         )
+
+
+def _shards(parquet: Path, most: int | None) -> list[list[Piece]]:
+    """Return which rows make up each shard."""
+    metadata = pq.read_metadata(parquet)
+    ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]).tolist()
+    count = 1 if most is None else max(1, -(-metadata.num_rows // most))
+    shards: list[list[Piece]] = [[] for _ in range(count)]
+    for group, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        for shard, pieces in enumerate(shards):
+            first, last = (metadata.num_rows * n // count for n in (shard, shard + 1))
+            if max(begin, first) < min(end, last):
+                pieces.append(Piece(group, max(begin, first) - begin, min(end, last) - begin))
+    return shards
 
 
 class _Written:
@@ -129,9 +173,15 @@ def _mapped(path: Path, type_: pa.DataType, length: int) -> pa.Array:
 
 
 def open_split(path: Path) -> EncodedSplit:
-    """Open a split that `encode_split` wrote."""
-    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
-        table = reader.read_all()  # without copying; the arrays keep the file mapped
+    """Open a split, or a shard, that `encode_split` wrote."""
+    with pa.memory_map(str(path)) as file:
+        return read_split_from(file.read_buffer())
+
+
+def read_split_from(content: pa.Buffer) -> EncodedSplit:
+    """Return the split in a mapped file. Nothing is copied; the arrays keep the file mapped."""
+    with pa.ipc.open_stream(content) as reader:
+        table = reader.read_all()
     return EncodedSplit(_side(table.column("source")), _side(table.column("target")))
 
 

@@ -48,6 +48,17 @@ class EncodedSplitFacts(Part):
     target_tokens: int
 
 
+class ShardFacts(Part):
+    """A file with a part of the encoded training split."""
+
+    name: str
+    pairs: int
+    bytes: int
+    sha256: str
+
+
 class EncodedFacts(Facts):
     train: EncodedSplitFacts
     validation: EncodedSplitFacts
+    store: str | None = None  # URL of the directory with the shards; None: they are files of the artifact
+    shards: list[ShardFacts] = []

@@ -117,9 +117,17 @@ def find_manifest(directory: Path) -> Manifest | None:
         return None
 
 
+def is_training_text(name: str) -> bool:
+    """Return whether a file of an artifact has training text: `train.parquet`, or a shard such as `train-00000-...`."""
+    return name.startswith(("train.", "train-"))
+
+
 @dataclass(frozen=True)
 class Artifact:
-    """A published directory whose files were checked against its manifest."""
+    """A published directory whose files were checked against its manifest.
+
+    Files with training text may be large, so they are checked when their path is asked for.
+    """
 
     directory: Path
     manifest: Manifest
@@ -142,10 +150,12 @@ class Artifact:
         return self.manifest.digest
 
     def path(self, name: str) -> Path:
-        """Return the path of a file of the artifact. Raise UserError if the manifest does not list it."""
+        """Return the path of a file of the artifact. Raise UserError if the manifest lists no such file."""
         known = self.files | self.manifest.execution_files
         if name not in known:
             raise UserError(f"{self.directory / MANIFEST} lists no file {name!r}; it has: {', '.join(known)}")
+        if is_training_text(name):
+            _check_file(self.directory, name, known[name], self.target, sha256_of)
         return self.directory / name
 
 
@@ -233,24 +243,31 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def open_artifact(directory: Path, target: str) -> Artifact:
-    """Open a published directory and check the size and sha256 of each file.
+    """Open a published directory and check the size of each file, and its sha256 unless it has training text.
 
     Raise UserError, with the command to run, if it is missing or damaged. `target` is the Make target that makes it.
     """
     manifest = read_manifest(directory, target)
-    check_artifact_files(directory, manifest, target, sha256_of)
+    for name, expected in (manifest.files | manifest.execution_files).items():
+        _check_file(directory, name, expected, target, None if is_training_text(name) else sha256_of)
     return Artifact(directory, manifest, target)
 
 
 def check_artifact_files(directory: Path, manifest: Manifest, target: str, sha256: Callable[[Path], str]) -> None:
     """Raise UserError, with the command to run, if a file that the manifest lists is missing or was changed."""
-    remedy = rebuild(directory, target)
     for name, expected in (manifest.files | manifest.execution_files).items():
-        file = directory / name
-        if not file.is_file():
-            raise UserError(f"{file} is missing; {remedy}")
-        if file.stat().st_size != expected["bytes"] or sha256(file) != expected["sha256"]:
-            raise UserError(f"{file} differs from its sha256 in {MANIFEST}; {remedy}")
+        _check_file(directory, name, expected, target, sha256)
+
+
+def _check_file(
+    directory: Path, name: str, expected: FileRecord, target: str, sha256: Callable[[Path], str] | None
+) -> None:
+    """Raise UserError if a file is missing or differs; without `sha256`, if its size differs."""
+    file = directory / name
+    if not file.is_file():
+        raise UserError(f"{file} is missing; {rebuild(directory, target)}")
+    if file.stat().st_size != expected["bytes"] or (sha256 and sha256(file) != expected["sha256"]):
+        raise UserError(f"{file} differs from its sha256 in {MANIFEST}; {rebuild(directory, target)}")
 
 
 def experiment_option(experiment: str) -> str:

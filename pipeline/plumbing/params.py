@@ -132,6 +132,8 @@ class TokenizerSettings(Section):
 
 class EncodeSettings(Section):
     max_tokens: PositiveInt = 128
+    shard_pairs: PositiveInt = 500_000
+    store: str | None = None
 
 
 class ModelSettings(Section):

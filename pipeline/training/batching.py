@@ -1,36 +1,21 @@
-"""Plan the batches of an epoch, and pad sentences to tensors. The plan is the same in every process.
-
-The plan depends only on the sentence lengths, the settings, the seed and the epoch. Every step has the same number of
-micro-batches. Process r of W computes micro-batches r, r + W, r + 2W and so on. So each update learns from the same
-sentences, for any number of processes.
+"""Read the pairs of micro-batches, and pad them to tensors.
 
 Shapes: B pairs in a batch, S longest source, T longest target.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.encoding import EncodedSide, EncodedSplit
+from ..data.encoding import EncodedSide, EncodedSplit, LengthCounts
 from ..data.tokenizer import PAD
-from ..plumbing.errors import UserError
-
-Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Step:
-    """The pairs of one optimiser step, cut into micro-batches."""
-
-    micro_batches: list[Rows]
-    target_tokens: int  # in all micro-batches; the loss is divided by it
-
-    def share(self, rank: int, processes: int) -> list[tuple[int, Rows]]:
-        """Return the micro-batches of one process, each with its place in the step."""
-        return list(enumerate(self.micro_batches))[rank::processes]
+from ..plumbing.params import TrainSettings
+from .plan import MicroBatch, Plan, Rows, Step, micro_batches_per_step
 
 
 @dataclass(frozen=True)
@@ -50,66 +35,60 @@ class Batch:
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
 
 
-def micro_batches_per_step(batch_tokens: int, micro_batch_tokens: int, processes: int) -> int:
-    """Return the number of micro-batches in a step. Raise UserError if there are fewer micro-batches than processes."""
-    count = max(1, batch_tokens // micro_batch_tokens)
-    if processes > count:
-        raise UserError(
-            f"{processes} processes cannot share the {count} micro-batches of a step; "
-            f"lower train.micro_batch_tokens to {batch_tokens // processes} or less (train.batch_tokens / NPROC)"
+class Shards(Protocol):
+    """The shards of a training split; see pipeline.data.encoded_shards.EncodedShards."""
+
+    counts: Sequence[LengthCounts]
+
+    def name(self, number: int) -> str: ...
+    def keep(self, numbers: Iterable[int]) -> None: ...
+    def open(self, number: int) -> EncodedSplit: ...
+
+
+class TrainingData:
+    """The steps of a training, and the micro-batches that one of its processes computes."""
+
+    def __init__(self, shards: Shards, settings: TrainSettings, rank: int = 0, processes: int = 1) -> None:
+        per_step = micro_batches_per_step(settings.batch_tokens, settings.micro_batch_tokens, processes)
+        self.plan = Plan(shards.counts, per_step, settings.micro_batch_tokens, settings.seed)
+        self._shards, self._rank, self._processes = shards, rank, processes
+        self._rows: dict[tuple[int, int], Rows] = {}  # epoch and shard -> its rows in the plan's order
+
+    def steps(self, epoch: int, first: int) -> Iterator[Step]:
+        """Yield the steps of an epoch from number `first` on. The shards that come next are fetched meanwhile."""
+        windows = [*self.plan.windows(epoch), self.plan.windows(epoch + 1)[0]]
+        for window, following in pairwise(windows):
+            length = self.plan.length(window)
+            if first < length:
+                self._shards.keep([*self._needed(window), *self._needed(following)])
+                self._rows.clear()
+                yield from self.plan.steps(epoch, window)[first:]
+            first = max(0, first - length)
+
+    def batch(self, micro_batch: MicroBatch) -> Batch:
+        """Return the padded pairs of a micro-batch."""
+        return collate(self._shards.open(micro_batch.shard), self.rows(micro_batch))
+
+    def rows(self, micro_batch: MicroBatch) -> Rows:
+        """Return the rows of its shard that make up a micro-batch."""
+        key = micro_batch.epoch, micro_batch.shard
+        if key not in self._rows:
+            self._rows[key] = self.plan.rows(self._shards.open(micro_batch.shard), *key)
+        return self._rows[key][micro_batch.begin : micro_batch.end]
+
+    def describe(self, micro_batches: Iterable[MicroBatch]) -> str:
+        """Return the files and rows of the pairs: `encoded/train-00000-5ee0b21c.arrow: 2, 7`."""
+        rows: dict[int, list[int]] = {}
+        for each in micro_batches:
+            rows.setdefault(each.shard, []).extend(self.rows(each).tolist())
+        described = (
+            f"encoded/{self._shards.name(n)}: {', '.join(map(str, sorted(found)))}" for n, found in rows.items()
         )
-    return count
+        return "; ".join(described)
 
-
-def plan_epoch(data: EncodedSplit, per_step: int, micro_batch_tokens: int, seed: int, epoch: int) -> list[Step]:
-    """Return the steps of an epoch, in random order. Every pair occurs exactly once.
-
-    The pairs of a micro-batch have similar lengths. A micro-batch has up to `micro_batch_tokens` target tokens, padding
-    included, or a single pair if that alone is longer. A step has `per_step` micro-batches.
-    """
-    if len(data) < per_step:
-        raise UserError(
-            f"the training split has {len(data)} pairs, too few for the {per_step} micro-batches of one step; "
-            "raise train.micro_batch_tokens, lower train.batch_tokens, or use a larger corpus"
-        )
-    random = np.random.default_rng([seed, epoch])
-    micro_batches = _cut(_sorted_rows(data, random), data.target.lengths, micro_batch_tokens)
-    _split_largest(micro_batches, -len(micro_batches) % per_step)
-    random.shuffle(micro_batches)
-    groups = [micro_batches[i : i + per_step] for i in range(0, len(micro_batches), per_step)]
-    lengths = data.target.lengths[np.concatenate(micro_batches)]
-    begins = np.cumsum([0, *(sum(map(len, group)) for group in groups[:-1])])
-    tokens = np.add.reduceat(lengths, begins, dtype=np.int64).tolist()
-    return [Step(group, count) for group, count in zip(groups, tokens, strict=True)]
-
-
-def plan_in_order(data: EncodedSplit, tokens: int) -> list[Rows]:
-    """Return the micro-batches for validation, sorted by length. They are always the same."""
-    rows = np.lexsort((data.target.lengths, data.source.lengths))
-    return _cut(rows, data.target.lengths, tokens)
-
-
-def padding_share(data: EncodedSplit, steps: list[Step]) -> float:
-    """Return the share of padding in the target tensors, 0 to 1."""
-    batches = [rows for step in steps for rows in step.micro_batches]
-    sizes = np.array(list(map(len, batches)))
-    longest = np.maximum.reduceat(data.target.lengths[np.concatenate(batches)], np.cumsum(sizes) - sizes)
-    return 1 - int(data.target.lengths.sum()) / int(sizes @ longest)
-
-
-def imbalance(data: EncodedSplit, steps: list[Step], processes: int) -> float:
-    """Return how many more target tokens the busiest process of a step has than the average process.
-
-    The number is a share of the average, such as 0.1 for 10 % more. It is a mean over the steps.
-    """
-    if processes == 1:
-        return 0.0
-    lengths = data.target.lengths
-    excess = []
-    for step in steps:
-        loads = [sum(int(lengths[rows].sum()) for _, rows in step.share(rank, processes)) for rank in range(processes)]
-        excess.append(max(loads) * processes / sum(loads) - 1)
-    return float(np.mean(excess))
+    def _needed(self, window: list[int]) -> list[int]:
+        """Return those shards of a window that this process reads."""
+        return window[self._rank :: self._processes] if len(window) > 1 else window
 
 
 def collate(data: EncodedSplit, rows: Rows) -> Batch:
@@ -128,51 +107,3 @@ def _pad(side: EncodedSide, rows: Rows) -> Rows:
     for i, sentence in enumerate(sentences):
         padded[i, : len(sentence)] = sentence
     return padded
-
-
-def _sorted_rows(data: EncodedSplit, random: np.random.Generator) -> Rows:
-    """Return the rows sorted by source length, then by target length, so that batches need little padding.
-
-    Target lengths increase for odd source lengths and decrease for even ones. So neighbours are similar even where the
-    source length changes. Pairs with the same two lengths are in random order.
-    """
-    source, target = data.source.lengths, data.target.lengths
-    most = int(target.max())
-    keys = np.multiply(source, most + 1, dtype=np.int64)
-    keys += np.where(source % 2, target, most - target)
-    # One number for each pair, of its kind, a random number and its row, is sorted ten times as fast as three columns.
-    row_bits = len(data).bit_length()
-    bits = min(53, 63 - int(keys.max()).bit_length() - row_bits)
-    chances = random.random(len(data))
-    chances *= 2.0**bits
-    keys <<= bits
-    keys += chances.astype(np.int64)
-    keys <<= row_bits
-    keys += np.arange(len(data))
-    keys.sort()
-    return keys & ((1 << row_bits) - 1)
-
-
-def _cut(rows: Rows, lengths: NDArray[np.int32], tokens: int) -> list[Rows]:
-    """Cut rows, in order, into groups of up to `tokens` target tokens with padding: rows times the longest target."""
-    ordered = lengths[rows]
-    ends = [*(np.flatnonzero(np.diff(ordered)) + 1).tolist(), len(rows)]  # of runs of rows with the same length
-    groups, begin, longest, first = [], 0, 0, 0
-    for end in ends:
-        length = int(ordered[first])
-        longest = max(longest, length)
-        while (full := begin + max(1, tokens // longest)) < end:
-            cut = max(first, full)  # if the longer rows of this run leave no room, it begins a group
-            groups.append(rows[begin:cut])
-            begin, longest = cut, length
-        first = end
-    groups.append(rows[begin:])
-    return groups
-
-
-def _split_largest(groups: list[Rows], times: int) -> None:
-    """Halve the group with the most rows, `times` times."""
-    for _ in range(times):
-        largest = max(range(len(groups)), key=lambda i: len(groups[i]))
-        rows = groups[largest]
-        groups[largest : largest + 1] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]

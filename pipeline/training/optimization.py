@@ -19,14 +19,14 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from ..data.encoding import EncodedSplit
 from ..plumbing.errors import UserError
 from ..plumbing.params import TrainSettings
 from ..processes import sum_over_processes
 from ..seq2seq.model import Seq2Seq
 from ..seq2seq.scheduled_sampling import sampling_rate
-from .batching import Batch, Step, collate
+from .batching import Batch, TrainingData
 from .checkpoint import Position
+from .plan import Step
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
@@ -138,7 +138,7 @@ class Optimizer:
         self,
         settings: TrainSettings,
         model: Seq2Seq,
-        data: EncodedSplit,
+        data: TrainingData,
         total_steps: int,
         accelerator: Accelerator,
         state: dict[str, Any] | None,
@@ -194,15 +194,15 @@ class Optimizer:
         self.network.train()
         processes = self.accelerator.num_processes
         share = step.share(self.accelerator.process_index, processes)
-        losses = []
-        for place, rows in share:
+        tokens, losses = step.target_tokens, []
+        for place, micro_batch in share:
             is_last = place == share[-1][0]  # processes exchange gradients once in a step
-            batch = collate(self.data, rows)
+            batch = self.data.batch(micro_batch)
             with (
                 nullcontext() if is_last else self.accelerator.no_sync(self.network),
                 explain_out_of_memory(batch, self.settings.micro_batch_tokens),
             ):
-                loss = self._loss(batch, number, place) / step.target_tokens
+                loss = self._loss(batch, number, place) / tokens
                 # DDP divides the sum of the gradients by the number of processes; this factor undoes it.
                 self.accelerator.backward(loss * processes)
             losses.append(loss.detach())
@@ -228,19 +228,19 @@ class Optimizer:
     def _skip(self, begun: _Begun, losses: list[float], position: Position) -> None:
         """Count and report a step whose loss or gradient is not finite. Raise UserError if there are too many steps."""
         micro_batches = begun.step.micro_batches
-        bad = [rows for rows, loss in zip(micro_batches, losses, strict=True) if not math.isfinite(loss)]
-        what, rows = ("loss" if bad else "gradient"), np.concatenate(bad or micro_batches)
-        pairs, epoch, limit = ", ".join(map(str, sorted(rows))), position.epoch + 1, self.settings.max_skipped_steps
+        bad = [each for each, loss in zip(micro_batches, losses, strict=True) if not math.isfinite(loss)]
+        what, pairs = ("loss" if bad else "gradient"), self.data.describe(bad or micro_batches)
+        epoch, limit = position.epoch + 1, self.settings.max_skipped_steps
         position.skipped += 1
         if position.skipped > limit:
             raise UserError(
-                f"the {what} of step {begun.number} (epoch {epoch}) is not finite; the pairs of the step in "
-                f"encoded/train.arrow: {pairs}; lower train.learning_rate, set train.precision: fp32, check those "
+                f"the {what} of step {begun.number} (epoch {epoch}) is not finite; the pairs of the step are in "
+                f"{pairs}; lower train.learning_rate, set train.precision: fp32, check those "
                 f"pairs, or skip more such steps with train.max_skipped_steps (now {limit})"
             )
         if self.accelerator.is_main_process:
             log.warning(
-                "train: skipped step %d (epoch %d): its %s is not finite; its pairs in encoded/train.arrow: %s",
+                "train: skipped step %d (epoch %d): its %s is not finite; its pairs are in %s",
                 *(begun.number, epoch, what, pairs),
             )
 

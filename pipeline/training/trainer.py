@@ -16,11 +16,10 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from ..data.encoding import EncodedSplit
 from ..plumbing.errors import Paused, UserError
 from ..plumbing.params import TrainSettings
 from ..seq2seq.model import Seq2Seq
-from .batching import Step, micro_batches_per_step, plan_epoch
+from .batching import TrainingData
 from .checkpoint import Checkpoints, Position
 from .facts import ModelFacts
 from .optimization import Optimizer, Update
@@ -65,35 +64,29 @@ class Trainer:
 
     settings: TrainSettings
     model: Seq2Seq
-    train: EncodedSplit
+    data: TrainingData
     validation: Validation
     accelerator: Accelerator
     checkpoints: Checkpoints
     stop_request: StopRequest
     position: Position = field(default_factory=Position)
     best_weights: dict[str, Tensor] = field(default_factory=dict)  # moving averages after the best epoch
-    _plans: dict[int, list[Step]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.steps_per_epoch = len(self.plan(0))
         state = self._newest_state()
-        self.optimizer = Optimizer(self.settings, self.model, self.train, self.total_steps, self.accelerator, state)
+        self.optimizer = Optimizer(self.settings, self.model, self.data, self.total_steps, self.accelerator, state)
         if state is not None:
             self.position, self.best_weights = Position(**state["position"]), state["best_weights"]
         # While a GPU computes a step, the processor prepares the next one. A CPU does both.
         self.steps_ahead = 0 if self.accelerator.device.type == "cpu" else 1
 
     @property
+    def steps_per_epoch(self) -> int:
+        return self.data.plan.steps_per_epoch
+
+    @property
     def total_steps(self) -> int:
         return self.settings.epochs * self.steps_per_epoch
-
-    def plan(self, epoch: int) -> list[Step]:
-        """Return the steps of an epoch, the same in every process. The plan that was asked for last is kept."""
-        if epoch not in self._plans:
-            s = self.settings
-            per_step = micro_batches_per_step(s.batch_tokens, s.micro_batch_tokens, self.accelerator.num_processes)
-            self._plans = {epoch: plan_epoch(self.train, per_step, s.micro_batch_tokens, s.seed, epoch)}
-        return self._plans[epoch]
 
     def fit(self, log: Log) -> None:
         """Train from `position` to the last epoch, or until `patience` epochs have brought no better BLEU.
@@ -131,13 +124,12 @@ class Trainer:
         All processes learn from a step's results whether one of them requested a stop, so all of them stop after the
         same step.
         """
-        steps = self.plan(self.position.epoch)
-        while self.position.index < len(steps):
+        for step in self.data.steps(self.position.epoch, self.position.index):
             stop_requested = self.stop_request.reason is not None
             is_due = time.monotonic() - self._saved > self.settings.checkpoint_seconds
             self.checkpoints.check()
-            self.optimizer.begin(steps[self.position.index], self.position, stop_requested, is_due)
-            is_epoch_over = self.position.index == len(steps)  # validation comes next and may take long
+            self.optimizer.begin(step, self.position, stop_requested, is_due)
+            is_epoch_over = self.position.index == self.steps_per_epoch  # validation comes next and may take long
             updates = self._finish(self.steps_ahead)
             if is_epoch_over or any(update.stop_requested or update.save_requested for update in updates):
                 updates += self._finish(0)

@@ -13,7 +13,8 @@ from ..processes import sum_over_processes
 from ..seq2seq.decoding import translate_all
 from ..seq2seq.model import Seq2Seq
 from ..seq2seq.translator import Translator
-from .batching import collate, plan_in_order
+from .batching import collate
+from .plan import plan_in_order
 
 ATTENDED = 5  # the attention of every fifth micro-batch is measured
 
