@@ -20,6 +20,12 @@ FIFTY_STEPS = {  # of 1,000 target tokens, in four micro-batches; fp32, so that 
     "micro_batch_tokens: 500": "micro_batch_tokens: 250",
 }
 
+# With more shards, each process reads its share of them.
+ONE_SHARD_OR_MORE = [
+    pytest.param({}, id="one-shard"),
+    pytest.param({"train:\n": "encode: {shard_pairs: 400}\ntrain:\n"}, id="shards"),
+]
+
 
 def replaced(project: Project, changes: dict[str, str]) -> Project:
     for old, new in changes.items():
@@ -111,13 +117,16 @@ def test_a_wrong_number_of_processes_or_machines_is_an_error(
 
 
 @pytest.mark.slow
-def test_other_processes_and_accumulation_change_only_rounding(finished: Finished, tmp_path: Path) -> None:
+@pytest.mark.parametrize("encode", ONE_SHARD_OR_MORE)
+def test_other_processes_and_accumulation_change_only_rounding(
+    finished: Finished, tmp_path: Path, encode: dict[str, str]
+) -> None:
     """One process with 4 micro-batches per step, 2 with 2 and 4 with 1 add the same gradients in another order.
 
     A difference in the last of 24 bits grows in each step, because Adam divides by small numbers. After 50 steps, 1e-5
     of the largest weight is allowed (seen: 4e-7).
     """
-    project = replaced(finished.copy_to(tmp_path), FIFTY_STEPS | {"epochs: 3": "epochs: 1"})
+    project = replaced(finished.copy_to(tmp_path), FIFTY_STEPS | encode | {"epochs: 3": "epochs: 1"})
     scores = {}
     for processes in (1, 2, 4):
         shutil.rmtree(project.build / "model")
@@ -136,9 +145,12 @@ def test_other_processes_and_accumulation_change_only_rounding(finished: Finishe
 
 
 @pytest.mark.slow
-def test_training_continues_with_another_number_of_processes(finished: Finished, tmp_path: Path) -> None:
+@pytest.mark.parametrize("encode", ONE_SHARD_OR_MORE)
+def test_training_continues_with_another_number_of_processes(
+    finished: Finished, tmp_path: Path, encode: dict[str, str]
+) -> None:
     """Each of the first two trainings stops after its first step, because its time is over by then."""
-    project = replaced(finished.copy_to(tmp_path), {"precision: auto": "precision: fp32"})
+    project = replaced(finished.copy_to(tmp_path), encode | {"precision: auto": "precision: fp32"})
     shutil.rmtree(project.build / "model")
     assert project.make("train").returncode == 0
     shutil.move(project.build / "model", project.build / "undisturbed")

@@ -37,17 +37,20 @@ def test_on_a_gpu_stopping_and_resuming_changes_only_rounding(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("stop_at", [10, 20])
-def test_a_crashed_training_resumes_to_identical_weights(tmp_path: Path, device: str, stop_at: int) -> None:
+@pytest.mark.parametrize(("stop_at", "shards"), [(10, 1), (20, 1), (30, 6), (50, 6), (70, 6)])
+def test_a_crashed_training_resumes_to_identical_weights(
+    tmp_path: Path, device: str, stop_at: int, shards: int
+) -> None:
+    """With six shards, an epoch reads four together in 44 steps, and then one after the other in 11 steps each."""
     make_gpu_deterministic()
-    undisturbed = Run(tmp_path / "undisturbed", device=device)
+    undisturbed = Run(tmp_path / "undisturbed", device=device, shards=shards)
     expected = undisturbed.fit()
-    interrupted = Run(tmp_path / "interrupted", stop_at=stop_at, device=device)
+    interrupted = Run(tmp_path / "interrupted", stop_at=stop_at, device=device, shards=shards)
     trainer = interrupted.trainer()
     trainer.settings = trainer.settings.model_copy(update={"checkpoint_seconds": 0})  # after every step
     with pytest.raises(Interrupted):
         trainer.fit(interrupted.log)
-    resumed = Run(tmp_path / "interrupted", device=device)
+    resumed = Run(tmp_path / "interrupted", device=device, shards=shards)
     actual = resumed.fit()
     assert actual.position.step == expected.position.step
     assert_same_weights(expected.model.state_dict(), actual.model.state_dict(), 0)

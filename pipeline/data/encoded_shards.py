@@ -106,7 +106,8 @@ def _upload(file: Path, store: str, name: str) -> None:
     file_system, path = _open(store)
 
     def upload() -> None:
-        file_system.makedirs(path, exist_ok=True)
+        if file_system.root_marker:  # object storage has no root; it has no directories, and would make a bucket
+            file_system.makedirs(path, exist_ok=True)
         file_system.put_file(str(file), f"{path}/{name}")
 
     _attempt(
