@@ -29,7 +29,7 @@ fail_clearly(read)
 @pytest.mark.parametrize("fault", [None, "503", "429", "reset", "corrupt", "truncate", "page", "404", "always corrupt"])
 def test_a_shard_is_read_from_the_hub_or_refused(tmp_path: Path, fault: str | None) -> None:
     """A fault happens at the first request for the file; after it, the file is read again."""
-    happened = []
+    happened: list[str] = []
 
     def faulty(method: str, path: str) -> str | None:
         is_content = method == "GET" and path.endswith("train-00000-a.arrow")

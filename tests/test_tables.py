@@ -448,12 +448,16 @@ def test_a_file_that_is_not_parquet_is_an_error(tmp_path: Path) -> None:
         ("made by us\nen,de\na,b\n", {"skiprows": 1}),
         ("made by us\nen,de\na,b\n", {"header": 1}),
         ("en,de\n'a','b'\n", {"quotechar": "'"}),
-        ("en,de\na,b\nx,y,z\n", {"on_bad_lines": "skip"}),
         ("en, de\na, b\n", {"skipinitialspace": True, "keep_default_na": False}),
     ],
 )
 def test_the_options_of_a_card_are_followed(tmp_path: Path, text: str, options: dict[str, Any]) -> None:
     assert pairs(tmp_path, "a.csv", text, **options) == [("a", "b")]
+
+
+def test_a_bad_line_that_a_card_skips_is_an_empty_pair_so_that_it_is_counted(tmp_path: Path) -> None:
+    found = pairs(tmp_path, "a.csv", "en,de\nx,y,z\na,b\nx\n", on_bad_lines="skip")
+    assert found == [("", ""), ("a", "b"), ("", "")]
 
 
 def test_encoding_quoting_and_field_of_a_card_are_followed(tmp_path: Path) -> None:

@@ -238,7 +238,9 @@ def _read_delimited(file: Path, languages: tuple[str, str], dialect: Dialect) ->
     for line, row in rows:
         if len(row) == len(names):
             yield row[source], row[target]
-        elif not dialect.skips_bad_lines:
+        elif dialect.skips_bad_lines:
+            yield "", ""  # so that it is counted among the dropped pairs
+        else:
             raise UserError(_wrong_row(f"{file}, line {line}", row, names, dialect.separator))
 
 
