@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from pipeline.data import corpus, shards
+from pipeline.data import corpus, pair_files
 from pipeline.data.cleaning import Pair
 from pipeline.data.facts import CorpusFacts
 from pipeline.data.keys import keys
@@ -125,7 +125,7 @@ def test_files_and_ranges_of_any_size_give_the_same_corpus(
     whole = made()
     assert whole.facts.dropped["duplicate"] > len(pairs)
     for pairs_of_a_file, bytes_of_a_range in ((1, 10_000), (7, 3000), (1000, 2000)):
-        monkeypatch.setattr(shards, "PAIRS", pairs_of_a_file)
+        monkeypatch.setattr(pair_files, "PAIRS", pairs_of_a_file)
         monkeypatch.setattr(corpus, "RANGE_BYTES", bytes_of_a_range)
         assert made() == whole
 

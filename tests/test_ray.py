@@ -21,12 +21,12 @@ pytestmark = pytest.mark.slow
 MADE = """
 import sys
 from pathlib import Path
-from pipeline.data import corpus, shards
+from pipeline.data import corpus, pair_files
 from pipeline.data.engine import open_engine
 from pipeline.plumbing.params import DownloadSettings
 from tests.test_ray import settings
 if __name__ == "__main__":
-    shards.PAIRS, corpus.RANGE_BYTES = 100, 30_000
+    pair_files.PAIRS, corpus.RANGE_BYTES = 100, 30_000
     file, output = map(Path, sys.argv[1:])
     output.mkdir()
     chosen = settings(file)

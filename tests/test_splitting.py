@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data import shards
+from pipeline.data import pair_files
 from pipeline.data import texts as texts_module
 from pipeline.data.cleaning import Cleaned, Pair
 from pipeline.data.keys import keys
@@ -73,7 +73,7 @@ def test_a_cut_has_one_pair_for_each_of_some_keys(pairs: list[Pair], seed: int, 
     splits = {name: source_keys(each) for name, each in cut(tables, found, sizes).items()}
     assert [len(splits[name]) for name in sizes] == [1, 2]
     assert len({*splits["validation"], *splits["test"]}) == 3
-    assert shards.pairs_of(pa.concat_tables(cut(tables, found, sizes).values())) == [
+    assert pair_files.pairs_of(pa.concat_tables(cut(tables, found, sizes).values())) == [
         next(pair for pair in pairs if keys([pair.source]) == [key]) for key in [*splits["validation"], *splits["test"]]
     ]
 
@@ -82,7 +82,7 @@ def test_a_cut_depends_on_the_seed_but_not_on_the_order() -> None:
     pairs = [Pair(f"{chr(97 + i)} dog", "Hund") for i in range(26)]
 
     def chosen(pairs: list[Pair], seed: int) -> list[Pair]:
-        return shards.pairs_of(cut([with_keys(pairs, seed)], len(pairs), {"test": 5})["test"])
+        return pair_files.pairs_of(cut([with_keys(pairs, seed)], len(pairs), {"test": 5})["test"])
 
     assert chosen(pairs, 1) == chosen(random.Random(1).sample(pairs, len(pairs)), 1)
     assert chosen(pairs, 1) != chosen(pairs, 2)
@@ -93,7 +93,7 @@ def test_a_cut_depends_on_the_seed_but_not_on_the_order() -> None:
 def test_repeated_pairs_are_found_but_second_translations_are_none(pairs: list[Pair]) -> None:
     pairs = [pair._replace(origin=number) for number, pair in enumerate(pairs)]
     table = with_keys(pairs, 1)
-    left = shards.pairs_of(table.filter(pa.array(~are_duplicates(table))))
+    left = pair_files.pairs_of(table.filter(pa.array(~are_duplicates(table))))
     first = {(pair.source, pair.target): pair for pair in reversed(pairs)}
     assert sorted(left) == sorted(first.values())
 
@@ -103,7 +103,7 @@ def without_leaks(splits: dict[str, list[Pair]], max_similarity: float) -> tuple
     train = splits["train"]
     held_out = HeldOut([pair for name, pairs in splits.items() if name != "train" for pair in pairs], 1, max_similarity)
     left, dropped = held_out.without_leaks(with_keys(train, 1))
-    return sorted(shards.pairs_of(left), key=train.index), dropped
+    return sorted(pair_files.pairs_of(left), key=train.index), dropped
 
 
 def test_leaks_are_removed_from_the_training_split() -> None:

@@ -1,10 +1,10 @@
 """Make the corpus: read the raw pairs of a source, clean them, assign them to splits, and write the splits.
 
-The training pairs may be more than the memory holds. They pass through files of limited size (shards.py), and each step
-is a function of one file that an engine applies to all (engine.py):
+The training pairs may be more than the memory holds. They pass through files of limited size (pair_files.py), and each
+step is a function of one file that an engine applies to all (engine.py):
 
     spool        the pairs of the source, in the order in which they are read               raw-00000.arrow ...
-    clean_shard  one of these, cleaned, in the order of the digests of its sources          clean-00000.arrow ...
+    clean_file   one of these, cleaned, in the order of the digests of its sources          clean-00000.arrow ...
     merge        one range of digests of all, without duplicates and leaks                  range-00000.arrow ...
     finish       one of these without the leaks of held-out pairs that were cut from them   train-00000.arrow ...
 """
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ..plumbing.errors import UserError
 from ..plumbing.params import DownloadSettings, Rule
-from . import shards
+from . import pair_files
 from .cleaning import Pair, advice, clean, skipped_rules, with_text
 from .engine import Engine
 from .facts import CorpusFacts, SourceFacts
@@ -64,11 +64,11 @@ class Part:
     examples: Mapping[str, Pair] = field(default_factory=dict)  # rule -> the first pair that it dropped
 
 
-def clean_shard(settings: DownloadSettings, raw: Path) -> Part:
-    """Clean one file of `shards.spool`."""
-    cleaned = clean(shards.pairs_of(shards.read(raw)), settings)
+def clean_file(settings: DownloadSettings, raw: Path) -> Part:
+    """Clean one file of `pair_files.spool`."""
+    cleaned = clean(pair_files.pairs_of(pair_files.read(raw)), settings)
     path = raw.with_name(raw.name.replace("raw", "clean"))
-    shards.write(keyed(cleaned, settings.seed), path)
+    pair_files.write(keyed(cleaned, settings.seed), path)
     return Part(path, len(cleaned.pairs), dropped=cleaned.dropped, examples=cleaned.examples)
 
 
@@ -83,14 +83,14 @@ class Range:
 
 def merge(cleaned: list[Path], held_out: HeldOut | None, part: Range) -> Part:
     """Merge one range of the cleaned files, without duplicates, and without leaks of the held-out splits."""
-    table = merged(map(shards.read, cleaned), part.first, part.last)
+    table = merged(map(pair_files.read, cleaned), part.first, part.last)
     repeated = are_duplicates(table)
     dropped = Counter(duplicate=int(repeated.sum()))
     table = table.filter(pa.array(~repeated))
     if held_out:
         table, leaks = held_out.without_leaks(table)
         dropped.update(leaks)
-    shards.write(table, part.path)
+    pair_files.write(table, part.path)
     return Part(part.path, len(table), len(candidates(table)), dropped)
 
 
@@ -100,12 +100,12 @@ def finish(held_out: HeldOut, chosen: Digests, merged_part: Path) -> Part:
     A held-out split has one pair of a source. The others with this source are dropped as `other_reference`, in whose
     count this function includes the held-out pairs.
     """
-    table = shards.read(merged_part)
+    table = pair_files.read(merged_part)
     held = np.isin(digests_in(table), chosen)
     table, dropped = held_out.without_leaks(table.filter(pa.array(~held)))
     dropped["other_reference"] = int(held.sum())
     path = merged_part.with_name(merged_part.name.replace("range", "train"))
-    shards.write(table, path)
+    pair_files.write(table, path)
     return Part(path, len(table), dropped=dropped)
 
 
@@ -185,12 +185,12 @@ def build(
         chosen: dict[str, pa.Table] = {}
         if missing:
             try:
-                chosen = cut((shards.read(part.path) for part in parts), sources, missing)
+                chosen = cut((pair_files.read(part.path) for part in parts), sources, missing)
             except UserError as error:
                 raise ledger.refusal(str(error)) from None
             parts = _finish(parts, pa.concat_tables(chosen.values()), ledger, engine)
-        splits: dict[str, Iterable[pa.Table]] = {name: [shards.table_of(pairs)] for name, pairs in given.items()}
-        splits["train"] = (shards.read(part.path) for part in parts)
+        splits: dict[str, Iterable[pa.Table]] = {name: [pair_files.table_of(pairs)] for name, pairs in given.items()}
+        splits["train"] = (pair_files.read(part.path) for part in parts)
         splits |= {name: [table] for name, table in chosen.items()}
         counts = {name: _write(tables, directory / f"{name}.parquet", raw) for name, tables in splits.items()}
     ledger.check(sum(int(pairs.sum()) for pairs in counts.values()))
@@ -210,7 +210,7 @@ def _clean(
 ) -> list[Path]:
     """Return the files of the cleaned pairs."""
     cleaned, told = [], 0
-    for part in engine(partial(clean_shard, ledger.settings), shards.spool(pairs, scratch)):
+    for part in engine(partial(clean_file, ledger.settings), pair_files.spool(pairs, scratch)):
         ledger.add(part)
         ledger.for_training += part.pairs + part.dropped.total()
         cleaned.append(part.path)
@@ -233,7 +233,7 @@ def _ranges(size: int, scratch: Path) -> list[Range]:
 def _finish(parts: list[Part], cut_pairs: pa.Table, ledger: Ledger, engine: Engine) -> list[Part]:
     """Return the parts without the pairs that were cut for held-out splits and without their leaks."""
     settings = ledger.settings
-    held_out = HeldOut(shards.pairs_of(cut_pairs), settings.seed, settings.cleaning.max_held_out_similarity)
+    held_out = HeldOut(pair_files.pairs_of(cut_pairs), settings.seed, settings.cleaning.max_held_out_similarity)
     step = partial(finish, held_out, digests_in(cut_pairs))
     ledger.dropped["other_reference"] -= len(cut_pairs)  # finish counts them, too
     return ledger.add_all(engine(step, [part.path for part in parts]))

@@ -1,7 +1,7 @@
 """Write and read encoded text: token ids in Arrow files, which are mapped into memory when read.
 
 The validation split is one file. The training split is cut into shards, so that a training needs only a part of it at a
-time; shards.py keeps them.
+time; encoded_shards.py keeps them.
 """
 
 import tempfile

@@ -16,7 +16,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ..plumbing.errors import UserError
-from . import shards
+from . import pair_files
 from .cleaning import Cleaned, Pair
 from .keys import LEAK_WORDS, keys
 from .languages import count_words
@@ -54,7 +54,7 @@ def keyed(cleaned: Cleaned, seed: int) -> pa.Table:
         "target_hash": pa.array(hashes_of(targets)),
         "has_text": pa.array(cleaned.has_text, pa.bool_()),
     }
-    table = shards.table_of(cleaned.pairs)
+    table = pair_files.table_of(cleaned.pairs)
     for name, column in columns.items():
         table = table.append_column(name, column)
     return _in_order(table)

@@ -19,5 +19,5 @@ class ModelExecution(Execution):
     tokens_per_second: float  # target tokens
     processes: int
     padding: float  # share of padding in the target ids of an epoch
-    imbalance: float  # see batching.imbalance
+    imbalance: float  # see plan.imbalance
     attempt: str  # identifies the training, which MLflow shows as a run

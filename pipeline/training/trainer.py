@@ -1,7 +1,7 @@
 """Train a model: steps, validation after each epoch, early stopping, checkpoints, and stopping on request.
 
-The code of the steps is in optimization.py, and that of the batches in batching.py. The trainer reports metrics through
-a `Log`.
+The code of the steps is in optimization.py, and that of the batches in plan.py and batching.py. The trainer reports
+metrics through a `Log`.
 """
 
 import math

@@ -8,7 +8,7 @@ import pyarrow as pa
 from .cleaning import Pair
 from .texts import in_batches
 
-PAIRS, CHARACTERS = 20_000, 20_000_000  # of a shard, at most
+PAIRS, CHARACTERS = 20_000, 20_000_000  # of a file, at most
 
 
 def write(table: pa.Table, path: Path) -> None:
@@ -26,7 +26,7 @@ def read(path: Path) -> pa.Table:
 
 
 def spool(pairs: Iterable[Pair], directory: Path) -> Iterator[Path]:
-    """Write pairs into shards of PAIRS or CHARACTERS: raw-00000.arrow and so on. Yield each when it is written."""
+    """Write pairs into files of PAIRS or CHARACTERS: raw-00000.arrow and so on. Yield each when it is written."""
     batches = in_batches(pairs, lambda pair: len(pair.source) + len(pair.target), PAIRS, CHARACTERS)
     for number, batch in enumerate(batches):
         path = directory / f"raw-{number:05}.arrow"
