@@ -214,7 +214,7 @@ def test_an_unknown_cleaning_rule_is_an_error(tmp_path: Path) -> None:
 
 def test_the_error_for_an_unknown_setting_lists_all_if_none_is_similar(tmp_path: Path) -> None:
     told = complaint(tmp_path, f"{BASE}encode:\n  zzz: 1\n")
-    assert told == "params.yaml: encode.zzz: no such setting; expected one of: max_tokens"
+    assert told == "params.yaml: encode.zzz: no such setting; expected one of: max_tokens, shard_pairs, store"
     assert "did you mean tokenizer?" in complaint(tmp_path, f"{BASE}tokeniser: {{}}\n")
 
 

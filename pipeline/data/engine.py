@@ -61,6 +61,8 @@ def _processes(number: int) -> Iterator[Engine]:
     """Yield an engine that has so many processes. A single part is computed in this one, because the others are slow
     to start.
     """
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"):
+        os.environ.pop(name, None)  # Make sets them for training; these processes shall give memory back to the system
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(number, context, initializer=_prepare) as pool:
 

@@ -133,7 +133,7 @@ class TokenizerSettings(Section):
 class EncodeSettings(Section):
     max_tokens: PositiveInt = 128
     shard_pairs: PositiveInt = 500_000
-    store: str | None = None
+    store: Annotated[str, Field(min_length=1)] | None = None
 
 
 class ModelSettings(Section):
