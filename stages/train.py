@@ -70,7 +70,7 @@ def train(call: StageCall) -> None:
         trainer.fit(lambda metrics, step: None)
         return
     plan = trainer.data.plan
-    steps = plan.steps(0, plan.windows(0)[0])  # enough of them for the shares below
+    steps = plan.steps(0, plan.windows(0)[0])  # a sample, if there are many shards
     padding = round(padding_share(steps), 4)
     excess = round(imbalance(steps, accelerator.num_processes), 4)
     _print_plan(trainer, padding, excess)

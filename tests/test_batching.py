@@ -1,5 +1,7 @@
 """Micro-batches: the padded ids of their pairs, and the shards that a process reads for them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -59,4 +61,6 @@ def test_a_micro_batch_has_the_pairs_of_its_shard() -> None:
         assert [[i for i in ids if i != PAD] for ids in batch.target.tolist()] == expected
     first, *_ = step.micro_batches
     told = ", ".join(map(str, sorted(data.rows(first).tolist())))
-    assert data.describe([first]) == f"encoded/train-{first.shard}: {told}"
+    assert data.describe([first]) == f"train-{first.shard} (rows {told})"
+    elsewhere = replace(first, shard=(first.shard + 1) % 4, epoch=7)  # another process reads it
+    assert data.describe([elsewhere, first]) == f"train-{elsewhere.shard}, train-{first.shard} (rows {told})"

@@ -1,6 +1,10 @@
 """Shards of the training split: in the artifact or in a store, compared with their sha256, and fetched when needed."""
 
+import errno
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from pipeline.plumbing.artifacts import open_artifact
 from pipeline.plumbing.command import StageCall
 from pipeline.plumbing.errors import UserError
 from stages.encode import encode
+from tests.downloading import ROOT
 from tests.test_encoding import publish_inputs
 from tests.toy_corpus import sentence_pairs
 
@@ -132,6 +137,66 @@ def test_a_store_that_cannot_be_used_is_refused_and_nothing_is_published(tmp_pat
     with pytest.raises(UserError, match=told):
         encoded(tmp_path / "home", store=store.format(file=tmp_path / "file"))
     assert not list((tmp_path / "home").glob("encoded*"))
+
+
+def test_a_shard_that_could_not_be_fetched_ahead_is_fetched_when_it_is_needed(tmp_path: Path) -> None:
+    shards = encoded(tmp_path, store=f"{tmp_path}/store")
+    (tmp_path / "store").rename(tmp_path / "away")
+    shards.keep([1])
+    with pytest.raises(UserError, match="FileNotFoundError"):
+        shards._fetched[1].result()
+    (tmp_path / "away").rename(tmp_path / "store")
+    assert len(shards.open(1)) == 25
+
+
+def test_a_process_that_ends_does_not_wait_for_shards(tmp_path: Path) -> None:
+    encoded(tmp_path, store=f"{tmp_path}/store")
+    code = """
+import sys, time
+from pathlib import Path
+from pipeline.data import encoded_shards
+from pipeline.plumbing.artifacts import open_artifact
+encoded_shards._download = lambda *_: time.sleep(100)
+encoded_shards.EncodedShards(open_artifact(Path(sys.argv[1]), "encode")).keep([0, 1, 2])
+sys.exit(3)
+"""
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path / "encoded")], cwd=ROOT, timeout=60, check=False)
+    assert run.returncode == 3
+
+
+def test_the_error_names_all_artifacts_that_are_equal(tmp_path: Path) -> None:
+    """If one was left, the stage would take it, and write no shard."""
+    shards = encoded(tmp_path / "mine", store=f"{tmp_path}/store")
+    shutil.copytree(tmp_path / "mine/encoded", tmp_path / "other/encoded")
+    encoded(tmp_path / "unlike", 50, store=f"{tmp_path}/store")
+    (tmp_path / "store" / shards.name(0)).unlink()
+    with pytest.raises(UserError) as refusal:
+        shards.open(0)
+    again = f"remove {tmp_path}/other/encoded, remove {tmp_path}/mine/encoded and run: make encode EXP=mine"
+    assert str(refusal.value).endswith(f"remove {tmp_path}/store/{shards.name(0)}, {again}")
+
+
+def test_a_shard_that_is_in_the_store_is_not_written_again(tmp_path: Path) -> None:
+    encoded(tmp_path / "one", store=f"{tmp_path}/store")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store").iterdir()}
+    (changed, *_) = (tmp_path / "store").iterdir()
+    changed.write_bytes(b"cut off")
+    shards = encoded(tmp_path / "other", store=f"{tmp_path}/store")
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store").iterdir()}
+    assert [name for name in before if after[name] != before[name]] == [changed.name]
+    assert after.keys() == before.keys()
+    assert len(sentences(shards)) == 100
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = encoded(tmp_path, store=f"{tmp_path}/store")
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        shards.open(0)
 
 
 def test_only_the_shards_that_are_needed_are_kept(tmp_path: Path) -> None:

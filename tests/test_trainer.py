@@ -1,5 +1,6 @@
 """The trainer: golden loss, micro-batches, best weights, skipped steps, early stopping."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch.nn.utils import parameters_to_vector
 from pipeline.plumbing.errors import Paused, UserError
 from pipeline.seq2seq.model import Seq2Seq
 from pipeline.training.batching import Batch
+from pipeline.training.plan import MicroBatch
 from pipeline.training.trainer import Trainer
 from tests.toy_training import Interrupted, Run, StopAt, ToyValidation, assert_same_weights, toy_split
 
@@ -59,6 +61,11 @@ def test_the_size_of_micro_batches_changes_only_rounding(
     assert (ends[0] - ends[1]).norm() < tolerance * (ends[0] - begin).norm()
 
 
+def described_pairs(trainer: Trainer, micro_batches: Sequence[MicroBatch]) -> str:
+    rows = sorted(row for each in micro_batches for row in trainer.data.rows(each).tolist())
+    return f"train-0 (rows {', '.join(map(str, rows))})"
+
+
 @pytest.mark.parametrize("steps_ahead", [0, 1])
 def test_steps_that_are_not_finite_are_skipped_up_to_the_limit(
     tmp_path: Path, steps_ahead: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -73,7 +80,7 @@ def test_steps_that_are_not_finite_are_skipped_up_to_the_limit(
 
     monkeypatch.setattr(trainer.optimizer, "_loss", poisoned)
     steps = list(trainer.data.steps(0, 0))
-    described = trainer.data.describe(steps[3].micro_batches[1:2])
+    described = described_pairs(trainer, steps[3].micro_batches[1:2])
     with pytest.raises(UserError, match=r"loss of step 8 .*with train.max_skipped_steps \(now 2\)"):
         trainer.fit(lambda metrics, step: None)
     assert caplog.messages[0].endswith(f"its pairs are in {described}")
@@ -156,7 +163,7 @@ def test_a_loss_that_is_not_finite_ends_training_before_the_update(tmp_path: Pat
     with torch.no_grad():
         trainer.model.output.bias[5] = float("nan")
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-    described = trainer.data.describe(next(trainer.data.steps(0, 0)).micro_batches)
+    described = described_pairs(trainer, next(trainer.data.steps(0, 0)).micro_batches)
     with pytest.raises(UserError, match=r"loss of step 1 \(epoch 1\) is not finite.*train.learning_rate") as caught:
         trainer.fit(lambda metrics, step: None)
     assert f"the pairs of the step are in {described};" in str(caught.value)

@@ -4,13 +4,17 @@ A store is a directory that fsspec can reach, such as `s3://bucket/path`. A shar
 So many experiments can share a store, and a shard is never replaced by another.
 """
 
+import errno
 import hashlib
 import mmap
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar
 
 import fsspec
@@ -18,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..plumbing.artifacts import Artifact, rebuild, sha256_of
+from ..plumbing.artifacts import Artifact, find_manifest, rebuild, sha256_of
 from ..plumbing.errors import UserError
 from .encoding import EncodedSplit, LengthCounts, open_split, read_split_from
 from .facts import EncodedFacts, EncodedSplitFacts, ShardFacts
@@ -54,6 +58,7 @@ class ShardWriter:
             file.rename(self._directory / name)
         else:
             _upload(file, self._store, name)
+            file.unlink()
 
     def close(self) -> None:
         """Write the counts of lengths."""
@@ -75,53 +80,83 @@ class EncodedShards:
         cuts = np.searchsorted(shard, range(1, len(self._facts.shards)))
         sides = (np.split(column, cuts) for column in (source, target, pairs))
         self.counts: Sequence[LengthCounts] = [LengthCounts(*columns) for columns in zip(*sides, strict=True)]
-        self._fetcher = ThreadPoolExecutor(1, "shards")
         self._fetched: dict[int, Future[EncodedSplit]] = {}
+        self._queue: SimpleQueue[tuple[Future[EncodedSplit], int]] = SimpleQueue()
+        Thread(target=self._fetch_all, daemon=True).start()  # a process that ends does not wait for it
 
     def name(self, number: int) -> str:
         return self._facts.shards[number].name
 
     def keep(self, numbers: Iterable[int]) -> None:
-        """Begin to fetch these shards, in this order, and give up all others."""
+        """Begin to fetch these shards, in this order, and drop all others."""
         wanted = list(numbers)
         for number in set(self._fetched) - set(wanted):
             self._fetched.pop(number).cancel()
         for number in wanted:
             if number not in self._fetched:
-                self._fetched[number] = self._fetcher.submit(self._fetch, number)
+                self._begin(number)
 
     def open(self, number: int) -> EncodedSplit:
         """Return a shard, and wait until it is here. Raise UserError if it cannot be read."""
-        future = self._fetched.get(number)
-        return future.result() if future else self._fetch(number)
+        future = self._fetched.get(number) or self._begin(number)
+        try:
+            return future.result()
+        except UserError:  # the store may have failed long ago
+            return self._begin(number).result()
+
+    def _begin(self, number: int) -> Future[EncodedSplit]:
+        future = self._fetched[number] = Future()
+        self._queue.put((future, number))
+        return future
+
+    def _fetch_all(self) -> None:
+        while True:
+            future, number = self._queue.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(self._fetch(number))
+                except BaseException as error:
+                    future.set_exception(error)
 
     def _fetch(self, number: int) -> EncodedSplit:
-        facts, encoded = self._facts.shards[number], self._encoded
-        if self._facts.store is None:
+        facts, encoded, store = self._facts.shards[number], self._encoded, self._facts.store
+        if store is None:
             return open_split(encoded.path(facts.name))
-        return read_split_from(_download(self._facts.store, facts, rebuild(encoded.directory, encoded.target)))
+        return read_split_from(_download(store, facts, f"remove {store}/{facts.name}, {_remedy(encoded)}"))
+
+
+def _remedy(encoded: Artifact) -> str:
+    """Return how to make an artifact again. Equal ones must go too, or else the stage would take one of them."""
+    others = sorted(set(encoded.directory.parent.parent.glob("*/encoded")) - {encoded.directory})
+    found = {path: find_manifest(path) for path in others}
+    equal = [path for path, manifest in found.items() if manifest and manifest.digest == encoded.digest]
+    return "".join(f"remove {path}, " for path in equal) + rebuild(encoded.directory, encoded.target)
 
 
 def _upload(file: Path, store: str, name: str) -> None:
-    file_system, path = _open(store)
+    """Put a shard into a store, unless it is there already."""
 
     def upload() -> None:
-        if file_system.root_marker:  # object storage has no root; it has no directories, and would make a bucket
-            file_system.makedirs(path, exist_ok=True)
-        file_system.put_file(str(file), f"{path}/{name}")
+        file_system, path = _open(store)
+        target = f"{path}/{name}"
+        if file_system.exists(target) and file_system.size(target) == file.stat().st_size:
+            return
+        if not file_system.root_marker:  # object storage, where a file appears whole
+            file_system.put_file(str(file), target)
+            return
+        file_system.makedirs(path, exist_ok=True)
+        file_system.put_file(str(file), partial := f"{path}/.{name}.{os.getpid()}")
+        file_system.mv(partial, target)
 
-    _attempt(
-        f"encode.store: {store}/{name} cannot be written",
-        upload,
-        "check the address and the access to it, then run the same command again",
-    )
+    remedy = "check the address and the access to it, then run the same command again"
+    _attempt(f"encode.store: {store}/{name} cannot be written", upload, remedy)
 
 
 def _download(store: str, facts: ShardFacts, remedy: str) -> pa.Buffer:
     """Return the content of a shard, in a file without a name, which vanishes when nobody uses the content."""
-    file_system, path = _open(store)
 
     def download() -> pa.Buffer:
+        file_system, path = _open(store)
         digest = hashlib.sha256()
         with file_system.open(f"{path}/{facts.name}", "rb") as remote, tempfile.TemporaryFile() as local:
             while chunk := remote.read(CHUNK):
@@ -132,11 +167,8 @@ def _download(store: str, facts: ShardFacts, remedy: str) -> pa.Buffer:
                 raise OSError(f"its sha256 is {digest.hexdigest()}, expected {facts.sha256}")
             return pa.py_buffer(mmap.mmap(local.fileno(), 0, access=mmap.ACCESS_READ))
 
-    return _attempt(
-        f"encode.store: {store}/{facts.name} cannot be read",
-        download,
-        f"check the network, then run the same command again; to write the shards again, {remedy}",
-    )
+    remedy = f"check the network, then run the same command again; to write the shard again, {remedy}"
+    return _attempt(f"encode.store: {store}/{facts.name} cannot be read", download, remedy)
 
 
 def _open(store: str) -> tuple[Any, str]:
@@ -149,11 +181,18 @@ def _open(store: str) -> tuple[Any, str]:
 
 
 def _attempt(failure: str, request: Callable[[], Result], remedy: str) -> Result:
-    """Return the result of a request. Repeat it after a failure. Raise UserError if it does not succeed."""
+    """Return the result of a request. Repeat it after a failure that may be temporary.
+
+    Raise UserError if it does not succeed, or OSError if this machine has no space for it.
+    """
     for pause in [*PAUSES, None]:
         try:
             return request()
+        except UserError:
+            raise
         except Exception as error:  # each protocol has errors of its own
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE):
+                raise
             if pause is None or isinstance(error, FileNotFoundError | PermissionError):
                 reason = str(error).strip().partition("\n")[0]
                 raise UserError(f"{failure}: {type(error).__name__}: {reason}; {remedy}") from None

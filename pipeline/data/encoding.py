@@ -105,7 +105,7 @@ def _joined(sentences: list[list[int]]) -> tuple[Ids, Lengths]:
 def encode_split(
     parquet: Path, tokenizer: Tokenizer, max_tokens: int, shard_pairs: int | None, output: Path, engine: Engine
 ) -> Iterator[EncodedSplitFacts]:
-    """Encode a split in shards of about equal size, up to `shard_pairs`; None: in one.
+    """Encode a split in shards of about equal size, up to `shard_pairs`, or in a single one if it is None.
 
     Write each shard to `output` and yield its numbers of pairs written, of pairs left out because they have more than
     `max_tokens` ids on a side, and of ids. The next shard replaces the file. The memory does not grow with the split:
@@ -124,8 +124,9 @@ def encode_split(
             table = pa.table({"source": source.lists(), "target": target.lists()})
             with pa.OSFile(str(output), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
                 writer.write_table(table)  # one record batch, which can be read without copying
+            del table  # so that nothing holds the files that it maps
         yield EncodedSplitFacts(
-            pairs=len(table), too_long=too_long, source_tokens=source.tokens, target_tokens=target.tokens
+            pairs=source.sentences, too_long=too_long, source_tokens=source.tokens, target_tokens=target.tokens
         )
 
 

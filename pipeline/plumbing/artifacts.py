@@ -11,6 +11,7 @@ part of the digest.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -118,15 +119,15 @@ def find_manifest(directory: Path) -> Manifest | None:
 
 
 def is_training_text(name: str) -> bool:
-    """Return whether a file of an artifact has training text: `train.parquet`, or a shard such as `train-00000-...`."""
-    return name.startswith(("train.", "train-"))
+    """Return whether a file of an artifact has training text: `train.parquet`, or a shard of encoded text."""
+    return name == "train.parquet" or re.fullmatch(r"train-\d{5,}-[0-9a-f]{16}\.arrow", name) is not None
 
 
 @dataclass(frozen=True)
 class Artifact:
     """A published directory whose files were checked against its manifest.
 
-    Files with training text may be large, so they are checked when their path is asked for.
+    Of files with training text, which may be large, only the size was checked. `path` checks their sha256.
     """
 
     directory: Path

@@ -21,13 +21,16 @@ from .artifacts import (
     Artifact,
     Draft,
     Manifest,
+    check_artifact_files,
     experiment_option,
     find_manifest,
     open_artifact,
     publish,
     publish_copy,
     read_json,
+    read_manifest,
     rebuild,
+    sha256_of,
 )
 from .data_files import check_unchanged, signatures_of
 from .environment import report_removed
@@ -202,11 +205,13 @@ def _is_made_of_the_same(call: StageCall) -> bool:
     Make starts a stage with such an output if an input was made again with the same content, or if two makes run at
     once.
     """
+    target = TARGETS[call.output.name]
     try:
-        made = open_artifact(call.output, TARGETS[call.output.name])
+        manifest = read_manifest(call.output, target)
+        check_artifact_files(call.output, manifest, target, sha256_of)
     except UserError:
         return False
-    return _is_manifest_of(call, made.manifest)
+    return _is_manifest_of(call, manifest)
 
 
 def _take_from_another(call: StageCall) -> bool:

@@ -77,14 +77,17 @@ class TrainingData:
         return self._rows[key][micro_batch.begin : micro_batch.end]
 
     def describe(self, micro_batches: Iterable[MicroBatch]) -> str:
-        """Return the files and rows of the pairs: `encoded/train-00000-5ee0b21c.arrow: 2, 7`."""
-        rows: dict[int, list[int]] = {}
+        """Return the shards and rows of the pairs: `train-00000-5ee0b21cd8f1a903.arrow (rows 2, 7)`.
+
+        Rows of shards that this process has not read are left out, because fetching them takes long.
+        """
+        found: dict[str, list[int]] = {}
         for each in micro_batches:
-            rows.setdefault(each.shard, []).extend(self.rows(each).tolist())
-        described = (
-            f"encoded/{self._shards.name(n)}: {', '.join(map(str, sorted(found)))}" for n, found in rows.items()
+            is_read = (each.epoch, each.shard) in self._rows
+            found.setdefault(self._shards.name(each.shard), []).extend(self.rows(each).tolist() if is_read else [])
+        return ", ".join(
+            f"{name} (rows {', '.join(map(str, sorted(rows)))})" if rows else name for name, rows in found.items()
         )
-        return "; ".join(described)
 
     def _needed(self, window: list[int]) -> list[int]:
         """Return those shards of a window that this process reads."""

@@ -5,13 +5,14 @@ number K of micro-batches. Process r of W computes micro-batches r, r + W, r + 2
 the same sentences, for any number of processes.
 
 The training split may have several shards. In each epoch they come in another order, K of them at a time: micro-batch k
-of a step has pairs of the k-th shard. So a process reads only a share of the shards. If fewer than K shards are left,
-they come one after the other, and all micro-batches of a step have pairs of the same shard.
+of a step has pairs of the k-th shard. So a process reads only a share of these shards. If fewer than K are left, they
+come one after the other; all micro-batches of a step have pairs of the same shard, which each process reads.
 
 How a shard is cut into micro-batches follows from how many of its pairs have which lengths. So every process knows the
 size of every micro-batch, and the number of steps, before any shard is read.
 """
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -208,9 +209,12 @@ def _cut(lengths: NDArray[np.int32], tokens: int) -> list[int]:
 
 def _halve_largest(ends: list[int], times: int) -> None:
     """Halve the group with the most pairs, `times` times. Groups are given by their ends."""
-    sizes = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+    groups = [(begin - end, begin) for begin, end in zip([0, *ends], ends, strict=False)]  # negative size, begin
+    heapq.heapify(groups)
     for _ in range(times):
-        largest = max(range(len(sizes)), key=sizes.__getitem__)
-        size, begin = sizes[largest], ends[largest] - sizes[largest]
-        sizes[largest : largest + 1] = [size // 2, size - size // 2]
-        ends.insert(largest, begin + size // 2)
+        size, begin = groups[0]
+        middle = begin + -size // 2
+        heapq.heapreplace(groups, (begin - middle, begin))
+        heapq.heappush(groups, (middle - begin + size, middle))
+        ends.append(middle)
+    ends.sort()
