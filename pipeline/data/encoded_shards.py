@@ -176,7 +176,7 @@ def _open(store: str) -> tuple[Any, str]:
     try:
         file_system, path = fsspec.url_to_fs(store)
     except (ImportError, ValueError) as error:  # a package that is not installed, or an unknown protocol
-        raise UserError(f"encode.store: got {store}: {error}") from None
+        raise UserError(f"encode.store: got {store}: {error}; see docs/scale.md") from None
     return file_system, path.rstrip("/")
 
 
