@@ -92,7 +92,8 @@ def test_a_shard_that_was_replaced_or_removed_ends_training_with_an_error(finish
     run = project.make("train")
     assert run.returncode == 2
     assert "cannot be read: FileNotFoundError" in run.stderr
-    assert "to write the shards again, remove build/smoke/encoded and run: make encode EXP=smoke" in run.stderr
+    assert "to write the shard again, remove s3://shards/toy/train-0000" in run.stderr
+    assert ", remove build/smoke/encoded and run: make encode EXP=smoke" in run.stderr
     assert "Traceback" not in run.stderr
 
 
