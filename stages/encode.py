@@ -35,7 +35,7 @@ def encode(call: StageCall) -> None:
 
 
 def _check(split: str, counts: EncodedSplitFacts, settings: EncodeSettings) -> None:
-    """Report what was encoded. Raise UserError if there is nothing."""
+    """Print the counts of a split. Raise UserError if the split has no pair left."""
     if not counts.pairs:
         raise UserError(
             f"encode.max_tokens: got {settings.max_tokens}, which leaves no pair of {split}: in all "
